@@ -1,0 +1,21 @@
+"""One description of a configuration and its validation. Imports nothing but the standard library."""
+
+from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
+from .issues import ConfigError, Issue, Mend
+from .mask_ratios import LEVELS, MaskRatios
+from .psa_config import PSAConfig
+from .validate import check_preset
+
+__all__ = [
+    "FIELDS",
+    "FIELD_BY_ARGUMENT",
+    "FIELD_BY_PATH",
+    "LEVELS",
+    "ConfigError",
+    "Field",
+    "Issue",
+    "MaskRatios",
+    "Mend",
+    "PSAConfig",
+    "check_preset",
+]

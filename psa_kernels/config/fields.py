@@ -1,0 +1,173 @@
+"""The one description of every field: type, range, default, help.
+
+Python's validator, the nodes' widgets, the web editor and the docs are all fed from `FIELDS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .mask_ratios import MaskRatios
+
+DEFAULT_MASK_RATIOS = MaskRatios(
+    {1: (0.0, 0.1), 2: (0.1, 0.15), 4: (0.15, 0.15), 8: (0.15, 0.35), 0: (0.35, 1.0)}
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a configuration.
+
+    path       its place in a preset's mapping, dotted
+    argument   its name as a `PSAConfig` argument
+    kind       "bool", "int", "float", "text", "choice", "ints" (a list) or "mask_ratios"
+    choices    for kind "choice": every accepted value
+    low, high  for numbers: the inclusive range; `step` is what an arrow key moves by
+    length     for kind "ints": how many
+    group      which part of an editor it belongs to
+    """
+
+    path: str
+    argument: str
+    kind: str
+    default: Any
+    label: str
+    help: str
+    group: str
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    length: int | None = None
+
+    @property
+    def allowed(self) -> str:
+        """What is accepted, in words."""
+        if self.kind == "choice":
+            shown = ["null" if c is None else str(c) for c in self.choices]
+            return "allowed: " + ", ".join(shown)
+        if self.kind == "int":
+            return f"allowed: a whole number from {self.low:g} to {self.high:g}"
+        if self.kind == "float":
+            return f"allowed: a number from {self.low:g} to {self.high:g}"
+        if self.kind == "ints":
+            return (
+                f"allowed: a list of {self.length} whole numbers from {self.low:g} to {self.high:g}"
+            )
+        return {"bool": "allowed: true or false", "text": "allowed: text"}[self.kind]
+
+
+FIELDS: tuple[Field, ...] = (
+    Field(
+        "type", "type", "choice", "psa", "Type",
+        "psa: pyramid sparse attention. dense: the model's own attention, untouched.",
+        "general", choices=("psa", "dense"),
+    ),
+    Field(
+        "description", "description", "text", "", "Description",
+        "What this preset is for. Shown in lists; no effect on the result.",
+        "general",
+    ),
+    Field(
+        "use_rearrange", "use_rearrange", "bool", True, "Reorder tokens",
+        "Put tokens that are close in the video close in memory before blocks are cut. "
+        "Makes blocks alike inside, so that pooling and skipping cost less accuracy.",
+        "order",
+    ),
+    Field(
+        "rearrange_method", "rearrange_method", "choice", None, "Order",
+        "Gilbert: a space-filling curve over (frames, height, width). STA: small 3D tiles. "
+        "SemanticAware: clusters of similar queries and keys. Hybrid: Gilbert for queries, clusters "
+        "for keys. null: the model's own raster order.",
+        "order", choices=(None, "Gilbert", "STA", "SemanticAware", "Hybrid"),
+    ),
+    Field(
+        "tile_size", "tile_size", "ints", (2, 8, 8), "Tile (depth, height, width)",
+        "Size of a tile in tokens; only the STA order reads it.",
+        "order", low=1, high=1024, step=1, length=3,
+    ),
+    Field(
+        "block_size.m", "block_m", "choice", 128, "Query block",
+        "How many consecutive queries share one selection. old_mask_type: 128 only.",
+        "blocks", choices=(64, 128),
+    ),
+    Field(
+        "block_size.n", "block_n", "choice", 64, "Key block",
+        "How many consecutive keys get one pyramid level. Smaller blocks choose more finely and "
+        "cost more to choose. old_mask_type: 128 only.",
+        "blocks", choices=(32, 64, 128),
+    ),
+    Field(
+        "block_size.tile_n", "tile_n", "choice", 32, "Kernel tile",
+        "Tuning hint for the kernel: keys per inner step. At most the key block. Never changes the "
+        "result beyond rounding.",
+        "blocks", choices=(16, 32, 64, 128),
+    ),
+    Field(
+        "mask_mode", "mask_mode", "choice", "topk", "Mode",
+        "topk: each level gets a fixed share of the key blocks. thresholdbound: each level takes "
+        "blocks until a share of the attention mass is covered.",
+        "pyramid", choices=("topk", "thresholdbound"),
+    ),
+    Field(
+        "mask_ratios", "mask_ratios", "mask_ratios", DEFAULT_MASK_RATIOS, "Pyramid levels",
+        "Which part of the key blocks, most important first, is seen at full resolution (1), pooled "
+        "2x, 4x, 8x, or skipped (0). Pairs [from, to] that join up from 0 to 1.",
+        "pyramid",
+    ),
+    Field(
+        "tail", "tail", "choice", "none", "Tail",
+        "What happens to level 0: none skips it; 8 to 128 keeps it, pooled over that many keys, so "
+        "that nothing leaves the softmax. At most the key block.",
+        "pyramid", choices=("none", 8, 16, 32, 64, 128),
+    ),
+    Field(
+        "second_moment", "second_moment", "bool", False, "Second moment",
+        "Correct each pooled key for the spread of the keys behind it. Costs one number per pooled "
+        "key.",
+        "pyramid",
+    ),
+    Field(
+        "importance", "importance", "choice", "sub_block", "Importance",
+        "How blocks are ranked. sub_block: cheap estimate from means of 16 queries against keys "
+        "pooled 8x. exact: the true attention mass; as slow as dense attention, for studies.",
+        "pyramid", choices=("sub_block", "exact"),
+    ),
+    Field(
+        "attn_impl", "attn_impl", "choice", "new_mask_type", "Implementation",
+        "new_mask_type: key blocks of 128, 64 or 32, faster. old_mask_type: blocks of 128 only, "
+        "allows the similarity mask and causal attention.",
+        "similarity", choices=("new_mask_type", "old_mask_type"),
+    ),
+    Field(
+        "use_sim_mask", "use_sim_mask", "bool", False, "Similarity mask",
+        "Forbid pooling where neighbouring keys differ. Needs old_mask_type.",
+        "similarity",
+    ),
+    *(
+        Field(
+            f"sim_thresholds.x{level}", f"sim_{level}x_threshold", "float", default,
+            f"Similarity for {level}x",
+            f"Keys may be pooled {level}x only where the cosine of the first and the last key of a "
+            f"group of {level} is above this, on average over the block. Read with the similarity "
+            "mask on.",
+            "similarity", low=-1.0, high=1.0, step=0.05,
+        )
+        for level, default in ((2, 0.0), (4, 0.0), (8, -1.0))
+    ),
+    Field(
+        "warmup_steps", "warmup_steps", "int", 0, "Warm-up steps",
+        "The first sampler steps that stay dense. They set the layout of the video. The plain Python "
+        "call has no steps and does not read it.",
+        "schedule", low=0, high=1000, step=1,
+    ),
+    Field(
+        "verbose", "verbose", "bool", False, "Verbose",
+        "Log every decision instead of one line a run.",
+        "general",
+    ),
+)
+
+FIELD_BY_PATH = {field.path: field for field in FIELDS}
+FIELD_BY_ARGUMENT = {field.argument: field for field in FIELDS}

@@ -1,0 +1,74 @@
+"""What the validator says: a list of issues, each one naming a field and how to mend it.
+
+The same list reaches a Python caller (`ConfigError.issues`), a node's error text (`str(error)`)
+and the web editor (`Issue.to_json()`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mend:
+    """One way out: `changes` maps preset paths (`block_size.n`) to the values that mend the issue."""
+
+    label: str
+    changes: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"label": self.label, "changes": dict(self.changes)}
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One breach of one rule.
+
+    path      where it is in a preset, e.g. `mask_ratios.4` or `block_size.n`
+    argument  the same place as a `PSAConfig` argument, e.g. `mask_ratios.4` or `block_n`
+    found     the offending value, as `repr` shows it
+    allowed   what would be accepted, in words
+    mends     zero or more ways out; the first is the recommended one
+    """
+
+    path: str
+    argument: str
+    found: str
+    allowed: str
+    mends: tuple[Mend, ...] = field(default=())
+
+    def text(self, name: str | None = None) -> str:
+        line = f"{name or self.path}: found {self.found}; {self.allowed}"
+        if self.mends:
+            line += ". To mend it: " + ", or ".join(mend.label for mend in self.mends)
+        return line
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "found": self.found,
+            "allowed": self.allowed,
+            "message": self.text(),
+            "mends": [mend.to_json() for mend in self.mends],
+        }
+
+
+class ConfigError(ValueError):
+    """A configuration that breaks one or more rules; `issues` lists every one of them.
+
+    `names` says whose names the text uses: "preset" (`block_size.n`) or "python" (`block_n`).
+    `where` names the preset or file, if there is one.
+    """
+
+    def __init__(self, issues: Iterable[Issue], *, names: str = "preset", where: str = ""):
+        self.issues = tuple(issues)
+        self.where = where
+        lines = [issue.text(issue.argument if names == "python" else None) for issue in self.issues]
+        head = f"{where}: " if where else ""
+        if len(lines) == 1:
+            super().__init__(head + lines[0])
+        else:
+            body = "\n".join(f"  - {line}" for line in lines)
+            super().__init__(f"{head}{len(lines)} problems\n{body}")

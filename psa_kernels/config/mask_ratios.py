@@ -1,0 +1,157 @@
+"""`mask_ratios`: which share of the key blocks, by importance, goes to which pyramid level.
+
+Normative order of the levels is 1, 2, 4, 8, 0: full resolution first, skipped last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from numbers import Real
+from typing import Any
+
+from .issues import Issue, Mend
+
+LEVELS = (1, 2, 4, 8, 0)
+
+# Bounds typed by hand or summed in floating point meet within this distance.
+JOINT_TOLERANCE = 1e-9
+
+
+class MaskRatios(Mapping[int, tuple[float, float]]):
+    """Immutable, hashable mapping level -> (lower bound, upper bound), in the order 1, 2, 4, 8, 0."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, ratios: Mapping[int, tuple[float, float]]):
+        items = tuple((level, tuple(ratios[level])) for level in LEVELS if level in ratios)
+        object.__setattr__(self, "_items", items)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("MaskRatios is immutable; build a new one")
+
+    def __getitem__(self, level: int) -> tuple[float, float]:
+        for own, bounds in self._items:
+            if own == level:
+                return bounds
+        raise KeyError(level)
+
+    def __iter__(self) -> Iterator[int]:
+        return (level for level, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return dict(self) == dict(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __repr__(self) -> str:
+        return repr(dict(self._items))
+
+    def __reduce__(self):
+        return MaskRatios, (dict(self._items),)
+
+    def uppers(self) -> tuple[tuple[int, float], ...]:
+        """(level, upper bound) in reading order; the last bound is 1."""
+        return tuple((level, bounds[1]) for level, bounds in self._items)
+
+    def width(self, level: int) -> float:
+        lower, upper = self.get(level, (0.0, 0.0))
+        return upper - lower
+
+
+def is_number(value: Any) -> bool:
+    """A real, finite number; a bool is not one."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_mask_ratios(value: Any) -> tuple[MaskRatios | None, list[Issue]]:
+    """Every breach of psa-semantics section 6 in `value`, and the ratios if there is none."""
+    if not isinstance(value, Mapping):
+        allowed = "a mapping from the levels 1, 2, 4, 8, 0 to pairs like [0.0, 0.1]"
+        return None, [Issue("mask_ratios", "mask_ratios", repr(value), allowed)]
+
+    issues: list[Issue] = []
+    ratios: dict[int, tuple[float, float] | None] = {}
+    for key, pair in value.items():
+        level = _level(key)
+        if level is None:
+            issues.append(_issue(key, repr(key), "a level is one of 1, 2, 4, 8 and 0"))
+        elif level in ratios:
+            issues.append(_issue(key, "the level twice", "each level appears once"))
+        else:
+            ratios[level], found = _pair(level, pair)
+            issues.extend(found)
+
+    if not ratios and not issues:
+        issues.append(
+            Issue("mask_ratios", "mask_ratios", "no level", "at least one level must be given")
+        )
+    issues.extend(_joints(ratios))
+    if issues:
+        return None, issues
+    return MaskRatios(ratios), []
+
+
+def _level(key: Any) -> int | None:
+    # JSON can only carry string keys, so "4" is read as 4.
+    if isinstance(key, str) and key in {"0", "1", "2", "4", "8"}:
+        return int(key)
+    if isinstance(key, int) and not isinstance(key, bool) and key in LEVELS:
+        return key
+    return None
+
+
+def _pair(level: int, pair: Any) -> tuple[tuple[float, float] | None, list[Issue]]:
+    wanted = "a pair [from, to] of numbers with 0 <= from <= to <= 1"
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(is_number, pair)):
+        return None, [_issue(level, repr(pair), wanted)]
+    lower, upper = float(pair[0]), float(pair[1])
+    clamped = sorted(min(max(x, 0.0), 1.0) for x in (lower, upper))
+    if clamped != [lower, upper]:
+        return None, [_issue(level, _show((lower, upper)), wanted, clamped)]
+    return (lower, upper), []
+
+
+def _joints(ratios: Mapping[int, tuple[float, float] | None]) -> list[Issue]:
+    """Gaps and overlaps between neighbours, and the two ends."""
+    issues = []
+    before: int | None = None
+    order = [level for level in LEVELS if level in ratios]
+    for level in order:
+        bounds = ratios[level]
+        expected, start = 0.0, "the first level starts at 0"
+        if before is not None:
+            left = ratios[before]
+            # A malformed neighbour is reported by itself; what it should join is unknown.
+            expected = left[1] if left else None
+            start = f"it starts where level {before} ends, at {expected}"
+        before = level
+        if bounds is None or expected is None:
+            continue
+        mended = [expected, max(expected, bounds[1])]
+        if abs(bounds[0] - expected) > JOINT_TOLERANCE:
+            issues.append(_issue(level, _show(bounds), start, mended))
+        if level == order[-1] and abs(bounds[1] - 1.0) > JOINT_TOLERANCE:
+            allowed = f"the last level ends at 1 (levels are read in the order {_list(order)})"
+            issues.append(_issue(level, _show(bounds), allowed, [mended[0], 1.0]))
+    return issues
+
+
+def _issue(level: Any, found: str, allowed: str, mended: list[float] | None = None) -> Issue:
+    path = f"mask_ratios.{level}"
+    mends = ()
+    if mended is not None:
+        mends = (Mend(f"set {path} to {_show(mended)}", {path: list(mended)}),)
+    return Issue(path, path, found, allowed, mends)
+
+
+def _show(pair) -> str:
+    return "[" + ", ".join(f"{x:.10g}" for x in pair) + "]"
+
+
+def _list(levels: list[int]) -> str:
+    return ", ".join(str(level) for level in levels)

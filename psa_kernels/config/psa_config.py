@@ -1,0 +1,96 @@
+"""`PSAConfig`: one immutable, validated configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .fields import DEFAULT_MASK_RATIOS, FIELDS
+from .issues import ConfigError
+from .mask_ratios import MaskRatios
+from .validate import check_arguments, check_preset
+
+
+@dataclass(frozen=True)
+class PSAConfig:
+    """Settings of pyramid sparse attention; `fields.FIELDS` describes each one.
+
+    The names and defaults are those of the PSA module's reference. `rearrange_method`
+    only takes effect while `use_rearrange` is on; `type`, `description`, `warmup_steps` and
+    `verbose` are read by a host that has presets and sampler steps, not by the attention call.
+
+    Raises `ConfigError`, which lists every breach at once, for anything invalid.
+    """
+
+    block_m: int = 128
+    block_n: int = 64
+    tile_n: int = 32
+    mask_ratios: Mapping[int, tuple[float, float]] = DEFAULT_MASK_RATIOS
+    mask_mode: str = "topk"
+    attn_impl: str = "new_mask_type"
+    use_sim_mask: bool = False
+    sim_2x_threshold: float = 0.0
+    sim_4x_threshold: float = 0.0
+    sim_8x_threshold: float = -1.0
+    rearrange_method: str | None = None
+    use_rearrange: bool = True
+    tile_size: tuple[int, int, int] = (2, 8, 8)
+    importance: str = "sub_block"
+    tail: int | str = "none"
+    second_moment: bool = False
+    warmup_steps: int = 0
+    type: str = "psa"
+    description: str = ""
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        values = {field.argument: getattr(self, field.argument) for field in FIELDS}
+        checked, issues = check_arguments(values)
+        if issues:
+            raise ConfigError(issues, names="python", where="PSAConfig")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_preset(cls, mapping: Mapping[str, Any], where: str = "") -> PSAConfig:
+        """The configuration that a preset's mapping (the YAML format) describes.
+
+        Absent keys take their defaults. Raises `ConfigError` with `where` in front of its text.
+        """
+        arguments, issues = check_preset(mapping)
+        if issues:
+            raise ConfigError(issues, where=where)
+        return cls(**arguments)
+
+    def to_preset(self) -> dict[str, Any]:
+        """The preset's mapping, plain types only: `PSAConfig.from_preset` gives it back equal."""
+        preset: dict[str, Any] = {}
+        for field in FIELDS:
+            value = getattr(self, field.argument)
+            if isinstance(value, MaskRatios):
+                value = {level: list(bounds) for level, bounds in value.items()}
+            elif isinstance(value, tuple):
+                value = list(value)
+            section, _, key = field.path.rpartition(".")
+            (preset.setdefault(section, {}) if section else preset)[key] = value
+        return preset
+
+    def replace(self, **changes: Any) -> PSAConfig:
+        """A copy with some fields changed, validated again."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def order(self) -> str | None:
+        """The rearrangement in force: `rearrange_method`, or None for raster order."""
+        return self.rearrange_method if self.use_rearrange else None
+
+    @property
+    def sim_thresholds(self) -> dict[int, float]:
+        """Similarity threshold by pooling level."""
+        return {
+            2: self.sim_2x_threshold,
+            4: self.sim_4x_threshold,
+            8: self.sim_8x_threshold,
+        }

@@ -1,0 +1,164 @@
+"""Where tokens and blocks are in one attention call: the arithmetic that every stage shares.
+
+Video tokens come in raster order between `before` and `after` extra tokens (text, references).
+In the permuted order the video blocks come first, the extra blocks after them; extra tokens are
+numbered prefix first, then suffix, and share blocks. No block holds both kinds (psa-semantics 2).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .config import PSAConfig
+
+NEEDS_GRID = ("Gilbert", "STA", "Hybrid")
+
+
+class CallError(ValueError):
+    """Arguments of an attention call that do not fit together, or not the configuration."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of one call. `before`/`after` count extra tokens; `m`/`n` are block sizes in tokens."""
+
+    batch: int
+    heads: int
+    kv_heads: int
+    q_len: int
+    k_len: int
+    head_dim: int
+    grid: tuple[int, int, int] | None
+    before: int
+    after: int
+    causal: bool
+    m: int
+    n: int
+
+    @classmethod
+    def of(
+        cls,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        config: PSAConfig,
+        *,
+        grid: tuple[int, int, int] | None = None,
+        extra_tokens: tuple[int, int] = (0, 0),
+        causal: bool = False,
+    ) -> Layout:
+        """Checks the call and measures it.
+
+        q `[B, H, Lq, D]`, k and v `[B, Hkv, Lk, D]`, same dtype and device. Raises `CallError`.
+        """
+        _check_tensors(q, k, v)
+        before, after = (int(x) for x in extra_tokens)
+        if before < 0 or after < 0:
+            raise CallError(f"extra_tokens: found {tuple(extra_tokens)}; counts cannot be negative")
+        batch, heads, q_len, head_dim = q.shape
+        kv_heads, k_len = k.shape[1], k.shape[2]
+        if q_len != k_len:
+            for name, given in (
+                ("grid", grid is not None),
+                ("extra_tokens", before + after > 0),
+                ("causal", causal),
+            ):
+                if given:
+                    raise CallError(
+                        f"{name}: needs as many queries as keys, found {q_len} and {k_len}"
+                    )
+        if before + after > q_len:
+            raise CallError(
+                f"extra_tokens: found {before} before and {after} after in {q_len} tokens"
+            )
+        if grid is not None:
+            grid = tuple(int(x) for x in grid)
+            if len(grid) != 3 or min(grid) < 1:
+                raise CallError(f"grid: found {grid}; give (frames, height, width) in tokens")
+            video = q_len - before - after
+            if math.prod(grid) != video:
+                raise CallError(
+                    f"grid: {grid} has {math.prod(grid)} tokens, but the call has {video} video "
+                    f"tokens ({q_len} less {before} + {after} extra)"
+                )
+        if config.order in NEEDS_GRID and grid is None:
+            raise CallError(
+                f"rearrange_method {config.order} needs the token grid: pass grid=(frames, height, "
+                "width), or set use_rearrange=False"
+            )
+        if causal and config.attn_impl != "old_mask_type":
+            raise CallError("causal: needs attn_impl='old_mask_type', found 'new_mask_type'")
+        if causal and config.order is not None:
+            raise CallError(
+                "causal: does not go with a rearrangement, since a permuted triangle is not "
+                "causal; set use_rearrange=False"
+            )
+        return cls(
+            batch, heads, kv_heads, q_len, k_len, head_dim,
+            grid, before, after, causal, config.block_m, config.block_n,
+        )
+
+    # --- tokens ---
+    @property
+    def extra(self) -> int:
+        return self.before + self.after
+
+    @property
+    def q_video(self) -> int:
+        return self.q_len - self.extra
+
+    @property
+    def k_video(self) -> int:
+        return self.k_len - self.extra
+
+    # --- blocks ---
+    @property
+    def q_blocks(self) -> int:
+        """Video query blocks; the last one may be short."""
+        return -(-self.q_video // self.m)
+
+    @property
+    def k_blocks(self) -> int:
+        """Video key blocks; the last one may be short."""
+        return -(-self.k_video // self.n)
+
+    @property
+    def q_extra_blocks(self) -> int:
+        return -(-self.extra // self.m)
+
+    @property
+    def k_extra_blocks(self) -> int:
+        return -(-self.extra // self.n)
+
+    def kv_head(self, head: int) -> int:
+        """The key/value head that query head `head` attends with (grouped queries)."""
+        return head // (self.heads // self.kv_heads)
+
+
+def _check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(x, torch.Tensor) or x.dim() != 4:
+            shape = tuple(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
+            raise CallError(f"{name}: found {shape}; expected a tensor [batch, heads, tokens, dim]")
+        if not x.is_floating_point():
+            raise CallError(f"{name}: found {x.dtype}; expected a floating-point tensor")
+    if k.shape != v.shape:
+        raise CallError(f"v: found {tuple(v.shape)}; expected the shape of k, {tuple(k.shape)}")
+    if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
+        raise CallError(
+            f"k: found {tuple(k.shape)}; expected batch and dim of q, {tuple(q.shape)}"
+        )
+    if q.shape[1] % k.shape[1]:
+        raise CallError(
+            f"k: {k.shape[1]} heads; q's {q.shape[1]} heads must be a multiple of them"
+        )
+    if min(q.shape) < 1 or min(k.shape) < 1:
+        raise CallError(f"q, k: found {tuple(q.shape)} and {tuple(k.shape)}; no size may be zero")
+    if not (q.dtype == k.dtype == v.dtype and q.device == k.device == v.device):
+        raise CallError(
+            f"q, k, v: dtypes {q.dtype}, {k.dtype}, {v.dtype} on {q.device}, {k.device}, "
+            f"{v.device}; all three must agree"
+        )
