@@ -1,0 +1,119 @@
+"""One command for everything a developer or a curious user does here; needs Python only.
+
+    python3 dev.py demo    a small video model sampled in a real ComfyUI, dense and with PSA
+    python3 dev.py test    lint and tests; further arguments go to pytest
+
+Each does its whole set-up under .dev/ the first time (about 3 GB of downloads) and reuses it after.
+"""
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - this file meets whatever Python is at hand
+    sys.exit("dev.py needs Python 3.10 or newer; run it with `python3.11 dev.py ...` or the like.")
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+
+from tools.dev import comfyui, environment
+from tools.dev.lock import exclusive
+from tools.dev.pip_bootstrap import pip_command
+from tools.dev.progress import SetupError, exit_with, say
+
+# not resolved: a symlink in custom_nodes counts as sitting in that ComfyUI
+ROOT = Path(__file__).absolute().parent
+DEV_DIR = ROOT / ".dev"
+LOG = DEV_DIR / "setup.log"
+
+# module -> what to install for it, checked where --python brings an interpreter of the user's
+DEMO_MODULES = {
+    "torch": "torch",
+    "aiohttp": "aiohttp",
+    "PIL": "pillow",
+    "safetensors": "safetensors",
+}
+TEST_MODULES = {**DEMO_MODULES, "pytest": "pytest", "hypothesis": "hypothesis", "ruff": "ruff"}
+
+
+def main(argv: list[str]) -> int:
+    args, pytest_args = parse(argv)
+    try:
+        if args.command == "demo":
+            tree, python = set_up(args, DEMO_MODULES)
+            command = [str(python), "-m", "tools.demo", "--comfyui", str(tree.path)]
+            return run([*command, "--out", str(Path(args.out).absolute())], tree)
+        tree, python = set_up(args, TEST_MODULES)
+        lint = run([str(python), "-m", "ruff", "check", str(ROOT)], tree)
+        return run([str(python), "-m", "pytest", *pytest_args], tree) or lint
+    except SetupError as error:
+        return exit_with(error)
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to go on")
+        return 130
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    where = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    where.add_argument(
+        "--comfyui",
+        metavar="PATH",
+        help="a ComfyUI folder (default: COMFYUI_PATH, else the ComfyUI this pack sits in, "
+        "else a pinned copy)",
+    )
+    where.add_argument(
+        "--python",
+        metavar="PATH",
+        help="an interpreter to use as it is, such as a portable ComfyUI's; nothing is installed",
+    )
+    parser = argparse.ArgumentParser(
+        prog="dev.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", parents=[where], help="dense and PSA side by side")
+    demo.add_argument("--out", metavar="DIR", default=ROOT / "demo_output", help="result folder")
+    commands.add_parser(
+        "test", parents=[where], allow_abbrev=False, help="ruff and pytest", usage="dev.py test "
+        "[--comfyui PATH] [--python PATH] [pytest arguments]",
+    )  # fmt: skip
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command != "test":
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    return args, rest
+
+
+def set_up(args: argparse.Namespace, modules: dict[str, str]) -> tuple[comfyui.ComfyUI, Path]:
+    """The ComfyUI tree and the interpreter to run it with, made ready."""
+    with exclusive(DEV_DIR / "setup.lock"):
+        tree = comfyui.locate(args.comfyui, ROOT, DEV_DIR)
+        if tree is None:
+            tree = comfyui.fetch_pinned(pip_command(DEV_DIR, LOG), DEV_DIR, LOG)
+        say(f"ComfyUI {tree.version} in {tree.path} ({tree.found})")
+        if args.python:
+            python = Path(args.python).expanduser().absolute()
+            environment.check_given(python, modules)
+        else:
+            python = environment.ensure(tree, DEV_DIR, LOG)
+        say(f"Python: {python}")
+    return tree, python
+
+
+def run(command: list[str], tree: comfyui.ComfyUI) -> int:
+    env = {
+        **os.environ,
+        "COMFYUI_PATH": str(tree.path),
+        # nothing may reach for the network once the set-up is done
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "PYTHONUTF8": "1",
+    }
+    return subprocess.run(command, cwd=ROOT, env=env).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

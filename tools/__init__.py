@@ -1,0 +1,1 @@
+"""What developers, tests and the demo use; nothing here is part of the node pack or the library."""

@@ -1,0 +1,1 @@
+"""Set-up behind dev.py.  Standard library only: it runs before anything is installed."""
