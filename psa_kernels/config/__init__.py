@@ -1,4 +1,4 @@
-"""One description of a configuration and its validation. Imports nothing but the standard library."""
+"""One description of a configuration and its validation. Imports the standard library alone."""
 
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
 from .issues import ConfigError, Issue, Mend

@@ -78,8 +78,8 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "rearrange_method", "rearrange_method", "choice", None, "Order",
         "Gilbert: a space-filling curve over (frames, height, width). STA: small 3D tiles. "
-        "SemanticAware: clusters of similar queries and keys. Hybrid: Gilbert for queries, clusters "
-        "for keys. null: the model's own raster order.",
+        "SemanticAware: clusters of similar queries and keys. Hybrid: Gilbert for queries, "
+        "clusters for keys. null: the model's own raster order.",
         "order", choices=(None, "Gilbert", "STA", "SemanticAware", "Hybrid"),
     ),
     Field(
@@ -112,8 +112,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "mask_ratios", "mask_ratios", "mask_ratios", DEFAULT_MASK_RATIOS, "Pyramid levels",
-        "Which part of the key blocks, most important first, is seen at full resolution (1), pooled "
-        "2x, 4x, 8x, or skipped (0). Pairs [from, to] that join up from 0 to 1.",
+        "Which part of the key blocks, most important first, is seen at full resolution (1), "
+        "pooled 2x, 4x, 8x, or skipped (0). Pairs [from, to] that join up from 0 to 1.",
         "pyramid",
     ),
     Field(
@@ -158,8 +158,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "warmup_steps", "warmup_steps", "int", 0, "Warm-up steps",
-        "The first sampler steps that stay dense. They set the layout of the video. The plain Python "
-        "call has no steps and does not read it.",
+        "The first sampler steps that stay dense. They set the layout of the video. The plain "
+        "Python call has no steps and does not read it.",
         "schedule", low=0, high=1000, step=1,
     ),
     Field(

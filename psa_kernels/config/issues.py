@@ -6,14 +6,25 @@ and the web editor (`Issue.to_json()`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 
+def shown(value: Any) -> str:
+    """`repr(value)`, kept short. Never an error: an int of 5000 digits has no repr, nor has a list
+    nested deeper than the interpreter's stack."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
 @dataclass(frozen=True)
 class Mend:
-    """One way out: `changes` maps preset paths (`block_size.n`) to the values that mend the issue."""
+    """One way out: `changes` maps preset paths (`block_size.n`) to values that mend the issue."""
 
     label: str
     changes: Mapping[str, Any]
@@ -64,6 +75,7 @@ class ConfigError(ValueError):
 
     def __init__(self, issues: Iterable[Issue], *, names: str = "preset", where: str = ""):
         self.issues = tuple(issues)
+        self.names = names
         self.where = where
         lines = [issue.text(issue.argument if names == "python" else None) for issue in self.issues]
         head = f"{where}: " if where else ""
@@ -72,3 +84,8 @@ class ConfigError(ValueError):
         else:
             body = "\n".join(f"  - {line}" for line in lines)
             super().__init__(f"{head}{len(lines)} problems\n{body}")
+
+    def __reduce__(self):
+        # An exception is pickled (worker processes do it) by calling its class with `args`, which
+        # here hold the finished text and not the issues.
+        return functools.partial(ConfigError, names=self.names, where=self.where), (self.issues,)

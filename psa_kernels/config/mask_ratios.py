@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
 
-from .issues import Issue, Mend
+from .issues import Issue, Mend, shown
 
 LEVELS = (1, 2, 4, 8, 0)
 
@@ -19,7 +19,7 @@ JOINT_TOLERANCE = 1e-9
 
 
 class MaskRatios(Mapping[int, tuple[float, float]]):
-    """Immutable, hashable mapping level -> (lower bound, upper bound), in the order 1, 2, 4, 8, 0."""
+    """Immutable, hashable mapping level -> (lower, upper bound), in the order 1, 2, 4, 8, 0."""
 
     __slots__ = ("_items",)
 
@@ -28,6 +28,9 @@ class MaskRatios(Mapping[int, tuple[float, float]]):
         object.__setattr__(self, "_items", items)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("MaskRatios is immutable; build a new one")
+
+    def __delattr__(self, name: str) -> None:
         raise AttributeError("MaskRatios is immutable; build a new one")
 
     def __getitem__(self, level: int) -> tuple[float, float]:
@@ -65,27 +68,36 @@ class MaskRatios(Mapping[int, tuple[float, float]]):
 
 def is_number(value: Any) -> bool:
     """A real, finite number; a bool is not one."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the range of a float
+        return False
 
 
 def check_mask_ratios(value: Any) -> tuple[MaskRatios | None, list[Issue]]:
     """Every breach of psa-semantics section 6 in `value`, and the ratios if there is none."""
     if not isinstance(value, Mapping):
         allowed = "a mapping from the levels 1, 2, 4, 8, 0 to pairs like [0.0, 0.1]"
-        return None, [Issue("mask_ratios", "mask_ratios", repr(value), allowed)]
+        return None, [Issue("mask_ratios", "mask_ratios", shown(value), allowed)]
 
     issues: list[Issue] = []
     ratios: dict[int, tuple[float, float] | None] = {}
+    given: dict[int, Any] = {}
     for key, pair in value.items():
         level = _level(key)
         if level is None:
-            issues.append(_issue(key, repr(key), "a level is one of 1, 2, 4, 8 and 0"))
+            issues.append(_issue(key, shown(key), "a level is one of 1, 2, 4, 8 and 0"))
         elif level in ratios:
             issues.append(_issue(key, "the level twice", "each level appears once"))
         else:
-            ratios[level], found = _pair(level, pair)
-            issues.extend(found)
+            ratios[level], given[level] = _pair(pair), pair
 
+    for level, bounds in ratios.items():
+        if bounds is None:
+            wanted = "a pair [from, to] of numbers with 0 <= from <= to <= 1"
+            issues.append(_issue(level, shown(given[level]), wanted, _fitting(level, ratios)))
     if not ratios and not issues:
         issues.append(
             Issue("mask_ratios", "mask_ratios", "no level", "at least one level must be given")
@@ -105,15 +117,20 @@ def _level(key: Any) -> int | None:
     return None
 
 
-def _pair(level: int, pair: Any) -> tuple[tuple[float, float] | None, list[Issue]]:
-    wanted = "a pair [from, to] of numbers with 0 <= from <= to <= 1"
+def _pair(pair: Any) -> tuple[float, float] | None:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(is_number, pair)):
-        return None, [_issue(level, repr(pair), wanted)]
+        return None
     lower, upper = float(pair[0]), float(pair[1])
-    clamped = sorted(min(max(x, 0.0), 1.0) for x in (lower, upper))
-    if clamped != [lower, upper]:
-        return None, [_issue(level, _show((lower, upper)), wanted, clamped)]
-    return (lower, upper), []
+    return (lower, upper) if 0 <= lower <= upper <= 1 else None
+
+
+def _fitting(level: int, ratios: Mapping[int, tuple[float, float] | None]) -> list[float]:
+    """The pair that would join the nearest well-formed levels on both sides of `level`."""
+    order = [x for x in LEVELS if ratios.get(x) or x == level]
+    place = order.index(level)
+    lower = ratios[order[place - 1]][1] if place > 0 else 0.0
+    upper = ratios[order[place + 1]][0] if place + 1 < len(order) else 1.0
+    return [lower, max(lower, upper)]
 
 
 def _joints(ratios: Mapping[int, tuple[float, float] | None]) -> list[Issue]:
@@ -142,7 +159,7 @@ def _joints(ratios: Mapping[int, tuple[float, float] | None]) -> list[Issue]:
 
 
 def _issue(level: Any, found: str, allowed: str, mended: list[float] | None = None) -> Issue:
-    path = f"mask_ratios.{level}"
+    path = f"mask_ratios.{level if isinstance(level, str) else shown(level)}"
     mends = ()
     if mended is not None:
         mends = (Mend(f"set {path} to {_show(mended)}", {path: list(mended)}),)

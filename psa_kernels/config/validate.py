@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from numbers import Integral
 from typing import Any
 
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
-from .issues import Issue, Mend
+from .issues import Issue, Mend, shown
 from .mask_ratios import check_mask_ratios, is_number
 
 _SECTIONS = sorted({field.path.split(".")[0] for field in FIELDS if "." in field.path})
@@ -17,33 +18,42 @@ _SECTIONS = sorted({field.path.split(".")[0] for field in FIELDS if "." in field
 def check_preset(mapping: Any) -> tuple[dict[str, Any], list[Issue]]:
     """(arguments for `PSAConfig`, issues) of a preset's nested mapping, as the YAML file has it."""
     if not isinstance(mapping, Mapping):
-        return {}, [Issue("preset", "preset", repr(mapping), "a preset is a mapping of settings")]
+        return {}, [Issue("preset", "preset", shown(mapping), "a preset is a mapping of settings")]
     values: dict[str, Any] = {}
     issues: list[Issue] = []
+    unreadable: set[str] = set()
     for key, value in mapping.items():
-        if key in FIELD_BY_PATH:
-            values[FIELD_BY_PATH[key].argument] = value
-        elif key in _SECTIONS:
+        if key in _SECTIONS:
+            inside = [field for field in FIELDS if field.path.startswith(f"{key}.")]
             if not isinstance(value, Mapping):
-                inside = ", ".join(p.split(".")[1] for p in FIELD_BY_PATH if p.startswith(f"{key}."))
-                issues.append(Issue(key, key, repr(value), f"a mapping with {inside}"))
+                names = ", ".join(field.path.split(".")[1] for field in inside)
+                issues.append(Issue(key, key, shown(value), f"a mapping with {names}"))
+                unreadable.update(field.argument for field in inside)
                 continue
             for inner, inner_value in value.items():
-                path = f"{key}.{inner}"
+                path = f"{key}.{_name(inner)}"
                 if path in FIELD_BY_PATH:
                     values[FIELD_BY_PATH[path].argument] = inner_value
                 else:
                     issues.append(_unknown(path))
+        elif key in FIELD_BY_PATH and "." not in key:
+            values[FIELD_BY_PATH[key].argument] = value
         else:
-            issues.append(_unknown(str(key)))
-    checked, more = check_arguments(values)
+            issues.append(_unknown(_name(key)))
+    checked, more = check_arguments(values, unreadable)
     return checked, issues + more
 
 
-def check_arguments(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Issue]]:
-    """(normalised arguments, issues) of flat values by `PSAConfig` argument; absent ones default."""
+def check_arguments(
+    values: Mapping[str, Any], unreadable: AbstractSet[str] = frozenset()
+) -> tuple[dict[str, Any], list[Issue]]:
+    """(normalised arguments, issues) of flat values by `PSAConfig` argument; absent ones default.
+
+    `unreadable` names absent arguments that the user did give, in a form already reported.
+    """
     issues: list[Issue] = []
     good: dict[str, Any] = {}
+    wrong: list[tuple[Field, Any]] = []
     for name, value in values.items():
         field = FIELD_BY_ARGUMENT.get(name)
         if field is None:
@@ -55,19 +65,25 @@ def check_arguments(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Iss
         else:
             checked = normalised(field, value)
             if checked is _WRONG:
-                issues.append(
-                    Issue(field.path, field.argument, repr(value), field.allowed, _default(field))
-                )
+                wrong.append((field, value))
                 continue
         if checked is not None or field.kind == "choice":
             good[name] = checked
     # Rules across fields look at what is well-formed; a broken field is reported once, by itself.
-    broken = set(values) - set(good)
+    broken = (set(values) - set(good)) | set(unreadable)
     full = {field.argument: field.default for field in FIELDS} | good
+    for field, value in wrong:
+        mend = _mend(field, full, broken - {field.argument})
+        issues.append(Issue(field.path, field.argument, shown(value), field.allowed, (mend,)))
+    return good, issues + _clashes(full, broken)
+
+
+def _clashes(full: Mapping[str, Any], broken: AbstractSet[str]) -> list[Issue]:
+    issues = []
     for rule, reads in _RULES:
         if not broken & set(reads):
             issues.extend(rule(*(full[name] for name in reads)))
-    return good, issues
+    return issues
 
 
 _WRONG = object()
@@ -98,13 +114,28 @@ def _whole(field: Field, value: Any) -> bool:
     return ok and field.low <= value <= field.high
 
 
-def _default(field: Field) -> tuple[Mend, ...]:
-    shown = "null" if field.default is None else field.default
-    value = list(field.default) if field.kind == "ints" else field.default
-    return (Mend(f"set {field.path} to {shown!r}".replace("'", ""), {field.path: value}),)
+def _mend(field: Field, full: Mapping[str, Any], broken: AbstractSet[str]) -> Mend:
+    """The default, unless that would break a rule with the other values and another choice not."""
+    now = len(_clashes(full, broken | {field.argument}))
+    fits = [
+        value
+        for value in (field.default, *field.choices)
+        if len(_clashes({**full, field.argument: value}, broken)) == now
+    ]
+    value = fits[0] if fits else field.default
+    value = list(value) if field.kind == "ints" else value
+    label = "null" if value is None else repr(value).replace("'", "") or "an empty text"
+    return Mend(f"set {field.path} to {label}", {field.path: value})
+
+
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) else shown(key)
 
 
 def _unknown(name: str) -> Issue:
+    if name in FIELD_BY_PATH:  # a key with a dot in it, where the format has a mapping in a mapping
+        section, _, key = name.partition(".")
+        return Issue(name, name, "a key with a dot", f"write {key} inside the mapping {section}")
     known = {**{p: p for p in FIELD_BY_PATH}, **{a: f.path for a, f in FIELD_BY_ARGUMENT.items()}}
     # `n` alone, or `block_size.block_n`, should still find `block_size.n`.
     known |= {path.split(".")[-1]: path for path in FIELD_BY_PATH if "." in path}
