@@ -15,8 +15,12 @@ from .mask_ratios import check_mask_ratios, is_number
 _SECTIONS = sorted({field.path.split(".")[0] for field in FIELDS if "." in field.path})
 
 
-def check_preset(mapping: Any) -> tuple[dict[str, Any], list[Issue]]:
-    """(arguments for `PSAConfig`, issues) of a preset's nested mapping, as the YAML file has it."""
+def check_preset(mapping: Any, *, partial: bool = False) -> tuple[dict[str, Any], list[Issue]]:
+    """(arguments for `PSAConfig`, issues) of a preset's nested mapping, as the YAML file has it.
+
+    partial: the mapping will be laid over another preset, so absent fields have no default yet and
+    a rule across fields speaks only where all of its fields are there.
+    """
     if not isinstance(mapping, Mapping):
         return {}, [Issue("preset", "preset", shown(mapping), "a preset is a mapping of settings")]
     values: dict[str, Any] = {}
@@ -40,6 +44,8 @@ def check_preset(mapping: Any) -> tuple[dict[str, Any], list[Issue]]:
             values[FIELD_BY_PATH[key].argument] = value
         else:
             issues.append(_unknown(_name(key)))
+    if partial:
+        unreadable.update(FIELD_BY_ARGUMENT.keys() - values.keys())
     checked, more = check_arguments(values, unreadable)
     return checked, issues + more
 
