@@ -6,6 +6,18 @@
     out = psa(q, k, v, grid=(21, 30, 52))        # q, k, v: [B, H, L, D]
 """
 
+from .attention import PSAAttention, psa_attention
 from .config import ConfigError, PSAConfig
+from .layout import CallError
+from .order_state import OrderState
+from .stats import Stats
 
-__all__ = ["ConfigError", "PSAConfig"]
+__all__ = [
+    "CallError",
+    "ConfigError",
+    "OrderState",
+    "PSAAttention",
+    "PSAConfig",
+    "Stats",
+    "psa_attention",
+]

@@ -8,6 +8,136 @@ An implementation is a package with five functions, one a stage, over shared `La
     assign_levels(S, pyramid, layout, config)                  -> plan
     attend(q, pyramid, plan, orders, layout, config, scale)    -> out
 
-Only `Orders`, `S` (float32 `[B, H, video query blocks, video key blocks]`), `plan.levels()` (int8,
-see `Stats`) and `out` have a meaning outside the implementation that made them.
+Only `Orders`, `S` (`[B, H, video query blocks, video key blocks]`), `plan.levels()` (int8, see
+`Stats`) and `out` have a meaning outside the implementation that made them.
 """
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import ModuleType
+
+import torch
+
+from . import reference
+from .config import PSAConfig
+from .layout import Layout
+from .order_state import OrderState
+from .stats import Stats
+
+
+def psa_attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    config: PSAConfig | None = None,
+    grid: tuple[int, int, int] | None = None,
+    extra_tokens: tuple[int, int] = (0, 0),
+    causal: bool = False,
+    scale: float | None = None,
+    return_stats: bool = False,
+    state: OrderState | None = None,
+) -> torch.Tensor | tuple[torch.Tensor, Stats]:
+    """Pyramid sparse attention of q `[B, H, Lq, D]` over k and v `[B, Hkv, Lk, D]`.
+
+    The inputs are floating-point, of one dtype and device, of any strides, and are not changed.
+    `H` must be a multiple of `Hkv`.
+
+    config        settings; the defaults of `PSAConfig` if absent
+    grid          (frames, height, width) of the video tokens, which come in raster order; needed by
+                  the orders that read it
+    extra_tokens  how many tokens before and after the video are not on the grid (text, references)
+    causal        each query sees keys up to its own position; needs attn_impl "old_mask_type" and
+                  no rearrangement
+    scale         factor on the logits; `D ** -0.5` if absent
+    return_stats  also return what was computed
+    state         centroids of the semantic orders, carried from step to step of one run
+
+    Returns the output `[B, H, Lq, D]`, contiguous, in q's dtype and the caller's token order; with
+    `return_stats` a pair of it and `Stats`. The same inputs with a fresh `state` or none give the
+    same bits on the same machine.
+
+    Raises `CallError` if the arguments do not fit together, or not the configuration.
+    Source: the PSA attention module's interface; psa-semantics sections 1 to 9.
+    """
+    config = PSAConfig() if config is None else config
+    layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
+    scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    package, reason = choose_implementation(q, layout, config)
+    out, plan = run_stages(package, q, k, v, layout, config, scale, state)
+    if not return_stats:
+        return out
+    name = package.__name__.rpartition(".")[2]
+    return out, Stats(plan, layout, config.tail, name, reason)
+
+
+class PSAAttention(torch.nn.Module):
+    """`psa_attention` with one configuration, as a module without parameters.
+
+    It stands for one attention layer: the centroids of the semantic orders carry over from call to
+    call, until `reset()` starts a new run. Source: the PSA attention module's usage.
+    """
+
+    def __init__(self, config: PSAConfig | None = None):
+        super().__init__()
+        self.config = PSAConfig() if config is None else config
+        self._state = OrderState()
+
+    def reset(self) -> None:
+        """Starts a new sampling run: nothing of the calls before has an influence any more."""
+        self._state.reset()
+
+    def forward(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        *,
+        grid: tuple[int, int, int] | None = None,
+        extra_tokens: tuple[int, int] = (0, 0),
+        causal: bool = False,
+        scale: float | None = None,
+        return_stats: bool = False,
+    ) -> torch.Tensor | tuple[torch.Tensor, Stats]:
+        """See `psa_attention`."""
+        return psa_attention(
+            q, k, v, config=self.config, grid=grid, extra_tokens=extra_tokens, causal=causal,
+            scale=scale, return_stats=return_stats, state=self._state,
+        )
+
+    def extra_repr(self) -> str:
+        return repr(self.config)
+
+
+def choose_implementation(
+    q: torch.Tensor, layout: Layout, config: PSAConfig
+) -> tuple[ModuleType, str]:
+    """The package that serves this call, and why no faster one does ("" if none could)."""
+    return reference, "the torch reference is the only implementation"
+
+
+def run_stages(
+    package: ModuleType,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    layout: Layout,
+    config: PSAConfig,
+    scale: float,
+    state: OrderState | None = None,
+):
+    """(out, plan) of the five stages of `package`, for arguments that `Layout.of` has checked."""
+    with _full_precision(q.device.type):
+        orders = package.reorder(q, k, layout, config, state)
+        pyramid = package.build_pyramid(k, v, orders, layout, config)
+        mass = package.importance(q, pyramid, orders, layout, config, scale)
+        plan = package.assign_levels(mass, pyramid, layout, config)
+        return package.attend(q, pyramid, plan, orders, layout, config, scale), plan
+
+
+def _full_precision(device_type: str):
+    """Keeps a caller's autocast from computing scores in half precision."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,14 @@
+"""The five stages in plain torch, literal and short: any device, any dtype, any size.
+
+It is the specification that runs, the CPU path, and what every kernel is tested against. Everything
+is computed in float32, or in float64 where the inputs are float64. One head is worked through at a
+time and in it one slice of query blocks, so memory stays a small multiple of q, k and v.
+"""
+
+from .attend import attend
+from .importance import importance
+from .levels import assign_levels
+from .pyramid import build_pyramid
+from .reorder import reorder
+
+__all__ = ["assign_levels", "attend", "build_pyramid", "importance", "reorder"]

@@ -1,0 +1,127 @@
+"""Stage 5: one softmax over keys of all levels (sections 4, 6b and 6c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..config import PSAConfig
+from ..layout import Layout
+from ..stages import Orders, Plan
+from .pyramid import Pyramid, group_counts, group_spread, pool
+from .tokens import caller_positions, permuted
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All pyramid rows that one key/value head may need, one level after another.
+
+    keys, values `[R, D]`; for each row its `level` (0: the tail's), the key `block` it lies in, how
+    many keys it stands for (`log_count`), their `spread` (None without the second moment), and for
+    single keys the caller's `position`, -1 for pooled ones, which no causal mask ever hides.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    level: torch.Tensor
+    block: torch.Tensor
+    log_count: torch.Tensor
+    spread: torch.Tensor | None
+    position: torch.Tensor
+
+
+def attend(
+    q: torch.Tensor,
+    pyramid: Pyramid,
+    plan: Plan,
+    orders: Orders,
+    layout: Layout,
+    config: PSAConfig,
+    scale: float,
+) -> torch.Tensor:
+    """The attention of q `[B, H, Lq, D]` by `plan`.
+
+    Returns `[B, H, Lq, D]`, contiguous, in q's dtype and the caller's token order.
+    """
+    levels = plan.levels()
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    for b in range(layout.batch):
+        for kv_head in range(layout.kv_heads):
+            heads = [h for h in range(layout.heads) if layout.kv_head(h) == kv_head]
+            rows = _rows(pyramid, b, kv_head, levels[b, heads], layout, config)
+            for head in heads:
+                positions = caller_positions(orders.q, b, head, layout.q_len, layout, q.device)
+                queries = permuted(q[b, head], positions)
+                result = [
+                    _attend_block(queries[block], positions[block], rows, row, layout, scale)
+                    for block, row in zip(_query_blocks(layout), levels[b, head], strict=True)
+                ]
+                out[b, head, positions] = torch.cat(result).to(q.dtype)
+    return out
+
+
+def _query_blocks(layout: Layout) -> list[slice]:
+    """Places of each query block in permuted order: video blocks, then extra blocks."""
+    video, m = layout.q_video, layout.m
+    blocks = [slice(start, min(start + m, video)) for start in range(0, video, m)]
+    extra = range(video, layout.q_len, m)
+    return blocks + [slice(start, min(start + m, layout.q_len)) for start in extra]
+
+
+def _attend_block(
+    queries: torch.Tensor,
+    positions: torch.Tensor,
+    rows: _Rows,
+    levels: torch.Tensor,
+    layout: Layout,
+    scale: float,
+) -> torch.Tensor:
+    """Output `[tokens, D]` of one query block `[tokens, D]`, whose `levels` are `[key blocks]`."""
+    kept = (levels[rows.block] == rows.level).nonzero()[:, 0]
+    log_count = rows.log_count[kept]
+    logits = queries @ rows.keys[kept].T * scale + log_count
+    if rows.spread is not None:
+        norms = queries.square().sum(1, keepdim=True)
+        # a level-1 row has ln 1 = 0 as its cap: no term
+        logits = logits + torch.minimum(0.5 * scale**2 * norms * rows.spread[kept], log_count)
+    if layout.causal:
+        hidden = rows.position[kept] > positions[:, None]
+        logits = logits.masked_fill(hidden, -torch.inf)
+    return torch.softmax(logits, 1) @ rows.values[kept]
+
+
+def _rows(
+    pyramid: Pyramid,
+    b: int,
+    kv_head: int,
+    levels: torch.Tensor,
+    layout: Layout,
+    config: PSAConfig,
+) -> _Rows:
+    """The rows of those levels that occur in `levels`."""
+    keys, values = pyramid.keys(b, kv_head), pyramid.values(b, kv_head)
+    video, n = layout.k_video, layout.n
+    places = torch.arange(layout.k_len, device=keys.device)
+    block = torch.where(places < video, places // n, layout.k_blocks + (places - video) // n)
+    single = keys.new_zeros(layout.k_len)
+    parts = [(keys, values, 1, block, single, single, pyramid.positions(b, kv_head))]
+    for level, size in ((2, 2), (4, 4), (8, 8), (0, config.tail)):
+        if size == "none" or not (levels == level).any():
+            continue
+        means = pool(keys[:video], size)
+        block = torch.arange(0, video, size, device=keys.device) // n
+        log_count = group_counts(video, size, keys).log()
+        spread = group_spread(keys[:video], means, size) if config.second_moment else log_count
+        pooled = pool(values[:video], size)
+        parts.append((means, pooled, level, block, log_count, spread, torch.full_like(block, -1)))
+    keys, values, level, block, log_count, spread, position = zip(*parts, strict=True)
+    return _Rows(
+        keys=torch.cat(keys),
+        values=torch.cat(values),
+        level=torch.cat([torch.full_like(b, x) for b, x in zip(block, level, strict=True)]),
+        block=torch.cat(block),
+        log_count=torch.cat(log_count),
+        spread=torch.cat(spread) if config.second_moment else None,
+        position=torch.cat(position),
+    )

@@ -1,0 +1,117 @@
+"""Stage 3: how much of a query block's softmax mass lies in each key block (section 5)."""
+
+from __future__ import annotations
+
+import torch
+
+from ..causal import FREE, block_kinds
+from ..config import PSAConfig
+from ..layout import Layout
+from ..stages import Orders
+from .pyramid import Pyramid, group_counts, group_spread, pool
+from .tokens import caller_positions, compute_dtype, permuted
+
+SUB_BLOCK = 16  # queries
+GROUP = 8  # keys
+SLICE_SCORES = 2**22  # scores held at a time
+
+
+@torch.no_grad()
+def importance(
+    q: torch.Tensor,
+    pyramid: Pyramid,
+    orders: Orders,
+    layout: Layout,
+    config: PSAConfig,
+    scale: float,
+) -> torch.Tensor:
+    """S `[B, H, video query blocks, video key blocks]` in the compute dtype; each row sums to 1.
+
+    `config.importance` "exact": the true softmax of every row over all its keys, extra ones
+    included, summed by key block, averaged over the block's rows, divided by the row's sum.
+    "sub_block": the same of the means of 16 consecutive queries, weighted by how many they stand
+    for, over the keys pooled by 8. Where no mass is left to share out (it all lies in extra keys),
+    every block gets the same share. Causal: only blocks wholly before the query block get any;
+    the first row is all zeros.
+    """
+    dtype = compute_dtype(q)
+    shape = (layout.batch, layout.heads, layout.q_blocks, layout.k_blocks)
+    mass = torch.zeros(shape, dtype=dtype, device=q.device)
+    free = block_kinds(layout, q.device) == FREE
+    block_mass = _exact if config.importance == "exact" else _sub_block
+    for b in range(layout.batch):
+        for head in range(layout.heads):
+            order = caller_positions(orders.q, b, head, layout.q_len, layout, q.device)
+            queries = permuted(q[b, head], order[: layout.q_video])
+            keys = pyramid.keys(b, layout.kv_head(head))
+            mass[b, head] = block_mass(queries, keys, free, layout, config, scale)
+    mass.masked_fill_(~free, 0)
+    total = mass.sum(-1, keepdim=True)
+    even = free / free.sum(-1, keepdim=True).clamp(min=1)
+    return torch.where(total > 0, mass / total, even.to(dtype))
+
+
+def _exact(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    free: torch.Tensor,
+    layout: Layout,
+    config: PSAConfig,
+    scale: float,
+) -> torch.Tensor:
+    """Mean true mass `[query blocks, video key blocks]` of queries `[Lq, D]`, keys `[Lk, D]`."""
+    mass = []
+    positions = torch.arange(layout.k_video, device=keys.device) + layout.before
+    for start in range(0, layout.q_video, layout.m):
+        rows = queries[start : start + layout.m]
+        logits = rows @ keys.T * scale
+        if layout.causal:
+            extra = caller_positions(None, 0, 0, layout.k_len, layout, keys.device)
+            query_positions = positions[start : start + layout.m, None]
+            logits.masked_fill_(extra[None] > query_positions, -torch.inf)
+        share = torch.softmax(logits, 1)[:, : layout.k_video].mean(0, keepdim=True)
+        mass.append(_sum_groups(share, layout.n, layout.k_blocks))
+    return torch.cat(mass)
+
+
+def _sub_block(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    free: torch.Tensor,
+    layout: Layout,
+    config: PSAConfig,
+    scale: float,
+) -> torch.Tensor:
+    """Mean estimated mass `[query blocks, video key blocks]`."""
+    video_keys = keys[: layout.k_video]
+    pooled = pool(video_keys, GROUP)
+    log_count = group_counts(layout.k_video, GROUP, keys).log()
+    spread = group_spread(video_keys, pooled, GROUP) if config.second_moment else None
+    group_block = torch.arange(pooled.shape[0], device=keys.device) * GROUP // layout.n
+    means = pool(queries, SUB_BLOCK)
+    weights = group_counts(layout.q_video, SUB_BLOCK, means)[:, None]
+
+    mass = []
+    in_block = layout.m // SUB_BLOCK
+    blocks_at_once = max(1, SLICE_SCORES // (in_block * pooled.shape[0]))
+    for first in range(0, layout.q_blocks, blocks_at_once):
+        rows = slice(first * in_block, (first + blocks_at_once) * in_block)
+        logits = means[rows] @ pooled.T * scale + log_count
+        if spread is not None:
+            norms = means[rows].square().sum(1, keepdim=True)
+            logits += torch.minimum(0.5 * scale**2 * norms * spread, log_count)
+        if layout.causal:
+            block = torch.arange(rows.start, rows.start + logits.shape[0]) // in_block
+            seen = free[block.to(free.device)][:, group_block]
+            logits.masked_fill_(~seen, -torch.inf)
+        share = _sum_groups(torch.softmax(logits, 1), layout.n // GROUP, layout.k_blocks)
+        blocks = -(-logits.shape[0] // in_block)
+        summed = _sum_groups((share * weights[rows]).T, in_block, blocks).T
+        mass.append(summed / _sum_groups(weights[rows].T, in_block, blocks).T)
+    return torch.cat(mass)
+
+
+def _sum_groups(x: torch.Tensor, size: int, groups: int) -> torch.Tensor:
+    """`[rows, groups]`: sums of `size` consecutive columns of `x` `[rows, columns]`."""
+    padded = torch.nn.functional.pad(x, (0, groups * size - x.shape[1]))
+    return padded.reshape(x.shape[0], groups, size).sum(2)

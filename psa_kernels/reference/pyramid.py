@@ -1,0 +1,93 @@
+"""Stage 2: keys and values at every pooling level, and what else is known of a key block.
+
+The pyramid hands out one head at a time and keeps nothing: a whole one in float32 would take
+several times the memory of k and v.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..config import PSAConfig
+from ..layout import Layout
+from ..stages import Orders
+from .tokens import caller_positions, permuted
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """k and v `[B, Hkv, Lk, D]` with the order of their tokens."""
+
+    k: torch.Tensor
+    v: torch.Tensor
+    order: torch.Tensor | None
+    layout: Layout
+
+    def positions(self, b: int, kv_head: int) -> torch.Tensor:
+        """int64 `[Lk]`: the caller's positions of one head's keys, in permuted order."""
+        length = self.k.shape[2]
+        return caller_positions(self.order, b, kv_head, length, self.layout, self.k.device)
+
+    def keys(self, b: int, kv_head: int) -> torch.Tensor:
+        """`[Lk, D]` in permuted order: video keys, then extra keys."""
+        return permuted(self.k[b, kv_head], self.positions(b, kv_head))
+
+    def values(self, b: int, kv_head: int) -> torch.Tensor:
+        """`[Lk, D]`, as `keys`."""
+        return permuted(self.v[b, kv_head], self.positions(b, kv_head))
+
+    def allowed_levels(self, b: int, kv_head: int, thresholds: dict[int, float]) -> torch.Tensor:
+        """int8 `[video key blocks]`: the coarsest level the similarity constraint allows."""
+        video_keys = self.keys(b, kv_head)[: self.layout.k_video]
+        return coarsest_alike(video_keys, self.layout.n, thresholds)
+
+
+def build_pyramid(
+    k: torch.Tensor, v: torch.Tensor, orders: Orders, layout: Layout, config: PSAConfig
+) -> Pyramid:
+    """The pyramid of k and v `[B, Hkv, Lk, D]`."""
+    return Pyramid(k, v, orders.k, layout)
+
+
+def pool(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Means `[ceil(L / size), D]` of groups of `size` consecutive rows of `x` `[L, D]` (section 3).
+
+    Blocks are a multiple of every group size, so groups of the sequence are groups of its blocks.
+    The mean of a short last group is over the rows it has.
+    """
+    whole = x.shape[0] // size * size
+    means = x[:whole].view(whole // size, size, x.shape[1]).mean(1)
+    return means if whole == x.shape[0] else torch.cat((means, x[whole:].mean(0, keepdim=True)))
+
+
+def group_counts(length: int, size: int, like: torch.Tensor) -> torch.Tensor:
+    """`[ceil(length / size)]` of `like`'s dtype and device: the number of rows in each group."""
+    starts = torch.arange(0, length, size, device=like.device)
+    return (length - starts).clamp(max=size).to(like.dtype)
+
+
+def group_spread(x: torch.Tensor, means: torch.Tensor, size: int) -> torch.Tensor:
+    """`[groups]`: mean over a group's rows and the dimensions of (x - mean)^2 (section 6c)."""
+    group = torch.arange(x.shape[0], device=x.device) // size
+    return pool((x - means[group]).square().mean(1, keepdim=True), size)[:, 0]
+
+
+def coarsest_alike(keys: torch.Tensor, n: int, thresholds: dict[int, float]) -> torch.Tensor:
+    """int8 `[blocks]`: the largest x in 2, 4, 8 with c_x > threshold_x, else 1 (section 8).
+
+    `keys` `[L, D]` in block order, `n` keys a block. A group of one key has cosine 1, and a zero
+    vector has cosine 0 to all others.
+    """
+    length, blocks = keys.shape[0], -(-keys.shape[0] // n)
+    norms = keys.norm(dim=1, keepdim=True)
+    units = torch.where(norms > 0, keys / norms, 0)
+    allowed = torch.ones(blocks, dtype=torch.int8, device=keys.device)
+    for size in (2, 4, 8):
+        first = torch.arange(0, length, size, device=keys.device)
+        last = (first + size - 1).clamp(max=length - 1)
+        cosine = torch.where(first == last, 1, (units[first] * units[last]).sum(1))
+        mean = pool(cosine[:, None], n // size)[:, 0]
+        allowed[mean > thresholds[size]] = size
+    return allowed

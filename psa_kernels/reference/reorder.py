@@ -1,0 +1,84 @@
+"""Stage 1: the token order (section 1)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from ..config import PSAConfig
+from ..layout import Layout
+from ..order_state import OrderState
+from ..stages import Orders
+from .clusters import (
+    CARRIED_ROUNDS,
+    FIRST_ROUNDS,
+    cluster_count,
+    cluster_order,
+    first_centroids,
+    refine,
+)
+from .gilbert import gilbert_order
+from .tiles import tile_order
+from .tokens import compute_dtype
+
+
+@torch.no_grad()
+def reorder(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    layout: Layout,
+    config: PSAConfig,
+    state: OrderState | None = None,
+) -> Orders:
+    """The orders of q `[B, H, Lq, D]` and of k `[B, Hkv, Lk, D]`.
+
+    With `state`, k-means starts from the centroids of the step before and leaves its own there.
+    """
+    if layout.q_video == 0 or config.order is None:
+        return Orders()
+    state = OrderState() if state is None else state
+    if config.order in ("Gilbert", "STA"):
+        order = static_order(config.order, layout.grid, config.tile_size, q.device)
+        return Orders(order, order)
+    k_order = _semantic(k, "k", layout, layout.k_blocks, state)
+    if config.order == "Hybrid":
+        return Orders(static_order("Gilbert", layout.grid, config.tile_size, q.device), k_order)
+    return Orders(_semantic(q, "q", layout, layout.q_blocks, state), k_order)
+
+
+@lru_cache(maxsize=16)
+def static_order(
+    method: str, grid: tuple[int, int, int], tile: tuple[int, int, int], device: torch.device
+) -> torch.Tensor:
+    """int64 `[1, 1, T * h * w]` on `device`: the "Gilbert" or "STA" order of `grid`."""
+    # made outside inference mode, since a later caller may want gradients
+    with torch.inference_mode(False):
+        if method == "Gilbert":
+            order = torch.tensor(gilbert_order(grid), dtype=torch.int64)
+        else:
+            order = tile_order(grid, tile)
+        return order.to(device)[None, None]
+
+
+def _semantic(
+    x: torch.Tensor, name: str, layout: Layout, blocks: int, state: OrderState
+) -> torch.Tensor:
+    """int64 `[B, heads, L]`: the semantic order of each head's video tokens."""
+    batch, heads, length, dim = x.shape
+    video = slice(layout.before, length - layout.after)
+    shape = (batch, heads, cluster_count(blocks), dim)
+    carried = state.centroids(name, shape, compute_dtype(x), x.device)
+    centroids = torch.empty(shape, dtype=compute_dtype(x), device=x.device)
+    order = torch.empty(batch, heads, length - layout.extra, dtype=torch.int64, device=x.device)
+    for b in range(batch):
+        for head in range(heads):
+            tokens = x[b, head, video].to(compute_dtype(x))
+            if carried is None:
+                start, rounds = first_centroids(tokens, shape[2]), FIRST_ROUNDS
+            else:
+                start, rounds = carried[b, head], CARRIED_ROUNDS
+            centroids[b, head] = refine(tokens, start, rounds)
+            order[b, head] = cluster_order(tokens, centroids[b, head])
+    state.keep(name, centroids)
+    return order

@@ -1,0 +1,94 @@
+"""What one attention call computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from .config import LEVELS
+from .layout import Layout
+from .stages import Plan
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Levels of one call, and what follows from them.
+
+    Nothing is computed, and no GPU waited for, before it is asked for.
+
+    layout          sizes of the call
+    tail            "none", or the pooling level of the pairs on level 0
+    implementation  which package served the call
+    reason          why no faster one did; empty if none could be faster
+    """
+
+    plan: Plan
+    layout: Layout
+    tail: int | str
+    implementation: str = "reference"
+    reason: str = ""
+
+    @cached_property
+    def levels(self) -> torch.Tensor:
+        """int8 `[B, H, query blocks, key blocks]`, in permuted order: video blocks, then extra.
+
+        1, 2, 4, 8; 0 for a pair that is skipped (or on the tail's level); -1 for one in the future
+        of a causal query block. Rows and columns of extra blocks are 1.
+        """
+        return self.plan.levels()
+
+    @cached_property
+    def density(self) -> float:
+        """Query-key products computed, as a share of dense attention's.
+
+        A pair on level x counts its queries times ceil(keys / x); with a causal mask, pairs on
+        level 1 count what the mask leaves, and so does dense attention.
+        """
+        pairs = self.levels.shape[0] * self.levels.shape[1]
+        queries = _block_sizes(self.layout.q_video, self.layout.extra, self.layout.m)[:, None]
+        keys = _block_sizes(self.layout.k_video, self.layout.extra, self.layout.n)[None]
+        full = _unmasked(self.layout) if self.layout.causal else queries * keys
+        sizes = {1: 1, 2: 2, 4: 4, 8: 8} | ({} if self.tail == "none" else {0: self.tail})
+        computed = 0
+        for level, size in sizes.items():
+            cost = full if level == 1 else queries * -(-keys // size)
+            computed += int(((self.levels == level).sum((0, 1)).cpu() * cost).sum())
+        return computed / (pairs * int(full.sum()))
+
+    @cached_property
+    def per_level(self) -> dict[int, float]:
+        """Share of the video block pairs on each of the levels 1, 2, 4, 8, 0.
+
+        Pairs on level 0 count there whether or not there is a tail; pairs that are never read (-1)
+        are left out. All shares are 0 in a call without video tokens.
+        """
+        video = self.levels[..., : self.layout.q_blocks, : self.layout.k_blocks]
+        counts = {level: int((video == level).sum()) for level in LEVELS}
+        total = max(1, sum(counts.values()))
+        return {level: count / total for level, count in counts.items()}
+
+
+def _block_sizes(video: int, extra: int, size: int) -> torch.Tensor:
+    """int64 `[blocks]`: tokens in each block, video blocks first."""
+    whole, rest = (torch.arange(0, total, size) for total in (video, extra))
+    return torch.cat(((video - whole).clamp(max=size), (extra - rest).clamp(max=size)))
+
+
+def _unmasked(layout: Layout) -> torch.Tensor:
+    """int64 `[query blocks, key blocks]`: the query-key products a causal mask leaves."""
+    video = torch.arange(layout.before, layout.before + layout.q_video)
+    prefix = torch.arange(layout.before)
+    suffix = torch.arange(layout.q_len - layout.after, layout.q_len)
+    positions = torch.cat((video, prefix, suffix))
+    queries = positions.split(_block_sizes(layout.q_video, layout.extra, layout.m).tolist())
+    keys = _block_sizes(layout.k_video, layout.extra, layout.n)
+    ends = keys.cumsum(0)
+    rows = []
+    for block in queries:
+        # positions ascend in a block, so the queries from a key's position on are at its end
+        seen = len(block) - torch.searchsorted(block, positions)
+        sums = torch.cat((seen.new_zeros(1), seen.cumsum(0)))
+        rows.append(sums[ends] - sums[ends - keys])
+    return torch.stack(rows)
