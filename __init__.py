@@ -1,0 +1,14 @@
+"""ComfyUI-PSA: pyramid sparse attention for video diffusion models.
+
+ComfyUI loads this file; `psa_kernels` beside it is the algorithm and needs no ComfyUI.
+"""
+
+WEB_DIRECTORY = "./web"
+
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+
+
+async def comfy_entrypoint():
+    from .nodes.extension import PSAExtension
+
+    return PSAExtension()

@@ -1,0 +1,1 @@
+"""ComfyUI's side of the pack: node classes and model patching."""

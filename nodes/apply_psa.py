@@ -1,0 +1,117 @@
+"""Apply PSA: put pyramid sparse attention on a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from server import PromptServer
+
+from .compat import declare
+from .patching.apply import apply_psa
+from .patching.block_list import parse_block_list
+from .patching.run import PatchOptions
+from .preset_link import PSAPreset
+
+SCHEDULE_PRESET = "preset"
+SCHEDULE_PERCENT = "percent"
+RUN_FINISHED = "psa.run_finished"
+
+
+class PSAApply(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PSAApply",
+            display_name="Apply PSA",
+            category="PSA",
+            description="Samples this model with pyramid sparse attention. Put it between the "
+            "model loader and the sampler; the order among other model patches does not matter.",
+            inputs=[
+                io.Model.Input("model", tooltip="A video diffusion model."),
+                PSAPreset.Input("preset", tooltip="From PSA Preset Loader or PSA Preset Editor."),
+                io.Boolean.Input(
+                    "enabled", default=True, optional=True, label_on="on", label_off="off",
+                    tooltip="Off: the model passes through untouched.",
+                ),
+                io.Combo.Input(
+                    "schedule", options=[SCHEDULE_PRESET, SCHEDULE_PERCENT],
+                    default=SCHEDULE_PRESET, optional=True,
+                    tooltip="preset: dense for the preset's warm-up steps. percent: sparse between "
+                    "start and end percent instead.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.2, min=0.0, max=1.0, step=0.01, optional=True,
+                    tooltip="Read with schedule = percent. Sampling before this point stays dense.",
+                ),
+                io.Float.Input(
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, optional=True,
+                    tooltip="Read with schedule = percent. Sampling after this point stays dense.",
+                ),
+                io.String.Input(
+                    "dense_blocks", default="", optional=True,
+                    tooltip="Transformer blocks that stay dense, like 0, 1, 38-39. Empty: none.",
+                ),
+                declare(
+                    io.Int.Input, "min_tokens", default=4096, min=0, max=1_000_000, step=256,
+                    optional=True,
+                    tooltip="Videos of fewer tokens than this stay dense: attention is a small "
+                    "part of their time, and they tolerate sparsity least.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, dense_blocks=None, schedule=None):
+        try:
+            parse_block_list(dense_blocks or "")
+            _window(schedule, 0.0, 1.0)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        preset,
+        enabled=True,
+        schedule=SCHEDULE_PRESET,
+        start_percent=0.2,
+        end_percent=1.0,
+        dense_blocks="",
+        min_tokens=4096,
+    ) -> io.NodeOutput:
+        options = PatchOptions(
+            window=_window(schedule, start_percent, end_percent),
+            dense_blocks=parse_block_list(dense_blocks),
+            min_tokens=min_tokens,
+        )
+        if not enabled:
+            return io.NodeOutput(model)
+        node_id = cls.hidden.unique_id if cls.hidden else None
+        return io.NodeOutput(apply_psa(model, preset, options, lambda run: _send(node_id, run)))
+
+
+def _window(schedule: str | None, start: float, end: float) -> tuple[float, float] | None:
+    if schedule in (None, SCHEDULE_PRESET):
+        return None
+    if schedule != SCHEDULE_PERCENT:
+        raise ValueError(
+            f"schedule: found {schedule!r}; allowed: {SCHEDULE_PRESET}, {SCHEDULE_PERCENT}"
+        )
+    if start > end:
+        raise ValueError(
+            f"start_percent: found {start:g}, which is after end_percent {end:g}; "
+            "give a start at or before the end"
+        )
+    return start, end
+
+
+def _send(node_id: str | None, report: dict[str, Any]) -> None:
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        data = {"node": node_id, "report": report}
+        server.send_sync(RUN_FINISHED, data, server.client_id)

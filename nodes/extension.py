@@ -1,0 +1,12 @@
+"""The pack's nodes, as ComfyUI's loader asks for them."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .apply_psa import PSAApply
+from .preset_editor import PSAPresetEditor
+from .preset_loader import PSAPresetLoader
+
+
+class PSAExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [PSAPresetLoader, PSAApply, PSAPresetEditor]

@@ -1,0 +1,117 @@
+"""Node widgets from the field descriptions, and back: the node adds no range or default of its own.
+
+A field becomes one widget, except where a widget cannot hold it: a list becomes a widget an entry,
+`mask_ratios` becomes the upper bound of each level (a level starts where the one before ends, level
+0 takes the rest).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..psa_kernels.config import FIELDS, LEVELS, Field
+from .compat import declare
+
+UPPER = {level: f"level_{level}_to" for level in LEVELS if level}
+TILE = ("tile_depth", "tile_height", "tile_width")
+
+
+def widgets() -> list[io.Input]:
+    """One or more widgets for every field, in the order of the fields."""
+    return [widget for field in FIELDS for widget in _widgets(field)]
+
+
+def defaults() -> dict[str, Any]:
+    """Widget id -> value, as a new node shows them."""
+    return {name: value for field in FIELDS for name, value in _shown(field, field.default).items()}
+
+
+def to_preset(values: dict[str, Any]) -> dict[str, Any]:
+    """The nested preset mapping that these widget values describe; absent widgets stay absent.
+
+    Values are passed on as they are: what is wrong with them is the validator's to say.
+    """
+    preset: dict[str, Any] = {}
+    for field in FIELDS:
+        value = _read(field, values)
+        if value is not _ABSENT:
+            section, _, key = field.path.rpartition(".")
+            (preset.setdefault(section, {}) if section else preset)[key] = value
+    return preset
+
+
+_ABSENT = object()
+
+
+def _widgets(field: Field) -> list[io.Input]:
+    common = {"tooltip": field.help, "display_name": field.label}
+    name, default = field.argument, field.default
+    if field.kind == "bool":
+        return [declare(io.Boolean.Input, name, default=default, **common)]
+    if field.kind == "text":
+        return [declare(io.String.Input, name, default=default, **common)]
+    if field.kind == "choice":
+        options = [_text(choice) for choice in field.choices]
+        return [declare(io.Combo.Input, name, options=options, default=_text(default), **common)]
+    if field.kind in ("int", "float"):
+        kind = io.Int if field.kind == "int" else io.Float
+        step = int(field.step) if field.kind == "int" else field.step
+        low, high = (int(x) if field.kind == "int" else x for x in (field.low, field.high))
+        return [declare(kind.Input, name, default=default, min=low, max=high, step=step, **common)]
+    if field.kind == "ints":
+        return [
+            declare(
+                io.Int.Input, part, default=value, min=int(field.low), max=int(field.high),
+                step=int(field.step), tooltip=field.help,
+                display_name=part.replace("_", " ").capitalize(),
+            )
+            for part, value in zip(TILE, default, strict=True)
+        ]
+    return [
+        declare(
+            io.Float.Input, part, default=default[level][1], min=0.0, max=1.0, step=0.01,
+            display_name=f"Level {level} up to",
+            tooltip=f"Where pyramid level {level} ends, as a share from 0 to 1. {field.help}",
+        )
+        for level, part in UPPER.items()
+    ]
+
+
+def _shown(field: Field, value: Any) -> dict[str, Any]:
+    if field.kind == "mask_ratios":
+        return {part: value[level][1] for level, part in UPPER.items()}
+    if field.kind == "ints":
+        return dict(zip(TILE, value, strict=True))
+    return {field.argument: _text(value) if field.kind == "choice" else value}
+
+
+def _read(field: Field, values: dict[str, Any]) -> Any:
+    if field.kind == "mask_ratios":
+        return _ratios(values)
+    if field.kind == "ints":
+        parts = [values[name] for name in TILE if name in values]
+        return parts if len(parts) == len(TILE) else _ABSENT
+    if field.argument not in values:
+        return _ABSENT
+    value = values[field.argument]
+    if field.kind == "choice":
+        by_text = {_text(choice): choice for choice in field.choices}
+        return by_text.get(str(value), value)
+    return value
+
+
+def _ratios(values: dict[str, Any]) -> Any:
+    if not all(name in values for name in UPPER.values()):
+        return _ABSENT
+    ratios, lower = {}, 0.0
+    for level, name in UPPER.items():
+        ratios[level] = [lower, values[name]]
+        lower = values[name]
+    ratios[0] = [lower, 1.0]
+    return ratios
+
+
+def _text(choice: Any) -> str:
+    return "none" if choice is None else str(choice)

@@ -1,0 +1,160 @@
+"""Puts PSA on a clone of a model.
+
+Two wrappers, both on the clone's own options: one around a whole sampler run (plan before, summary
+after), one around each call of the model, which lays an attention override over whatever override
+is there by then, whether another node put it on before or after this one. Nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import comfy.patcher_extension
+import torch
+
+from ..preset_value import PresetValue
+from .grids import ModelCall, TokenGrid, contradictions, token_grid
+from .override import AttentionOverride
+from .run import PatchOptions, Run
+from .schedule import Schedule, plan_steps
+from .stats import summary_line
+
+log = logging.getLogger("PSA")
+
+KEY = "psa"
+RUN = "psa_run"
+OVERRIDE = "optimized_attention_override"
+
+
+def apply_psa(
+    model: Any,
+    preset: PresetValue,
+    options: PatchOptions,
+    on_report: Callable[[dict[str, Any]], None] | None = None,
+) -> Any:
+    """A clone of the `ModelPatcher` that samples with PSA; `model` itself is left as it is.
+
+    `on_report` gets each finished run's report (see `Run.report`). A PSA patch that was on the
+    model already is replaced: two would plan the same calls twice.
+    """
+    patched = model.clone()
+    wrappers = comfy.patcher_extension.WrappersMP
+    for kind, wrapper in (
+        (wrappers.OUTER_SAMPLE, _run_wrapper(preset, options, on_report)),
+        (wrappers.APPLY_MODEL, _model_call_wrapper),
+    ):
+        patched.remove_wrappers_with_key(kind, KEY)
+        patched.add_wrapper_with_key(kind, KEY, wrapper)
+    return patched
+
+
+def _run_wrapper(
+    preset: PresetValue,
+    options: PatchOptions,
+    on_report: Callable[[dict[str, Any]], None] | None,
+) -> Callable:
+    def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        guider = executor.class_obj
+        sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
+        run = Run(preset, options, _plan(guider, sigmas, preset, options))
+        _announce(run)
+        # The guider's options are this run's own copy; the model calls of the run see them.
+        transformer_options = guider.model_options.setdefault("transformer_options", {})
+        outer = transformer_options.get(RUN)
+        transformer_options[RUN] = run
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            transformer_options[RUN] = outer
+            report = run.report()
+            (log.error if run.failure else log.info)("PSA %s", summary_line(report))
+            if on_report is not None:
+                on_report(report)
+
+    return sample
+
+
+def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) -> Schedule:
+    # Read now, not when the patch was made: a later node may have changed the noise schedule.
+    sampling = guider.model_patcher.get_model_object("model_sampling")
+    return plan_steps(
+        [float(s) for s in sigmas],
+        lambda percent: float(sampling.percent_to_sigma(percent)),
+        preset.config.warmup_steps,
+        options.window,
+    )
+
+
+def _announce(run: Run) -> None:
+    if run.preset.config.type == "dense":
+        log.info("PSA %s: a dense preset, every call keeps the model's own attention",
+                 run.preset.label)
+    elif run.schedule.sparse_steps == 0:
+        reason = run.schedule.steps[0].dense if run.schedule.steps else "no steps"
+        log.warning(
+            "PSA %s: no step of this run is sparse (%s; %s). Use a preset for few steps such as "
+            "lora_4step, or set schedule to percent.",
+            run.preset.label, run.schedule.describe(), reason,
+        )
+    else:
+        log.info("PSA %s: %s", run.preset.label, run.schedule.describe())
+
+
+def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    position, options = _transformer_options(args, kwargs)
+    run = options.get(RUN) if options else None
+    if run is None or not run.schedule.steps:
+        return executor(*args, **kwargs)
+
+    model_call = ModelCall(executor.class_obj.diffusion_model, args[0], _conditions(args, kwargs))
+    grid = _token_grid(run, executor.class_obj, model_call)
+    override = AttentionOverride(
+        run,
+        grid,
+        run.schedule.step_of(float(options["sigmas"].max())),
+        key=(tuple(options.get("uuids") or ()), tuple(options.get("cond_or_uncond") or ())),
+        previous=options.get(OVERRIDE),
+    )
+    # A traced override would freeze its first decision into the compiled graph. Only a process
+    # that compiles has torch._dynamo loaded; importing it for the others would cost seconds.
+    served = torch.compiler.disable(override) if "torch._dynamo" in sys.modules else override
+    own = {**options, OVERRIDE: served}
+    if isinstance(position, int):
+        args = (*args[:position], own, *args[position + 1 :])
+    else:
+        kwargs = {**kwargs, position: own}
+    return executor(*args, **kwargs)
+
+
+def _transformer_options(args: tuple, kwargs: dict) -> tuple[int | str, dict | None]:
+    """(where it is, the dict) of this call's transformer options, whatever their position."""
+    for place, value in (*enumerate(args), *kwargs.items()):
+        if isinstance(value, dict) and "sigmas" in value:
+            return place, value
+    return 0, None
+
+
+def _conditions(args: tuple, kwargs: dict) -> dict[str, Any]:
+    # BaseModel.apply_model(x, t, c_concat, c_crossattn, control, transformer_options, **conditions)
+    return {"c_crossattn": args[3] if len(args) > 3 else None, **kwargs}
+
+
+def _token_grid(run: Run, base_model: Any, call: ModelCall) -> TokenGrid | None:
+    try:
+        grid = token_grid(call)
+    except Exception as error:  # a model whose attributes are not what the table expects
+        if run.first_time("layout"):
+            log.warning("PSA cannot read this model's token layout (%s); it stays dense", error)
+        return None
+    if grid is None and run.first_time("layout"):
+        log.warning(
+            "PSA does not know the token layout of %s; it stays dense",
+            type(call.diffusion_model).__name__,
+        )
+    if grid is not None and run.first_time("family"):
+        for line in contradictions(run.preset, grid, base_model.latent_format):
+            log.warning("PSA preset %s: %s; the model's own is used", run.preset.label, line)
+    return grid

@@ -1,0 +1,94 @@
+"""One call of ComfyUI's attention, as an override receives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+# Order of ComfyUI's attention functions; models pass the later ones by position or by keyword.
+_POSITIONS = (
+    "q", "k", "v", "heads", "mask", "attn_precision", "skip_reshape", "skip_output_reshape",
+)
+
+# Keywords that change no result, or that are read here by name.
+_UNDERSTOOD = {
+    *_POSITIONS, "transformer_options", "_inside_attn_wrapper", "low_precision_attention",
+    "preferred_attention", "scale", "enable_gqa",
+}
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """q, k, v are `[B, L, heads * D]`, or `[B, heads, L, D]` with `skip_reshape`."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    heads: int
+    options: dict[str, Any]
+
+    @classmethod
+    def read(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionCall | None:
+        """The call, or None where its signature is not one we know."""
+        named = dict(zip(_POSITIONS, args, strict=False)) | kwargs
+        tensors = [named.pop(name, None) for name in ("q", "k", "v")]
+        heads = named.pop("heads", None)
+        if len(args) > len(_POSITIONS) or not isinstance(heads, int):
+            return None
+        if not all(isinstance(x, torch.Tensor) for x in tensors):
+            return None
+        dims = 4 if named.get("skip_reshape") else 3
+        if any(x.dim() != dims for x in tensors):
+            return None
+        return cls(*tensors, heads, named)
+
+    @property
+    def heads_first(self) -> bool:
+        return bool(self.options.get("skip_reshape"))
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """(queries, keys)"""
+        axis = 2 if self.heads_first else 1
+        return self.q.shape[axis], self.k.shape[axis]
+
+    def unsupported(self) -> str | None:
+        """Why PSA cannot give what this call asks for, or None."""
+        if self.options.get("mask") is not None:
+            return "masked attention"
+        if self.options.get("low_precision_attention") is False:
+            return "model asks for full precision"
+        if self.options.get("enable_gqa"):
+            return "grouped queries"
+        unknown = sorted(
+            name for name, value in self.options.items()
+            if name not in _UNDERSTOOD and value is not None
+        )
+        if unknown:
+            return f"unknown option {unknown[0]}"
+        return None
+
+    @property
+    def scale(self) -> float | None:
+        return self.options.get("scale")
+
+    def split_heads(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """q, k, v as views `[B, H, L, D]`; nothing is copied."""
+        tensors = (self.q, self.k, self.v)
+        if self.heads_first:
+            return tensors
+        return tuple(x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in tensors)
+
+    def join_heads(self, out: torch.Tensor) -> torch.Tensor:
+        """`[B, H, L, D]` in the shape the caller expects back."""
+        if self.options.get("skip_output_reshape"):
+            return out
+        return out.transpose(1, 2).flatten(2)
+
+    def block_index(self) -> int | None:
+        """The transformer block, where the model says which one it is."""
+        options = self.options.get("transformer_options") or {}
+        index = options.get("block_index")
+        return index if isinstance(index, int) else None

@@ -1,0 +1,135 @@
+"""The attention override of one model call: decide, run, count.
+
+It never raises for a call that the unpatched model would have served: it steps aside, with a
+reason, to whatever attention was there before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import torch
+
+from ...psa_kernels import psa_attention
+from .attention_call import AttentionCall
+from .grids import TokenGrid
+from .run import Run
+
+log = logging.getLogger("PSA")
+
+
+class AttentionOverride:
+    """Serves the attention calls of one call of the model.
+
+    token_grid  the model's layout, None where unknown
+    step        index of the sampler step
+    key         identifies the conditions of this model call across steps
+    previous    the override that was on the model without PSA, if any
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        token_grid: TokenGrid | None,
+        step: int,
+        key: Any,
+        previous: Callable | None,
+    ):
+        self.run = run
+        self.token_grid = token_grid
+        self.step = step
+        self.key = key
+        self.previous = previous
+        self.video_calls = itertools.count()
+
+    def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        call = AttentionCall.read(args, kwargs)
+        reason = "unknown call signature" if call is None else self._layout_reason(call)
+        if reason is None:
+            # Only the model's own video self-attention calls count as blocks.
+            index = next(self.video_calls)
+            reason = self._choice_reason(call, index) or call.unsupported()
+            if reason is None:
+                out, reason = self._try_sparse(call, index)
+                if out is not None:
+                    return out
+        self.run.stats.dense(self.step, reason)
+        if self.previous is not None:
+            return self.previous(func, *args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _layout_reason(self, call: AttentionCall) -> str | None:
+        """Why this is not self-attention over video tokens that we know the place of, or None."""
+        queries, keys = call.tokens
+        if queries != keys:
+            return "cross-attention"
+        if self.token_grid is None:
+            return "unknown token layout"
+        if queries != self.token_grid.length:
+            return "not the video's tokens"
+        if queries in self.token_grid.other_lengths:
+            return "video and text have the same length"
+        published = (call.options.get("transformer_options") or {}).get("grid_sizes")
+        if published is not None and tuple(published) != self.token_grid.grid:
+            return "unknown token layout"
+        return None
+
+    def _choice_reason(self, call: AttentionCall, index: int) -> str | None:
+        """Why settings keep this call dense, or None."""
+        if self.run.failure:
+            return "PSA stepped aside"
+        if self.run.preset.config.type == "dense":
+            return "dense preset"
+        planned = self.run.schedule.steps[self.step].dense
+        if planned:
+            return planned
+        grid = self.token_grid
+        if grid.length - grid.before - grid.after < self.run.options.min_tokens:
+            return "fewer than min_tokens"
+        published = call.block_index()
+        if (index if published is None else published) in self.run.options.dense_blocks:
+            return "dense block"
+        return None
+
+    def _try_sparse(self, call: AttentionCall, index: int) -> tuple[torch.Tensor | None, str]:
+        grid = self.token_grid
+        try:
+            q, k, v = call.split_heads()
+            out, stats = psa_attention(
+                q, k, v,
+                config=self.run.preset.config,
+                grid=grid.grid,
+                extra_tokens=(grid.before, grid.after),
+                scale=call.scale,
+                return_stats=True,
+                state=self.run.order_state((self.key, index)),
+            )
+            # Reading a GPU result waits for it, so there only the first call of a run is checked.
+            if (out.device.type == "cpu" or self.run.first_time("finite")) and not bool(
+                torch.isfinite(out).all()
+            ):
+                raise FloatingPointError(f"NaN or Inf in the output of attention call {index}")
+            out = call.join_heads(out)
+        except Exception as error:
+            self._step_aside(error)
+            return None, "PSA stepped aside"
+        self.run.stats.sparse(self.step, stats)
+        if self.run.preset.config.verbose:
+            log.info(
+                "step %d, call %d: sparse, density %.3f", self.step + 1, index, stats.density
+            )
+        return out, ""
+
+    def _step_aside(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        self.run.failure = text
+        if self.run.first_time("failure"):
+            log.error(
+                "PSA met an error and steps aside: the rest of this run uses the model's own "
+                "attention, the render goes on. %s", text, exc_info=error,
+            )

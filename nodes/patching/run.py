@@ -1,0 +1,71 @@
+"""One sampler run: everything PSA knows while it lasts. Dropped when the run ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...psa_kernels import OrderState
+from ..preset_value import PresetValue
+from .schedule import Schedule
+from .stats import RunStats
+
+
+@dataclass(frozen=True)
+class PatchOptions:
+    """What the Apply PSA node adds to a preset.
+
+    window        (start, end) percent of the full schedule that replaces the preset's warm-up
+    dense_blocks  transformer blocks that stay dense
+    min_tokens    calls with fewer video tokens than this stay dense
+    """
+
+    window: tuple[float, float] | None = None
+    dense_blocks: frozenset[int] = frozenset()
+    min_tokens: int = 0
+
+
+@dataclass
+class Run:
+    preset: PresetValue
+    options: PatchOptions
+    schedule: Schedule
+    stats: RunStats = field(init=False)
+    failure: str | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.stats = RunStats(len(self.schedule.steps))
+        self._lock = threading.Lock()
+        self._order_states: dict[Any, OrderState] = defaultdict(OrderState)
+        self._said: set[str] = set()
+
+    def __deepcopy__(self, memo: dict) -> Run:
+        # Model options may be copied while a run lasts; there is still only one run.
+        return self
+
+    def order_state(self, key: Any) -> OrderState:
+        """Semantic-order centroids of one attention call, carried from step to step."""
+        with self._lock:
+            return self._order_states[key]
+
+    def first_time(self, what: str) -> bool:
+        """True once per run for each `what`: to say a thing once."""
+        with self._lock:
+            new = what not in self._said
+            self._said.add(what)
+            return new
+
+    def report(self) -> dict[str, Any]:
+        """What ran, in plain types: the source of the log line, the event and the demo's report."""
+        return {
+            "preset": self.preset.label,
+            "plan": ["dense" if step.dense else "sparse" for step in self.schedule.steps],
+            "plan_text": self.schedule.describe(),
+            "failure": self.failure,
+            "seconds": round(time.monotonic() - self.started, 3),
+            **self.stats.report([step.sigma for step in self.schedule.steps]),
+        }

@@ -1,0 +1,120 @@
+"""Which sampler step a model call belongs to, and whether PSA is on in it.
+
+Everything goes by sigma, never by counting calls: samplers call the model once, twice or seven
+times a step, CFG may take one call or two, and a run may be a part of a longer one (denoise < 1,
+two samplers in a row, the two experts of Wan 2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WARM_UP = "warm-up"
+BEFORE_WINDOW = "before start percent"
+AFTER_WINDOW = "after end percent"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One sampler step; `dense` is the reason why it is dense, or None where PSA is on."""
+
+    sigma: float
+    dense: str | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    steps: tuple[Step, ...]
+
+    def step_of(self, sigma: float) -> int:
+        """Index of the step that a call at `sigma` belongs to.
+
+        Evaluations between two steps belong to the earlier one; those at the next step's sigma
+        (a corrector's) count as the next step, whose noise level they see.
+        """
+        index = 0
+        for i, step in enumerate(self.steps):
+            if step.sigma >= sigma - _slack(sigma):
+                index = i
+        return index
+
+    @property
+    def sparse_steps(self) -> int:
+        return sum(step.dense is None for step in self.steps)
+
+    def describe(self) -> str:
+        """E.g. "20 steps: 1-5 dense (warm-up), 6-20 sparse"."""
+        parts, start = [], 0
+        for i in range(1, len(self.steps) + 1):
+            if i < len(self.steps) and self.steps[i].dense == self.steps[start].dense:
+                continue
+            reason = self.steps[start].dense
+            span = f"{start + 1}-{i}" if i > start + 1 else f"{i}"
+            parts.append(f"{span} dense ({reason})" if reason else f"{span} sparse")
+            start = i
+        count = len(self.steps)
+        return f"{count} step{'' if count == 1 else 's'}: " + ", ".join(parts)
+
+
+def plan_steps(
+    sigmas: Sequence[float],
+    percent_to_sigma: Callable[[float], float],
+    warmup_steps: int,
+    window: tuple[float, float] | None,
+) -> Schedule:
+    """The plan of one sampler run.
+
+    sigmas            the run's schedule, decreasing, its last entry where the run ends
+    percent_to_sigma  the model's own: 0 is the start of a full schedule, 1 its end
+    warmup_steps      dense steps at the start of the full schedule
+    window            (start, end) percent; where given, it replaces the warm-up
+    """
+    starts = [float(s) for s in sigmas[:-1]]
+    if window is not None:
+        first, last = (float(percent_to_sigma(p)) for p in window)
+        reasons = [_outside(s, first, last) for s in starts]
+    else:
+        skipped = steps_before(sigmas, percent_to_sigma) if warmup_steps else 0
+        reasons = [WARM_UP if skipped + i < warmup_steps else None for i in range(len(starts))]
+    return Schedule(tuple(Step(s, r) for s, r in zip(starts, reasons, strict=True)))
+
+
+def _outside(sigma: float, first: float, last: float) -> str | None:
+    if sigma > first + _slack(sigma):
+        return BEFORE_WINDOW
+    return AFTER_WINDOW if sigma < last - _slack(sigma) else None
+
+
+def steps_before(sigmas: Sequence[float], percent_to_sigma: Callable[[float], float]) -> int:
+    """How many steps of the full schedule lie before this run's first one.
+
+    A run that starts below the model's highest noise is the rest of a longer schedule. Its own
+    steps say how long a step is, in percent of the way, so the ones before it can be counted:
+    exactly for schedulers with even steps (simple, normal, sgm_uniform), nearly for others.
+    """
+    count = len(sigmas) - 1
+    if count < 1:
+        return 0
+    first, last = (percent_of(float(s), percent_to_sigma) for s in (sigmas[0], sigmas[-1]))
+    if last <= first:
+        return 0
+    return round(first / ((last - first) / count))
+
+
+def percent_of(sigma: float, percent_to_sigma: Callable[[float], float]) -> float:
+    """Inverse of the model's decreasing `percent_to_sigma`."""
+    low, high = 0.0, 1.0
+    if sigma >= percent_to_sigma(1e-6):
+        return low
+    if sigma <= percent_to_sigma(high):
+        return high
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if percent_to_sigma(middle) > sigma else (low, middle)
+    return (low + high) / 2
+
+
+def _slack(sigma: float) -> float:
+    # Schedules are float32 tensors; a sampler may hand back a rounded copy of its own sigma.
+    return 1e-5 * max(1.0, abs(sigma))

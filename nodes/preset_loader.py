@@ -1,0 +1,75 @@
+"""PSA Preset Loader: a preset of a model family, shipped or the user's own."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..presets.errors import PresetError
+from ..presets.names import DEFAULT
+from .preset_link import PSAPreset
+from .preset_value import PresetValue
+from .store import list_presets, preset_store
+
+
+class PSAPresetLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        families = list_presets().families
+        names = sorted({preset.name for family in families for preset in family.presets})
+        return io.Schema(
+            node_id="PSAPresetLoader",
+            display_name="PSA Preset Loader",
+            category="PSA",
+            description="Loads a pyramid sparse attention preset for a model family.",
+            inputs=[
+                io.Combo.Input(
+                    "family",
+                    options=[family.name for family in families],
+                    tooltip="The model that you sample with.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=[DEFAULT, *names],
+                    default=DEFAULT,
+                    tooltip="default: the family's own choice. fast, balanced, faithful: from most "
+                    "speed to most care. lora_4step: for few-step LoRAs. baseline: dense. Your own "
+                    "presets are listed too.",
+                ),
+            ],
+            outputs=[PSAPreset.Output(display_name="preset")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, family=None, preset=None):
+        # Checked when the graph is queued, before any model is loaded.
+        if family is None or preset is None:
+            return True
+        try:
+            load_preset(family, preset)
+        except PresetError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, family, preset):
+        # An edited preset file must not be served from ComfyUI's cache.
+        return repr(load_preset(family, preset))
+
+    @classmethod
+    def execute(cls, family: str, preset: str) -> io.NodeOutput:
+        return io.NodeOutput(load_preset(family, preset))
+
+
+def load_preset(family: str, preset: str) -> PresetValue:
+    """Raises the store's `PresetError`, which says what is wrong and what there is instead."""
+    store = preset_store()
+    config = store.get(family, preset)
+    known = store.get_family(family)
+    scale = known.video_scale
+    return PresetValue(
+        config,
+        family,
+        known.default_attention if preset == DEFAULT else preset,
+        known.text_length,
+        (scale.width_divisor, scale.height_divisor, scale.depth_divisor),
+    )

@@ -1,0 +1,38 @@
+"""The preset store of this ComfyUI: shipped presets, and the user's own in the user directory."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+
+import folder_paths
+
+from ..presets.store import Listing, PresetStore
+
+log = logging.getLogger("PSA")
+
+SHIPPED = Path(__file__).resolve().parent.parent / "presets"
+
+
+def preset_store(user: str = "default") -> PresetStore:
+    """The store of one ComfyUI user. A running graph does not know its user: it is the default."""
+    return _store(Path(folder_paths.get_user_directory()) / user / "psa" / "presets")
+
+
+def list_presets() -> Listing:
+    """All presets; what is wrong in a user's files goes to the log, once as long as it lasts."""
+    listing = preset_store().list()
+    _log_problems(tuple(str(problem) for problem in listing.problems))
+    return listing
+
+
+@functools.lru_cache(maxsize=1)
+def _log_problems(problems: tuple[str, ...]) -> None:
+    for problem in problems:
+        log.warning("PSA presets: %s", problem)
+
+
+@functools.lru_cache(maxsize=8)
+def _store(user_dir: Path) -> PresetStore:
+    return PresetStore(SHIPPED, user_dir)
