@@ -53,11 +53,13 @@ def attend(
             for head in heads:
                 positions = caller_positions(orders.q, b, head, layout.q_len, layout, q.device)
                 queries = permuted(q[b, head], positions)
-                result = [
-                    _attend_block(queries[block], positions[block], rows, row, layout, scale)
-                    for block, row in zip(_query_blocks(layout), levels[b, head], strict=True)
-                ]
-                out[b, head, positions] = torch.cat(result).to(q.dtype)
+                # one buffer, not a list of pieces: those would fragment the memory between slices
+                result = torch.empty_like(queries)
+                for block, row in zip(_query_blocks(layout), levels[b, head], strict=True):
+                    result[block] = _attend_block(
+                        queries[block], positions[block], rows, row, layout, scale
+                    )
+                out[b, head, positions] = result.to(q.dtype)
     return out
 
 

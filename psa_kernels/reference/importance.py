@@ -32,11 +32,13 @@ def importance(
     "sub_block": the same of the means of 16 consecutive queries, weighted by how many they stand
     for, over the keys pooled by 8. Where no mass is left to share out (it all lies in extra keys),
     every block gets the same share. Causal: only blocks wholly before the query block get any;
-    the first row is all zeros.
+    the first row is all zeros. Without video tokens S is empty.
     """
     dtype = compute_dtype(q)
     shape = (layout.batch, layout.heads, layout.q_blocks, layout.k_blocks)
     mass = torch.zeros(shape, dtype=dtype, device=q.device)
+    if mass.numel() == 0:
+        return mass
     free = block_kinds(layout, q.device) == FREE
     block_mass = _exact if config.importance == "exact" else _sub_block
     for b in range(layout.batch):
@@ -44,7 +46,7 @@ def importance(
             order = caller_positions(orders.q, b, head, layout.q_len, layout, q.device)
             queries = permuted(q[b, head], order[: layout.q_video])
             keys = pyramid.keys(b, layout.kv_head(head))
-            mass[b, head] = block_mass(queries, keys, free, layout, config, scale)
+            block_mass(mass[b, head], queries, keys, free, layout, config, scale)
     mass.masked_fill_(~free, 0)
     total = mass.sum(-1, keepdim=True)
     even = free / free.sum(-1, keepdim=True).clamp(min=1)
@@ -52,63 +54,63 @@ def importance(
 
 
 def _exact(
+    mass: torch.Tensor,
     queries: torch.Tensor,
     keys: torch.Tensor,
     free: torch.Tensor,
     layout: Layout,
     config: PSAConfig,
     scale: float,
-) -> torch.Tensor:
-    """Mean true mass `[query blocks, video key blocks]` of queries `[Lq, D]`, keys `[Lk, D]`."""
-    mass = []
-    positions = torch.arange(layout.k_video, device=keys.device) + layout.before
-    for start in range(0, layout.q_video, layout.m):
-        rows = queries[start : start + layout.m]
-        logits = rows @ keys.T * scale
+) -> None:
+    """Puts the true mass into `mass` `[query blocks, video key blocks]`.
+
+    `queries` `[video, D]` and `keys` `[video and extra, D]` in permuted order; `free` as `mass`.
+    """
+    # only a causal mask asks where keys are, and then they are in raster order
+    positions = caller_positions(None, 0, 0, layout.k_len, layout, keys.device)
+    for i in range(layout.q_blocks):
+        rows = slice(i * layout.m, min((i + 1) * layout.m, layout.q_video))
+        logits = queries[rows] @ keys.T * scale
         if layout.causal:
-            extra = caller_positions(None, 0, 0, layout.k_len, layout, keys.device)
-            query_positions = positions[start : start + layout.m, None]
-            logits.masked_fill_(extra[None] > query_positions, -torch.inf)
+            logits.masked_fill_(positions > positions[rows, None], -torch.inf)
         share = torch.softmax(logits, 1)[:, : layout.k_video].mean(0, keepdim=True)
-        mass.append(_sum_groups(share, layout.n, layout.k_blocks))
-    return torch.cat(mass)
+        mass[i] = _sum_groups(share, layout.n, layout.k_blocks)[0]
 
 
 def _sub_block(
+    mass: torch.Tensor,
     queries: torch.Tensor,
     keys: torch.Tensor,
     free: torch.Tensor,
     layout: Layout,
     config: PSAConfig,
     scale: float,
-) -> torch.Tensor:
-    """Mean estimated mass `[query blocks, video key blocks]`."""
+) -> None:
+    """Puts the estimated mass into `mass`; arguments as of `_exact`."""
     video_keys = keys[: layout.k_video]
     pooled = pool(video_keys, GROUP)
     log_count = group_counts(layout.k_video, GROUP, keys).log()
     spread = group_spread(video_keys, pooled, GROUP) if config.second_moment else None
-    group_block = torch.arange(pooled.shape[0], device=keys.device) * GROUP // layout.n
     means = pool(queries, SUB_BLOCK)
     weights = group_counts(layout.q_video, SUB_BLOCK, means)[:, None]
+    group_block = torch.arange(pooled.shape[0], device=keys.device) * GROUP // layout.n
 
-    mass = []
     in_block = layout.m // SUB_BLOCK
     blocks_at_once = max(1, SLICE_SCORES // (in_block * pooled.shape[0]))
     for first in range(0, layout.q_blocks, blocks_at_once):
-        rows = slice(first * in_block, (first + blocks_at_once) * in_block)
+        blocks = slice(first, min(first + blocks_at_once, layout.q_blocks))
+        rows = slice(blocks.start * in_block, min(blocks.stop * in_block, means.shape[0]))
         logits = means[rows] @ pooled.T * scale + log_count
         if spread is not None:
             norms = means[rows].square().sum(1, keepdim=True)
             logits += torch.minimum(0.5 * scale**2 * norms * spread, log_count)
         if layout.causal:
-            block = torch.arange(rows.start, rows.start + logits.shape[0]) // in_block
-            seen = free[block.to(free.device)][:, group_block]
-            logits.masked_fill_(~seen, -torch.inf)
+            block = torch.arange(rows.start, rows.stop, device=keys.device) // in_block
+            logits.masked_fill_(~free[block][:, group_block], -torch.inf)
         share = _sum_groups(torch.softmax(logits, 1), layout.n // GROUP, layout.k_blocks)
-        blocks = -(-logits.shape[0] // in_block)
-        summed = _sum_groups((share * weights[rows]).T, in_block, blocks).T
-        mass.append(summed / _sum_groups(weights[rows].T, in_block, blocks).T)
-    return torch.cat(mass)
+        # the mean over a query block's sub-blocks, up to the factor that normalising takes out
+        count = blocks.stop - blocks.start
+        mass[blocks] = _sum_groups((share * weights[rows]).T, in_block, count).T
 
 
 def _sum_groups(x: torch.Tensor, size: int, groups: int) -> torch.Tensor:
