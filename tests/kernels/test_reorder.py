@@ -1,0 +1,179 @@
+"""Token orders: permutations of the video tokens, for every grid (section 1)."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention
+from psa_kernels.layout import Layout
+from psa_kernels.reference import reorder
+from psa_kernels.reference.clusters import cluster_order, refine
+from psa_kernels.reference.gilbert import gilbert_order
+from psa_kernels.reference.tiles import tile_order
+
+VIDEO_GRIDS = [
+    (21, 30, 52), (21, 45, 80), (13, 30, 45), (21, 45, 79), (20, 45, 81), (2, 45, 81), (4, 24, 24),
+]  # fmt: skip
+THIN_GRIDS = [(1, 1, 997), (1, 997, 1), (997, 1, 1), (1, 31, 37), (31, 1, 37), (2, 1, 101)]
+
+
+def non_unit_steps(grid):
+    """How many consecutive cells of the curve are no neighbours; also checks the bijection."""
+    order = np.array(gilbert_order(grid))
+    assert np.array_equal(np.sort(order), np.arange(np.prod(grid))), grid
+    cells = np.stack(np.unravel_index(order, grid), axis=1)
+    return int((np.abs(np.diff(cells, axis=0)).sum(axis=1) != 1).sum())
+
+
+def test_gilbert_goes_by_unit_steps_through_every_grid_up_to_12():
+    bad = {
+        grid: steps
+        for grid in itertools.product(range(1, 13), repeat=3)
+        if (steps := non_unit_steps(grid))
+    }
+    assert bad == {}
+
+
+@pytest.mark.parametrize("grid", VIDEO_GRIDS + THIN_GRIDS, ids=str)
+def test_gilbert_goes_by_unit_steps_through_large_and_thin_grids(grid):
+    assert non_unit_steps(grid) == 0
+
+
+def test_gilbert_goes_by_unit_steps_through_random_grids():
+    rng = np.random.default_rng(0)
+    for grid in rng.integers(1, 40, (60, 3)).tolist():
+        assert non_unit_steps(tuple(grid)) == 0, grid
+
+
+@pytest.mark.parametrize("side", [2, 4, 8, 16])
+def test_gilbert_is_a_hilbert_curve_on_cubes(side):
+    """Every aligned run of 8^j tokens fills an aligned cube."""
+    cells = np.stack(np.unravel_index(gilbert_order((side,) * 3), (side,) * 3), axis=1)
+    edge = 2
+    while edge <= side:
+        cubes = (cells // edge).reshape(-1, edge**3, 3)
+        assert (cubes == cubes[:, :1]).all()
+        edge *= 2
+
+
+def test_gilbert_720p_takes_well_under_a_second():
+    start = time.process_time()
+    gilbert_order((21, 45, 80))
+    assert time.process_time() - start < 0.5
+
+
+def test_sta_by_hand():
+    # 3 x 5 in tiles of 2 x 2: the last column and the last row make smaller tiles
+    #  0  1 |  2  3 |  4
+    #  5  6 |  7  8 |  9
+    # ------+-------+---
+    # 10 11 | 12 13 | 14
+    expected = [0, 1, 5, 6, 2, 3, 7, 8, 4, 9, 10, 11, 12, 13, 14]
+    assert tile_order((1, 3, 5), (1, 2, 2)).tolist() == expected
+
+
+def test_sta_in_depth_by_hand():
+    # 3 frames of 1 x 3, tiles of 2 frames x 2 columns
+    assert tile_order((3, 1, 3), (2, 8, 2)).tolist() == [0, 1, 3, 4, 2, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("tile", [(2, 8, 8), (1, 1, 1), (3, 5, 7), (100, 100, 100)], ids=str)
+def test_sta_is_a_permutation(tile):
+    for grid in [*itertools.product((1, 2, 5, 12), repeat=3), (21, 45, 80)]:
+        assert torch.equal(tile_order(grid, tile).sort().values, torch.arange(np.prod(grid)))
+
+
+# --- the stage -------------------------------------------------------------------------------
+
+GRID = (3, 7, 11)
+TOKENS = 3 * 7 * 11
+
+
+def stage(method, extra=(0, 0), state=None, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    length = TOKENS + sum(extra)
+    q = torch.randn(2, 4, length, 16, generator=generator)
+    k = torch.randn(2, 2, length, 16, generator=generator)
+    config = PSAConfig(rearrange_method=method, block_m=64, block_n=32)
+    layout = Layout.of(q, k, k, config, grid=GRID, extra_tokens=extra)
+    return reorder(q, k, layout, config, state)
+
+
+@pytest.mark.parametrize("extra", [(0, 0), (5, 0), (3, 9)], ids=str)
+@pytest.mark.parametrize("method", ["Gilbert", "STA", "SemanticAware", "Hybrid"])
+def test_orders_are_permutations_of_the_video_tokens(method, extra):
+    orders = stage(method, extra)
+    for order, heads in ((orders.q, 4), (orders.k, 2)):
+        assert order.dtype == torch.int64
+        assert tuple(order.shape) in {(1, 1, TOKENS), (2, heads, TOKENS)}
+        assert (order.sort().values == torch.arange(TOKENS)).all()
+
+
+def test_no_method_or_rearrangement_off_is_raster_order():
+    for config in (PSAConfig(), PSAConfig(rearrange_method="Gilbert", use_rearrange=False)):
+        q = torch.randn(1, 1, TOKENS, 8)
+        orders = reorder(q, q, Layout.of(q, q, q, config, grid=GRID), config)
+        assert orders.q is None and orders.k is None
+
+
+def test_hybrid_is_gilbert_for_queries_and_semantic_for_keys():
+    hybrid = stage("Hybrid")
+    assert torch.equal(hybrid.q, stage("Gilbert").q)
+    assert torch.equal(hybrid.k, stage("SemanticAware").k)
+
+
+def test_semantic_order_puts_alike_tokens_together():
+    centres = torch.eye(4) * 10
+    kind = torch.arange(64) * 7 % 4  # interleaved
+    tokens = centres[kind] + 0.1 * torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    order = cluster_order(tokens, refine(tokens, tokens[:4].clone(), rounds=5))
+    sorted_kinds = kind[order]
+    assert (sorted_kinds.diff() != 0).sum() == 3
+    # inside a cluster the old order stays
+    assert all((order[sorted_kinds == x].diff() > 0).all() for x in range(4))
+
+
+def test_an_empty_cluster_keeps_its_centroid():
+    tokens = torch.randn(20, 3, generator=torch.Generator().manual_seed(2))
+    far = torch.full((1, 3), 1e3)
+    refined = refine(tokens, torch.cat((tokens[:2], far)), rounds=4)
+    assert torch.equal(refined[2:], far)
+    assert torch.isfinite(refined).all()
+
+
+@pytest.mark.parametrize("method", ["SemanticAware", "Hybrid"])
+def test_centroids_carry_over_and_reset_forgets_them(method):
+    state = OrderState()
+    first = stage(method, state=state, seed=0)
+    second = stage(method, state=state, seed=1)
+    assert not torch.equal(second.k, stage(method, seed=1).k)  # the first step had an influence
+    state.reset()
+    again = stage(method, state=state, seed=0)
+    assert torch.equal(again.k, first.k) and torch.equal(again.q, first.q)
+
+
+def test_centroids_of_another_shape_are_ignored():
+    state = OrderState()
+    stage("SemanticAware", state=state)
+    small = torch.randn(1, 1, 40, 16, generator=torch.Generator().manual_seed(3))
+    config = PSAConfig(rearrange_method="SemanticAware")
+    layout = Layout.of(small, small, small, config)
+    carried = reorder(small, small, layout, config, state)
+    fresh = reorder(small, small, layout, config)
+    assert torch.equal(carried.q, fresh.q) and torch.equal(carried.k, fresh.k)
+
+
+def test_module_carries_its_state_and_the_function_does_not():
+    generator = torch.Generator().manual_seed(4)
+    steps = [torch.randn(1, 2, 300, 16, generator=generator) for _ in range(2)]
+    config = PSAConfig(rearrange_method="SemanticAware", block_m=64, block_n=32)
+    psa = PSAAttention(config)
+    in_run = [psa(x, x, x) for x in steps]
+    alone = [psa_attention(x, x, x, config=config) for x in steps]
+    assert torch.equal(in_run[0], alone[0])
+    assert not torch.equal(in_run[1], alone[1])
+    psa.reset()
+    assert torch.equal(psa(steps[1], steps[1], steps[1]), alone[1])
