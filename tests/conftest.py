@@ -2,8 +2,13 @@
 
 Tests are collected in pytest's importlib mode: nothing is put on `sys.path`, file names may repeat
 between folders, and a helper beside a test is imported as `from .helper import ...`.
+
+Fixtures: `comfyui_path` (the ComfyUI under test), `comfy_server` and `comfy_client` (one real
+server for the whole session, with the pack, the demo's nodes and tests/packs/spy), `comfy_inproc`
+(ComfyUI imported here), `tiny_wan_name` (the checkpoint's name for UNETLoader).
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,8 @@ import pytest
 from . import pack_import
 
 pack_import.install()
+
+TINY_WAN = "tiny_wan.safetensors"
 
 
 class _RootIsNoPackage:
@@ -37,3 +44,50 @@ def pytest_collection_modifyitems(items):
     if gpu_items and (reason := _gpu_missing()):
         for item in gpu_items:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def comfyui_path() -> Path:
+    """The ComfyUI tree; `dev.py test` always provides one, so nothing is skipped there."""
+    from psa_pack.tools.dev import comfyui
+
+    given = os.environ.get("COMFYUI_PATH")
+    path = Path(given) if given else comfyui.pinned_path(pack_import.ROOT / ".dev")
+    if not path.is_dir():
+        pytest.skip("needs a ComfyUI: run `python3 dev.py test`, or set COMFYUI_PATH")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_wan_name() -> str:
+    return TINY_WAN
+
+
+@pytest.fixture(scope="session")
+def comfy_server(comfyui_path):
+    """A running ComfyServer (`.url`, `.base`, `.log()`), shared by all tests of the session."""
+    from psa_pack.tools.comfy_server import ComfyServer
+    from psa_pack.tools.tiny_wan import write_tiny_wan
+
+    packs = {
+        "ComfyUI-PSA": pack_import.ROOT,
+        "psa_demo_nodes": pack_import.ROOT / "tools" / "demo_nodes",
+        "psa_test_spy": pack_import.ROOT / "tests" / "packs" / "spy",
+    }
+    with ComfyServer(comfyui_path, packs) as server:
+        write_tiny_wan(server.base / "models" / "diffusion_models" / TINY_WAN)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def comfy_client(comfy_server):
+    from psa_pack.tools.comfy_client import ComfyClient
+
+    return ComfyClient(comfy_server.url)
+
+
+@pytest.fixture(scope="session")
+def comfy_inproc(comfyui_path, tmp_path_factory):
+    from .comfy_inprocess import ComfyInProcess
+
+    return ComfyInProcess(comfyui_path, tmp_path_factory.mktemp("comfyui"))
