@@ -1,0 +1,86 @@
+"""Density and per-level shares, worked by hand."""
+
+import pytest
+import torch
+
+from psa_kernels import PSAConfig, Stats, psa_attention
+from psa_kernels.layout import Layout
+
+
+class GivenPlan:
+    def __init__(self, levels):
+        self.matrix = torch.tensor(levels, dtype=torch.int8)[None, None]
+
+    def levels(self):
+        return self.matrix
+
+
+def stats(levels, *, tokens, extra=(0, 0), causal=False, tail="none", m=128, n=128):
+    config = PSAConfig(
+        block_m=m, block_n=n, attn_impl="old_mask_type" if causal else "new_mask_type"
+    )
+    x = torch.zeros(1, 1, tokens, 8)
+    layout = Layout.of(x, x, x, config, extra_tokens=extra, causal=causal)
+    return Stats(GivenPlan(levels), layout, tail)
+
+
+def test_density_counts_short_blocks_and_groups():
+    # 130 tokens: query blocks of 64, 64, 2 and key blocks of 64, 64, 2
+    got = stats([[1, 2, 4], [8, 0, 1], [0, 0, 8]], tokens=130, m=64, n=64)
+    products = (
+        64 * (64 + 32 + 1)  # 2 keys pooled by 4 are one key
+        + 64 * (8 + 0 + 2)
+        + 2 * (0 + 0 + 1)
+    )
+    assert got.density == products / 130**2
+    shares = {1: 2 / 9, 2: 1 / 9, 4: 1 / 9, 8: 2 / 9, 0: 3 / 9}
+    assert got.per_level == pytest.approx(shares)
+
+
+@pytest.mark.parametrize("tail", [8, 32, 64])
+def test_density_counts_the_tail(tail):
+    got = stats([[1, 0, 0], [8, 0, 0], [0, 0, 8]], tokens=130, m=64, n=64, tail=tail)
+    pooled = 64 // tail
+    products = 64 * (64 + pooled + 1) + 64 * (8 + pooled + 1) + 2 * (pooled + pooled + 1)
+    assert got.density == products / 130**2
+    assert got.per_level[0] == pytest.approx(6 / 9)
+
+
+def test_extra_blocks_count_in_density_but_not_in_the_shares():
+    # 100 video tokens in blocks of 64 and 36, 3 + 5 extra ones in a block of 8
+    levels = [[1, 0, 1], [8, 2, 1], [1, 1, 1]]
+    got = stats(levels, tokens=108, extra=(3, 5), m=64, n=64)
+    products = 64 * (64 + 8) + 36 * (8 + 18 + 8) + 8 * 108
+    assert got.density == products / 108**2
+    assert got.per_level == {1: 0.25, 2: 0.25, 4: 0.0, 8: 0.25, 0: 0.25}
+
+
+def test_causal_density_is_of_the_allowed_pairs():
+    got = stats([[1, -1, -1], [8, 1, -1], [0, 2, 1]], tokens=300, causal=True)
+    triangle = 128 * 129 // 2
+    products = triangle + (128 * 16 + triangle) + (0 + 44 * 64 + 44 * 45 // 2)
+    assert got.density == products / (300 * 301 // 2)
+    # the three pairs in the future take no part
+    assert got.per_level == pytest.approx({1: 3 / 6, 2: 1 / 6, 4: 0, 8: 1 / 6, 0: 1 / 6})
+
+
+def test_causal_density_with_extra_tokens_goes_by_the_callers_positions():
+    # positions: 2 prefix, 130 video, 3 suffix; every pair the mask allows is computed
+    got = stats(
+        [[1, -1, 1], [1, 1, 1], [1, 1, 1]], tokens=135, extra=(2, 3), causal=True, tail=16
+    )
+    assert got.density == 1.0
+
+
+def test_stats_of_a_call():
+    q = torch.randn(2, 4, 300, 16)
+    k = torch.randn(2, 2, 300, 16)
+    config = PSAConfig(block_m=64, block_n=32, tail=16)
+    _, got = psa_attention(q, k, k, config=config, extra_tokens=(10, 40), return_stats=True)
+    # 250 video tokens and 50 extra ones, in blocks of 64 queries and of 32 keys
+    assert got.levels.shape == (2, 4, 4 + 1, 8 + 2) and got.levels.dtype == torch.int8
+    assert (got.levels[..., 4:, :] == 1).all() and (got.levels[..., :, 8:] == 1).all()
+    # topk of 8 blocks: 1 on level 1 (never none), ranks below floor(.15 * 8) = 1 on level 2: none,
+    # ranks 1 on level 8, from floor(.35 * 8) = 2 on level 0
+    assert got.per_level == {1: 1 / 8, 2: 0.0, 4: 0.0, 8: 1 / 8, 0: 6 / 8}
+    assert got.implementation == "reference" and got.reason
