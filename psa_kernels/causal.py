@@ -13,7 +13,7 @@ def block_kinds(layout: Layout, device: torch.device) -> torch.Tensor:
     """int8 `[video query blocks, video key blocks]`; without causality every pair is FREE.
 
     FREE    the key block lies wholly before the query block: it takes part in importance and levels
-    MASKED  it holds a key later than the query block's first token: level 1 with a token mask
+    MASKED  it holds the query block's first token or a later key: level 1 with a token mask
     NEVER   it lies wholly in the future of the query block: never read
     """
     kinds = torch.full(
@@ -25,6 +25,7 @@ def block_kinds(layout: Layout, device: torch.device) -> torch.Tensor:
     last_query = (first_query + layout.m).clamp(max=layout.q_video) - 1
     first_key = torch.arange(layout.k_blocks, device=device)[None] * layout.n
     last_key = (first_key + layout.n).clamp(max=layout.k_video) - 1
-    kinds[last_key > first_query] = MASKED
+    # Equal where the last block is a single token: its own key must not be skipped.
+    kinds[last_key >= first_query] = MASKED
     kinds[first_key > last_query] = NEVER
     return kinds

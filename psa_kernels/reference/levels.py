@@ -45,8 +45,9 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     levels = torch.empty(S.shape, dtype=torch.int8, device=S.device)
     levels.scatter_(-1, order, by_rank)
 
-    if config.tail == "none" and layout.extra == 0 and layout.k_blocks:
+    if config.tail == "none" and layout.extra == 0 and not layout.causal:
         # a softmax needs a key: a row that keeps nothing keeps its most important block
+        # (a causal row always keeps the block that holds its own tokens)
         finest = next(x for x in (1, 2, 4, 8) if config.mask_ratios.width(x) > 0)
         keeps_none = (levels == 0).all(-1, keepdim=True)
         first = order[..., :1]

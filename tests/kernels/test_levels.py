@@ -96,6 +96,16 @@ def test_causal_levels_rank_only_the_blocks_wholly_before():
     ]
 
 
+def test_causal_a_last_block_of_one_token_keeps_its_own_key():
+    x = torch.zeros(1, 1, 129, 4)
+    config = PSAConfig(attn_impl="old_mask_type", block_n=128, mask_ratios={8: (0, 0), 0: (0, 1)},
+                       tail=128)  # fmt: skip
+    layout = Layout.of(x, x, x, config, causal=True)
+    pyramid = build_pyramid(x, x, Orders(), layout, config)
+    plan = assign_levels(torch.tensor([[[[0.0, 0.0], [1.0, 0.0]]]]), pyramid, layout, config)
+    assert plan.levels()[0, 0].tolist() == [[1, -1], [0, 1]]
+
+
 # --- the similarity constraint ---------------------------------------------------------------
 
 
