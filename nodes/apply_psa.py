@@ -59,7 +59,9 @@ class PSAApply(io.ComfyNode):
                     "part of their time, and they tolerate sparsity least.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model")],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model, sampling with PSA.")
+            ],
             hidden=[io.Hidden.unique_id],
         )
 

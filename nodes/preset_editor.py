@@ -38,8 +38,8 @@ class PSAPresetEditor(io.ComfyNode):
                 ),
             ],
             outputs=[
-                PSAPreset.Output(display_name="preset"),
-                io.String.Output(display_name="yaml"),
+                PSAPreset.Output(display_name="preset", tooltip="For Apply PSA."),
+                io.String.Output(display_name="yaml", tooltip="The preset as its file has it."),
             ],
         )
 

@@ -15,7 +15,7 @@ class PSAPresetLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         families = list_presets().families
-        names = sorted({preset.name for family in families for preset in family.presets})
+        names = dict.fromkeys(p.name for family in families for p in family.presets)
         return io.Schema(
             node_id="PSAPresetLoader",
             display_name="PSA Preset Loader",
@@ -36,7 +36,7 @@ class PSAPresetLoader(io.ComfyNode):
                     "presets are listed too.",
                 ),
             ],
-            outputs=[PSAPreset.Output(display_name="preset")],
+            outputs=[PSAPreset.Output(display_name="preset", tooltip="For Apply PSA.")],
         )
 
     @classmethod
