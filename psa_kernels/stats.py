@@ -18,6 +18,7 @@ class Stats:
 
     Nothing is computed, and no GPU waited for, before it is asked for.
 
+    plan            the levels, as the implementation keeps them
     layout          sizes of the call
     tail            "none", or the pooling level of the pairs on level 0
     implementation  which package served the call

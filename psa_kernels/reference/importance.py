@@ -86,7 +86,11 @@ def _sub_block(
     config: PSAConfig,
     scale: float,
 ) -> None:
-    """Puts the estimated mass into `mass`; arguments as of `_exact`."""
+    """Puts the estimated mass into `mass`; arguments as of `_exact`.
+
+    Each sub-block's masses are normalised before they are added up, as those of queries are: one
+    log-sum-exp over all scores of a block pair ranks worse (benchmarks/importance_recall.py).
+    """
     video_keys = keys[: layout.k_video]
     pooled = pool(video_keys, GROUP)
     log_count = group_counts(layout.k_video, GROUP, keys).log()
