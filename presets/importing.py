@@ -1,0 +1,98 @@
+"""Taking a pasted or dropped text over into the user's files: all of it, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..psa_kernels.config import FIELDS
+from .catalog import Catalog, header_problems, read_section, same_effect
+from .edit import Edit
+from .errors import CollisionError, InvalidPresetError, Problem
+from .family import Family
+from .names import same_but_for_case
+from .yaml_text import Document
+
+_PRESET_KEYS = {field.path.partition(".")[0] for field in FIELDS}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """(family, preset) pairs; `skipped` were there already with the same effect, `notes` say what
+    of a known family's header was not taken over."""
+
+    saved: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[Problem, ...]
+
+
+def import_document(catalog: Catalog, edit: Edit, document: Document, replace: bool) -> Imported:
+    """Put every new preset of `document` into `edit`, uncommitted.
+
+    Raises `InvalidPresetError` or `CollisionError` with everything that stands in the way.
+    """
+    _check_shape(document)
+    breaches: list[Problem] = []
+    collisions: list[Problem] = []
+    notes: list[Problem] = []
+    new: list[tuple[Family, str]] = []
+    skipped: list[tuple[str, str]] = []
+    families: list[str] = list(catalog.families)
+    for name, section in document.data.items():
+        base = catalog.families.get(name)
+        part, problems = read_section(document, name, section, base)
+        breaches += problems
+        if part is None:
+            continue
+        twin = same_but_for_case(name, families)
+        if twin:
+            what = f"the family {name} differs from {twin} by case only"
+            line = document.line_of(name)
+            collisions.append(Problem(what, document.name, line, f"rename it to {twin}", name))
+            continue
+        families.append(name)
+        if base is not None:
+            notes += header_problems(document, base, part)
+        for preset, config in part.attention_configs.items():
+            taken = catalog.taken_by(name, preset)
+            known = base.attention_configs[taken] if taken else None
+            if taken == preset and same_effect(known, config):
+                skipped.append((name, preset))
+            elif taken is None or (
+                replace and taken == preset and not catalog.is_shipped(name, preset)
+            ):
+                new.append((part, preset))
+            else:
+                collisions.append(catalog.collision(document, name, preset, taken))
+    if breaches:
+        raise InvalidPresetError(*breaches, *collisions)
+    if collisions:
+        raise CollisionError(*collisions)
+    for part, preset in new:
+        section = part.to_mapping()
+        presets = section.pop("attention_configs")
+        header = None if part.name in catalog.families else section
+        file = edit.file_for(catalog, part.name, preset)
+        edit.put(file, part.name, preset, presets[preset], header)
+    saved = tuple((part.name, preset) for part, preset in new)
+    return Imported(saved, tuple(skipped), tuple(notes))
+
+
+def _check_shape(document: Document) -> None:
+    """A single preset where families are expected, or the other way round, gets a plain word."""
+    if _PRESET_KEYS & set(document.data):
+        what = "this is a single preset; a file of families is expected"
+        mend = "say which family and name it gets"
+        raise InvalidPresetError(Problem(what, document.name, 1, mend))
+    for section in document.data.values():
+        presets = section.get("attention_configs") if isinstance(section, Mapping) else None
+        for preset in presets.values() if isinstance(presets, Mapping) else ():
+            if isinstance(preset, Mapping) and any(map(_is_family, preset.values())):
+                what = "this holds families; a single preset is expected"
+                mend = "import it without a family and a name"
+                raise InvalidPresetError(Problem(what, document.name, 1, mend))
+
+
+def _is_family(value: Any) -> bool:
+    return isinstance(value, Mapping) and "attention_configs" in value

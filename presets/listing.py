@@ -1,0 +1,82 @@
+"""What the store tells about all it has: plain records for lists, routes and editors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .catalog import Catalog
+from .errors import Problem
+from .family import Family, VideoScale
+
+ABSENT = "absent"  # the version of a preset that does not exist
+
+
+@dataclass(frozen=True)
+class PresetInfo:
+    """`origin` is "shipped" or "user"; `version` changes whenever the preset's content does."""
+
+    name: str
+    origin: str
+    file: str
+    is_default: bool
+    type: str
+    description: str
+    version: str
+
+
+@dataclass(frozen=True)
+class FamilyInfo:
+    name: str
+    origin: str
+    default: str
+    video_scale: VideoScale
+    text_length: int
+    presets: tuple[PresetInfo, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """`problems`: what is wrong in any file; each names its file, and its preset where known."""
+
+    families: tuple[FamilyInfo, ...]
+    problems: tuple[Problem, ...]
+
+
+def listing(catalog: Catalog) -> Listing:
+    families = tuple(_family_info(catalog, family) for family in catalog.families.values())
+    return Listing(families, tuple(catalog.problems))
+
+
+def version_of(preset: Mapping[str, Any]) -> str:
+    """A short token for a preset's mapping."""
+    content = json.dumps(preset, default=repr).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _family_info(catalog: Catalog, family: Family) -> FamilyInfo:
+    presets = []
+    for name, config in family.attention_configs.items():
+        source = catalog.preset_source[family.name, name]
+        presets.append(
+            PresetInfo(
+                name=name,
+                origin=source.origin,
+                file=source.file,
+                is_default=name == family.default_attention,
+                type=config.type,
+                description=config.description,
+                version=version_of(config.to_preset()),
+            )
+        )
+    return FamilyInfo(
+        name=family.name,
+        origin=catalog.family_source[family.name].origin,
+        default=family.default_attention,
+        video_scale=family.video_scale,
+        text_length=family.text_length,
+        presets=tuple(presets),
+    )

@@ -1,0 +1,186 @@
+"""`PresetStore`: the one place that nodes, routes and Python callers get presets from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..psa_kernels.config import PSAConfig
+from .catalog import SHIPPED, USER, Catalog
+from .edit import Edit
+from .errors import CollisionError, ConflictError, PresetNameError, Problem, ReadOnlyError
+from .family import Family
+from .files import Folder, one_writer
+from .importing import Imported, import_document
+from .listing import ABSENT, Listing, listing, version_of
+from .names import name_breach
+from .yaml_text import Document, dump, parse
+
+
+class PresetStore:
+    """Shipped presets (read-only) and the user's, as one.
+
+    The user's folder holds any number of *.yaml files with one or many families each; it need not
+    exist before the first save. Every refusal is a `PresetError`; what is wrong inside files is
+    listed by `list` and keeps nothing else from working.
+    """
+
+    def __init__(self, shipped_dir: str | Path, user_dir: str | Path):
+        self._shipped = Folder(Path(shipped_dir))
+        self._user = Folder(Path(user_dir))
+
+    def list(self) -> Listing:
+        """Everything there is, and everything that is wrong in any file."""
+        return listing(self._catalog())
+
+    def get_family(self, family: str) -> Family:
+        """The family with the shipped and the user's presets. Raises `NotFoundError`."""
+        return self._catalog().family(family)
+
+    def get(self, family: str, preset: str | None = None) -> PSAConfig:
+        """One preset; None and "default" give the family's default.
+
+        Raises `NotFoundError`, or `InvalidPresetError` for one that is there but broken.
+        """
+        return self._catalog().preset(family, preset)[1]
+
+    def version(self, family: str, preset: str) -> str:
+        """The token for `save(expected=...)`; `ABSENT` for a preset that does not exist."""
+        _check_names(family, preset)
+        catalog, documents = self._read()
+        return _version(catalog, Edit(self._user.path, documents), family, preset)
+
+    def save(
+        self, family: str, preset: str, config: PSAConfig, *, expected: str | None = None
+    ) -> str:
+        """Create or overwrite a user's preset of a known family; returns its new version.
+
+        expected   the version that the caller last saw: `ConflictError` if it is no longer the one
+        Raises also `PresetNameError`, `NotFoundError`, `ReadOnlyError`, `CollisionError` and
+        `StorageError`.
+        """
+        with self._editing(family, preset, expected) as (catalog, edit):
+            taken = catalog.taken_by(family, preset)
+            if taken not in (None, preset):
+                what = f"the name {preset} differs from the preset {taken} by case only"
+                raise CollisionError(
+                    Problem(what, mend="choose another name", family=family, preset=preset)
+                )
+            file = edit.file_for(catalog, family, preset)
+            edit.put(file, family, preset, config.to_preset())
+            edit.commit()
+        return version_of(config.to_preset())
+
+    def delete(self, family: str, preset: str, *, expected: str | None = None) -> None:
+        """Remove a user's preset, even a broken one. Raises as `save` does."""
+        with self._editing(family, preset, expected) as (catalog, edit):
+            if edit.find(family, preset) is None:
+                catalog.preset(family, preset)  # says what is wrong
+            known = catalog.families[family]
+            if preset == known.default_attention and len(known.attention_configs) > 1:
+                what = f"{preset} is the default of {family}"
+                mend = "delete the family's other presets first, or change default_attention"
+                file = catalog.family_source[family].file
+                raise CollisionError(Problem(what, file, None, mend, family, preset))
+            edit.remove(edit.file_for(catalog, family, preset), family, preset)
+            edit.commit()
+
+    def export(self, family: str, preset: str | None = None) -> str:
+        """YAML text: a whole family's section, or the bare mapping of one preset."""
+        catalog = self._catalog()
+        if preset is None:
+            return dump({family: catalog.family(family).to_mapping()})
+        return dump(catalog.preset(family, preset)[1].to_preset())
+
+    def import_text(
+        self,
+        text: str | bytes,
+        family: str | None = None,
+        preset: str | None = None,
+        *,
+        replace: bool = False,
+    ) -> Imported:
+        """Take over all that `text` holds, or nothing.
+
+        With `family` and `preset` the text is one preset's mapping; without, it holds families.
+        Presets that are there already with the same effect are skipped. `replace` lets others
+        overwrite a user's preset of the same name; a shipped one stays in any case.
+        Raises `TextError`, `InvalidPresetError`, `CollisionError`, `NotFoundError`,
+        `PresetNameError`, `StorageError`.
+        """
+        document = parse(text, "the imported text")
+        if family is not None or preset is not None:
+            _check_names(family, preset)
+        with one_writer(self._user.path):
+            catalog, documents = self._read()
+            if preset is not None:
+                catalog.family(family)
+                document = _as_family(document, family, preset)
+            edit = Edit(self._user.path, documents)
+            imported = import_document(catalog, edit, document, replace)
+            edit.commit()
+        return imported
+
+    def _read(self) -> tuple[Catalog, tuple[Document, ...]]:
+        """(all that the files say, the user's readable files)"""
+        catalog = Catalog()
+        shipped, shipped_problems = self._shipped.read()
+        user, user_problems = self._user.read()
+        catalog.problems += shipped_problems + user_problems
+        catalog.add(SHIPPED, shipped)
+        catalog.add(USER, user)
+        return catalog, tuple(user)
+
+    def _catalog(self) -> Catalog:
+        return self._read()[0]
+
+    @contextlib.contextmanager
+    def _editing(
+        self, family: str, preset: str, expected: str | None
+    ) -> Iterator[tuple[Catalog, Edit]]:
+        """The lock is held, names and version are in order, the preset is no shipped one."""
+        _check_names(family, preset)
+        with one_writer(self._user.path):
+            catalog, documents = self._read()
+            catalog.family(family)
+            if catalog.is_shipped(family, preset):
+                what = f"{preset} of {family} is a shipped preset and cannot be changed"
+                raise ReadOnlyError(
+                    Problem(what, mend="use another name", family=family, preset=preset)
+                )
+            edit = Edit(self._user.path, documents)
+            if expected not in (None, _version(catalog, edit, family, preset)):
+                what = f"{preset} of {family} was changed meanwhile by someone else"
+                mend = "load it again, or save yours under another name"
+                raise ConflictError(Problem(what, mend=mend, family=family, preset=preset))
+            yield catalog, edit
+
+
+def _check_names(family: str | None, preset: str | None) -> None:
+    problems = []
+    for kind, name in (("family", family), ("preset", preset)):
+        breach = name_breach(name, of_preset=kind == "preset")
+        if breach:
+            problems.append(Problem(f"{kind} name {str(name)[:70]!r}: {breach}"))
+    if problems:
+        raise PresetNameError(*problems)
+
+
+def _as_family(document: Document, family: str, preset: str) -> Document:
+    """A single preset's document as if it stood in its family's file."""
+    path = f"{family}.attention_configs.{preset}"
+    lines = {f"{path}.{key}": line for key, line in document.lines.items()}
+    return Document(
+        document.name, {family: {"attention_configs": {preset: document.data}}}, lines | {path: 1}
+    )
+
+
+def _version(catalog: Catalog, edit: Edit, family: str, preset: str) -> str:
+    config = None
+    if family in catalog.families:
+        config = catalog.families[family].attention_configs.get(preset)
+    if config is not None:
+        return version_of(config.to_preset())
+    found = edit.find(family, preset)
+    return version_of(found[1]) if found else ABSENT
