@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 WARM_UP = "warm-up"
 BEFORE_WINDOW = "before start percent"
@@ -33,9 +34,11 @@ class Schedule:
         Evaluations between two steps belong to the earlier one; those at the next step's sigma
         (a corrector's) count as the next step, whose noise level they see.
         """
+        # Sigmas rise where a video is turned back into noise.
+        sign = -1 if self.steps and self.steps[0].sigma < self.steps[-1].sigma else 1
         index = 0
         for i, step in enumerate(self.steps):
-            if step.sigma >= sigma - _slack(sigma):
+            if sign * step.sigma >= sign * sigma - _slack(sigma):
                 index = i
         return index
 
@@ -54,7 +57,8 @@ class Schedule:
             parts.append(f"{span} dense ({reason})" if reason else f"{span} sparse")
             start = i
         count = len(self.steps)
-        return f"{count} step{'' if count == 1 else 's'}: " + ", ".join(parts)
+        head = f"{count} step{'' if count == 1 else 's'}"
+        return f"{head}: " + ", ".join(parts) if parts else head
 
 
 def plan_steps(
@@ -65,7 +69,7 @@ def plan_steps(
 ) -> Schedule:
     """The plan of one sampler run.
 
-    sigmas            the run's schedule, decreasing, its last entry where the run ends
+    sigmas            the run's schedule, its last entry where the run ends
     percent_to_sigma  the model's own: 0 is the start of a full schedule, 1 its end
     warmup_steps      dense steps at the start of the full schedule
     window            (start, end) percent; where given, it replaces the warm-up
@@ -91,15 +95,25 @@ def steps_before(sigmas: Sequence[float], percent_to_sigma: Callable[[float], fl
 
     A run that starts below the model's highest noise is the rest of a longer schedule. Its own
     steps say how long a step is, in percent of the way, so the ones before it can be counted:
-    exactly for schedulers with even steps (simple, normal, sgm_uniform), nearly for others.
+    exactly for schedulers with even steps (simple, normal, sgm_uniform) while at least two steps
+    are left, roughly for others. A full run of ddim_uniform starts one step in.
     """
-    count = len(sigmas) - 1
-    if count < 1:
+    if len(sigmas) < 2 or percent_of(float(sigmas[0]), percent_to_sigma) == 0.0:
         return 0
-    first, last = (percent_of(float(s), percent_to_sigma) for s in (sigmas[0], sigmas[-1]))
-    if last <= first:
-        return 0
-    return round(first / ((last - first) / count))
+    marks = [percent_of(float(s), percent_to_sigma) for s in sigmas]
+    lengths = [after - before for before, after in pairwise(marks)]
+    if _even(lengths[:-1]):
+        # The last step may differ: the scheduler's end is not at 0, or the sampler skips a sigma.
+        lengths = lengths[:-1]
+    length = sum(lengths) / len(lengths)
+    return round(marks[0] / length) if length > 0 else 0
+
+
+def _even(lengths: Sequence[float]) -> bool:
+    """Alike but for a scheduler's rounding to one of the model's 1000 noise levels."""
+    if not lengths:
+        return False
+    return max(lengths) - min(lengths) <= max(0.1 * sum(lengths) / len(lengths), 0.002)
 
 
 def percent_of(sigma: float, percent_to_sigma: Callable[[float], float]) -> float:
