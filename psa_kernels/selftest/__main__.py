@@ -1,0 +1,35 @@
+"""Prints the report; exit code 0 if PSA runs here as it should, 1 if not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+
+from .run import run_selftest
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m psa_kernels.selftest",
+        description="Checks that pyramid sparse attention runs on this machine, and that its "
+        "numbers are right.",
+    )
+    parser.add_argument("--verbose", action="store_true", help="every case, and tracebacks")
+    args = parser.parse_args(argv)
+    try:
+        report = run_selftest()
+    except Exception as error:
+        if args.verbose:
+            traceback.print_exc()
+        print(f"The self-test itself failed: {type(error).__name__}: {error}")
+        print("Run it with --verbose and report what it prints.")
+        return 1
+    print(report.text(verbose=args.verbose))
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    # a console that cannot show a character must not turn the report into a traceback
+    sys.stdout.reconfigure(errors="replace")
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What this machine has: interpreter, torch, GPU, Triton. Asking never raises."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+
+import torch
+
+TRITON_PACKAGES = ("triton", "triton-windows", "pytorch-triton-rocm", "pytorch-triton")
+
+
+def describe() -> dict[str, str]:
+    """Name -> finding, in the order to show them."""
+    return {
+        "Python": f"{platform.python_version()} at {sys.executable}",
+        "System": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "torch": _torch(),
+        "GPU": gpu_name() or "none that torch can use",
+        "Triton": triton_version() or "not installed",
+    }
+
+
+def gpu_name() -> str:
+    """Name and architecture of the current CUDA or ROCm device; "" without one."""
+    if not torch.cuda.is_available():
+        return ""
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    arch = f"compute capability {properties.major}.{properties.minor}"
+    if torch.version.hip:
+        arch = properties.gcnArchName
+    return f"{properties.name}, {arch}, {properties.total_memory / 2**30:.0f} GiB"
+
+
+def triton_version() -> str:
+    """The installed Triton's package and version, whether or not it imports; "" if none is."""
+    for package in TRITON_PACKAGES:
+        try:
+            return f"{metadata.version(package)} ({package})"
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def interpreting() -> bool:
+    """Whether Triton's kernels run in its interpreter, on the CPU (a developer's setting)."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+
+
+def _torch() -> str:
+    if torch.version.hip:
+        build = f"ROCm {torch.version.hip}"
+    elif torch.version.cuda:
+        build = f"CUDA {torch.version.cuda}"
+    else:
+        build = "a build without CUDA or ROCm"
+    return f"{torch.__version__}, {build}"

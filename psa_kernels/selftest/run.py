@@ -1,0 +1,210 @@
+"""The checks, in the order in which one depends on the other."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from types import ModuleType
+
+import torch
+
+from .. import reference
+from ..attention import choose_implementation
+from .agreement import TOLERANCE, agreement, dense_error
+from .cases import BASE, FEATURES, Case, make_call
+from .diagnosis import REPORT_IT, diagnose, not_installed
+from .machine import describe, gpu_name, interpreting, triton_version
+from .report import FAILED, OK, SKIPPED, Check, Report
+
+Setting = tuple[Case, torch.dtype, int]  # a case, a dtype, a head dim
+
+
+def run_selftest() -> Report:
+    """Tries everything that can be tried on this machine; takes seconds, plus compilation.
+
+    It runs in this process: a broken GPU driver that kills a process kills this one.
+    """
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    cpu = torch.device("cpu")
+    checks = [check_dense(reference, "torch reference on the CPU", cpu, torch.float32)]
+    if on_gpu:
+        checks.append(check_agreement(reference, "torch reference on the GPU", device))
+    checks += _triton(device)
+    return Report(describe(), tuple(checks), _serving(device))
+
+
+def _triton(device: torch.device) -> list[Check]:
+    """Import, a kernel of a few lines, then the real ones: each only if the one before works."""
+    name = "Triton imports"
+    runs_here = device.type == "cuda" or interpreting()
+    if not triton_version() and not _importable():
+        missing = not_installed()
+        if device.type == "cuda":
+            return [Check(name, FAILED, missing.what, missing.remedy)]
+        detail = f"{missing.what}; without a GPU it would not be used"
+        return [Check(name, SKIPPED, detail)]
+    found, check = _attempt(name, _import_triton)
+    checks = [check]
+    if not found:
+        return checks
+    if not runs_here:
+        detail = "no GPU here that torch can use; only the torch reference runs on this machine"
+        return [*checks, Check("Triton kernels", SKIPPED, detail)]
+
+    ran, check = _attempt("Triton compiles and launches a kernel", lambda: _probe(device))
+    checks.append(check)
+    if not ran:
+        return checks
+    reason = _unsupported(device)
+    if reason:
+        remedy = "nothing to install: calls run on the torch reference, which is slow"
+        return [*checks, Check("PSA's Triton kernels", FAILED, reason, remedy)]
+    from .. import triton as kernels
+
+    checks.append(check_dense(kernels, "Triton kernels", device, usual_dtype(device)))
+    checks.append(check_agreement(kernels, "Triton kernels", device))
+    return checks
+
+
+def _importable() -> bool:
+    from importlib.util import find_spec
+
+    try:
+        return find_spec("triton") is not None
+    except (ImportError, ValueError):
+        return True  # something of that name is there, and broken
+
+
+def _import_triton() -> str:
+    import triton
+    import triton.language
+
+    version = str(triton.__version__)
+    if tuple(int(x) for x in version.split(".")[:2]) < (3, 2):
+        raise ImportError(f"version {version} is older than 3.2, the oldest that PSA supports")
+    return version
+
+
+def _probe(device: torch.device) -> str:
+    from .probe_kernel import error_of_probe
+
+    error = error_of_probe(device)
+    if not error <= 1e-3:
+        raise _WrongNumbersError(
+            f"it launched a small matrix product, and the result is wrong (rel-L2 {error:.1e})"
+        )
+    where = "in its interpreter, on the CPU" if device.type == "cpu" else f"for {gpu_name()}"
+    return where
+
+
+class _WrongNumbersError(Exception):
+    """A kernel that ran and computed something else."""
+
+
+def _unsupported(device: torch.device) -> str:
+    """Why the kernels would not serve an ordinary call; the interpreter is not asked."""
+    if device.type != "cuda":
+        return ""
+    from ..triton.support import unsupported
+
+    call = make_call(BASE, device, torch.float16, 64)
+    return unsupported(call.q, call.layout, call.config)
+
+
+def _attempt(name: str, action: Callable[[], str]) -> tuple[bool, Check]:
+    """Runs `action`, which says what it found or raises."""
+    try:
+        return True, Check(name, OK, action())
+    except _WrongNumbersError as error:
+        remedy = "update the GPU driver and Triton; " + REPORT_IT
+        return False, Check(name, FAILED, str(error), remedy)
+    except Exception as error:
+        found = diagnose(error)
+        lines = tuple("".join(traceback.format_exception(error)).splitlines())
+        return False, Check(name, FAILED, found.what, found.remedy, lines)
+
+
+def check_dense(
+    package: ModuleType, name: str, device: torch.device, dtype: torch.dtype
+) -> Check:
+    """Whether every configuration that loses nothing gives dense attention.
+
+    Keys and values are constant over groups, so pooling them must change nothing: this is the one
+    check that does not lean on the reference.
+    """
+
+    def distance(case: Case, dtype: torch.dtype, dim: int) -> tuple[bool, float, str]:
+        call = make_call(case, device, dtype, dim, lossless=True)
+        error = dense_error(package, **vars(call))
+        return error <= TOLERANCE[dtype].output, error, f"rel-L2 {error:.1e}"
+
+    settings = [(case, dtype, 128) for case in FEATURES if case.lossless]
+    return _run_cases(f"{name}: dense where nothing is lost", settings, distance)
+
+
+def check_agreement(package: ModuleType, name: str, device: torch.device) -> Check:
+    """Whether all stages agree with the float32 reference, on every feature."""
+
+    def distance(case: Case, dtype: torch.dtype, dim: int) -> tuple[bool, float, str]:
+        call = make_call(case, device, dtype, dim)
+        found = agreement(package, **vars(call))
+        return found.within(TOLERANCE[dtype]), found.output, str(found)
+
+    return _run_cases(f"{name}: agrees with the reference", settings_for(device), distance)
+
+
+def usual_dtype(device: torch.device) -> torch.dtype:
+    # Triton's interpreter computes products of bfloat16 wrongly
+    return torch.float16 if device.type == "cpu" else torch.bfloat16
+
+
+def settings_for(device: torch.device) -> list[Setting]:
+    """Every feature in the usual dtype, and one case in every dtype and head dim."""
+    usual = usual_dtype(device)
+    return [(case, usual, 128) for case in FEATURES] + [
+        (BASE, dtype, dim)
+        for dtype in dict.fromkeys((usual, torch.float16, torch.float32))
+        for dim in (64, 80, 128)
+        if (dtype, dim) != (usual, 128)
+    ]
+
+
+def _run_cases(
+    name: str,
+    settings: Iterable[Setting],
+    distance: Callable[[Case, torch.dtype, int], tuple[bool, float, str]],
+) -> Check:
+    """`distance` gives (right, error, words) of a case, or raises; one check for all of them."""
+    lines, failures, remedies, worst, count = [], [], [], 0.0, 0
+    for case, dtype, dim in settings:
+        label = f"{case.label} ({str(dtype).removeprefix('torch.')}, head dim {dim})"
+        count += 1
+        try:
+            right, error, words = distance(case, dtype, dim)
+            worst = max(worst, error)
+        except Exception as raised:
+            found = diagnose(raised)
+            right, words = False, found.what
+            remedies.append(found.remedy)
+            lines += "".join(traceback.format_exception(raised)).splitlines()
+        lines.append(f"{'ok    ' if right else 'FAILED'} {label}: {words}")
+        if not right:
+            failures.append(f"{label}: {words}")
+    if failures:
+        detail = f"{len(failures)} of {count} cases fail; first: {failures[0]}"
+        remedy = remedies[0] if remedies else "do not trust its results; " + REPORT_IT
+        return Check(name, FAILED, detail, remedy, tuple(lines))
+    return Check(name, OK, f"{count} cases, error at most {worst:.1e}", lines=tuple(lines))
+
+
+def _serving(device: torch.device) -> str:
+    """Which implementation an ordinary call runs on here."""
+    try:
+        call = make_call(BASE, device, torch.float16, 64)
+        package, reason = choose_implementation(call.q, call.layout, call.config)
+    except Exception as error:
+        return f"cannot be served: {diagnose(error).what}"
+    kind = package.__name__.rpartition(".")[2]
+    words = {"reference": "the torch reference, which is slow"}.get(kind, f"the {kind} kernels")
+    return f"run on {words}" + (f" ({reason})" if reason else "")

@@ -1,0 +1,182 @@
+"""What the checks find in implementations that are wrong somewhere."""
+
+import dataclasses
+import platform
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from psa_kernels import reference
+from psa_kernels.selftest import Check, Report, diagnosis, run
+from psa_kernels.selftest.agreement import TOLERANCE, agreement
+from psa_kernels.selftest.cases import BASE, FEATURES, make_call
+
+CPU = torch.device("cpu")
+
+
+def variant(**stages):
+    """The reference with some stages replaced."""
+    names = ("reorder", "build_pyramid", "importance", "assign_levels", "attend")
+    package = SimpleNamespace(**{name: getattr(reference, name) for name in names})
+    vars(package).update(stages)
+    return package
+
+
+def found_in(package, case=BASE, **sample):
+    call = make_call(case, CPU, torch.float32, 64)
+    return agreement(package, **vars(call), **sample)
+
+
+@pytest.mark.parametrize("case", FEATURES, ids=lambda case: case.label)
+def test_the_reference_agrees_with_itself(case):
+    found = found_in(reference, case)
+    assert found.within(TOLERANCE[torch.float32]), str(found)
+
+
+def test_sampling_compares_the_same_thing():
+    case = next(case for case in FEATURES if case.label == "extra tokens on both sides")
+    found = found_in(reference, case, heads=[(0, 1)], blocks=[0, 2, 4])
+    assert found.within(TOLERANCE[torch.float32]), str(found)
+
+
+def test_wrong_output_is_found_in_a_sampled_block():
+    def attend(*arguments):
+        out = reference.attend(*arguments)
+        out[:, 1, 256:384] *= 1.01  # query block 2 of raster order
+        return out
+
+    package = variant(attend=attend)
+    assert found_in(package, heads=[(0, 1)], blocks=[2]).output > 5e-3
+    assert found_in(package, heads=[(0, 1)], blocks=[1]).output < 1e-5
+
+
+def test_unwritten_output_is_found():
+    def attend(*arguments):
+        out = reference.attend(*arguments)
+        out[0, 0, 5, 3] = torch.nan
+        return out
+
+    assert found_in(variant(attend=attend)).output == float("inf")
+
+
+def test_wrong_levels_and_importance_are_found():
+    def importance(*arguments):
+        return reference.importance(*arguments).roll(1, -1)
+
+    def assign_levels(*arguments):
+        plan = reference.assign_levels(*arguments)
+        return dataclasses.replace(plan, matrix=plan.matrix.roll(1, -1))
+
+    assert found_in(variant(importance=importance)).importance > 0.05
+    found = found_in(variant(assign_levels=assign_levels))
+    assert found.levels > 0.05 and found.output < 1e-5
+
+
+def test_wrong_order_is_found():
+    case = next(case for case in FEATURES if case.label == "Gilbert order")
+
+    def reorder(*arguments):
+        orders = reference.reorder(*arguments)
+        return dataclasses.replace(orders, k=orders.k.roll(1, -1), q=orders.q.roll(1, -1))
+
+    def repeat(*arguments):
+        orders = reference.reorder(*arguments)
+        k = orders.k.clone()
+        k[..., 0] = k[..., 1]
+        return dataclasses.replace(orders, k=k)
+
+    assert not found_in(variant(reorder=reorder), case).orders
+    assert not found_in(variant(reorder=repeat), case).orders
+
+
+def test_dense_check_does_not_lean_on_the_reference():
+    def pool_without_counts(q, pyramid, plan, orders, layout, config, scale):
+        return reference.attend(q, pyramid, plan, orders, layout, config, scale * 1.05)
+
+    check = run.check_dense(variant(attend=pool_without_counts), "x", CPU, torch.float32)
+    assert check.state == "failed" and "do not trust its results" in check.remedy
+    assert "Traceback" not in check.detail
+
+
+def test_a_stage_that_raises_is_reported_not_raised():
+    def attend(*arguments):
+        raise RuntimeError("Failed to find C compiler.")
+
+    check = run.check_dense(variant(attend=attend), "x", CPU, torch.float32)
+    assert check.state == "failed" and "no C compiler" in check.detail
+    assert any("Traceback" in line for line in check.lines)
+
+
+# --- what is missing ---
+
+
+@pytest.fixture
+def no_triton(monkeypatch):
+    monkeypatch.setattr(run, "triton_version", lambda: "")
+    monkeypatch.setattr(run, "_importable", lambda: False)
+
+
+def test_no_triton_without_a_gpu_is_fine(no_triton):
+    (check,) = run._triton(CPU)
+    assert check.state == "skipped" and "not installed" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("system", "package"), [("Linux", "install triton"), ("Windows", "install triton-windows")]
+)
+def test_no_triton_with_a_gpu_says_how_to_get_it(no_triton, monkeypatch, system, package):
+    monkeypatch.setattr(platform, "system", lambda: system)
+    (check,) = run._triton(torch.device("cuda"))
+    assert check.state == "failed"
+    assert package in check.remedy and sys.executable in check.remedy
+
+
+def test_missing_python_header_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(diagnosis, "_include_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    error = subprocess.CalledProcessError(1, ["gcc", "cuda_utils.c"])
+    found = diagnosis.diagnose(error)
+    assert "Python.h" in found.what and str(tmp_path) in found.what
+    assert f"python3.{sys.version_info.minor}-dev" in found.remedy
+    monkeypatch.setattr(platform, "system", lambda: "Windows")
+    assert "include and libs" in diagnosis.diagnose(error).remedy
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("Cannot find ptxas"), "ptxas"),
+        (AssertionError("libcuda.so cannot found!"), "driver's library"),
+        (RuntimeError("0 active drivers ([]). There should only be one."), "no GPU driver"),
+        (PermissionError(13, "Permission denied: '/root/.triton/cache'"), "cannot be written"),
+        (RuntimeError("CUDA error: no kernel image is available"), "no code for this GPU"),
+        (RuntimeError("out of resource: shared memory, Required: 1, limit: 0"), "than this GPU"),
+        (ValueError("something never seen"), "something never seen"),
+    ],
+)
+def test_errors_are_put_into_words(error, words):
+    found = diagnosis.diagnose(error)
+    assert words in found.what and found.remedy
+
+
+def test_the_cause_behind_an_error_counts():
+    try:
+        try:
+            raise RuntimeError("Failed to find C compiler.")
+        except RuntimeError as inner:
+            raise ValueError("could not initialise the driver") from inner
+    except ValueError as error:
+        assert "no C compiler" in diagnosis.diagnose(error).what
+
+
+def test_report_is_plain_data_and_text():
+    report = Report({"Python": "3"}, (Check("a", "ok", "fine"), Check("b", "failed", "x", "do y")),
+                    "run on z")  # fmt: skip
+    assert not report.ok
+    assert dataclasses.asdict(report)["checks"][1]["remedy"] == "do y"
+    text = report.text()
+    assert "FAILED   b: x" in text and "-> do y" in text and "run on z" in text
+    assert dataclasses.replace(report, checks=report.checks[:1]).ok
