@@ -16,7 +16,7 @@ from .stages import Plan
 class Stats:
     """Levels of one call, and what follows from them.
 
-    Nothing is computed, and no GPU waited for, before it is asked for.
+    Nothing is computed before it is asked for, and only `density` and `per_level` wait for a GPU.
 
     plan            the levels, as the implementation keeps them
     layout          sizes of the call
@@ -41,22 +41,39 @@ class Stats:
         return self.plan.levels()
 
     @cached_property
+    def tally(self) -> torch.Tensor:
+        """int64 `[6]`: video block pairs on levels 1, 2, 4, 8, 0; then query-key products computed.
+
+        On the call's own device and small, so that many calls can be kept and read later at once.
+        """
+        levels, layout = self.levels, self.layout
+        queries, keys = _query_sizes(layout), _key_sizes(layout)
+        sizes = {1: 1, 2: 2, 4: 4, 8: 8, 0: None if self.tail == "none" else self.tail}
+        counts, products = [], levels.new_zeros((), dtype=torch.int64)
+        for level in LEVELS:
+            pairs = (levels == level).sum((0, 1))
+            counts.append(pairs[: layout.q_blocks, : layout.k_blocks].sum())
+            if sizes[level] is not None:
+                masked = level == 1 and layout.causal
+                cost = _unmasked(layout) if masked else queries * -(-keys // sizes[level])
+                products = products + (pairs * cost.to(levels.device, non_blocking=True)).sum()
+        return torch.stack([*counts, products])
+
+    @cached_property
+    def dense_products(self) -> int:
+        """Query-key products of dense attention; with a causal mask, those that the mask leaves."""
+        layout = self.layout
+        full = _unmasked(layout) if layout.causal else _query_sizes(layout) * _key_sizes(layout)
+        return layout.batch * layout.heads * int(full.sum())
+
+    @cached_property
     def density(self) -> float:
         """Query-key products computed, as a share of dense attention's.
 
         A pair on level x counts its queries times ceil(keys / x); with a causal mask, pairs on
         level 1 count what the mask leaves, and so does dense attention.
         """
-        pairs = self.levels.shape[0] * self.levels.shape[1]
-        queries = _block_sizes(self.layout.q_video, self.layout.extra, self.layout.m)[:, None]
-        keys = _block_sizes(self.layout.k_video, self.layout.extra, self.layout.n)[None]
-        full = _unmasked(self.layout) if self.layout.causal else queries * keys
-        sizes = {1: 1, 2: 2, 4: 4, 8: 8} | ({} if self.tail == "none" else {0: self.tail})
-        computed = 0
-        for level, size in sizes.items():
-            cost = full if level == 1 else queries * -(-keys // size)
-            computed += int(((self.levels == level).sum((0, 1)).cpu() * cost).sum())
-        return computed / (pairs * int(full.sum()))
+        return int(self.tally[-1]) / self.dense_products
 
     @cached_property
     def per_level(self) -> dict[int, float]:
@@ -65,10 +82,19 @@ class Stats:
         Pairs on level 0 count there whether or not there is a tail; pairs that are never read (-1)
         are left out. All shares are 0 in a call without video tokens.
         """
-        video = self.levels[..., : self.layout.q_blocks, : self.layout.k_blocks]
-        counts = {level: int((video == level).sum()) for level in LEVELS}
-        total = max(1, sum(counts.values()))
-        return {level: count / total for level, count in counts.items()}
+        counts = self.tally[:-1].tolist()
+        total = max(1, sum(counts))
+        return {level: count / total for level, count in zip(LEVELS, counts, strict=True)}
+
+
+def _query_sizes(layout: Layout) -> torch.Tensor:
+    """int64 `[query blocks, 1]`: tokens in each block."""
+    return _block_sizes(layout.q_video, layout.extra, layout.m)[:, None]
+
+
+def _key_sizes(layout: Layout) -> torch.Tensor:
+    """int64 `[1, key blocks]`: tokens in each block."""
+    return _block_sizes(layout.k_video, layout.extra, layout.n)[None]
 
 
 def _block_sizes(video: int, extra: int, size: int) -> torch.Tensor:

@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from typing import Any
 
+import torch
+
 from ...psa_kernels import Stats
 from ...psa_kernels.config import LEVELS
 
@@ -17,8 +19,10 @@ class RunStats:
         self._lock = threading.Lock()
         self._sparse = [0] * steps
         self._dense: list[Counter[str]] = [Counter() for _ in range(steps)]
-        self._implementations: Counter[str] = Counter()
-        self._shares: list[tuple[float, dict[int, float]]] = []
+        self._implementations: set[str] = set()
+        self._reasons: set[str] = set()
+        # Left on the device and read when the run is over: no waiting for a GPU in between.
+        self._tallies: list[tuple[torch.Tensor, int]] = []
 
     def dense(self, step: int, reason: str) -> None:
         with self._lock:
@@ -27,20 +31,25 @@ class RunStats:
     def sparse(self, step: int, stats: Stats) -> None:
         with self._lock:
             self._sparse[step] += 1
-            self._implementations[stats.implementation] += 1
-            self._shares.append((stats.density, stats.per_level))
+            self._implementations.add(stats.implementation)
+            if stats.reason:
+                self._reasons.add(stats.reason)
+            self._tallies.append((stats.tally, stats.dense_products))
 
     def report(self, sigmas: list[float]) -> dict[str, Any]:
         with self._lock:
-            shares, count = self._shares, len(self._shares)
+            tallies = [tally.tolist() for tally, _ in self._tallies]
+            pairs = [sum(column) for column in zip(*tallies, strict=True)][:-1]
+            dense = sum(products for _, products in self._tallies)
             return {
                 "calls": {"sparse": sum(self._sparse), "dense": dict(sum(self._dense, Counter()))},
-                "density": sum(d for d, _ in shares) / count if count else None,
+                "density": sum(tally[-1] for tally in tallies) / dense if tallies else None,
                 "per_level": {
-                    str(level): sum(p[level] for _, p in shares) / count
-                    for level in (LEVELS if count else ())
+                    str(level): count / max(1, sum(pairs))
+                    for level, count in zip(LEVELS, pairs, strict=False)
                 },
                 "implementation": ", ".join(sorted(self._implementations)) or None,
+                "implementation_reason": ", ".join(sorted(self._reasons)) or None,
                 "steps": [
                     {"step": i, "sigma": sigma, "sparse": self._sparse[i],
                      "dense": dict(self._dense[i])}
