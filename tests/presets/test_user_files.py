@@ -122,8 +122,11 @@ def test_an_unreadable_file_is_not_written_over(store, user_dir, text):
 
 def test_links_are_not_written_through(store, user_dir, tmp_path):
     outside = tmp_path / "outside.yaml"
-    outside.write_text("precious")
+    outside.write_text(CUSTOM)
     user_dir.mkdir(parents=True)
+    (user_dir / "other.yaml").symlink_to(outside)
+    with pytest.raises(NotFoundError, match=r"other.yaml: it is a link"):
+        store.save("Hunyuan", "mine", MINE)
     (user_dir / "Wan2.1_14b.yaml").symlink_to(outside)
     with pytest.raises(StorageError, match=r"Wan2.1_14b.yaml"):
         store.save("Wan2.1_14b", "mine", MINE)
@@ -132,7 +135,7 @@ def test_links_are_not_written_through(store, user_dir, tmp_path):
     (user_dir / ".presets.lock").symlink_to(tmp_path / "lock-outside")
     with pytest.raises(StorageError):
         store.save("Wan2.1_14b", "mine", MINE)
-    assert outside.read_text() == "precious"
+    assert outside.read_text() == CUSTOM
     assert not (tmp_path / "lock-outside").exists()
 
 
@@ -175,6 +178,7 @@ def test_unchanged_files_are_not_parsed_again(store, user_dir, monkeypatch):
     store.list()
     assert "old.yaml" not in parsed
     write(user_dir, "old.yaml", CUSTOM.replace("256", "255"))
+    os.utime(user_dir / "old.yaml", (1e9, 1e9))  # as a copying tool leaves it
     assert store.get_family("Hunyuan").text_length == 255
 
 

@@ -164,19 +164,19 @@ def _go(process):
 
 def test_killed_in_mid_write(user_dir):
     store = PresetStore(SHIPPED_DIR, user_dir)
-    store.save("Wan2.1_14b", "mine", OLD.replace(description="x" * 50_000))
+    store.save("Wan2.1_14b", "mine", OLD.replace(description="x" * 2_000))
     rng = random.Random(7)
-    for _ in range(6):
+    for _ in range(4):
         process = _start(user_dir, "mine", 0)
         _go(process)
-        deadline = time.monotonic() + rng.uniform(0.1, 0.6)
+        deadline = time.monotonic() + rng.uniform(0.3, 0.9)
         while time.monotonic() < deadline:
             assert store.list().problems == ()
         process.kill()
         process.communicate()
         assert store.list().problems == ()
         config = store.get("Wan2.1_14b", "mine")
-        assert len(config.description) == 50_000 * config.warmup_steps
+        assert len(config.description) == 2_000 * config.warmup_steps
         store.save("Wan2.1_14b", "after", OLD)  # the dead one's lock is gone
 
 
