@@ -92,6 +92,9 @@ def _announce(run: Run) -> None:
     if run.preset.config.type == "dense":
         log.info("PSA %s: a dense preset, every call keeps the model's own attention",
                  run.preset.label)
+    elif run.schedule.sparse_steps == 0 and run.schedule.goes_on:
+        log.info("PSA %s: %s; another sampler takes the steps after these",
+                 run.preset.label, run.schedule.describe())
     elif run.schedule.sparse_steps == 0:
         reason = run.schedule.steps[0].dense if run.schedule.steps else "no steps"
         log.warning(

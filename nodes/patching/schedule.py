@@ -26,7 +26,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
+    """The steps of one sampler run; `goes_on` where it stops before the noise is gone."""
+
     steps: tuple[Step, ...]
+    goes_on: bool = False
 
     def step_of(self, sigma: float) -> int:
         """Index of the step that a call at `sigma` belongs to.
@@ -81,7 +84,8 @@ def plan_steps(
     else:
         skipped = steps_before(sigmas, percent_to_sigma) if warmup_steps else 0
         reasons = [WARM_UP if skipped + i < warmup_steps else None for i in range(len(starts))]
-    return Schedule(tuple(Step(s, r) for s, r in zip(starts, reasons, strict=True)))
+    steps = tuple(Step(s, r) for s, r in zip(starts, reasons, strict=True))
+    return Schedule(steps, goes_on=bool(starts) and float(sigmas[-1]) > 0.0)
 
 
 def _outside(sigma: float, first: float, last: float) -> str | None:

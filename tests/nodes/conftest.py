@@ -1,0 +1,28 @@
+"""Fixtures of the node tests; `comfy_inproc` and `comfy_server` come from tests/conftest.py."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def one_thread():
+    """The tensors are tiny: more threads only get into each other's way."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def session_bench(comfy_inproc, one_thread):
+    from .sampling import Bench
+
+    return Bench(comfy_inproc)
+
+
+@pytest.fixture
+def bench(session_bench):
+    """The tiny Wan with an empty list of reports."""
+    session_bench.reports.clear()
+    return session_bench

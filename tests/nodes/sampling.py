@@ -1,0 +1,170 @@
+"""Sampling the tiny Wan in this process: real loader, real KSampler, PSA on or off, and a spy.
+
+Needs the `comfy_inproc` fixture before it is used (`bench` has it).
+"""
+
+import dataclasses
+from collections import Counter
+
+import torch
+
+OVERRIDE = "optimized_attention_override"
+# frames, height, width of the latent: 3 x 8 x 8 = 192 tokens, six key blocks of 32
+SHAPE = (1, 16, 3, 16, 16)
+TEXT_TOKENS = 16
+
+
+def sparse_config(**changes):
+    """Small blocks, three levels and a tail: something of everything for 192 tokens."""
+    from psa_kernels import PSAConfig
+
+    settings = {
+        "block_m": 64,
+        "block_n": 32,
+        "tile_n": 32,
+        "mask_ratios": {1: (0, 0.2), 2: (0.2, 0.4), 8: (0.4, 0.6), 0: (0.6, 1)},
+        "tail": 32,
+        "rearrange_method": "Gilbert",
+        **changes,
+    }
+    return PSAConfig(**settings)
+
+
+def dense_level_config(**changes):
+    """Every block at full resolution: dense attention by another way."""
+    return sparse_config(mask_ratios={1: (0, 1)}, tail="none", **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenCall:
+    """One attention call as the spy saw it."""
+
+    sigma: float
+    queries: int
+    keys: int
+    batch: int
+    dense: bool
+
+    @property
+    def cross(self) -> bool:
+        return self.queries != self.keys
+
+
+class Spy:
+    """Sees every attention call of a model's runs, and whether it reached ComfyUI's attention.
+
+    It lies on top of whatever override a call has, PSA's included, and knows nothing of PSA: dense
+    is a call whose `func` was called.
+    """
+
+    def __init__(self):
+        self.calls: list[SeenCall] = []
+
+    def on(self, model):
+        import comfy.patcher_extension
+
+        model = model.clone()
+        kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
+        model.add_wrapper_with_key(kind, "test_spy", self._wrapper)
+        return model
+
+    def _wrapper(self, executor, *args, **kwargs):
+        options = transformer_options(args, kwargs)
+        inner = options.get(OVERRIDE)
+        sigma = float(options["sigmas"][0])
+
+        def override(func, *call_args, **call_kwargs):
+            reached = []
+
+            def seen(*a, **k):
+                reached.append(True)
+                return func(*a, **k)
+
+            serve = seen if inner is None else lambda *a, **k: inner(seen, *a, **k)
+            out = serve(*call_args, **call_kwargs)
+            q, k = call_args[:2]
+            self.calls.append(SeenCall(sigma, q.shape[1], k.shape[1], q.shape[0], bool(reached)))
+            return out
+
+        options[OVERRIDE] = override
+        return executor(*args, **kwargs)
+
+    @property
+    def sparse(self) -> list[SeenCall]:
+        return [call for call in self.calls if not call.dense]
+
+    def sparse_by_sigma(self) -> dict[float, int]:
+        return dict(Counter(call.sigma for call in self.sparse))
+
+
+def transformer_options(args, kwargs):
+    """Those of one call of a model, from the arguments of an APPLY_MODEL wrapper."""
+    return next(x for x in (*args, *kwargs.values()) if isinstance(x, dict) and "sigmas" in x)
+
+
+class Bench:
+    """The tiny Wan, and sampling with it."""
+
+    def __init__(self, comfy_inproc, **size):
+        self.model = comfy_inproc.tiny_wan(**size)
+        self.reports = []
+
+    def patch(self, config=None, *, model=None, preset=None, **options):
+        """`model` (the tiny Wan) with PSA on; reports of its runs are appended to `reports`."""
+        from psa_pack.nodes.patching.apply import apply_psa
+        from psa_pack.nodes.patching.run import PatchOptions
+        from psa_pack.nodes.preset_value import PresetValue
+
+        value = preset or PresetValue(config or sparse_config(), name="test")
+        patched = self.model if model is None else model
+        return apply_psa(patched, value, PatchOptions(**options), self.reports.append)
+
+    @property
+    def report(self):
+        return self.reports[-1]
+
+    def sample(
+        self,
+        model=None,
+        *,
+        shape=SHAPE,
+        steps=4,
+        cfg=6.0,
+        sampler="euler",
+        scheduler="simple",
+        seed=1,
+        latent=None,
+        text_tokens=(TEXT_TOKENS, TEXT_TOKENS),
+        **options,
+    ):
+        """What the KSampler nodes do; `options` go to `comfy.sample.sample`."""
+        import comfy.sample
+
+        latent = torch.zeros(shape) if latent is None else latent
+        noise = comfy.sample.prepare_noise(latent, seed)
+        if options.get("disable_noise"):
+            noise = torch.zeros_like(latent)
+        positive, negative = (conditioning(i, n) for i, n in enumerate(text_tokens))
+        with torch.inference_mode():
+            return comfy.sample.sample(
+                self.model if model is None else model,
+                noise, steps, cfg, sampler, scheduler, positive, negative, latent,
+                disable_pbar=True, seed=seed, **options,
+            )  # fmt: skip
+
+
+def conditioning(seed, tokens=TEXT_TOKENS, **extra):
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(1, tokens, 4096, generator=generator), extra]]
+
+
+def agrees(report, spy):
+    """Whether a run's report counts what the spy counted, step by step."""
+    by_sigma = spy.sparse_by_sigma()
+    calls = report["calls"]
+    total = calls["sparse"] + sum(calls["dense"].values())
+    return (
+        total == len(spy.calls)
+        and calls["sparse"] == len(spy.sparse)
+        and sum(step["sparse"] for step in report["steps"]) == sum(by_sigma.values())
+    )

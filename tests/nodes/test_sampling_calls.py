@@ -1,0 +1,217 @@
+"""Which attention calls of a real KSampler run sparse, and what the report says of the others.
+
+Counted twice: by PSA's own report, and by a spy on top that sees which calls reached ComfyUI's
+attention. The tiny Wan has two blocks of self- and cross-attention: four calls a model call.
+"""
+
+import pytest
+import torch
+
+from .sampling import SHAPE, Spy, sparse_config
+
+BLOCKS = 2
+
+
+def run(bench, config=None, *, patch=None, **sample):
+    """(report, spy) of one run with PSA on, after checking that both count the same."""
+    spy = Spy()
+    patched = bench.patch(config, **(patch or {}))
+    out = bench.sample(spy.on(patched), **sample)
+    report = bench.report
+    assert torch.isfinite(out).all()
+    assert report["failure"] is None
+    agree(report, spy)
+    return report, spy
+
+
+def agree(report, spy):
+    dense = report["calls"]["dense"]
+    assert report["calls"]["sparse"] == len(spy.sparse)
+    assert sum(dense.values()) == len(spy.calls) - len(spy.sparse)
+    assert dense.get("cross-attention", 0) == sum(call.cross for call in spy.calls)
+    sparse_steps = {s["sigma"]: s["sparse"] for s in report["steps"] if s["sparse"]}
+    # intermediate sigmas of a sampler are counted at the step they belong to
+    assert sum(sparse_steps.values()) == len(spy.sparse)
+    assert not any(call.cross for call in spy.sparse)
+    for step, plan in zip(report["steps"], report["plan"], strict=True):
+        assert plan == "sparse" or step["sparse"] == 0
+
+
+def sparse_steps(report):
+    return [step["step"] for step in report["steps"] if step["sparse"]]
+
+
+def test_plan_decides_and_every_dense_call_has_its_reason(bench):
+    report, spy = run(bench, sparse_config(warmup_steps=2), steps=5)
+    assert report["plan"] == ["dense", "dense", "sparse", "sparse", "sparse"]
+    assert report["plan_text"] == "5 steps: 1-2 dense (warm-up), 3-5 sparse"
+    assert report["calls"] == {
+        "sparse": 3 * BLOCKS,
+        "dense": {"cross-attention": 5 * BLOCKS, "warm-up": 2 * BLOCKS},
+    }
+    assert [step["dense"] for step in report["steps"]][:1] == [
+        {"cross-attention": BLOCKS, "warm-up": BLOCKS}
+    ]
+    assert 0 < report["density"] < 1
+    assert sum(report["per_level"].values()) == pytest.approx(1)
+    assert len(spy.calls) == 5 * BLOCKS * 2
+
+
+def test_warm_up_longer_than_the_run_leaves_all_dense_and_says_so(bench, caplog):
+    report, spy = run(bench, sparse_config(warmup_steps=15), steps=4)
+    assert not spy.sparse
+    assert report["density"] is None
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [w for w in warnings if "no step of this run is sparse" in w and "warm-up" in w]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "batches"),
+    [
+        ("cfg 1", {"cfg": 1.0}, [1]),
+        ("batched CFG", {"cfg": 6.0}, [2]),
+        # ComfyUI cannot batch conditions whose text differs in length
+        ("split CFG", {"cfg": 6.0, "text_tokens": (16, 17)}, [1, 1]),
+        ("batch of 3", {"cfg": 1.0, "shape": (3, *SHAPE[1:])}, [3]),
+        ("batch of 3, batched CFG", {"shape": (3, *SHAPE[1:])}, [6]),
+    ],
+)
+def test_guidance_and_batch(bench, name, options, batches):
+    report, spy = run(bench, sparse_config(warmup_steps=1), steps=3, **options)
+    assert report["calls"]["sparse"] == 2 * BLOCKS * len(batches)
+    assert sparse_steps(report) == [1, 2]
+    assert {call.batch for call in spy.calls} == set(batches)
+    # first in time is the highest sigma; in it nothing is sparse
+    assert all(call.dense for call in spy.calls if call.sigma == spy.calls[0].sigma)
+
+
+@pytest.mark.parametrize(
+    ("latent", "tokens"),
+    [((3, 9, 13), 3 * 5 * 7), ((1, 16, 16), 64), ((1, 9, 13), 35), ((5, 2, 30), 5 * 15)],
+)
+def test_odd_sizes_and_single_frames(bench, latent, tokens):
+    config = sparse_config(block_n=32, tail=32)
+    report, spy = run(bench, config, steps=2, shape=(1, 16, *latent))
+    assert {call.queries for call in spy.sparse} == {tokens}
+    assert report["calls"]["sparse"] == 2 * BLOCKS
+
+
+@pytest.mark.parametrize(
+    ("sampler", "model_calls"),
+    [
+        ("euler", 6), ("heun", 11), ("dpm_2", 11), ("uni_pc", 6), ("euler_ancestral", 6),
+        ("seeds_3", 16),
+    ],
+)  # fmt: skip
+def test_samplers_with_several_calls_a_step(bench, sampler, model_calls):
+    report, spy = run(bench, sparse_config(warmup_steps=3), steps=6, sampler=sampler, cfg=1.0)
+    assert len(spy.calls) == model_calls * BLOCKS * 2
+    assert sparse_steps(report) == [3, 4, 5]
+    border = report["steps"][3]["sigma"]
+    assert min(call.sigma for call in spy.calls if call.dense and not call.cross) > border
+    assert max(call.sigma for call in spy.sparse) <= border * (1 + 1e-5)
+
+
+def test_denoise_below_one_counts_the_steps_it_skips(bench):
+    latent = torch.randn(SHAPE, generator=torch.Generator().manual_seed(3))
+    # 4 steps of a schedule of 8: four came before
+    report, _ = run(bench, sparse_config(warmup_steps=6), steps=4, denoise=0.5, latent=latent)
+    assert sparse_steps(report) == [2, 3]
+    report, _ = run(bench, sparse_config(warmup_steps=4), steps=4, denoise=0.5, latent=latent)
+    assert sparse_steps(report) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("scheduler", ["simple", "normal"])
+@pytest.mark.parametrize("sampler", ["euler", "uni_pc"])
+@pytest.mark.parametrize("split", [2, 5])
+def test_a_split_run_has_the_sparse_steps_of_the_whole(bench, sampler, scheduler, split):
+    config = sparse_config(warmup_steps=4)
+    same = {"steps": 8, "sampler": sampler, "scheduler": scheduler, "cfg": 1.0}
+    _, whole = run(bench, config, **same)
+    latent = bench.sample(spy_on(bench, config, first := Spy()), last_step=split, **same)
+    report, second = run(
+        bench, config, start_step=split, latent=latent, disable_noise=True, **same
+    )
+    parts = first.sparse_by_sigma() | second.sparse_by_sigma()
+    assert sorted(parts) == pytest.approx(sorted(whole.sparse_by_sigma()))
+    assert len(first.sparse) + len(second.sparse) == len(whole.sparse) == 4 * BLOCKS
+    assert report["calls"]["sparse"] == min(4, 8 - split) * BLOCKS
+
+
+def spy_on(bench, config, spy):
+    return spy.on(bench.patch(config))
+
+
+@pytest.mark.parametrize(("switch", "high", "low"), [(14, 2, 6), (12, 0, 8), (10, 0, 8)])
+def test_two_experts_share_one_warm_up(bench, caplog, switch, high, low):
+    """Wan 2.2: 20 steps, the second model goes on where the first stopped; warm-up 12."""
+    config = sparse_config(warmup_steps=12)
+    small = {"shape": (1, 16, 1, 10, 10), "steps": 20, "cfg": 1.0}
+    high_expert, low_expert = bench.patch(config), bench.patch(config, model=bench.model.clone())
+    latent = bench.sample(high_expert, last_step=switch, **small)
+    first = bench.report
+    bench.sample(low_expert, start_step=switch, latent=latent, disable_noise=True, **small)
+    second = bench.report
+    assert len(first["steps"]) == switch and len(second["steps"]) == 20 - switch
+    assert first["calls"]["sparse"] == high * BLOCKS
+    assert second["calls"]["sparse"] == low * BLOCKS
+    assert second["calls"]["dense"].get("warm-up", 0) == (20 - switch - low) * BLOCKS
+    # a first part that is all warm-up is as planned: nothing to warn of
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_percent_window_replaces_the_warm_up(bench):
+    report, _ = run(
+        bench, sparse_config(warmup_steps=15), patch={"window": (0.25, 0.6)}, steps=8
+    )
+    # simple steps begin at 0, 1/8, ... of the way
+    assert sparse_steps(report) == [2, 3, 4]
+    reasons = [set(step["dense"]) - {"cross-attention"} for step in report["steps"]]
+    assert reasons == [{"before start percent"}] * 2 + [set()] * 3 + [{"after end percent"}] * 3
+
+
+def test_window_follows_a_shift_set_after_the_patch(bench):
+    """The noise schedule is read when the run starts, not when the patch was made."""
+    import comfy.model_sampling
+
+    class Shifted(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+        pass
+
+    shifted = Shifted(bench.model.model.model_config)
+    shifted.set_parameters(shift=1.0)
+    patched = bench.patch(sparse_config(), window=(0.5, 1.0)).clone()
+    patched.add_object_patch("model_sampling", shifted)
+    bench.sample(patched, steps=4)
+    # unshifted, half of the way is at sigma 0.5; with Wan's own shift of 8 it would be 0.889
+    assert [step["sigma"] for step in bench.report["steps"]] == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert bench.report["plan"] == ["dense", "dense", "sparse", "sparse"]
+
+
+def test_dense_blocks(bench):
+    for blocks in (frozenset({0}), frozenset({1, 7}), frozenset({0, 1})):
+        report, _ = run(bench, patch={"dense_blocks": blocks}, steps=2)
+        kept = len(blocks & {0, 1})
+        assert report["calls"]["sparse"] == 2 * (BLOCKS - kept)
+        assert report["calls"]["dense"].get("dense block") == 2 * kept
+
+
+@pytest.mark.parametrize(("min_tokens", "sparse"), [(192, True), (193, False)])
+def test_min_tokens(bench, min_tokens, sparse):
+    report, _ = run(bench, patch={"min_tokens": min_tokens}, steps=2)
+    assert (report["calls"]["sparse"] > 0) == sparse
+    assert ("fewer than min_tokens" in report["calls"]["dense"]) != sparse
+
+
+def test_report_is_plain_and_its_line_names_the_numbers(bench, caplog):
+    import json
+
+    caplog.set_level("INFO", "PSA")
+    report, _ = run(bench, sparse_config(warmup_steps=1), steps=2)
+    assert json.loads(json.dumps(report)) == report
+    line = caplog.records[-1].getMessage()
+    for part in (
+        "PSA test: 2 attention calls sparse", f"{report['density']:.1%} density", "(reference)",
+        "6 dense (4 cross-attention, 2 warm-up)", "2 steps: 1 dense (warm-up), 2 sparse",
+    ):  # fmt: skip
+        assert part in line
+    assert sum(record.name == "PSA" for record in caplog.records) == 2
