@@ -16,6 +16,9 @@ import os
 import subprocess
 from pathlib import Path
 
+# an embedded Python, such as a portable ComfyUI's, does not look beside the script by itself
+sys.path.insert(0, str(Path(__file__).absolute().parent))
+
 from tools.dev import comfyui, environment
 from tools.dev.lock import exclusive
 from tools.dev.pip_bootstrap import pip_command
@@ -25,6 +28,12 @@ from tools.dev.progress import SetupError, exit_with, say
 ROOT = Path(__file__).absolute().parent
 DEV_DIR = ROOT / ".dev"
 LOG = DEV_DIR / "setup.log"
+
+# `python -m` from this folder, for interpreters that do not look in the current one either
+RUN_MODULE = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 
 # module -> what to install for it, checked where --python brings an interpreter of the user's
 DEMO_MODULES = {
@@ -41,8 +50,8 @@ def main(argv: list[str]) -> int:
     try:
         if args.command == "demo":
             tree, python = set_up(args, DEMO_MODULES)
-            command = [str(python), "-m", "tools.demo", "--comfyui", str(tree.path)]
-            return run([*command, "--out", str(Path(args.out).absolute())], tree)
+            options = ["--comfyui", str(tree.path), "--out", str(Path(args.out).absolute())]
+            return run([str(python), "-c", RUN_MODULE, str(ROOT), "tools.demo", *options], tree)
         tree, python = set_up(args, TEST_MODULES)
         lint = run([str(python), "-m", "ruff", "check", str(ROOT)], tree)
         return run([str(python), "-m", "pytest", *pytest_args], tree) or lint

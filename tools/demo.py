@@ -55,32 +55,38 @@ def demo(comfyui: Path, out: Path) -> None:
     with ComfyServer(comfyui, packs, log_file=out / "comfyui.log", on_wait=_Ticker()) as server:
         start_seconds = time.monotonic() - start
         say(f"ComfyUI is up after {start_seconds:.0f} s")
-        model = node_of(graph, "UNETLoader")[1]["inputs"]["unet_name"]
-        write_tiny_wan(server.base / "models" / "diffusion_models" / model, seed=MODEL_SEED)
-        client = ComfyClient(server.url)
-        check_nodes(client, graph, out)
-        sampler, _ = node_of(graph, "KSampler")
-        runs = {
-            "dense": sample(client, without_psa(graph), "dense attention"),
-            "psa": sample(client, graph, "Apply PSA"),
-        }
-        latents = {name: saved_latent(server, run) for name, run in runs.items()}
-        report = demo_report.build(
-            dense=latents["dense"],
-            sparse=latents["psa"],
-            psa=psa_report(runs["psa"]),
-            seconds={name: run.node_seconds(sampler) for name, run in runs.items()},
-            start_seconds=start_seconds,
-            system=client.get("/system_stats"),
-            graph=graph,
-        )
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    draw(comfyui, latents, out)
+        report = compare(server, graph, start_seconds, out)
     print(f"\n{demo_report.table(report)}\n")
     if report["psa"]["implementation"] == "reference":
         say("no GPU here: the plain torch reference ran, which shows what PSA does, not its speed")
     for name in ("side_by_side.webp", "frames.png", "report.json"):
         say(f"wrote {out / name}")
+
+
+def compare(server: ComfyServer, graph: dict, start_seconds: float, out: Path) -> dict:
+    """Run the graph without and with PSA on a server; write pictures and report.json to out."""
+    model = node_of(graph, "UNETLoader")[1]["inputs"]["unet_name"]
+    write_tiny_wan(server.base / "models" / "diffusion_models" / model, seed=MODEL_SEED)
+    client = ComfyClient(server.url)
+    check_nodes(client, graph, server.log_file)
+    sampler, _ = node_of(graph, "KSampler")
+    runs = {
+        "dense": sample(client, without_psa(graph), "dense attention"),
+        "psa": sample(client, graph, "Apply PSA"),
+    }
+    latents = {name: saved_latent(server, run) for name, run in runs.items()}
+    report = demo_report.build(
+        dense=latents["dense"],
+        sparse=latents["psa"],
+        psa=psa_report(runs["psa"]),
+        seconds={name: run.node_seconds(sampler) for name, run in runs.items()},
+        start_seconds=start_seconds,
+        system=client.get("/system_stats"),
+        graph=graph,
+    )
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    draw(server.comfyui, latents, out)
+    return report
 
 
 def say(text: str) -> None:
@@ -119,13 +125,13 @@ def without_psa(graph: dict) -> dict:
     }
 
 
-def check_nodes(client: ComfyClient, graph: dict, out: Path) -> None:
+def check_nodes(client: ComfyClient, graph: dict, log_file: Path) -> None:
     known = client.get("/object_info")
     missing = sorted({node["class_type"] for node in graph.values()} - set(known))
     if missing:
         raise DemoError(
             f"ComfyUI started without these nodes: {', '.join(missing)}\n"
-            f"  Why one failed to load stands in {out / 'comfyui.log'}"
+            f"  Why one failed to load stands in {log_file}"
         )
 
 
@@ -142,8 +148,11 @@ def sample(client: ComfyClient, graph: dict, label: str) -> Run:
 
 
 def _show_steps(run: Run, message: dict) -> None:
-    if message["type"] == "progress" and message["data"]["max"] > 1:
-        say(f"  step {message['data']['value']} of {message['data']['max']}")
+    if message["type"] != "progress":
+        return
+    value, last = message["data"]["value"], message["data"]["max"]
+    text = f"[demo]   step {value}" if value == 1 else f" {value}"
+    print(text, end=f" of {last}\n" if value == last else "", flush=True)
 
 
 def saved_latent(server: ComfyServer, run: Run):

@@ -87,6 +87,8 @@ def table(report: dict) -> str:
         ("ran on", f"{', '.join(versions['device'])}; {psa['implementation']} implementation"),
         ("versions", f"ComfyUI {versions['comfyui']}, torch {versions['torch']}"),
     ]
+    if psa.get("failure"):
+        below.append(("PSA STEPPED ASIDE", psa["failure"]))
     width = max(len(row[0]) for row in rows + below) + 2
     lines = [f"  {a:<{width}}{b:<14}{c}" for a, b, c in rows]
     lines.append("  " + "-" * (width + 40))

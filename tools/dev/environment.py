@@ -63,6 +63,9 @@ def ensure(comfyui: ComfyUI, dev_dir: Path, log_file: Path) -> Path:
         pinned = False
     note = {"comfyui": comfyui.version, "pinned": pinned, "seconds": time.monotonic() - start}
     marker.write_text(json.dumps(note), encoding="utf-8")
+    others = sorted(path.name for path in dev_dir.glob("venv-*") if path != venv)
+    if others:
+        say(f"for other ComfyUI trees or older pins, yours to delete: {', '.join(others)}")
     return python
 
 

@@ -90,8 +90,14 @@ def _lines_with_heartbeat(process: subprocess.Popen, start: float):
                 latest = line.strip()
             yield line
         if time.monotonic() >= next_beat:
-            print(f"[dev]   {time.monotonic() - start:4.0f} s  {latest[:78]}", flush=True)
+            print(f"[dev]   {time.monotonic() - start:4.0f} s  {_shorten(latest)}", flush=True)
             next_beat = time.monotonic() + HEARTBEAT_SECONDS
+
+
+def _shorten(line: str) -> str:
+    if line.startswith("Installing collected packages:"):
+        return f"unpacking {line.count(',') + 1} packages"
+    return line[:78]
 
 
 def exit_with(error: SetupError) -> int:

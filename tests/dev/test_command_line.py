@@ -1,0 +1,54 @@
+"""dev.py as it is typed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ..pack_import import ROOT
+
+
+def dev(*args: str, **env: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "dev.py"), *args]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60
+    )
+
+
+def test_help_names_the_commands():
+    result = dev("--help")
+    assert result.returncode == 0
+    assert "demo" in result.stdout
+    assert "test" in result.stdout
+
+
+@pytest.mark.parametrize("args", [(), ("nothing",), ("demo", "--fast")])
+def test_wrong_arguments(args):
+    result = dev(*args)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_folder_is_one_message(tmp_path):
+    for result in (
+        dev("demo", "--comfyui", str(tmp_path)),
+        dev("test", COMFYUI_PATH=str(tmp_path)),
+    ):
+        assert result.returncode == 1
+        assert "is not a ComfyUI folder" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_interpreter_is_one_message(tmp_path, comfyui_path):
+    result = dev("demo", "--comfyui", str(comfyui_path), "--python", str(tmp_path / "python"))
+    assert result.returncode == 1
+    assert "there is no such file" in result.stderr
+
+
+def test_set_up_needs_the_standard_library_only():
+    # -S: no site-packages; -I: nothing from the environment or the current folder
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", str(ROOT / "dev.py"), "--help"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr

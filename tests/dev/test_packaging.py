@@ -1,0 +1,80 @@
+"""What `pip install .` and the registry get."""
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from ..pack_import import ROOT
+
+BUILD = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
+USE = """
+import sys
+from psa_kernels import PSAAttention, PSAConfig
+import torch
+q = torch.randn(1, 1, 96, 64)
+out = PSAAttention(PSAConfig(use_rearrange=False))(q, q, q)
+assert out.shape == q.shape
+print([m for m in sys.modules if m.split(".")[0] in ("comfy", "comfy_api", "nodes", "server")])
+print(sys.modules["psa_kernels"].__file__)
+"""
+
+
+def pyproject() -> str:
+    return (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_installing_the_pack_touches_nobodys_torch():
+    required = re.search(r"^dependencies = \[(.*?)\]", pyproject(), re.MULTILINE | re.DOTALL)
+    assert required.group(1).strip() == '"pyyaml"'
+    assert (ROOT / "requirements.txt").read_text().split() == ["pyyaml"]
+
+
+def test_registry_entry():
+    text = pyproject()
+    assert 'name = "pyramid-sparse-attention"' in text
+    for key in ("PublisherId", "DisplayName", "requires-comfyui", "Repository"):
+        assert re.search(rf"^{key} = \".+\"$", text, re.MULTILINE), key
+    # the folder is served once already, through WEB_DIRECTORY
+    assert not re.search(r"^web = ", text, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def built_library(tmp_path_factory):
+    """The wheel of a copy of the sources, unpacked: building leaves files beside what it reads."""
+    folder = tmp_path_factory.mktemp("library")
+    source = folder / "source"
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=shutil.ignore_patterns(".*", "__pycache__", "demo_output", "build", "*.egg-info"),
+    )
+    subprocess.run([sys.executable, "-c", BUILD, str(folder)], cwd=source, check=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "installed")
+    return folder / "installed"
+
+
+def test_the_library_alone_is_packaged(built_library):
+    top = {path.name for path in built_library.iterdir() if not path.name.endswith(".dist-info")}
+    assert top == {"psa_kernels"}
+    shipped = {p.relative_to(ROOT) for p in (ROOT / "psa_kernels").rglob("*.py")}
+    packaged = {p.relative_to(built_library) for p in (built_library / "psa_kernels").rglob("*.py")}
+    assert packaged == shipped
+
+
+def test_the_built_library_runs_without_comfyui(built_library, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(built_library)!r})\n{USE}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    loaded, origin = result.stdout.splitlines()[-2:]
+    assert loaded == "[]"
+    assert origin.startswith(str(built_library))
