@@ -112,7 +112,10 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
     if run is None or not run.schedule.steps:
         return executor(*args, **kwargs)
 
-    model_call = ModelCall(executor.class_obj.diffusion_model, args[0], _conditions(args, kwargs))
+    diffusion_model = executor.class_obj.diffusion_model
+    # A compiled model is a wrapper around the one that the table of layouts knows.
+    diffusion_model = getattr(diffusion_model, "_orig_mod", diffusion_model)
+    model_call = ModelCall(diffusion_model, args[0], _conditions(args, kwargs))
     grid = _token_grid(run, executor.class_obj, model_call)
     override = AttentionOverride(
         run,
