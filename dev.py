@@ -2,6 +2,7 @@
 
     python3 dev.py demo    a small video model sampled in a real ComfyUI, dense and with PSA
     python3 dev.py test    lint and tests; further arguments go to pytest
+    python3 dev.py bench   speed and accuracy beside other attention (benchmarks/README.md)
 
 Each does its whole set-up under .dev/ the first time (about 3 GB of downloads) and reuses it after.
 """
@@ -46,15 +47,18 @@ TEST_MODULES = {**DEMO_MODULES, "pytest": "pytest", "hypothesis": "hypothesis", 
 
 
 def main(argv: list[str]) -> int:
-    args, pytest_args = parse(argv)
+    args, further = parse(argv)
     try:
         if args.command == "demo":
             tree, python = set_up(args, DEMO_MODULES)
             options = ["--comfyui", str(tree.path), "--out", str(Path(args.out).absolute())]
             return run([str(python), "-c", RUN_MODULE, str(ROOT), "tools.demo", *options], tree)
+        if args.command == "bench":
+            tree, python = set_up(args, {"torch": "torch"})
+            return run([str(python), "-c", RUN_MODULE, str(ROOT), "benchmarks", *further], tree)
         tree, python = set_up(args, TEST_MODULES)
         lint = run([str(python), "-m", "ruff", "check", str(ROOT)], tree)
-        return run([str(python), "-m", "pytest", *pytest_args], tree) or lint
+        return run([str(python), "-m", "pytest", *further], tree) or lint
     except SetupError as error:
         return exit_with(error)
     except KeyboardInterrupt:
@@ -88,8 +92,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         "test", parents=[where], allow_abbrev=False, help="ruff and pytest", usage="dev.py test "
         "[--comfyui PATH] [--python PATH] [pytest arguments]",
     )  # fmt: skip
+    commands.add_parser(
+        "bench", parents=[where], allow_abbrev=False, help="speed and accuracy", usage="dev.py "
+        "bench [--comfyui PATH] [--python PATH] [arguments of `python -m benchmarks`]",
+    )  # fmt: skip
     args, rest = parser.parse_known_args(argv)
-    if rest and args.command != "test":
+    if rest and args.command == "demo":
         parser.error(f"unknown arguments: {' '.join(rest)}")
     return args, rest
 

@@ -1,0 +1,177 @@
+"""Sparse and quantised attention of other projects, where it is installed."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache, partial
+
+import torch
+
+from psa_kernels import PSAConfig, reference
+from psa_kernels.layout import Layout
+
+from .dense_peers import QUANTISED
+from .method import Method, Problem, Unavailable
+
+BOTH = ("caller", "curve")
+BLOCK = 128
+ANY_SPARSE = 0.6  # a peer's own error is its own business; this only catches garbage
+
+
+def sparse_methods() -> list[Method]:
+    methods = []
+    for tau in (1.0, 1.5, 2.0):
+        methods.append(Method(f"comfy-kitchen sol_attn tau {tau}", "sparse", _sol(tau=tau),
+                              ANY_SPARSE, orders=BOTH, head_dims=(128,)))  # fmt: skip
+    methods.append(Method("comfy-kitchen int8", "low precision", _kitchen_int8, QUANTISED))
+    methods.append(Method("SageAttention", "low precision", _sage, QUANTISED))
+    for top in (0.1, 0.2):
+        methods.append(Method(f"h3-sparse-attn top {top:g}", "sparse", _h3(top), ANY_SPARSE,
+                              partial(_h3_density, top), BOTH, (128,),
+                              note="contiguous copies of the inputs not timed"))  # fmt: skip
+    for top in (0.2, 0.5):
+        methods.append(Method(f"SpargeAttn top {top:g}", "sparse", _sparge(top), ANY_SPARSE,
+                              partial(_sparge_density, top), BOTH))  # fmt: skip
+    for top in (0.1, 0.2):
+        methods.append(Method(f"FlexAttention top {top:g} of 128-blocks", "sparse", _flex(top),
+                              ANY_SPARSE, partial(_flex_density, top), BOTH,
+                              note="PSA's ranking of blocks, nothing pooled; the choice of blocks "
+                              "is not timed"))  # fmt: skip
+    return methods
+
+
+def _module(name: str, package: str):
+    if not torch.cuda.is_available():
+        raise Unavailable("needs a GPU")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if missing.split(".")[0] == name.split(".")[0]:
+            raise Unavailable(f"{package} is not installed") from error
+        raise Unavailable(f"{package} needs the module {missing}") from error
+    except Exception as error:  # a wheel for another torch or GPU can raise anything
+        raise Unavailable(f"{package} does not import: {_short(error)}") from error
+
+
+def _function(module: str, function: str, package: str):
+    found = getattr(_module(module, package), function, None)
+    if found is None:
+        raise Unavailable(f"this version of {package} has no {function}")
+    return found
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
+
+
+def _sol(**setting):
+    def prepare(problem: Problem):
+        attend = _kitchen("sol_attn")
+        q, k, v = (x.transpose(1, 2) for x in (problem.q, problem.k, problem.v))
+        return lambda: attend(q, k, v, **setting).transpose(1, 2)
+
+    return prepare
+
+
+def _kitchen_int8(problem: Problem):
+    attend = _kitchen("int8_attention")
+    return lambda: attend(problem.q, problem.k, problem.v)
+
+
+def _kitchen(function: str):
+    attend = _function("comfy_kitchen", function, "comfy-kitchen")
+    # without its compiled kernels it would quietly run something slow
+    if not _function("comfy_kitchen", f"{function}_is_available", "comfy-kitchen")():
+        raise Unavailable("comfy-kitchen has no kernels for this GPU")
+    return attend
+
+
+def _sage(problem: Problem):
+    attend = _function("sageattention", "sageattn", "sageattention")
+    # some versions subtract the mean from k in place
+    k = problem.k.clone()
+    return lambda: attend(problem.q, k, problem.v, tensor_layout="HND", is_causal=False)
+
+
+def _h3(top: float):
+    def prepare(problem: Problem):
+        attend = _function("h3_sparse_attn.triton_attn", "sparse_attention", "h3-sparse-attn")
+        q, k, v = (x.transpose(1, 2).contiguous() for x in (problem.q, problem.k, problem.v))
+        count = _top_blocks(problem, top)
+        return lambda: attend(q, k, v, count).transpose(1, 2)
+
+    return prepare
+
+
+def _h3_density(top: float, problem: Problem) -> float:
+    share = _top_blocks(problem, top) / -(-problem.k.shape[2] // BLOCK)
+    return share + (1 - share) / BLOCK  # the rest is one mean key a block
+
+
+def _top_blocks(problem: Problem, top: float) -> int:
+    return max(1, round(top * -(-problem.k.shape[2] // BLOCK)))
+
+
+def _sparge(top: float):
+    def prepare(problem: Problem):
+        attend = _sparge_function()
+        return lambda: attend(problem.q, problem.k, problem.v, topk=top, is_causal=False)
+
+    return prepare
+
+
+def _sparge_density(top: float, problem: Problem) -> float:
+    q, k, v = problem.q, problem.k, problem.v
+    found = _sparge_function()(q, k, v, topk=top, is_causal=False, return_sparsity=True)
+    return 1.0 - float(found[1])
+
+
+def _sparge_function():
+    return _function("spas_sage_attn", "spas_sage2_attn_meansim_topk_cuda", "spas_sage_attn")
+
+
+def _flex(top: float):
+    def prepare(problem: Problem):
+        if not problem.q.is_cuda:
+            raise Unavailable("needs a GPU")
+        from torch.nn.attention.flex_attention import BlockMask
+
+        length = problem.k.shape[2]
+        kept = _kept(problem, top)
+        ranks = torch.argsort(~kept, dim=-1, stable=True).to(torch.int32).contiguous()
+        counts = kept.sum(-1, dtype=torch.int32)
+        mask = BlockMask.from_kv_blocks(
+            torch.zeros_like(counts), torch.zeros_like(ranks), counts, ranks,
+            BLOCK_SIZE=BLOCK, seq_lengths=(length, length),
+        )  # fmt: skip
+        attend = _compiled_flex()
+        return lambda: attend(problem.q, problem.k, problem.v, block_mask=mask)
+
+    return prepare
+
+
+@lru_cache(maxsize=1)
+def _compiled_flex():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=False)
+
+
+def _flex_density(top: float, problem: Problem) -> float:
+    return _top_blocks(problem, top) / -(-problem.k.shape[2] // BLOCK)
+
+
+def _kept(problem: Problem, top: float) -> torch.Tensor:
+    """bool `[1, H, blocks, blocks]`: the most important blocks of each row.
+
+    Blocks are cut over the whole sequence, text included.
+    """
+    config = PSAConfig(block_m=BLOCK, block_n=BLOCK)
+    layout = Layout.of(problem.q, problem.k, problem.v, config)
+    orders = reference.reorder(problem.q, problem.k, layout, config)
+    pyramid = reference.build_pyramid(problem.k, problem.v, orders, layout, config)
+    scale = problem.q.shape[-1] ** -0.5
+    mass = reference.importance(problem.q, pyramid, orders, layout, config, scale)
+    best = mass.topk(_top_blocks(problem, top), dim=-1).indices
+    return torch.zeros(mass.shape, dtype=torch.bool, device=mass.device).scatter_(-1, best, True)
