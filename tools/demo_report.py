@@ -35,7 +35,7 @@ def build(
         "seconds": {"comfyui_start": start_seconds, **seconds},
         "latent_shape": list(dense.shape),
         "settings": {
-            node["class_type"]: {
+            node["_meta"]["title"]: {
                 name: value for name, value in node["inputs"].items() if not isinstance(value, list)
             }
             for node in graph.values()

@@ -13,8 +13,14 @@ def tiny_graph(model: str, *, spy: dict | None = None, steps: int = 2, seed: int
             "class_type": "UNETLoader",
             "inputs": {"unet_name": model, "weight_dtype": "default"},
         },
-        "positive": {"class_type": "PSADemoConditioning", "inputs": {"seed": 1, "tokens": 16}},
-        "negative": {"class_type": "PSADemoConditioning", "inputs": {"seed": 2, "tokens": 16}},
+        "positive": {
+            "class_type": "PSADemoConditioning",
+            "inputs": {"prompt_number": 1, "tokens": 16},
+        },
+        "negative": {
+            "class_type": "PSADemoConditioning",
+            "inputs": {"prompt_number": 2, "tokens": 16},
+        },
         "latent": {
             "class_type": "EmptyHunyuanLatentVideo",
             "inputs": {"width": 128, "height": 128, "length": 9, "batch_size": 1},

@@ -1,6 +1,7 @@
 """ComfyUI's two workflow formats: from the editor's to the API's, as its page does on Queue."""
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+SEED_NAMES = ("seed", "noise_seed")
 # nodes that exist in the page only
 PAGE_ONLY = {"Note", "MarkdownNote", "Reroute"}
 
@@ -27,7 +28,7 @@ def _inputs(node: dict, info: dict, sources: dict) -> dict:
             kind, *options = info["input"][group][name]
             if isinstance(kind, list) or kind in WIDGET_TYPES:
                 result[name] = next(values)
-                if options and options[0].get("control_after_generate"):
+                if name in SEED_NAMES or (options and options[0].get("control_after_generate")):
                     next(values)  # "fixed", "randomize", ...: the page's own widget
             if name in linked:
                 result[name] = sources[linked[name]]

@@ -14,17 +14,18 @@ class PSADemoConditioning(io.ComfyNode):
             node_id="PSADemoConditioning",
             display_name="PSA Demo Conditioning",
             category="PSA/demo",
-            description="Random numbers where a prompt's embedding would be, the same for a seed.",
+            description="Random numbers where a prompt's embedding would be, the same for a number.",
             inputs=[
-                io.Int.Input("seed", default=0, min=0, max=2**31 - 1),
+                # not "seed": the page gives an input of that name a second widget
+                io.Int.Input("prompt_number", default=1, min=0, max=2**31 - 1),
                 io.Int.Input("tokens", default=16, min=1, max=512),
             ],
             outputs=[io.Conditioning.Output()],
         )
 
     @classmethod
-    def execute(cls, seed, tokens) -> io.NodeOutput:
-        generator = torch.Generator().manual_seed(seed)
+    def execute(cls, prompt_number, tokens) -> io.NodeOutput:
+        generator = torch.Generator().manual_seed(prompt_number)
         embedding = torch.randn(1, tokens, TEXT_WIDTH, generator=generator)
         return io.NodeOutput([[embedding, {}]])
 
