@@ -88,11 +88,6 @@ def agreement(
     blocks  video query blocks whose output to compare, beside all extra tokens; all if absent (a
             causal call must leave it absent)
     """
-    orders = package.reorder(q, k, layout, config, None)
-    pyramid = package.build_pyramid(k, v, orders, layout, config)
-    mass = package.importance(q, pyramid, orders, layout, config, scale)
-    plan = package.assign_levels(mass, pyramid, layout, config)
-    out = package.attend(q, pyramid, plan, orders, layout, config, scale)
     if heads is None:
         heads = [(b, h) for b in range(layout.batch) for h in range(layout.heads)]
     if blocks is None:
@@ -100,6 +95,11 @@ def agreement(
 
     mass_error, out_error, pairs, moved = _Relative(), _Relative(), 0, 0
     with exact_matmuls():
+        orders = package.reorder(q, k, layout, config, None)
+        pyramid = package.build_pyramid(k, v, orders, layout, config)
+        mass = package.importance(q, pyramid, orders, layout, config, scale)
+        plan = package.assign_levels(mass, pyramid, layout, config)
+        out = package.attend(q, pyramid, plan, orders, layout, config, scale)
         for b, head in heads:
             one = _OneHead(q, k, v, orders, layout, config, scale, b, head)
             mass_error.add(mass[b, head], one.importance())
@@ -197,7 +197,8 @@ def dense_error(
     scale: float,
 ) -> float:
     """rel-L2 distance of the whole line from dense attention in float64."""
-    out, _ = run_stages(package, q, k, v, layout, config, scale)
+    with exact_matmuls():
+        out, _ = run_stages(package, q, k, v, layout, config, scale)
     shared = layout.heads // layout.kv_heads
     q64 = q.cpu().double()
     k64, v64 = (x.cpu().double().repeat_interleave(shared, 1) for x in (k, v))

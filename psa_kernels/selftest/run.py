@@ -52,14 +52,14 @@ def _triton(device: torch.device) -> list[Check]:
         detail = "no GPU here that torch can use; only the torch reference runs on this machine"
         return [*checks, Check("Triton kernels", SKIPPED, detail)]
 
-    ran, check = _attempt("Triton compiles and launches a kernel", lambda: _probe(device))
-    checks.append(check)
-    if not ran:
-        return checks
     reason = _unsupported(device)
     if reason:
         remedy = "nothing to install: calls run on the torch reference, which is slow"
         return [*checks, Check("PSA's Triton kernels", FAILED, reason, remedy)]
+    ran, check = _attempt("Triton compiles and launches a kernel", lambda: _probe(device))
+    checks.append(check)
+    if not ran:
+        return checks
     from .. import triton as kernels
 
     checks.append(check_dense(kernels, "Triton kernels", device, usual_dtype(device)))

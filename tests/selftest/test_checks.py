@@ -134,6 +134,14 @@ def test_no_triton_with_a_gpu_says_how_to_get_it(no_triton, monkeypatch, system,
     assert package in check.remedy and sys.executable in check.remedy
 
 
+def test_old_gpu_is_named(monkeypatch):
+    monkeypatch.setattr(run, "_import_triton", lambda: "3.4.0")
+    monkeypatch.setattr(run, "_unsupported", lambda device: "X is older than capability 8.0")
+    imports, kernels = run._triton(torch.device("cuda"))
+    assert imports.state == "ok" and kernels.state == "failed"
+    assert "older than capability 8.0" in kernels.detail and "torch reference" in kernels.remedy
+
+
 def test_missing_python_header_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(diagnosis, "_include_dir", lambda: str(tmp_path))
     monkeypatch.setattr(platform, "system", lambda: "Linux")
