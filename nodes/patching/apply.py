@@ -69,10 +69,7 @@ def _run_wrapper(
             return executor(*args, **kwargs)
         finally:
             transformer_options[RUN] = outer
-            report = run.report()
-            (log.error if run.failure else log.info)("PSA %s", summary_line(report))
-            if on_report is not None:
-                on_report(report)
+            _report(run, on_report)
 
     return sample
 
@@ -104,6 +101,17 @@ def _announce(run: Run) -> None:
         )
     else:
         log.info("PSA %s: %s", run.preset.label, run.schedule.describe())
+
+
+def _report(run: Run, on_report: Callable[[dict[str, Any]], None] | None) -> None:
+    try:
+        report = run.report()
+        (log.error if run.failure else log.info)("PSA %s", summary_line(report))
+        if on_report is not None:
+            on_report(report)
+    except Exception as error:  # the video is done, or has an error of its own to tell of
+        log.warning("PSA %s: no report of this run (%s: %s)",
+                    run.preset.label, type(error).__name__, error)
 
 
 def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:

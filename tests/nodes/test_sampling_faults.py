@@ -1,0 +1,199 @@
+"""Faults, interrupts and what stays behind: a render goes on, and a run leaves nothing."""
+
+import gc
+import logging
+
+import pytest
+import torch
+
+from .sampling import SHAPE, Spy, sparse_config
+
+BLOCKS = 2
+SEMANTIC = {"rearrange_method": "SemanticAware", "warmup_steps": 1}
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """failing(n, fault): the n-th sparse call of PSA (from 1) meets it; the others are real.
+
+    A fault is a number to put into the output, or makes the exception to raise.
+    """
+    from psa_pack.nodes.patching import override
+
+    real = override.psa_attention
+
+    def arrange(nth, fault):
+        calls = []
+
+        def attention(*args, **kwargs):
+            calls.append(1)
+            out, stats = real(*args, **kwargs)
+            if len(calls) == nth:
+                if callable(fault):
+                    raise fault()
+                out[..., 3, 5] = fault
+            return out, stats
+
+        monkeypatch.setattr(override, "psa_attention", attention)
+
+    return arrange
+
+
+def no_launch():
+    return RuntimeError("no kernel for this GPU")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (no_launch, "RuntimeError: no kernel for this GPU"),
+        (torch.OutOfMemoryError, "OutOfMemoryError"),
+        (float("nan"), "NaN or Inf in the output of attention call 0"),
+        (float("-inf"), "NaN or Inf in the output of attention call 0"),
+    ],
+    ids=["kernel", "memory", "nan", "inf"],
+)
+def test_a_fault_in_mid_run_leaves_the_rest_dense(bench, failing, caplog, fault, message):
+    patched = bench.patch(sparse_config(warmup_steps=1))
+    undisturbed = bench.sample(patched)
+    failing(3, fault)
+    caplog.clear()
+    spy = Spy()
+    out = bench.sample(spy.on(patched))
+
+    assert torch.isfinite(out).all() and not torch.equal(out, undisturbed)
+    report = bench.report
+    assert report["calls"]["sparse"] == len(spy.sparse) == 2
+    assert report["calls"]["dense"] == {
+        "cross-attention": 8, "warm-up": 2, "PSA stepped aside": 4,
+    }  # fmt: skip
+    assert report["steps"][1]["sparse"] == 2
+    assert message in report["failure"]
+    loud = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert [bool(r.exc_info) for r in loud] == [True, False]
+    assert "the render goes on" in loud[0].getMessage() and message in loud[0].getMessage()
+    assert "STEPPED ASIDE" in loud[1].getMessage()
+
+    failing(10_000, fault)
+    assert torch.equal(bench.sample(patched), undisturbed)
+    assert bench.report["failure"] is None
+
+
+def test_a_fault_at_the_first_call_gives_the_unpatched_result(bench, failing):
+    failing(1, no_launch)
+    assert torch.equal(bench.sample(bench.patch()), bench.sample())
+    assert bench.report["calls"]["sparse"] == 0
+
+
+def test_a_model_that_makes_nan_itself_is_served_like_without_psa(bench):
+    latent = torch.full(SHAPE, float("nan"))
+    plain = bench.sample(latent=latent)
+    out = bench.sample(bench.patch(), latent=latent)
+    assert torch.isnan(plain).all() and torch.isnan(out).all()
+    assert "NaN" in bench.report["failure"]
+
+
+def test_a_report_that_cannot_be_made_or_sent_costs_nothing(bench, caplog, monkeypatch):
+    from psa_pack.nodes.patching.apply import apply_psa
+    from psa_pack.nodes.patching.run import PatchOptions, Run
+    from psa_pack.nodes.preset_value import PresetValue
+
+    def broken(*_):
+        raise OSError("the page is gone")
+
+    patched = apply_psa(bench.model, PresetValue(sparse_config()), PatchOptions(), broken)
+    expected = bench.sample(bench.patch())
+    assert torch.equal(bench.sample(patched), expected)
+    monkeypatch.setattr(Run, "report", broken)
+    assert torch.equal(bench.sample(bench.patch()), expected)
+    lines = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len([line for line in lines if "the page is gone" in line]) == 2
+
+
+def interrupt_at(step):
+    import comfy.model_management
+
+    def callback(current, *_):
+        if current == step:
+            comfy.model_management.interrupt_current_processing()
+
+    return callback
+
+
+def test_an_interrupt_passes_through_and_leaves_no_state(bench):
+    import comfy.model_management
+
+    patched = bench.patch(sparse_config(**SEMANTIC))
+    undisturbed = bench.sample(patched)
+    for step in (0, 2):
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            bench.sample(patched, callback=interrupt_at(step))
+        # step 0 was warm-up; a step's callback comes after its model calls
+        assert bench.report["calls"]["sparse"] == step * BLOCKS
+        assert bench.report["failure"] is None
+        assert torch.equal(bench.sample(patched), undisturbed)
+
+
+def test_an_attention_call_notices_an_interrupt(bench):
+    """On a GPU a step lasts minutes; the interrupt must not wait for its end."""
+    import comfy.model_management
+
+    spy = Spy()
+    patched = spy.on(bench.patch())
+
+    def press_stop(step, *_):
+        if step == 1:
+            comfy.model_management.interrupt_current_processing()
+
+    calls_before = 2 * 4
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        # ComfyUI looks at the flag in its own callback only, which is left out here
+        bench.sample(patched, callback=press_stop)
+    assert len(spy.calls) == calls_before
+
+
+def left_behind():
+    from psa_kernels import OrderState, Stats
+    from psa_pack.nodes.patching.override import AttentionOverride
+    from psa_pack.nodes.patching.run import Run
+
+    gc.collect()
+    kinds = {Run, AttentionOverride, OrderState, Stats}
+    return [x for x in gc.get_objects() if type(x) in kinds]
+
+
+def test_nothing_of_a_run_stays_behind(bench, failing, monkeypatch):
+    import comfy.model_management
+
+    assert not left_behind()
+    patched = bench.patch(sparse_config(**SEMANTIC))
+    during = []
+    bench.sample(patched, callback=lambda *_: during.append(len(left_behind())))
+    # the run, and the states of two blocks once they are sparse: the check above can fail
+    assert during[0] >= 1 and during[-1] >= 1 + BLOCKS
+    assert not left_behind()
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        bench.sample(patched, callback=interrupt_at(2))
+    assert not left_behind()
+    # pytest keeps log records, and with them a traceback
+    monkeypatch.setattr(logging.getLogger("PSA"), "disabled", True)
+    failing(2, no_launch)
+    bench.sample(patched)
+    assert bench.report["failure"]
+    assert not left_behind()
+
+
+def test_memory_does_not_grow_from_run_to_run(bench):
+    patched = bench.patch(sparse_config(**SEMANTIC))
+
+    def tensors():
+        bench.reports.clear()
+        gc.collect()
+        return sum(type(x) is torch.Tensor for x in gc.get_objects())
+
+    small = {"shape": (1, 16, 1, 10, 10), "steps": 2, "cfg": 1.0}
+    bench.sample(patched, **small)
+    before = tensors()
+    for _ in range(20):
+        bench.sample(patched, **small)
+    assert tensors() == before
