@@ -21,7 +21,7 @@ CLOSE = 1e-9
 class Answer:
     out: np.ndarray  # [B, H, Lq, D], caller's order
     levels: np.ndarray  # int8 [B, H, query blocks, key blocks], video blocks then extra blocks
-    importance: list  # [b * H + h][video query block]: a list over the eligible key blocks
+    importance: np.ndarray  # [B, H, video query blocks, video key blocks]; 0 where not eligible
     density: float
     per_level: dict
     fragile: bool  # some decision hung on less than CLOSE
@@ -201,11 +201,11 @@ class Head:
         rows = len(self.q_video) + len(self.q_extra)
         columns = len(self.k_video) + len(self.k_extra)
         levels = np.ones((rows, columns), dtype=np.int8)
-        importance = []
+        importance = np.zeros((len(self.q_video), len(self.k_video)))
         caps = [self.allowed(b) if self.config.use_sim_mask else 8 for b in self.k_video]
         for i, tokens in enumerate(self.q_video):
             eligible, share = self.importance(tokens)
-            importance.append(share)
+            importance[i, eligible] = share
             others = self.k_extra or any(self.kind(tokens, b) == "masked" for b in self.k_video)
             assigned = self.assign(share, keeps_others=bool(others)) if share else []
             for j, level in zip(eligible, assigned, strict=True):
@@ -281,7 +281,7 @@ def answer(
     return Answer(
         out,
         np.array(all_levels, dtype=np.int8).reshape(batch, heads, *all_levels[0].shape),
-        importance,
+        np.array(importance).reshape(batch, heads, len(head.q_video), -1),
         products / (batch * heads * dense),
         {level: read.count(level) / max(len(read), 1) for level in LEVELS},
         bool(fragile),

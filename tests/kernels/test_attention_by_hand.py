@@ -190,3 +190,11 @@ def test_grouped_heads():
     v = torch.tensor([1.0, 5.0], dtype=torch.float64).view(1, 2, 1, 1).expand(1, 2, 5, 1)
     out = psa_attention(q, torch.zeros_like(v), v, config=PSAConfig())
     assert out[0, :, 0, 0].tolist() == close([1, 1, 5, 5])
+
+
+def test_a_call_of_extra_tokens_alone_is_dense():
+    # weights 1, 1, 4: (1 * 1 + 1 * 3 + 4 * 5) / 6 = 4
+    out, stats = attend([0, 0, 2 * LN2], [1, 3, 5], mask_ratios={8: (0, 1)}, extra_tokens=(2, 1))
+    assert out == close([4] * 3)
+    assert stats.levels.tolist() == [[[[1]]]]
+    assert stats.density == 1 and sum(stats.per_level.values()) == 0

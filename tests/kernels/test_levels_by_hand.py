@@ -67,6 +67,7 @@ def test_topk_level_1_gets_at_least_one_block():
     # floor(.1 * 4) = 0, raised to 1; level 2 ends at floor(.2 * 4) = 0, so it gets none
     ratios = {1: (0, 0.1), 2: (0.1, 0.2), 0: (0.2, 1)}
     assert row([1, 2, 4, 3], mask_ratios=ratios) == [0, 0, 1, 0]
+    assert row([1, 2, 4, 3], mask_ratios=ratios, tail=32) == [0, 0, 1, 0]
 
 
 def test_topk_empty_level_1_gets_no_block():

@@ -41,6 +41,15 @@ def run(call):
     return out.to(torch.float64).numpy(), stats
 
 
+def importance(call):
+    """S, as the reference estimates it."""
+    layout = Layout.of(call.q, call.k, call.v, call.config, **call.keywords)
+    found = reference.reorder(call.q, call.k, layout, call.config, OrderState())
+    pyramid = reference.build_pyramid(call.k, call.v, found, layout, call.config)
+    scale = layout.head_dim**-0.5 if call.scale is None else call.scale
+    return reference.importance(call.q, pyramid, found, layout, call.config, scale).numpy()
+
+
 def ask(call, levels=None):
     return oracle.answer(
         *call.numpy, call.config, **orders(call), extra=call.extra, causal=call.causal,
@@ -60,6 +69,7 @@ def check(call):
     expected = ask(call)
     event(f"a decision hangs on rounding: {expected.fragile}")
     assert levels.shape == expected.levels.shape
+    np.testing.assert_allclose(importance(call), expected.importance, rtol=1e-9, atol=1e-9)
     if expected.fragile:
         video = expected.levels >= 0
         assert np.array_equal(levels >= 0, video)
