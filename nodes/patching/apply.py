@@ -129,7 +129,7 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
         run,
         grid,
         run.schedule.step_of(float(options["sigmas"].max())),
-        key=(tuple(options.get("uuids") or ()), tuple(options.get("cond_or_uncond") or ())),
+        key=_key(options),
         previous=options.get(OVERRIDE),
     )
     # A traced override would freeze its first decision into the compiled graph. Only a process
@@ -141,6 +141,12 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
     else:
         kwargs = {**kwargs, position: own}
     return executor(*args, **kwargs)
+
+
+def _key(options: dict[str, Any]) -> Any:
+    if options.get("context_window") is not None:
+        return None
+    return tuple(options.get("uuids") or ()), tuple(options.get("cond_or_uncond") or ())
 
 
 def _transformer_options(args: tuple, kwargs: dict) -> tuple[int | str, dict | None]:

@@ -27,7 +27,8 @@ class AttentionOverride:
 
     token_grid  the model's layout, None where unknown
     step        index of the sampler step
-    key         identifies the conditions of this model call across steps
+    key         identifies the conditions of this model call across steps; None where the next
+                step has no such call, since windows of a longer video move
     previous    the override that was on the model without PSA, if any
     """
 
@@ -107,7 +108,7 @@ class AttentionOverride:
                 extra_tokens=(grid.before, grid.after),
                 scale=call.scale,
                 return_stats=True,
-                state=self.run.order_state((self.key, index)),
+                state=self.run.order_state((self.key, index)) if self.key else None,
             )
             # Reading a GPU result waits for it, so there only the first call of a run is checked.
             if (out.device.type == "cpu" or self.run.first_time("finite")) and not bool(

@@ -1,9 +1,11 @@
 """The centroids of the semantic orders: carried from step to step of a run, and no further."""
 
+import inspect
+
 import pytest
 import torch
 
-from .sampling import sparse_config
+from .sampling import Spy, sparse_config
 
 BLOCKS = 2
 
@@ -82,3 +84,27 @@ def test_a_video_of_another_size_starts_anew(bench):
     expected = bench.sample(patched, **small)
     bench.sample(patched)
     assert torch.equal(bench.sample(patched, **small), expected)
+
+
+# ComfyUI indexes with a list
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_context_windows_are_videos_of_their_own(bench, carried, comfy_inproc):
+    """Windows of a long video share conditions and step; what one learned is not the next one's."""
+    comfy_inproc.load_pack()
+    from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
+
+    # windows of 3 latent frames of 5
+    windows = {
+        "context_length": 9, "context_overlap": 5, "context_schedule": "standard_static",
+        "context_stride": 1, "closed_loop": False, "fuse_method": "pyramid",
+    }  # fmt: skip
+    options = inspect.signature(WanContextWindowsManualNode.execute).parameters
+    windows = {name: value for name, value in windows.items() if name in options}
+    patched = bench.patch(sparse_config(rearrange_method="SemanticAware", warmup_steps=1))
+    windowed = WanContextWindowsManualNode.execute(patched, **windows)[0]
+    spy = Spy()
+    bench.sample(spy.on(windowed), shape=(1, 16, 5, 16, 16), steps=3, cfg=1.0)
+    assert {call.queries for call in spy.sparse} == {3 * 8 * 8}
+    count = len(spy.sparse) // (2 * BLOCKS)
+    assert count > 1 and bench.report["calls"]["sparse"] == len(spy.sparse)
+    assert carried and all(kept is None for _, _, kept in carried)
