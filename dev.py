@@ -14,6 +14,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - this file meets whatever Python 
 
 import argparse
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -48,6 +49,7 @@ TEST_MODULES = {**DEMO_MODULES, "pytest": "pytest", "hypothesis": "hypothesis", 
 
 def main(argv: list[str]) -> int:
     args, further = parse(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if args.command == "demo":
             tree, python = set_up(args, DEMO_MODULES)
@@ -129,7 +131,13 @@ def run(command: list[str], tree: comfyui.ComfyUI) -> int:
         "DO_NOT_TRACK": "1",
         "PYTHONUTF8": "1",
     }
-    return subprocess.run(command, cwd=ROOT, env=env).returncode
+    process = subprocess.Popen(command, cwd=ROOT, env=env)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # it got the same Ctrl-C and may have a server to end: never leave it alone
 
 
 if __name__ == "__main__":

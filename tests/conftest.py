@@ -9,6 +9,7 @@ server for the whole session, with the pack, the demo's nodes and tests/packs/sp
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ class _RootIsNoPackage:
 
 
 def pytest_configure(config):
+    # ended politely, pytest still tears down, and so stops the server
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.pluginmanager.register(_RootIsNoPackage())
 
 

@@ -1,6 +1,8 @@
 """Servers end with everything they started, and say why they did not start."""
 
 import os
+import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from psa_pack.tools.comfy_server import ComfyServer, ServerError
+
+from ..pack_import import ROOT
 
 # stands in for ComfyUI's main.py: answers, and has a child of its own
 ANSWERING = """
@@ -45,10 +49,7 @@ def test_closing_ends_the_whole_group_and_removes_the_base(tmp_path):
         child = int(server.log().split()[1])
         assert (server.base / "custom_nodes" / "pack" / "main.py").is_file()
         assert is_running(child)
-    deadline = time.monotonic() + 5
-    while is_running(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(child)
+    wait_for(lambda: not is_running(child))
     assert not server.base.exists()
 
 
@@ -63,3 +64,35 @@ def test_a_server_that_never_answers_is_given_up(tmp_path):
     tree = fake_comfyui(tmp_path, "import time; print('thinking', flush=True); time.sleep(60)")
     with pytest.raises(ServerError, match="thinking"), ComfyServer(tree, {}, cpu=True, timeout=2):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent the POSIX way")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ending_the_demo_ends_its_server(tmp_path, number):
+    tree = tmp_path / "comfyui"
+    (tree / "comfy").mkdir(parents=True)
+    (tree / "requirements.txt").touch()
+    (tree / "comfyui_version.py").write_text("__version__ = '0.3.75'")
+    # never answers, so the demo waits for it
+    fake_comfyui(tree, "import os, time; print(os.getpid(), flush=True); time.sleep(600)")
+    log = tmp_path / "out" / "comfyui.log"
+    options = ["--comfyui", str(tree), "--python", sys.executable, "--out", str(log.parent)]
+    command = [sys.executable, str(ROOT / "dev.py"), "demo", *options]
+    demo = subprocess.Popen(command, start_new_session=True)
+    try:
+        wait_for(lambda: log.is_file() and log.read_text().strip())
+        server = int(log.read_text())
+        assert is_running(server)
+        # a terminal's Ctrl-C reaches the whole group, `kill` only the process named
+        (os.killpg if number == signal.SIGINT else os.kill)(demo.pid, number)
+        assert demo.wait(timeout=20) != 0
+        wait_for(lambda: not is_running(server))
+    finally:
+        demo.kill()
+
+
+def wait_for(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

@@ -14,7 +14,7 @@ class PSADemoConditioning(io.ComfyNode):
             node_id="PSADemoConditioning",
             display_name="PSA Demo Conditioning",
             category="PSA/demo",
-            description="Random numbers where a prompt's embedding would be, the same for a number.",
+            description="Random numbers in place of a prompt's embedding, the same for a number.",
             inputs=[
                 # not "seed": the page gives an input of that name a second widget
                 io.Int.Input("prompt_number", default=1, min=0, max=2**31 - 1),
