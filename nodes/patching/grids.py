@@ -90,10 +90,10 @@ def _wan(call: ModelCall) -> TokenGrid:
     before = after = 0
     reference = call.conditions.get("reference_latent")
     if reference is not None and getattr(call.diffusion_model, "ref_conv", None) is not None:
-        # The reference and context latents go through a strided convolution, which cuts off a rest.
+        # A reference is not padded: the strided convolution that cuts it leaves out a rest.
         before = math.prod(s // p for s, p in zip(reference.shape[-2:], patch[1:], strict=True))
     for latent in call.conditions.get("context_latents") or ():
-        after += math.prod(s // p for s, p in zip(latent.shape[2:], patch, strict=True))
+        after += math.prod(_patches(tuple(latent.shape[2:]), patch))
 
     # Cross-attention looks square when text or image tokens happen to be as many as the video's.
     others = [call.conditions.get(name) for name in ("c_crossattn", "clip_fea")]

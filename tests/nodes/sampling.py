@@ -135,16 +135,23 @@ class Bench:
         seed=1,
         latent=None,
         text_tokens=(TEXT_TOKENS, TEXT_TOKENS),
+        text_width=4096,
+        conditions=None,
         **options,
     ):
-        """What the KSampler nodes do; `options` go to `comfy.sample.sample`."""
+        """What the KSampler nodes do; `options` go to `comfy.sample.sample`.
+
+        conditions  what other nodes would have put beside the text, positive and negative
+        """
         import comfy.sample
 
         latent = torch.zeros(shape) if latent is None else latent
         noise = comfy.sample.prepare_noise(latent, seed)
         if options.get("disable_noise"):
             noise = torch.zeros_like(latent)
-        positive, negative = (conditioning(i, n) for i, n in enumerate(text_tokens))
+        positive, negative = (
+            conditioning(i, n, text_width, **(conditions or {})) for i, n in enumerate(text_tokens)
+        )
         with torch.inference_mode():
             return comfy.sample.sample(
                 self.model if model is None else model,
@@ -153,18 +160,6 @@ class Bench:
             )  # fmt: skip
 
 
-def conditioning(seed, tokens=TEXT_TOKENS, **extra):
+def conditioning(seed, tokens, width, **extra):
     generator = torch.Generator().manual_seed(seed)
-    return [[torch.randn(1, tokens, 4096, generator=generator), extra]]
-
-
-def agrees(report, spy):
-    """Whether a run's report counts what the spy counted, step by step."""
-    by_sigma = spy.sparse_by_sigma()
-    calls = report["calls"]
-    total = calls["sparse"] + sum(calls["dense"].values())
-    return (
-        total == len(spy.calls)
-        and calls["sparse"] == len(spy.sparse)
-        and sum(step["sparse"] for step in report["steps"]) == sum(by_sigma.values())
-    )
+    return [[torch.randn(1, tokens, width, generator=generator), extra]]

@@ -1,7 +1,5 @@
 """The centroids of the semantic orders: carried from step to step of a run, and no further."""
 
-import inspect
-
 import pytest
 import torch
 
@@ -93,13 +91,12 @@ def test_context_windows_are_videos_of_their_own(bench, carried, comfy_inproc):
     comfy_inproc.load_pack()
     from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
 
+    inputs = WanContextWindowsManualNode.define_schema().inputs
+    windows = {widget.id: getattr(widget, "default", None) for widget in inputs}
     # windows of 3 latent frames of 5
-    windows = {
-        "context_length": 9, "context_overlap": 5, "context_schedule": "standard_static",
-        "context_stride": 1, "closed_loop": False, "fuse_method": "pyramid",
-    }  # fmt: skip
-    options = inspect.signature(WanContextWindowsManualNode.execute).parameters
-    windows = {name: value for name, value in windows.items() if name in options}
+    windows |= {"context_length": 9, "context_overlap": 5, "context_schedule": "standard_static"}
+    windows |= {"closed_loop": False, "fuse_method": "pyramid"}
+    del windows["model"]
     patched = bench.patch(sparse_config(rearrange_method="SemanticAware", warmup_steps=1))
     windowed = WanContextWindowsManualNode.execute(patched, **windows)[0]
     spy = Spy()

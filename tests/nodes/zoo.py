@@ -1,0 +1,64 @@
+"""ComfyUI's own video model classes, tiny and with random weights, loaded by its own loader.
+
+Weights keep activations at unit variance, so that attention is far from uniform. A class that this
+ComfyUI does not have skips the test.
+"""
+
+import importlib
+import inspect
+import math
+
+import pytest
+import torch
+
+TEXT_WIDTH = 64
+WAN = {"dim": 128, "ffn_dim": 128, "num_heads": 1, "num_layers": 2, "text_dim": 4096}
+COGVIDEOX = {
+    "num_attention_heads": 2, "attention_head_dim": 64, "in_channels": 16, "out_channels": 16,
+    "time_embed_dim": 64, "text_embed_dim": TEXT_WIDTH, "num_layers": 2,
+    "use_rotary_positional_embeddings": True,
+}  # fmt: skip
+
+
+def wan(kind="WanModel", **changes):
+    return load("comfy.ldm.wan.model", kind, {**WAN, **changes})
+
+
+def cogvideox(**changes):
+    return load("comfy.ldm.cogvideo.model", "CogVideoXTransformer3DModel", COGVIDEOX | changes)
+
+
+def load(module, kind, settings):
+    """A ModelPatcher of one model class, through ComfyUI's detection and loading of weights."""
+    import comfy.ops
+    import comfy.sd
+
+    try:
+        found = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError):
+        pytest.skip(f"this ComfyUI has no {kind}")
+    operations = comfy.ops.disable_weight_init
+    model = found(device="cpu", dtype=torch.float32, operations=operations, **settings)
+    patcher = comfy.sd.load_diffusion_model_state_dict(random_weights(model))
+    assert type(patcher.model.diffusion_model) is found
+    return patcher
+
+
+def random_weights(model):
+    generator = torch.Generator().manual_seed(0)
+    weights = {}
+    for name, old in model.state_dict().items():
+        if old.dim() < 2:
+            weights[name] = torch.ones(old.shape) if "norm" in name else torch.zeros(old.shape)
+            weights[name] *= not name.endswith("bias")
+        else:
+            fan_in = math.prod(old.shape[1:]) if "modulation" not in name else old.shape[-1]
+            random = torch.randn(old.shape, generator=generator)
+            weights[name] = random * fan_in**-0.5
+    return weights
+
+
+def takes(model, argument):
+    """Whether this version of the model class knows an argument of its forward pass."""
+    source = inspect.getsource(type(model.model.diffusion_model))
+    return argument in source
