@@ -101,7 +101,8 @@ def test_context_windows_are_videos_of_their_own(bench, carried, comfy_inproc):
     windowed = WanContextWindowsManualNode.execute(patched, **windows)[0]
     spy = Spy()
     bench.sample(spy.on(windowed), shape=(1, 16, 5, 16, 16), steps=3, cfg=1.0)
-    assert {call.queries for call in spy.sparse} == {3 * 8 * 8}
-    count = len(spy.sparse) // (2 * BLOCKS)
-    assert count > 1 and bench.report["calls"]["sparse"] == len(spy.sparse)
+    # newer versions put an anchor frame before the later windows
+    assert {call.queries for call in spy.sparse} <= {3 * 64, 4 * 64}
+    windows_a_step = len(spy.sparse) // (2 * BLOCKS)
+    assert windows_a_step > 1 and bench.report["calls"]["sparse"] == len(spy.sparse)
     assert carried and all(kept is None for _, _, kept in carried)
