@@ -27,7 +27,8 @@ def _inputs(node: dict, info: dict, sources: dict) -> dict:
         for name in info["input_order"].get(group, []):
             kind, *options = info["input"][group][name]
             if isinstance(kind, list) or kind in WIDGET_TYPES:
-                result[name] = next(values)
+                # a newer ComfyUI may have given a node another input at its end
+                result[name] = next(values, options[0].get("default") if options else None)
                 if name in SEED_NAMES or (options and options[0].get("control_after_generate")):
                     next(values)  # "fixed", "randomize", ...: the page's own widget
             if name in linked:
