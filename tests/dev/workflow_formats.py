@@ -1,6 +1,7 @@
 """ComfyUI's two workflow formats: from the editor's to the API's, as its page does on Queue."""
 
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+# the last is a combo whose options bring inputs of their own (ComfyUI 0.33)
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 SEED_NAMES = ("seed", "noise_seed")
 # nodes that exist in the page only
 PAGE_ONLY = {"Note", "MarkdownNote", "Reroute"}
