@@ -35,18 +35,20 @@ class AttentionCall:
         named = dict(zip(_POSITIONS, args, strict=False)) | kwargs
         tensors = [named.pop(name, None) for name in ("q", "k", "v")]
         heads = named.pop("heads", None)
-        if len(args) > len(_POSITIONS) or not isinstance(heads, int):
+        if len(args) > len(_POSITIONS) or type(heads) is not int or heads < 1:
             return None
         if not all(isinstance(x, torch.Tensor) for x in tensors):
             return None
-        dims = 4 if named.get("skip_reshape") else 3
-        if any(x.dim() != dims for x in tensors):
+        by_heads = named.get("skip_reshape") is True
+        if any(x.dim() != (4 if by_heads else 3) or not x.numel() for x in tensors):
+            return None
+        if tensors[0].shape[1] != heads if by_heads else any(x.shape[-1] % heads for x in tensors):
             return None
         return cls(*tensors, heads, named)
 
     @property
     def heads_first(self) -> bool:
-        return bool(self.options.get("skip_reshape"))
+        return self.options.get("skip_reshape") is True
 
     @property
     def tokens(self) -> tuple[int, int]:
@@ -89,6 +91,19 @@ class AttentionCall:
 
     def block_index(self) -> int | None:
         """The transformer block, where the model says which one it is."""
-        options = self.options.get("transformer_options") or {}
-        index = options.get("block_index")
+        index = self._published("block_index")
         return index if isinstance(index, int) else None
+
+    def grid_sizes(self) -> tuple[int, ...] | None:
+        """The token grid, where the model says it; () for something that is no grid."""
+        sizes = self._published("grid_sizes")
+        if sizes is None:
+            return None
+        try:
+            return tuple(int(size) for size in sizes)
+        except Exception:  # of whatever type another version may publish it
+            return ()
+
+    def _published(self, name: str) -> Any:
+        options = self.options.get("transformer_options")
+        return options.get(name) if isinstance(options, dict) else None

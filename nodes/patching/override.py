@@ -75,8 +75,7 @@ class AttentionOverride:
             return "not the video's tokens"
         if queries in self.token_grid.other_lengths:
             return "video and text have the same length"
-        published = (call.options.get("transformer_options") or {}).get("grid_sizes")
-        if published is not None and tuple(published) != self.token_grid.grid:
+        if call.grid_sizes() not in (None, self.token_grid.grid):
             return "unknown token layout"
         return None
 

@@ -1,37 +1,17 @@
 """Token layouts read from ComfyUI's own model classes, against what the models really make."""
 
-import dataclasses
 import math
-import types
 
 import pytest
 import torch
 
 from . import zoo
-from .sampling import Bench, Spy, dense_level_config, sparse_config
-
-
-def noise(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def clip_vision(tokens=257):
-    return types.SimpleNamespace(penultimate_hidden_states=noise(1, tokens, 1280, seed=4))
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One model, one latent size `[channels, frames, height, width]`, and the layout it has."""
-
-    model: dict
-    latent: tuple[int, ...]
-    grid: tuple[int, int, int]
-    before: int = 0
-    after: int = 0
-    conditions: dict = dataclasses.field(default_factory=dict)
-    # an argument of the model that older versions do not have
-    needs: str = ""
-
+from .sampling import (
+    Spy,
+    dense_level_config,
+    sparse_config,
+)
+from .zoo import Case, clip_vision, noise, run
 
 REFERENCE = {"reference_latents": [noise(1, 16, 1, 8, 12, seed=1)]}
 LATER = {"time_dim_concat": noise(1, 16, 2, 8, 12, seed=2)}
@@ -41,7 +21,6 @@ IMAGE = {
     "concat_mask": torch.zeros(1, 1, 3, 8, 12),
     "clip_vision_output": clip_vision(),
 }
-I2V = {"model_type": "i2v", "in_dim": 36}
 WITH_REFERENCE = {"in_dim_ref_conv": 16}
 
 WAN_CASES = {
@@ -49,12 +28,12 @@ WAN_CASES = {
     "t2v, odd size": Case({}, (16, 2, 9, 13), (2, 5, 7)),
     "t2v, one frame": Case({}, (16, 1, 16, 20), (1, 8, 10)),
     "2.2 with 48 channels": Case({"in_dim": 48, "out_dim": 48}, (48, 3, 8, 12), (3, 4, 6)),
-    "i2v": Case(I2V, (16, 3, 8, 12), (3, 4, 6), conditions=IMAGE),
+    "i2v": Case(zoo.I2V, (16, 3, 8, 12), (3, 4, 6), conditions=IMAGE),
     "i2v, odd size": Case(
-        I2V, (16, 2, 9, 13), (2, 5, 7), conditions={"clip_vision_output": clip_vision()}
+        zoo.I2V, (16, 2, 9, 13), (2, 5, 7), conditions={"clip_vision_output": clip_vision()}
     ),
     "first and last frame": Case(
-        {**I2V, "flf_pos_embed_token_number": 514}, (16, 3, 8, 12), (3, 4, 6),
+        {**zoo.I2V, "flf_pos_embed_token_number": 514}, (16, 3, 8, 12), (3, 4, 6),
         conditions={**IMAGE, "clip_vision_output": clip_vision(514)},
     ),
     "reference": Case(WITH_REFERENCE, (16, 3, 8, 12), (3, 4, 6), before=24, conditions=REFERENCE),
@@ -84,6 +63,11 @@ COGVIDEOX_CASES = {
 }
 
 
+@pytest.fixture
+def bench(comfy_inproc, one_thread):
+    return zoo.ZooBench()
+
+
 class Probe:
     """What token_grid said, and the sizes that the model's own patch embeddings made."""
 
@@ -110,25 +94,6 @@ class Probe:
             self.made.append((name, tuple(out.shape[2:])))
 
         return hook
-
-
-@pytest.fixture
-def bench(comfy_inproc, one_thread):
-    bench = Bench.__new__(Bench)
-    bench.reports = []
-    return bench
-
-
-def run(bench, model, case, text=(20, 4096), text_tokens=None):
-    width = text[1]
-    options = {
-        "shape": (1, *case.latent),
-        "steps": 2,
-        "text_tokens": text_tokens or (text[0], text[0]),
-        "text_width": width,
-        "conditions": case.conditions,
-    }
-    return bench.sample(model, **options)
 
 
 def check(bench, monkeypatch, model, case, text):
@@ -181,90 +146,3 @@ def test_cogvideox(bench, monkeypatch, name):
     monkeypatch.setattr(kind, "_get_rotary_emb", seen)
     check(bench, monkeypatch, model, case, text=(20, zoo.TEXT_WIDTH))
     assert set(rotary) == {case.grid}
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings"),
-    [
-        ("VaceWanModel", {"vace_layers": 1, "vace_in_dim": 96}),
-        ("CameraWanModel", {"in_dim": 32}),
-        ("HumoWanModel", {}),
-    ],
-)
-def test_a_model_that_is_not_in_the_table_stays_dense(bench, caplog, kind, settings):
-    model = zoo.wan(kind, **settings)
-    case = Case({}, (16, 3, 8, 12), (3, 4, 6))
-    plain = run(bench, model, case)
-    assert torch.equal(run(bench, bench.patch(model=model), case), plain)
-    calls = bench.reports[-1]["calls"]
-    assert calls["sparse"] == 0
-    assert set(calls["dense"]) == {"cross-attention", "unknown token layout"}
-    said = [r.getMessage() for r in caplog.records if "token layout" in r.getMessage()]
-    assert [line for line in said if kind in line] == said[:1]
-
-
-@pytest.mark.parametrize("text_tokens", [72, 71])
-def test_text_as_long_as_the_video_stays_dense(bench, text_tokens):
-    model = zoo.wan()
-    case = Case({}, (16, 3, 8, 12), (3, 4, 6))
-    run(bench, bench.patch(model=model), case, text=(text_tokens, 4096))
-    calls = bench.reports[-1]["calls"]
-    if text_tokens == 72:
-        assert calls == {"sparse": 0, "dense": {"video and text have the same length": 8}}
-    else:
-        assert calls == {"sparse": 4, "dense": {"cross-attention": 4}}
-
-
-def test_image_tokens_as_many_as_the_videos_stay_dense(bench):
-    case = Case(I2V, (16, 257, 2, 2), (257, 1, 1), conditions={"clip_vision_output": clip_vision()})
-    run(bench, bench.patch(model=zoo.wan(**I2V)), case)
-    calls = bench.reports[-1]["calls"]
-    assert calls["sparse"] == 0
-    # per block: self-attention and the image's cross-attention; the text's is told apart
-    assert calls["dense"] == {"video and text have the same length": 8, "cross-attention": 4}
-
-
-def test_a_family_that_the_model_contradicts_is_reported(bench, caplog):
-    from psa_pack.nodes.preset_value import PresetValue
-
-    model = zoo.wan()
-    case = Case({}, (16, 3, 8, 12), (3, 4, 6))
-    made_for = PresetValue(sparse_config(), "CogVideo_5b", "x", 226, (32, 32, 4))
-    run(bench, bench.patch(model=model, preset=made_for), case)
-    said = [r.getMessage() for r in caplog.records if "the model's own is used" in r.getMessage()]
-    assert [line for line in said if "226 text tokens, this model has 0" in line] == said[:1]
-    if hasattr(model.model.latent_format, "spacial_downscale_ratio"):
-        assert "(32, 32, 4)" in said[1] and "(16, 16, 4)" in said[1]
-    assert bench.reports[-1]["calls"]["sparse"] > 0
-
-    caplog.clear()
-    fitting = PresetValue(sparse_config(), "Wan2.1_14b", "x", 0, (16, 16, 4))
-    run(bench, bench.patch(model=model, preset=fitting), case)
-    assert not [r for r in caplog.records if r.levelname == "WARNING"]
-
-
-def wrong_grid(found):
-    return dataclasses.replace(found, grid=(3, 4, 5))
-
-
-def no_such_attribute(found):
-    raise AttributeError("'WanModel' object has no attribute 'patch_size'")
-
-
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [(wrong_grid, "not the video's tokens"), (no_such_attribute, "unknown token layout")],
-)
-def test_a_model_unlike_its_class_stays_dense(bench, monkeypatch, caplog, fault, reason):
-    """A fork or a later version may keep the name of a class and not its layout."""
-    from psa_pack.nodes.patching import grids
-
-    name = "comfy.ldm.wan.model.WanModel"
-    reader = grids._READERS[name]
-    monkeypatch.setitem(grids._READERS, name, lambda call: fault(reader(call)))
-    model, case = zoo.wan(), Case({}, (16, 3, 8, 12), (3, 4, 6))
-    out = run(bench, bench.patch(model=model), case)
-    assert torch.equal(out, run(bench, model, case))
-    assert bench.reports[-1]["calls"] == {"sparse": 0, "dense": {"cross-attention": 4, reason: 4}}
-    warned = [r.getMessage() for r in caplog.records if "patch_size" in r.getMessage()]
-    assert len(warned) == (fault is no_such_attribute)

@@ -4,15 +4,20 @@ Weights keep activations at unit variance, so that attention is far from uniform
 ComfyUI does not have skips the test.
 """
 
+import dataclasses
 import importlib
 import inspect
 import math
+import types
 
 import pytest
 import torch
 
+from .sampling import Bench
+
 TEXT_WIDTH = 64
 WAN = {"dim": 128, "ffn_dim": 128, "num_heads": 1, "num_layers": 2, "text_dim": 4096}
+I2V = {"model_type": "i2v", "in_dim": 36}
 COGVIDEOX = {
     "num_attention_heads": 2, "attention_head_dim": 64, "in_channels": 16, "out_channels": 16,
     "time_embed_dim": 64, "text_embed_dim": TEXT_WIDTH, "num_layers": 2,
@@ -62,3 +67,44 @@ def takes(model, argument):
     """Whether this version of the model class knows an argument of its forward pass."""
     source = inspect.getsource(type(model.model.diffusion_model))
     return argument in source
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def clip_vision(tokens=257):
+    return types.SimpleNamespace(penultimate_hidden_states=noise(1, tokens, 1280, seed=4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One model, one latent size `[channels, frames, height, width]`, and the layout it has."""
+
+    model: dict
+    latent: tuple[int, ...]
+    grid: tuple[int, int, int]
+    before: int = 0
+    after: int = 0
+    conditions: dict = dataclasses.field(default_factory=dict)
+    # an argument of the model that older versions do not have
+    needs: str = ""
+
+
+def run(bench, model, case, text=(20, 4096), text_tokens=None):
+    width = text[1]
+    options = {
+        "shape": (1, *case.latent),
+        "steps": 2,
+        "text_tokens": text_tokens or (text[0], text[0]),
+        "text_width": width,
+        "conditions": case.conditions,
+    }
+    return bench.sample(model, **options)
+
+
+class ZooBench(Bench):
+    """A bench without a model of its own."""
+
+    def __init__(self):
+        self.model, self.reports = None, []

@@ -1,0 +1,173 @@
+"""Reading attention calls: every layout ComfyUI 0.33's models use, as recorded, and junk.
+
+calls_0_33.json holds what each model handed to an override; record_calls.py wrote it. The newer
+version's calls are so tested on the older one too.
+"""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from psa_pack.nodes.patching.attention_call import AttentionCall
+
+RECORDED = json.loads(Path(__file__).with_name("calls_0_33.json").read_text(encoding="utf-8"))
+CALLS = [
+    pytest.param(call, id=f"{model}-{i}")
+    for model, calls in RECORDED["models"].items()
+    for i, call in enumerate(calls)
+]
+
+
+def rebuilt(call):
+    """(args, kwargs) as they were, with random numbers in the tensors."""
+    random_numbers = torch.Generator().manual_seed(0)
+
+    def value(x):
+        if not (isinstance(x, dict) and "stride" in x):
+            return x
+        tensor = torch.empty_strided(x["shape"], x["stride"])
+        return tensor.copy_(torch.randn(x["shape"], generator=random_numbers))
+
+    args = [value(x) for x in call["positional"]]
+    kwargs = {name: value(x) for name, x in call["keywords"].items()}
+    return args, {**kwargs, "transformer_options": dict(call["options"])}
+
+
+def test_every_way_of_calling_is_recorded():
+    calls = [call.values[0] for call in CALLS]
+    assert len(RECORDED["models"]) >= 22
+    assert {len(call["positional"]) for call in calls} == {3, 4, 5}
+    assert {call["keywords"].get("skip_reshape", False) for call in calls} == {False, True}
+    strided = [x for c in calls for x in c["positional"] if isinstance(x, dict)]
+    assert any(x["stride"] != list(torch.empty(x["shape"]).stride()) for x in strided)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_recorded_call_is_read(call):
+    args, kwargs = rebuilt(call)
+    q, k, v = args[:3]
+    read = AttentionCall.read(tuple(args), kwargs)
+    heads_first = call["keywords"].get("skip_reshape", False)
+    assert (read.q is q, read.k is k, read.v is v) == (True, True, True)
+    assert read.heads == call["keywords"].get("heads", args[3] if len(args) > 3 else None) == 2
+    assert read.heads_first == heads_first
+    axis = 2 if heads_first else 1
+    assert read.tokens == (q.shape[axis], k.shape[axis])
+    assert read.block_index() == call["options"].get("block_index")
+    assert read.grid_sizes() == (
+        tuple(call["options"]["grid_sizes"]) if "grid_sizes" in call["options"] else None
+    )
+    mask = call["keywords"].get("mask", args[4] if len(args) > 4 else None)
+    if mask is not None:
+        assert read.unsupported() == "masked attention"
+    elif call["keywords"].get("low_precision_attention") is False:
+        assert read.unsupported() == "model asks for full precision"
+    else:
+        assert read.unsupported() is None
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_split_attend_join_is_what_comfyui_computes(comfy_inproc, call):
+    from comfy.ldm.modules.attention import attention_pytorch
+
+    args, kwargs = rebuilt(call)
+    mask = kwargs.get("mask", args[4] if len(args) > 4 else None)
+    expected = attention_pytorch.__wrapped__(*args, **kwargs)
+    read = AttentionCall.read(tuple(args), kwargs)
+    q, k, v = read.split_heads()
+    # views of the caller's tensors: nothing is copied
+    for view, tensor in zip((q, k, v), args, strict=False):
+        assert view.shape[1] == 2 and view.data_ptr() == tensor.data_ptr()
+    assert torch.equal(read.join_heads(q), _tokens_first(args[0], read))
+    if mask is None:
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        # the same kernel on the same numbers; only a contiguous copy may lie between
+        assert torch.allclose(read.join_heads(out), expected, atol=1e-6)
+    assert read.join_heads(q).shape == expected.shape
+
+
+def _tokens_first(tensor, read):
+    return tensor.transpose(1, 2).flatten(2) if read.heads_first else tensor
+
+
+def test_output_may_be_asked_for_by_heads():
+    q, k, v = (torch.randn(2, 3, 5, 8) for _ in range(3))
+    read = AttentionCall.read((q, k, v, 3), {"skip_reshape": True, "skip_output_reshape": True})
+    assert torch.equal(read.join_heads(read.q), q)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "reason"),
+    [
+        ({"scale": 0.1}, None),
+        ({"attn_precision": torch.float32}, None),
+        ({"preferred_attention": "sage"}, None),
+        ({"low_precision_attention": True}, None),
+        ({"low_precision_attention": False}, "model asks for full precision"),
+        ({"enable_gqa": True}, "grouped queries"),
+        ({"enable_gqa": False}, None),
+        ({"mask": torch.zeros(1, 5)}, "masked attention"),
+        ({"softcap": 30.0}, "unknown option softcap"),
+        ({"softcap": None}, None),
+    ],
+)
+def test_what_psa_cannot_give_is_named(keywords, reason):
+    x = torch.randn(1, 5, 16)
+    read = AttentionCall.read((x, x, x, 2), keywords)
+    assert read.unsupported() == reason
+    assert read.scale == keywords.get("scale")
+
+
+X = torch.randn(1, 6, 16)
+BY_HEADS = torch.randn(1, 2, 6, 8)
+UNREADABLE = {
+    "nothing": ((), {}),
+    "two tensors": ((X, X), {"heads": 2}),
+    "no heads": ((X, X, X), {}),
+    "heads of another type": ((X, X, X, 2.0), {}),
+    "heads that are a switch": ((X, X, X, True), {}),
+    "no head at all": ((X, X, X, 0), {}),
+    "heads that do not divide": ((X, X, X, 3), {}),
+    "a container instead of q": (([X], X, X, 2), {}),
+    "another shape than announced": ((BY_HEADS, BY_HEADS, BY_HEADS, 2), {}),
+    "announced by heads": ((X, X, X, 2), {"skip_reshape": True}),
+    "other heads than announced": ((BY_HEADS, BY_HEADS, BY_HEADS, 3), {"skip_reshape": True}),
+    "a ninth position": ((X, X, X, 2, None, None, False, False, "new"), {}),
+    "two dimensions": ((X[0], X[0], X[0], 2), {}),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_an_unknown_signature_is_not_guessed_at(case):
+    args, kwargs = UNREADABLE[case]
+    assert AttentionCall.read(args, kwargs) is None
+
+
+def test_junk_is_read_or_refused_and_never_an_error():
+    rng = random.Random(0)
+    junk = [
+        None, 0, -1, 2, True, 1.5, float("nan"), "q", b"", [], [X], {}, {"heads": 2}, X, X[0],
+        BY_HEADS, X.half(), torch.empty(0), torch.empty(1, 0, 16), torch.ones(1, 6, 16).bool(),
+        object(), AttentionCall, lambda: None,
+    ]  # fmt: skip
+    names = ["q", "k", "v", "heads", "mask", "skip_reshape", "skip_output_reshape", "scale", "x"]
+    read = []
+    for _ in range(5000):
+        good = rng.choice([(X, X, X, 2), (BY_HEADS, BY_HEADS, BY_HEADS, 2, None, None, True)])
+        args = tuple(rng.choice(junk) if rng.random() < 0.1 else x for x in good)
+        args += tuple(rng.choice(junk) for _ in range(rng.choice([0, 0, 0, 1, 5])))
+        kwargs = {name: rng.choice(junk) for name in rng.sample(names, rng.choice([0, 0, 1, 4]))}
+        options = rng.choice([None, {}, {"block_index": rng.choice(junk)}])
+        options = options and {**options, "grid_sizes": rng.choice(junk)}
+        call = AttentionCall.read(args, {**kwargs, "transformer_options": options})
+        if call is not None:
+            read.append(call)
+            call.unsupported()
+            call.block_index()
+            call.grid_sizes()
+            assert all(isinstance(x, int) for x in call.tokens)
+            assert all(x.dim() == 4 for x in call.split_heads())
+    assert 1000 < len(read) < 4000

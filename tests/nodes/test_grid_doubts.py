@@ -1,0 +1,138 @@
+"""Where the token layout is unknown, ambiguous or contradicted: dense, with the right reason."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from . import zoo
+from .sampling import OVERRIDE, sparse_config, transformer_options
+from .zoo import Case, clip_vision, run
+
+VIDEO = Case({}, (16, 3, 8, 12), (3, 4, 6))
+
+
+@pytest.fixture
+def bench(comfy_inproc, one_thread):
+    return zoo.ZooBench()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("VaceWanModel", {"vace_layers": 1, "vace_in_dim": 96}),
+        ("CameraWanModel", {"in_dim": 32}),
+        ("HumoWanModel", {}),
+    ],
+)
+def test_a_model_that_is_not_in_the_table_stays_dense(bench, caplog, kind, settings):
+    model = zoo.wan(kind, **settings)
+    plain = run(bench, model, VIDEO)
+    assert torch.equal(run(bench, bench.patch(model=model), VIDEO), plain)
+    calls = bench.reports[-1]["calls"]
+    assert calls["sparse"] == 0
+    assert set(calls["dense"]) == {"cross-attention", "unknown token layout"}
+    said = [r.getMessage() for r in caplog.records if "token layout" in r.getMessage()]
+    assert [line for line in said if kind in line] == said[:1]
+
+
+@pytest.mark.parametrize("text_tokens", [72, 71])
+def test_text_as_long_as_the_video_stays_dense(bench, text_tokens):
+    model = zoo.wan()
+    run(bench, bench.patch(model=model), VIDEO, text=(text_tokens, 4096))
+    calls = bench.reports[-1]["calls"]
+    if text_tokens == 72:
+        assert calls == {"sparse": 0, "dense": {"video and text have the same length": 8}}
+    else:
+        assert calls == {"sparse": 4, "dense": {"cross-attention": 4}}
+
+
+def test_image_tokens_as_many_as_the_videos_stay_dense(bench):
+    image = {"clip_vision_output": clip_vision()}
+    case = Case(zoo.I2V, (16, 257, 2, 2), (257, 1, 1), conditions=image)
+    run(bench, bench.patch(model=zoo.wan(**zoo.I2V)), case)
+    calls = bench.reports[-1]["calls"]
+    assert calls["sparse"] == 0
+    # per block: self-attention and the image's cross-attention; the text's is told apart
+    assert calls["dense"] == {"video and text have the same length": 8, "cross-attention": 4}
+
+
+def test_a_family_that_the_model_contradicts_is_reported(bench, caplog):
+    from psa_pack.nodes.preset_value import PresetValue
+
+    model = zoo.wan()
+    made_for = PresetValue(sparse_config(), "CogVideo_5b", "x", 226, (32, 32, 4))
+    run(bench, bench.patch(model=model, preset=made_for), VIDEO)
+    said = [r.getMessage() for r in caplog.records if "the model's own is used" in r.getMessage()]
+    assert [line for line in said if "226 text tokens, this model has 0" in line] == said[:1]
+    if hasattr(model.model.latent_format, "spacial_downscale_ratio"):
+        assert "(32, 32, 4)" in said[1] and "(16, 16, 4)" in said[1]
+    assert bench.reports[-1]["calls"]["sparse"] > 0
+
+    caplog.clear()
+    fitting = PresetValue(sparse_config(), "Wan2.1_14b", "x", 0, (16, 16, 4))
+    run(bench, bench.patch(model=model, preset=fitting), VIDEO)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def wrong_grid(found):
+    return dataclasses.replace(found, grid=(3, 4, 5))
+
+
+def no_such_attribute(found):
+    raise AttributeError("'WanModel' object has no attribute 'patch_size'")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(wrong_grid, "not the video's tokens"), (no_such_attribute, "unknown token layout")],
+)
+def test_a_model_unlike_its_class_stays_dense(bench, monkeypatch, caplog, fault, reason):
+    """A fork or a later version may keep the name of a class and not its layout."""
+    from psa_pack.nodes.patching import grids
+
+    name = "comfy.ldm.wan.model.WanModel"
+    reader = grids._READERS[name]
+    monkeypatch.setitem(grids._READERS, name, lambda call: fault(reader(call)))
+    model = zoo.wan()
+    out = run(bench, bench.patch(model=model), VIDEO)
+    assert torch.equal(out, run(bench, model, VIDEO))
+    assert bench.reports[-1]["calls"] == {"sparse": 0, "dense": {"cross-attention": 4, reason: 4}}
+    warned = [r.getMessage() for r in caplog.records if "patch_size" in r.getMessage()]
+    assert len(warned) == (fault is no_such_attribute)
+
+
+@pytest.mark.parametrize(
+    ("published", "sparse"),
+    [
+        (torch.Size([3, 4, 6]), True),
+        ([3, 4, 6], True),
+        (torch.tensor([3, 4, 6]), True),
+        ((3, 6, 4), False),
+        ((72,), False),
+        (7, False),
+        ("no grid", False),
+    ],
+    ids=str,
+)
+def test_a_grid_that_the_model_publishes_otherwise_wins(bench, published, sparse):
+    import comfy.patcher_extension
+
+    def publish(executor, *args, **kwargs):
+        options = transformer_options(args, kwargs)
+        served = options[OVERRIDE]
+
+        def override(func, *call_args, **call_kwargs):
+            told = {**call_kwargs["transformer_options"], "grid_sizes": published}
+            return served(func, *call_args, **{**call_kwargs, "transformer_options": told})
+
+        options[OVERRIDE] = override
+        return executor(*args, **kwargs)
+
+    model = bench.patch(model=zoo.wan())
+    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
+    model.add_wrapper_with_key(kind, "test", publish)
+    run(bench, model, VIDEO)
+    calls = bench.reports[-1]["calls"]
+    assert calls["sparse"] == (4 if sparse else 0)
+    assert calls["dense"].get("unknown token layout", 0) == (0 if sparse else 4)
