@@ -63,6 +63,9 @@ class PSAApply(io.ComfyNode):
                 io.Model.Output(display_name="model", tooltip="The model, sampling with PSA.")
             ],
             hidden=[io.Hidden.unique_id],
+            # The id goes into the event of each run: a cached model of a node with another id,
+            # which is otherwise alike, would name that one.
+            not_idempotent=True,
         )
 
     @classmethod

@@ -49,34 +49,39 @@ def _widgets(field: Field) -> list[io.Input]:
     common = {"tooltip": field.help, "display_name": field.label}
     name, default = field.argument, field.default
     if field.kind == "bool":
-        return [declare(io.Boolean.Input, name, default=default, **common)]
+        return [_widget(io.Boolean, name, default, **common)]
     if field.kind == "text":
-        return [declare(io.String.Input, name, default=default, **common)]
+        return [_widget(io.String, name, default, **common)]
     if field.kind == "choice":
         options = [_text(choice) for choice in field.choices]
-        return [declare(io.Combo.Input, name, options=options, default=_text(default), **common)]
+        return [_widget(io.Combo, name, _text(default), options=options, **common)]
     if field.kind in ("int", "float"):
+        number = int if field.kind == "int" else float
+        ends = {"min": number(field.low), "max": number(field.high), "step": number(field.step)}
         kind = io.Int if field.kind == "int" else io.Float
-        step = int(field.step) if field.kind == "int" else field.step
-        low, high = (int(x) if field.kind == "int" else x for x in (field.low, field.high))
-        return [declare(kind.Input, name, default=default, min=low, max=high, step=step, **common)]
+        return [_widget(kind, name, default, **ends, **common)]
     if field.kind == "ints":
         return [
-            declare(
-                io.Int.Input, part, default=value, min=int(field.low), max=int(field.high),
+            _widget(
+                io.Int, part, value, min=int(field.low), max=int(field.high),
                 step=int(field.step), tooltip=field.help,
                 display_name=part.replace("_", " ").capitalize(),
             )
             for part, value in zip(TILE, default, strict=True)
         ]
     return [
-        declare(
-            io.Float.Input, part, default=default[level][1], min=0.0, max=1.0, step=0.01,
+        _widget(
+            io.Float, part, default[level][1], min=0.0, max=1.0, step=0.01,
             display_name=f"Level {level} up to",
             tooltip=f"Where pyramid level {level} ends, as a share from 0 to 1. {field.help}",
         )
         for level, part in UPPER.items()
     ]
+
+
+def _widget(kind: Any, name: str, default: Any, **settings: Any) -> io.Input:
+    # Optional, so that a setting which a later version adds does not break older workflows.
+    return declare(kind.Input, name, default=default, optional=True, **settings)
 
 
 def _shown(field: Field, value: Any) -> dict[str, Any]:

@@ -26,3 +26,11 @@ def bench(session_bench):
     """The tiny Wan with an empty list of reports."""
     session_bench.reports.clear()
     return session_bench
+
+
+@pytest.fixture
+def graph(comfy_client, comfy_server):
+    """new() -> a Graph for the session's server."""
+    from .graphs import Graph
+
+    return lambda: Graph(comfy_client, comfy_server.base)
