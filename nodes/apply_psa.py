@@ -69,10 +69,11 @@ class PSAApply(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, dense_blocks=None, schedule=None):
+    def validate_inputs(cls, dense_blocks=None):
+        # An input named here is no longer checked by ComfyUI, and the message of one comes once
+        # for each: so this is for what ComfyUI cannot check itself.
         try:
             parse_block_list(dense_blocks or "")
-            _window(schedule, 0.0, 1.0)
         except ValueError as error:
             return str(error)
         return True
@@ -100,10 +101,10 @@ class PSAApply(io.ComfyNode):
         return io.NodeOutput(apply_psa(model, preset, options, lambda run: _send(node_id, run)))
 
 
-def _window(schedule: str | None, start: float, end: float) -> tuple[float, float] | None:
-    if schedule in (None, SCHEDULE_PRESET):
+def _window(schedule: str, start: float, end: float) -> tuple[float, float] | None:
+    if schedule == SCHEDULE_PRESET:
         return None
-    if schedule != SCHEDULE_PERCENT:
+    if schedule != SCHEDULE_PERCENT:  # older versions of ComfyUI let any text through
         raise ValueError(
             f"schedule: found {schedule!r}; allowed: {SCHEDULE_PRESET}, {SCHEDULE_PERCENT}"
         )
