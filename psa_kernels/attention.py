@@ -19,11 +19,14 @@ from types import ModuleType
 
 import torch
 
-from . import reference
+from . import compiled, reference
 from .config import PSAConfig
 from .layout import Layout
 from .order_state import OrderState
 from .stats import Stats
+from .triton.support import unsupported
+
+CARRIED = ("SemanticAware", "Hybrid")  # orders whose centroids a state carries
 
 
 def psa_attention(
@@ -54,9 +57,12 @@ def psa_attention(
     return_stats  also return what was computed
     state         centroids of the semantic orders, carried from step to step of one run
 
-    Returns the output `[B, H, Lq, D]`, contiguous, in q's dtype and the caller's token order; with
-    `return_stats` a pair of it and `Stats`. The same inputs with a fresh `state` or none give the
-    same bits on the same machine.
+    Returns the output `[B, H, Lq, D]` in q's dtype and the caller's token order; with
+    `return_stats` a pair of it and `Stats`. Its memory is contiguous as `[B, H, Lq, D]` from the
+    reference, as `[B, Lq, H, D]` from the kernels and under torch.compile. The same inputs with a
+    fresh `state` or none give the same bits on the same machine.
+
+    torch.compile breaks its graph at this function; `PSAAttention` is one operator to it.
 
     Raises `CallError` if the arguments do not fit together, or not the configuration.
     Source: the PSA attention module's interface; psa-semantics sections 1 to 9.
@@ -65,11 +71,17 @@ def psa_attention(
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
     package, reason = choose_implementation(q, layout, config)
+    if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad) and not reason:
+        package, reason = reference, "the Triton kernels have no backward pass"
     out, plan = run_stages(package, q, k, v, layout, config, scale, state)
     if not return_stats:
         return out
     name = package.__name__.rpartition(".")[2]
     return out, Stats(plan, layout, config.tail, name, reason)
+
+
+# what torch.compiler.disable does, which costs every importer the import of the whole compiler
+psa_attention._torchdynamo_disable = True
 
 
 class PSAAttention(torch.nn.Module):
@@ -83,6 +95,7 @@ class PSAAttention(torch.nn.Module):
         super().__init__()
         self.config = PSAConfig() if config is None else config
         self._state = OrderState()
+        self._described = compiled.described(self.config)
 
     def reset(self) -> None:
         """Starts a new sampling run: nothing of the calls before has an influence any more."""
@@ -100,7 +113,13 @@ class PSAAttention(torch.nn.Module):
         scale: float | None = None,
         return_stats: bool = False,
     ) -> torch.Tensor | tuple[torch.Tensor, Stats]:
-        """See `psa_attention`."""
+        """See `psa_attention`. Under torch.compile it is one operator where it keeps nothing."""
+        keeps = return_stats or self.config.order in CARRIED
+        if torch.compiler.is_compiling() and not keeps:
+            return compiled.attention(
+                q, k, v, self._described, list(grid or ()), list(extra_tokens), causal,
+                q.shape[-1] ** -0.5 if scale is None else scale,
+            )  # fmt: skip
         return psa_attention(
             q, k, v, config=self.config, grid=grid, extra_tokens=extra_tokens, causal=causal,
             scale=scale, return_stats=return_stats, state=self._state,
@@ -114,7 +133,12 @@ def choose_implementation(
     q: torch.Tensor, layout: Layout, config: PSAConfig
 ) -> tuple[ModuleType, str]:
     """The package that serves this call, and why no faster one does ("" if none could)."""
-    return reference, "the torch reference is the only implementation"
+    reason = unsupported(q, layout, config)
+    if reason:
+        return reference, reason
+    from . import triton
+
+    return triton, ""
 
 
 def run_stages(

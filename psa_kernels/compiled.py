@@ -1,0 +1,58 @@
+"""The attention as one operator that torch.compile does not look into.
+
+A compiler that traces the stages breaks at the kernels' launches and freezes what a trace decides.
+As an operator with a stated output the call is one node of the graph: `fullgraph=True` works, and
+every decision is made anew in each call.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import torch
+
+from .config import PSAConfig
+
+
+def described(config: PSAConfig) -> str:
+    """`config` as text: an operator's arguments are tensors, numbers and texts."""
+    preset = config.to_preset()
+    # keys of a JSON object are text; the validator reads "4" as 4
+    preset["mask_ratios"] = {str(level): pair for level, pair in preset["mask_ratios"].items()}
+    return json.dumps(preset)
+
+
+@lru_cache(maxsize=64)
+def parsed(text: str) -> PSAConfig:
+    return PSAConfig.from_preset(json.loads(text))
+
+
+@torch.library.custom_op("psa_kernels::attention", mutates_args=())
+def attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    config: str,
+    grid: list[int],
+    extra_tokens: list[int],
+    causal: bool,
+    scale: float,
+) -> torch.Tensor:
+    """`psa_attention` without state; `grid` is empty where there is none.
+
+    The result is `[B, H, Lq, D]` over `[B, Lq, H, D]` memory, whichever implementation ran.
+    """
+    from .attention import psa_attention
+
+    out = psa_attention(
+        q, k, v, config=parsed(config), grid=tuple(grid) or None,
+        extra_tokens=tuple(extra_tokens), causal=causal, scale=scale,
+    )  # fmt: skip
+    return out.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+@attention.register_fake
+def _(q, k, v, config, grid, extra_tokens, causal, scale):
+    batch, heads, length, dim = q.shape
+    return q.new_empty(batch, length, heads, dim).transpose(1, 2)

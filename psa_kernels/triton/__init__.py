@@ -1,0 +1,24 @@
+"""The five stages as Triton kernels: CUDA and ROCm, bit for bit the same on repeated calls.
+
+Importing this package needs no Triton; asking it for a stage does. `support.unsupported` says why a
+call cannot be served here.
+"""
+
+from importlib import import_module
+
+_STAGES = {
+    "reorder": "orders",
+    "build_pyramid": "pyramid",
+    "importance": "estimate",
+    "assign_levels": "levels",
+    "attend": "attention",
+}
+
+__all__ = ["assign_levels", "attend", "build_pyramid", "importance", "reorder"]
+
+
+def __getattr__(name: str):
+    if name not in _STAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # no stage shares its name with a module here, or importing the module would shadow it
+    return getattr(import_module(f".{_STAGES[name]}", __name__), name)

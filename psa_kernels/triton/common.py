@@ -1,0 +1,64 @@
+"""What the kernels share: where a token is, and how wide a row is stored."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+# log2 of nothing: finite, so that a tile of masked columns cannot make inf - inf
+EMPTY = tl.constexpr(-1.0e30)
+LOG2E = 1.4426950408889634
+
+
+@triton.jit
+def caller_position(order, place, video, before, ORDERED: tl.constexpr):
+    """The caller's position of the token at `place` of the permuted sequence (int32)."""
+    inside = place < video
+    token = place
+    if ORDERED:
+        token = tl.load(order + place, mask=inside & (place >= 0), other=0).to(tl.int32)
+    # extra places count the prefix first; a suffix token's place is its position already
+    outside = tl.where(place - video < before, place - video, place)
+    return tl.where(inside, before + token, outside)
+
+
+@triton.jit
+def log2_count(rows, size, video):
+    """log2 of the number of real tokens in group `rows` of `size` tokens; EMPTY where none."""
+    count = tl.minimum(tl.maximum(video - rows * size, 0), size)
+    return tl.where(count > 0, tl.log2(tl.maximum(count, 1).to(tl.float32)), EMPTY)
+
+
+@triton.jit
+def columns_of(values, offsets, valid):
+    """`values` at `offsets`, one thread a column; 0 where not `valid`.
+
+    A load as short as a tile's columns would be done by every thread for all the columns that it
+    will need, in the layout of the scores. As a load of two columns, one of them empty, it is
+    done once; and a sum over rows, unlike one over columns, does not take that layout back to it.
+    """
+    copy = tl.arange(0, 2)[None, :]
+    found = tl.load(
+        values + offsets[:, None] + copy * 0, mask=(copy == 0) & valid[:, None], other=0.0
+    )
+    return tl.sum(found, 1)
+
+
+def padded_dim(head_dim: int) -> int:
+    """Elements of a stored row: a power of two, at least the 16 that a matrix product takes."""
+    return max(16, triton.next_power_of_2(head_dim))
+
+
+def order_args(
+    order: torch.Tensor | None, like: torch.Tensor
+) -> tuple[torch.Tensor, int, int, bool]:
+    """(tensor, batch stride, head stride, whether there is an order) for a kernel's arguments."""
+    if order is None:
+        return like, 0, 0, False
+    return (
+        order,
+        order.stride(0) if order.shape[0] > 1 else 0,
+        order.stride(1) if order.shape[1] > 1 else 0,
+        True,
+    )

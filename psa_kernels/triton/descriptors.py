@@ -1,0 +1,32 @@
+"""Tiles of stored rows as TMA descriptors, where the GPU and the installed Triton have them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+try:
+    from triton.tools.tensor_descriptor import TensorDescriptor
+except ImportError:  # Triton before 3.4
+    TensorDescriptor = None
+
+
+@lru_cache(maxsize=16)
+def has_tma(device: torch.device) -> bool:
+    """Whether kernels on `device` may load tiles through descriptors."""
+    if TensorDescriptor is None or device.type != "cuda" or torch.version.hip:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 9
+
+
+def row_tiles(rows: torch.Tensor, tile: int, tma: bool):
+    """What a kernel loads tiles of `tile` rows of contiguous `rows` `[..., DP]` through.
+
+    A descriptor, or the tensor itself for plain pointers. The descriptor counts rows of all heads
+    as one sequence: a tile past the end of one head holds rows of the next, real numbers all.
+    """
+    if not tma:
+        return rows
+    flat = rows.view(-1, rows.shape[-1])
+    return TensorDescriptor.from_tensor(flat, [tile, rows.shape[-1]])

@@ -1,0 +1,51 @@
+"""Whether these kernels can serve a call, and if not, why. Importing this needs no Triton."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+
+import torch
+
+from ..config import PSAConfig
+from ..layout import Layout
+
+MOST_HEAD_DIM = 256
+MOST_KEY_BLOCKS = 32768  # one row of the importance matrix is held in registers
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+OLDEST_CAPABILITY = (8, 0)  # bf16 and asynchronous copies
+
+
+@lru_cache(maxsize=1)
+def _no_triton() -> str:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    try:
+        import triton
+        import triton.language
+    except Exception as error:  # a broken installation can raise anything
+        return f"Triton does not import: {type(error).__name__}: {error}"
+    version = tuple(int(x) for x in triton.__version__.split(".")[:2])
+    return "" if version >= (3, 2) else f"Triton {triton.__version__} is older than 3.2"
+
+
+def unsupported(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
+    """Why the Triton kernels cannot serve this call; "" if they can."""
+    if q.device.type != "cuda":
+        return f"the tensors are on {q.device.type}, the Triton kernels need a CUDA or ROCm GPU"
+    if q.dtype not in DTYPES:
+        return f"the Triton kernels take float16, bfloat16 and float32, found {q.dtype}"
+    if layout.head_dim > MOST_HEAD_DIM:
+        return f"the Triton kernels take head dims up to {MOST_HEAD_DIM}, found {layout.head_dim}"
+    if layout.k_blocks > MOST_KEY_BLOCKS:
+        return (
+            f"{layout.k_blocks} key blocks: the Triton kernels take up to {MOST_KEY_BLOCKS}; "
+            "larger key blocks make fewer"
+        )
+    if layout.k_len * 256 >= 2**31:
+        return f"{layout.k_len} keys: the Triton kernels take up to {2**31 // 256 - 1}"
+    if torch.version.hip is None and torch.cuda.get_device_capability(q.device) < OLDEST_CAPABILITY:
+        return f"{torch.cuda.get_device_name(q.device)} is older than compute capability 8.0"
+    if torch.is_grad_enabled() and q.requires_grad:
+        return "the Triton kernels have no backward pass"
+    return _no_triton()

@@ -1,0 +1,137 @@
+"""Tile sizes, warps and pipeline depths per GPU architecture and stored row width: one table.
+
+Nothing is tuned while a user waits. sm_90's figures were measured on an H100 (benchmarks/NOTES.md);
+the others follow from the shared memory of each architecture and from registers without spills.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from .descriptors import has_tma
+
+
+@dataclass(frozen=True)
+class Attend:
+    """rows: queries a program, at most m. tile: keys an inner step. One pipeline depth a loop.
+
+    The tail's loop has another depth under the second moment, which needs shared memory too.
+    """
+
+    rows: int
+    tile: int
+    warps: int
+    full_stages: int
+    list_stages: int
+    tail_stages: int
+    spread_stages: int
+    tma: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """means: query means a program. groups: key groups an inner step."""
+
+    means: int
+    groups: int
+    warps: int
+    stages: int
+    tma: bool = False
+
+
+# architecture -> row width -> settings; a width takes the first entry at least as wide
+ATTEND = {
+    "sm_80": {
+        64: Attend(128, 128, 8, 2, 2, 2, 2),
+        128: Attend(128, 64, 8, 2, 2, 2, 2),
+        256: Attend(64, 32, 8, 2, 2, 2, 2),
+    },
+    "sm_86": {
+        64: Attend(128, 64, 8, 2, 2, 2, 2),
+        128: Attend(128, 32, 8, 2, 2, 2, 2),
+        256: Attend(64, 32, 8, 1, 1, 1, 1),
+    },
+    "sm_90": {
+        64: Attend(128, 128, 8, 3, 2, 3, 3, tma=True),
+        128: Attend(128, 128, 8, 3, 2, 3, 2, tma=True),
+        256: Attend(128, 64, 8, 2, 2, 2, 2, tma=True),
+    },
+    "sm_100": {
+        64: Attend(128, 128, 8, 2, 2, 2, 2, tma=True),
+        128: Attend(128, 64, 8, 2, 2, 2, 2, tma=True),
+        256: Attend(64, 64, 8, 1, 1, 1, 1, tma=True),
+    },
+    "sm_120": {
+        64: Attend(128, 64, 8, 2, 2, 2, 2),
+        128: Attend(128, 32, 8, 2, 2, 2, 2),
+        256: Attend(64, 32, 8, 1, 1, 1, 1),
+    },
+    "gfx942": {
+        64: Attend(128, 64, 4, 1, 1, 1, 1),
+        128: Attend(128, 64, 4, 1, 1, 1, 1),
+        256: Attend(64, 32, 4, 1, 1, 1, 1),
+    },
+    "gfx1100": {
+        64: Attend(64, 32, 4, 1, 1, 1, 1),
+        128: Attend(64, 32, 4, 1, 1, 1, 1),
+        256: Attend(32, 32, 8, 1, 1, 1, 1),
+    },
+    # float32 products without matrix units: small tiles, on any GPU
+    "float32": {
+        64: Attend(32, 32, 4, 1, 1, 1, 1),
+        128: Attend(32, 32, 4, 1, 1, 1, 1),
+        256: Attend(16, 32, 4, 1, 1, 1, 1),
+    },
+}
+ESTIMATE = {
+    "sm_80": {128: Estimate(64, 64, 4, 2), 256: Estimate(64, 64, 8, 1)},
+    "sm_86": {128: Estimate(64, 64, 4, 1), 256: Estimate(64, 64, 8, 1)},
+    "sm_90": {128: Estimate(64, 64, 4, 3, tma=True), 256: Estimate(64, 64, 4, 2, tma=True)},
+    "sm_100": {128: Estimate(64, 64, 4, 2, tma=True), 256: Estimate(64, 64, 4, 2, tma=True)},
+    "sm_120": {128: Estimate(64, 64, 4, 1), 256: Estimate(64, 64, 8, 1)},
+    "gfx942": {128: Estimate(128, 128, 8, 1), 256: Estimate(128, 64, 8, 1)},
+    "gfx1100": {128: Estimate(64, 64, 8, 1), 256: Estimate(64, 32, 8, 1)},
+    "float32": {128: Estimate(32, 32, 4, 1), 256: Estimate(32, 32, 4, 1)},
+}
+
+
+@lru_cache(maxsize=16)
+def architecture(device: torch.device) -> str:
+    """The table's row for `device`: its own, or the nearest one that asks for no more."""
+    if device.type != "cuda":
+        return "sm_90"  # the interpreter
+    if torch.version.hip:
+        name = torch.cuda.get_device_properties(device).gcnArchName.split(":")[0]
+        return "gfx942" if name.startswith("gfx9") else "gfx1100"
+    major, minor = torch.cuda.get_device_capability(device)
+    if major == 8:
+        return "sm_80" if minor == 0 else "sm_86"
+    return {9: "sm_90", 10: "sm_100", 11: "sm_100"}.get(major, "sm_120" if major >= 12 else "sm_86")
+
+
+def pick(table: dict, arch: str, dtype: torch.dtype, dim: int):
+    """The table's entry for an architecture, a dtype and a stored row width."""
+    entries = table["float32" if dtype == torch.float32 else arch]
+    return entries[min(width for width in entries if width >= dim)]
+
+
+def attend(device: torch.device, dtype: torch.dtype, dim: int) -> Attend:
+    entry = pick(ATTEND, architecture(device), dtype, dim)
+    return _without_tma(entry) if entry.tma and not has_tma(device) else entry
+
+
+def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
+    entry = pick(ESTIMATE, architecture(device), dtype, dim)
+    return _without_tma(entry) if entry.tma and not has_tma(device) else entry
+
+
+def _without_tma(entry):
+    return type(entry)(**{**vars(entry), "tma": False})
+
+
+def precision(dtype: torch.dtype) -> str:
+    """float32 is multiplied as float32, at the plain units' rate: the stated, slow path."""
+    return "ieee" if dtype == torch.float32 else "tf32"

@@ -1,0 +1,176 @@
+"""One call through the kernels, each stage against the torch reference on the same input.
+
+Tolerances. Everything is accumulated in float32; what is stored or multiplied in half precision
+rounds once. So with u = 2^-11 (float16) or 2^-8 (bfloat16), half a unit in the last place:
+  pyramid   u (a mean is rounded when it is stored; the reference keeps it)
+  S         compared where scores are of ordinary size: the rounded means of queries and keys move
+            a score by about 2u of itself
+  levels    equal, except where the decision hangs on the last bits of a sum of masses or a cosine
+  attend    3u of the larger of the output and a tenth of the values, against a reference whose
+            pooled rows are rounded as the pyramid's are (weights and output each round once)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+
+import psa_kernels.triton as line
+from psa_kernels import reference
+from psa_kernels.causal import FREE, block_kinds
+from psa_kernels.layout import Layout
+from psa_kernels.reference import attend as reference_attend_function
+from psa_kernels.reference.pyramid import group_counts, group_spread, pool
+
+UNIT = {torch.float32: 2e-6, torch.float16: 2**-11, torch.bfloat16: 2**-8}
+# as `reference.attend`, the function, hides its module
+_reference_attend = __import__("sys").modules[reference_attend_function.__module__]
+
+
+@contextmanager
+def poisoned():
+    """Every new tensor is full of NaN or of absurd numbers, so that what stays unwritten shows."""
+    empty, new_empty = torch.empty, torch.Tensor.new_empty
+
+    def poison(x):
+        if x.is_floating_point():
+            return x.fill_(float("nan"))
+        return x.fill_(77 if x.dtype == torch.int8 else 1 << 28)
+
+    with (
+        mock.patch.object(torch, "empty", lambda *a, **k: poison(empty(*a, **k))),
+        mock.patch.object(torch.Tensor, "new_empty", lambda *a, **k: poison(new_empty(*a, **k))),
+    ):
+        yield
+
+
+@dataclasses.dataclass
+class Result:
+    out: torch.Tensor
+    plan: object
+    shares: torch.Tensor
+
+
+def run(q, k, v, config, layout, orders, scale) -> tuple:
+    pyramid = line.build_pyramid(k, v, orders, layout, config)
+    shares = line.importance(q, pyramid, orders, layout, config, scale)
+    plan = line.assign_levels(shares, pyramid, layout, config)
+    out = line.attend(q, pyramid, plan, orders, layout, config, scale)
+    return pyramid, shares, plan, out
+
+
+def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None, ordinary=True):
+    """Raises AssertionError where a stage is off. `ordinary`: scores are small enough for S."""
+    layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra, causal=causal)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    orders = line.reorder(q, k, layout, config)
+    with poisoned():
+        pyramid, shares, plan, out = run(q, k, v, config, layout, orders, scale)
+    exact = reference.build_pyramid(k.float(), v.float(), orders, layout, config)
+    check_pyramid(pyramid, exact, layout, config, q.dtype)
+    check_shares(shares, q, exact, orders, layout, config, scale, ordinary)
+    check_levels(shares, plan, exact, layout, config)
+    wanted = rounded_attend(q, exact, plan, orders, layout, config, scale)
+    difference = (out.float() - wanted).norm()
+    size = torch.maximum(
+        wanted.norm(), 0.1 * v.float().square().mean().sqrt() * wanted.numel() ** 0.5
+    )
+    assert difference <= 3 * UNIT[q.dtype] * size, f"attend: {difference / size:.2e} of the output"
+    assert torch.isfinite(out).all()
+    return Result(out, plan, shares)
+
+
+def check_pyramid(pyramid, exact, layout, config, dtype):
+    near = {"rtol": UNIT[dtype], "atol": 1e-6 if dtype != torch.float16 else 1e-5}
+    for b in range(layout.batch):
+        for head in range(layout.kv_heads):
+            for full, pooled, rows in (
+                (pyramid.full_k, pyramid.pooled_k, exact.keys(b, head)),
+                (pyramid.full_v, pyramid.pooled_v, exact.values(b, head)),
+            ):
+                assert torch.equal(full[b, head, :, : layout.head_dim].float(), rows)
+                for size, start in pyramid.starts.items():
+                    means = pool(rows[: layout.k_video], size)
+                    found = pooled[b, head, start : start + len(means), : layout.head_dim]
+                    torch.testing.assert_close(found.float(), means, **near)
+            video = exact.keys(b, head)[: layout.k_video]
+            for size, start in pyramid.starts.items():
+                counts = group_counts(layout.k_video, size, video)
+                found = pyramid.log2_counts[start : start + len(counts)]
+                torch.testing.assert_close(found, counts.log2(), rtol=1e-6, atol=1e-6)
+                if config.second_moment:
+                    spread = group_spread(video, pool(video, size), size)
+                    found = pyramid.spread[b, head, start : start + len(counts)]
+                    scale = video.square().mean().item() if len(video) else 0
+                    torch.testing.assert_close(found, spread, rtol=1e-4, atol=1e-6 * scale)
+
+
+def check_shares(shares, q, exact, orders, layout, config, scale, ordinary):
+    assert shares.dtype == torch.float32
+    assert torch.isfinite(shares).all()
+    if shares.numel() == 0:
+        return
+    free = block_kinds(layout, q.device) == FREE
+    total = shares.sum(-1)
+    wanted = free.any(-1).float().expand_as(total)
+    torch.testing.assert_close(total, wanted, rtol=0, atol=2e-5)
+    if ordinary:
+        # the reference's own pooled keys are exact, the kernel's rounded: scores move by 2u
+        found = reference.importance(q.float(), exact, orders, layout, config, scale)
+        unit = UNIT[q.dtype]
+        assert (shares - found).abs().max() <= 0.02 * found.max() * unit / 2**-11 + 2e-6
+
+
+def check_levels(shares, plan, exact, layout, config):
+    found = plan.levels()
+    wanted = reference.assign_levels(shares, exact, layout, config).levels()
+    rows, blocks = layout.q_blocks, layout.k_blocks
+    differs = (found != wanted)[..., :rows, :blocks]
+    assert torch.equal(found[..., rows:, :], wanted[..., rows:, :])
+    assert torch.equal(found[..., blocks:], wanted[..., blocks:])
+    if not differs.any():
+        return
+    free = block_kinds(layout, shares.device) == FREE
+    loose = torch.zeros_like(differs)
+    if config.mask_mode == "thresholdbound":
+        ranked, order = shares.masked_fill(~free, 0).double().sort(-1, descending=True, stable=True)
+        before = torch.empty_like(ranked).scatter_(-1, order, ranked.cumsum(-1) - ranked)
+        for _, upper in config.mask_ratios.uppers():
+            loose |= (before - upper).abs() < 1e-5
+    if config.use_sim_mask:
+        group = layout.heads // layout.kv_heads
+        for b in range(layout.batch):
+            for head in range(layout.heads):
+                sets = [
+                    exact.allowed_levels(
+                        b, head // group, {x: t + d for x, t in config.sim_thresholds.items()}
+                    )
+                    for d in (-1e-5, 1e-5)
+                ]
+                loose[b, head] |= sets[0] != sets[1]
+    assert not (differs & ~loose).any(), f"levels: {int((differs & ~loose).sum())} differ"
+
+
+def rounded_attend(q, exact, plan, orders, layout, config, scale):
+    """The reference's attention over pooled rows rounded as the pyramid stores them."""
+
+    def rounded(x, size):
+        return pool(x, size).to(q.dtype).float()
+
+    with mock.patch.object(_reference_attend, "pool", rounded):
+        return reference.attend(q.float(), exact, plan, orders, layout, config, scale)
+
+
+def finite(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None, ordinary=False):
+    """Scores so large that rounding decides: the result must still be a mean of values."""
+    layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra, causal=causal)
+    orders = line.reorder(q, k, layout, config)
+    with poisoned():
+        out = run(q, k, v, config, layout, orders, q.shape[-1] ** -0.5 if scale is None else scale)[
+            -1
+        ]
+    assert torch.isfinite(out).all()
+    assert out.abs().max() <= v.abs().max() * 1.01

@@ -1,0 +1,155 @@
+"""Compiles the kernels for GPUs that are not there: what a launch would compile, without launching.
+
+Run as a program, since Triton reads its settings when it is imported:
+
+    python offline.py cuda:90:bfloat16:128:all cuda:86:float16:64:some ...
+
+prints one line of JSON per kernel: shared memory, and the registers and spills that ptxas or the
+AMD assembler report.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+SHARED = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}  # KiB a program may use
+LDS = 64  # KiB, AMD
+
+
+def _tools():
+    import triton
+
+    return Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+def target_of(name: str):
+    from triton.backends.compiler import GPUTarget
+
+    kind, arch = name.split(":")
+    if kind == "cuda":
+        return GPUTarget("cuda", int(arch), 32)
+    return GPUTarget("hip", arch, 64 if arch.startswith("gfx9") else 32)
+
+
+def resources(kernel, target) -> dict:
+    """Registers and spilled bytes (CUDA) or registers (AMD) of a compiled kernel."""
+    if target.backend == "hip":
+        text = kernel.asm["amdgcn"]
+        found = {
+            m: re.findall(rf"\.{m}:?\s+(\d+)", text) for m in ("vgpr_count", "vgpr_spill_count")
+        }
+        return {
+            "registers": int(found["vgpr_count"][0]),
+            "spills": int((found["vgpr_spill_count"] or ["0"])[0]),
+        }
+    tool = _tools() / ("ptxas-blackwell" if target.arch >= 100 else "ptxas")
+    with tempfile.TemporaryDirectory() as folder:
+        ptx = Path(folder, "kernel.ptx")
+        ptx.write_text(kernel.asm["ptx"])
+        name = f"sm_{target.arch}{'a' if target.arch >= 90 else ''}"
+        command = [tool, "-v", f"--gpu-name={name}", ptx, "-o", Path(folder, "kernel.cubin")]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    used = re.search(r"Used (\d+) registers", text)
+    spills = re.search(r"(\d+) bytes spill stores", text)
+    return {"registers": int(used[1]), "spills": int(spills[1])}
+
+
+class Recorder:
+    """Stands in for a launch: compiles each kernel once for `target`."""
+
+    def __init__(self, target):
+        self.target, self.done, self.lines = target, set(), []
+
+    def __call__(self, kernel, *args, grid, warmup=False, **kwargs):
+        import triton
+        from triton.compiler import ASTSource, make_backend
+        from triton.runtime import jit
+
+        backend = make_backend(self.target)
+        bind = jit.create_function_from_signature(kernel.signature, kernel.params, backend)
+        bound, specialization, options = bind(*args, **kwargs)
+        kwargs.setdefault("debug", False)
+        options, signature, constants, attributes = kernel._pack_args(
+            backend, kwargs, bound, specialization, options
+        )
+        source = ASTSource(kernel, signature, constants, attributes)
+        key = (kernel.__name__, source.hash(), str(options))
+        if key in self.done:
+            return
+        self.done.add(key)
+        compiled = triton.compile(source, target=self.target, options=options.__dict__)
+        line = {
+            "target": f"{self.target.backend}:{self.target.arch}", "kernel": kernel.__name__,
+            "shared": compiled.metadata.shared, **resources(compiled, self.target),
+        }  # fmt: skip
+        self.lines.append(line)
+
+
+def calls(dim: int, everything: bool):
+    """(config, keyword arguments of the call) that between them use every part of every kernel."""
+    from psa_kernels import PSAConfig
+
+    ratios = {1: (0, 0.2), 2: (0.2, 0.3), 4: (0.3, 0.5), 8: (0.5, 0.7), 0: (0.7, 1)}
+    yield (
+        PSAConfig(
+            block_n=128, tail=32, second_moment=True, mask_ratios=ratios, rearrange_method="Gilbert"
+        ),
+        {},
+    )
+    if not everything:
+        return
+    old = {"attn_impl": "old_mask_type", "block_n": 128, "tail": 64}
+    yield PSAConfig(mask_ratios=ratios), {}
+    yield (
+        PSAConfig(block_n=32, block_m=64, tail=16, mask_mode="thresholdbound", mask_ratios=ratios),
+        {},
+    )
+    yield PSAConfig(**old, use_sim_mask=True, mask_ratios=ratios), {}
+    yield PSAConfig(**old, mask_ratios=ratios), {"causal": True}
+
+
+def compile_all(name: str, dtype: str, dim: int, everything: bool) -> list[dict]:
+    import torch
+    from triton.runtime.jit import JITFunction
+
+    import psa_kernels.triton as line
+    from psa_kernels.layout import Layout
+    from psa_kernels.triton import descriptors, tuning
+
+    target = target_of(name)
+    arch = target.arch if target.backend == "hip" else f"sm_{target.arch}"
+    tuning.architecture = lambda device: "sm_86" if arch == "sm_89" else arch
+    tma = target.backend == "cuda" and target.arch >= 90
+    tuning.has_tma = descriptors.has_tma = lambda device: tma
+    recorder = Recorder(target)
+    JITFunction.run = lambda kernel, *args, **kwargs: recorder(kernel, *args, **kwargs)
+    for config, keywords in calls(dim, everything):
+        grid = (4, 15, 20)
+        q, k, v = (
+            torch.zeros(1, 1200 + 32, 2, dim, dtype=getattr(torch, dtype)).transpose(1, 2)
+            for _ in range(3)
+        )
+        layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=(16, 16), **keywords)
+        orders = line.reorder(q, k, layout, config)
+        pyramid = line.build_pyramid(k, v, orders, layout, config)
+        shares = line.importance(q, pyramid, orders, layout, config, dim**-0.5)
+        plan = line.assign_levels(shares, pyramid, layout, config)
+        line.attend(q, pyramid, plan, orders, layout, config, dim**-0.5)
+    return recorder.lines
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    from tests import pack_import
+
+    pack_import.install()
+    for job in sys.argv[1:]:
+        kind, arch, dtype, dim, features = job.split(":")
+        for line in compile_all(f"{kind}:{arch}", dtype, int(dim), features == "all"):
+            print(json.dumps({"dtype": dtype, "dim": int(dim)} | line), flush=True)

@@ -1,0 +1,79 @@
+"""Random configurations through the kernels, several processes at a time.
+
+    python tests/kernels/triton/sweep.py FIRST COUNT PROCESSES
+
+On this machine's GPU; or with TRITON_INTERPRET=1 set small ones in Triton's interpreter, which
+multiplies bfloat16 wrongly. Compiling is what takes the time: every process has its own seeds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[3]
+DTYPES = (torch.bfloat16, torch.bfloat16, torch.float16, torch.float32)
+DIMS = (16, 64, 64, 96, 128, 128, 128, 256)
+
+
+def one(seed: int, device: str, dtypes, dims, most_tokens=10**9) -> str:
+    """'' or what went wrong."""
+    # as pytest imports it, and by the pack's name where this is a program
+    package = __package__ or "psa_pack.tests.kernels.triton"
+    check = importlib.import_module(f"{package}.check")
+    random_case = importlib.import_module(f"{package}.cases").random_case
+
+    try:
+        case = random_case(seed, dtypes, dims, most_tokens, device)
+        run = check.finite if case.finite_only else check.check
+        run(case.q, case.k, case.v, case.config, ordinary=case.ordinary, **case.keywords)
+    except Exception as error:
+        place = traceback.format_exc().strip().splitlines()
+        return (
+            f"seed {seed}: {type(error).__name__}: {str(error)[:400]} | {place[-3].strip()[:120]}"
+        )
+    return ""
+
+
+def worker(number: int, first: int, count: int, step: int) -> int:
+    failed = 0
+    torch.set_num_threads(1)
+    # neighbouring seeds share what is compiled
+    share = count // step + 1
+    for seed in range(first + number * share, min(first + count, first + (number + 1) * share)):
+        if os.environ.get("TRITON_INTERPRET") == "1":
+            message = one(seed, "cpu", (torch.float32, torch.float16), (8, 16, 32), 450)
+        else:
+            message = one(seed, "cuda", DTYPES, DIMS)
+        if message:
+            failed += 1
+            print(message, flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    from tests import pack_import
+
+    pack_import.install()
+    first, count, processes = (int(x) for x in sys.argv[1:4])
+    if "PSA_SWEEP" in os.environ:
+        sys.exit(min(1, worker(int(os.environ["PSA_SWEEP"]), first, count, processes)))
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, __file__, *sys.argv[1:4]], env={**os.environ, "PSA_SWEEP": str(i)}
+        )
+        for i in range(processes)
+    ]
+    codes = [job.wait() for job in jobs]
+    print(
+        f"{count} configurations from seed {first}:",
+        "all good" if not any(codes) else f"FAILED {codes}",
+    )
+    sys.exit(max(codes))

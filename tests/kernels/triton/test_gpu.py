@@ -1,0 +1,180 @@
+"""The kernels on a GPU: agreement with the reference, determinism, size, graphs, compilers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from psa_kernels import PSAAttention, PSAConfig, psa_attention
+from psa_kernels.layout import Layout
+
+pytestmark = pytest.mark.gpu
+
+RATIOS = {1: (0, 0.1), 2: (0.1, 0.2), 4: (0.2, 0.3), 8: (0.3, 0.5), 0: (0.5, 1)}
+GRID = (5, 18, 22)
+CONFIGS = {
+    "topk": PSAConfig(block_n=128, rearrange_method="Gilbert", mask_ratios=RATIOS),
+    "tail, second moment": PSAConfig(
+        block_n=64, tail=32, second_moment=True, rearrange_method="STA", mask_ratios=RATIOS
+    ),
+    "threshold": PSAConfig(block_n=32, block_m=64, mask_mode="thresholdbound", mask_ratios=RATIOS),
+    "similarity": PSAConfig(
+        attn_impl="old_mask_type", block_n=128, use_sim_mask=True, tail=128, mask_ratios=RATIOS
+    ),
+    "semantic": PSAConfig(rearrange_method="SemanticAware", tail=64, mask_ratios=RATIOS),
+}
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+BATCHES = [range(first, first + 25) for first in range(0, 1000, 25)]
+
+
+def tensors(heads=4, kv_heads=2, length=5 * 18 * 22 + 40, dim=64, dtype=torch.bfloat16, seed=0):
+    rng = torch.Generator("cuda").manual_seed(seed)
+    return [
+        torch.randn(2, length, h, dim, device="cuda", dtype=dtype, generator=rng).transpose(1, 2)
+        for h in (heads, kv_heads, kv_heads)
+    ]
+
+
+def call(q, k, v, config, **keywords):
+    return psa_attention(q, k, v, config=config, grid=GRID, extra_tokens=(30, 10), **keywords)
+
+
+@pytest.mark.parametrize("seeds", BATCHES, ids=[f"{x[0]}-{x[-1]}" for x in BATCHES])
+def test_random_configurations_agree_with_the_reference(seeds):
+    from .sweep import DIMS, DTYPES, one
+
+    failures = [message for seed in seeds if (message := one(seed, "cuda", DTYPES, DIMS))]
+    assert not failures, "\n".join(failures)
+
+
+@every_config
+def test_the_kernels_serve_the_call_and_repeat_it_bit_for_bit(config):
+    q, k, v = tensors()
+    out, stats = call(q, k, v, config, return_stats=True)
+    assert stats.implementation == "triton", stats.reason
+    assert stats.reason == ""
+    for _ in range(3):
+        torch.randn(10_000_000, device="cuda")  # other memory is reused in between
+        assert torch.equal(call(q, k, v, config), out)
+
+
+@every_config
+def test_the_result_is_what_a_model_reads_next_without_a_copy(config):
+    q, k, v = tensors()
+    out = call(q, k, v, config)
+    flat = out.transpose(1, 2).flatten(2)
+    assert flat.data_ptr() == out.data_ptr()
+    assert flat.shape == (2, q.shape[2], 4 * 64)
+
+
+@every_config
+def test_a_call_never_waits_for_the_gpu(config):
+    q, k, v = tensors()
+    call(q, k, v, config)  # token orders are made, and copied, once
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        call(q, k, v, config)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_causal_call_never_waits_for_the_gpu():
+    q, k, v = tensors()
+    config = CONFIGS["similarity"].replace(use_sim_mask=False)
+    psa_attention(q, k, v, config=config, causal=True)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        psa_attention(q, k, v, config=config, causal=True)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["topk", "tail, second moment", "threshold", "similarity"])
+def test_a_cuda_graph_replays_a_call_on_new_values(name):
+    config = CONFIGS[name]
+    q, k, v = tensors()
+    call(q, k, v, config)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = call(q, k, v, config)
+    for x, new in zip((q, k, v), tensors(seed=1), strict=True):
+        x.copy_(new)
+    graph.replay()
+    assert torch.equal(out, call(q, k, v, config))
+
+
+@pytest.mark.parametrize("name", ["topk", "tail, second moment"])
+def test_torch_compile_takes_a_call_whole(name):
+    psa = PSAAttention(CONFIGS[name])
+
+    def layer(q, k, v):
+        return psa(q * 2, k, v, grid=GRID, extra_tokens=(30, 10)).transpose(1, 2).flatten(2) + 1
+
+    q, k, v = tensors()
+    compiled = torch.compile(layer, fullgraph=True)
+    torch.testing.assert_close(compiled(q, k, v), layer(q, k, v), rtol=0, atol=0)
+
+
+def test_extra_memory_stays_below_the_stated_share_of_k_and_v():
+    q, k, v = (
+        torch.randn(1, 20_000, 8, 128, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
+        for _ in range(3)
+    )
+    config = PSAConfig(
+        block_n=128,
+        tail=64,
+        second_moment=True,
+        mask_ratios={1: (0, 0.1), 8: (0.1, 0.3), 0: (0.3, 1)},
+    )
+    out = psa_attention(q, k, v, config=config)
+    del out
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    out = psa_attention(q, k, v, config=config)
+    extra = torch.cuda.max_memory_allocated() - before - out.numel() * out.element_size()
+    assert extra <= 1.3 * 2 * k.numel() * k.element_size()
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["strides", "buffers"])
+def test_past_two_to_the_31_elements(fused):
+    """fused: q, k, v lie in one such tensor. Else each of them, and the buffers, have as many."""
+    from .check import rounded_attend
+
+    if torch.cuda.get_device_properties(0).total_memory < 70 * 2**30:
+        pytest.skip("needs 70 GiB of GPU memory")
+    heads, dim = 40, 128
+    length = 145_000 if fused else 430_000
+    config = PSAConfig(
+        block_n=128,
+        tail=128,
+        second_moment=True,
+        mask_ratios={1: (0, 0.004), 8: (0.004, 0.01), 0: (0.01, 1)},
+    )
+    rng = torch.Generator("cuda").manual_seed(0)
+
+    def random(*shape):
+        return torch.randn(*shape, device="cuda", dtype=torch.bfloat16, generator=rng)
+
+    if fused:
+        q, k, v = random(1, length, 3, heads, dim).transpose(1, 3).unbind(2)
+        assert 3 * length * heads * dim > 2**31
+    else:
+        q, k, v = (random(1, length, heads, dim).transpose(1, 2) for _ in range(3))
+        assert q.numel() > 2**31
+    out, stats = psa_attention(q, k, v, config=config, return_stats=True)
+    layout = Layout.of(q, k, v, config)
+    from psa_kernels import reference
+    from psa_kernels.stages import Orders
+
+    last = slice(heads - 1, heads)
+    small = dataclasses.replace(layout, heads=1, kv_heads=1)
+    exact = reference.build_pyramid(k[:, last].float(), v[:, last].float(), Orders(), small, config)
+    plan = dataclasses.replace(stats.plan, matrix=stats.plan.matrix[:, last], layout=small)
+    wanted = rounded_attend(q[:, last], exact, plan, Orders(), small, config, dim**-0.5)
+    found = out[:, last].float()
+    assert (found - wanted).norm() <= 3 * 2**-8 * wanted.norm()

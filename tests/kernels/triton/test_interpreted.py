@@ -1,0 +1,24 @@
+"""The kernels without a GPU: random small calls in Triton's interpreter, against the reference."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
+)
+COUNT = 72
+
+
+def test_random_configurations_agree_with_the_reference():
+    # Triton reads the setting when it is imported, so the kernels need a process of their own
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("sweep.py"), "0", str(COUNT), "2"],
+        env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.strip().endswith("all good")
