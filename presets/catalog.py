@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..psa_kernels.config import PSAConfig
+from ..psa_kernels.config import FIELDS, PSAConfig
 from .errors import InvalidPresetError, NotFoundError, Problem
 from .family import HEADER, Family, read_family
 from .names import DEFAULT, nearest, same_but_for_case
 from .yaml_text import Document
 
 SHIPPED, USER = "shipped", "user"
+_PRESET_KEYS = {field.path.partition(".")[0] for field in FIELDS}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Catalog:
 
     def add(self, origin: str, documents: Iterable[Document]) -> None:
         for document in documents:
+            if is_single_preset(document):
+                what = "this is a single preset; a file of families is expected"
+                mend = "put it under its family, attention_configs and a name of its own"
+                self.problems.append(Problem(what, document.name, 1, mend))
+                continue
             for name, section in document.data.items():
                 self._add_family(Source(origin, document.name), document, name, section)
 
@@ -118,6 +124,11 @@ class Catalog:
             what += f" in {source.file}"
         line = document.line_of(f"{family}.attention_configs.{preset}")
         return Problem(f"{what}, which stays", document.name, line, "rename it", family, preset)
+
+
+def is_single_preset(document: Document) -> bool:
+    """Whether a preset's settings stand where families are expected."""
+    return not _PRESET_KEYS.isdisjoint(document.data)
 
 
 def _offer(name: Any, known: Iterable[str]) -> str:

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..psa_kernels.config import FIELDS
-from .catalog import Catalog, header_problems, read_section, same_effect
+from .catalog import Catalog, header_problems, is_single_preset, read_section, same_effect
 from .edit import Edit
 from .errors import CollisionError, InvalidPresetError, Problem
 from .family import Family
 from .names import same_but_for_case
 from .yaml_text import Document
-
-_PRESET_KEYS = {field.path.partition(".")[0] for field in FIELDS}
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def import_document(catalog: Catalog, edit: Edit, document: Document, replace: b
 
 def _check_shape(document: Document) -> None:
     """A single preset where families are expected, or the other way round, gets a plain word."""
-    if _PRESET_KEYS & set(document.data):
+    if is_single_preset(document):
         what = "this is a single preset; a file of families is expected"
         mend = "say which family and name it gets"
         raise InvalidPresetError(Problem(what, document.name, 1, mend))
