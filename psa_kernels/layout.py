@@ -8,6 +8,7 @@ numbered prefix first, then suffix, and share blocks. No block holds both kinds 
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -55,9 +56,7 @@ class Layout:
         q `[B, H, Lq, D]`, k and v `[B, Hkv, Lk, D]`, same dtype and device. Raises `CallError`.
         """
         _check_tensors(q, k, v)
-        before, after = (int(x) for x in extra_tokens)
-        if before < 0 or after < 0:
-            raise CallError(f"extra_tokens: found {tuple(extra_tokens)}; counts cannot be negative")
+        before, after = _counts("extra_tokens", extra_tokens, "(before, after) in tokens", 2, 0)
         batch, heads, q_len, head_dim = q.shape
         kv_heads, k_len = k.shape[1], k.shape[2]
         if q_len != k_len:
@@ -75,9 +74,7 @@ class Layout:
                 f"extra_tokens: found {before} before and {after} after in {q_len} tokens"
             )
         if grid is not None:
-            grid = tuple(int(x) for x in grid)
-            if len(grid) != 3 or min(grid) < 1:
-                raise CallError(f"grid: found {grid}; give (frames, height, width) in tokens")
+            grid = _counts("grid", grid, "(frames, height, width) in tokens", 3, 1)
             video = q_len - before - after
             if math.prod(grid) != video:
                 raise CallError(
@@ -136,6 +133,17 @@ class Layout:
     def kv_head(self, head: int) -> int:
         """The key/value head that query head `head` attends with (grouped queries)."""
         return head // (self.heads // self.kv_heads)
+
+
+def _counts(name: str, value: object, wanted: str, length: int, least: int) -> tuple[int, ...]:
+    """`length` whole numbers of at least `least`. Raises `CallError`."""
+    try:
+        counts = tuple(operator.index(x) for x in value)
+    except TypeError:
+        counts = ()
+    if len(counts) != length or min(counts) < least:
+        raise CallError(f"{name}: found {value!r}; give {wanted}, none less than {least}")
+    return counts
 
 
 def _check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
