@@ -59,7 +59,12 @@ class MaskRatios(Mapping[int, tuple[float, float]]):
 
     def uppers(self) -> tuple[tuple[int, float], ...]:
         """(level, upper bound) in reading order; the last bound is 1."""
-        return tuple((level, bounds[1]) for level, bounds in self._items)
+        # given within a tolerance of 1, it would leave the last of many blocks without a level
+        last = len(self._items) - 1
+        return tuple(
+            (level, 1.0 if i == last else bounds[1])
+            for i, (level, bounds) in enumerate(self._items)
+        )
 
     def width(self, level: int) -> float:
         lower, upper = self.get(level, (0.0, 0.0))

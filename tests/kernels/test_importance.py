@@ -1,5 +1,7 @@
 """The importance matrix S, exact and estimated (section 5)."""
 
+import importlib
+
 import pytest
 import torch
 
@@ -53,6 +55,18 @@ def test_the_estimate_is_exact_where_its_means_are():
     for second_moment in (False, True):
         estimate = mass(q, k, second_moment=second_moment)
         torch.testing.assert_close(estimate, mass(q, k, importance="exact"), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_slices_of_query_blocks_change_nothing(monkeypatch, causal):
+    """Only videos of 24 thousand tokens and more need several."""
+    q, k = random_qk(700)
+    settings = {"causal": causal, "attn_impl": "old_mask_type", "block_n": 128}
+    whole = mass(q, k, **settings)
+    stage = importlib.import_module("psa_kernels.reference.importance")
+    for blocks in (1, 4):
+        monkeypatch.setattr(stage, "SLICE_SCORES", blocks * 8 * 88)
+        torch.testing.assert_close(mass(q, k, **settings), whole)
 
 
 @pytest.mark.parametrize("estimator", ["exact", "sub_block"])

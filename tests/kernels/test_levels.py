@@ -75,6 +75,13 @@ def test_topk_a_bound_that_floating_point_just_misses_still_counts():
     assert got == [1] * 29 + [0] * 71
 
 
+def test_topk_a_last_bound_within_the_tolerance_of_1_is_1():
+    # 0.9999999991 * 2000 is a whole block short of 2000
+    row = [float(2000 - i) for i in range(2000)]
+    got = levels([row], mask_ratios={1: (0, 0.5), 8: (0.5, 1 - 9e-10)})[0]
+    assert got == [1] * 1000 + [8] * 1000
+
+
 def test_a_row_that_would_keep_nothing_keeps_its_most_important_block():
     few = {2: (0, 0), 4: (0, 0.1), 8: (0.1, 0.15), 0: (0.15, 1)}
     row = [0.1, 0.2, 0.4, 0.3]
