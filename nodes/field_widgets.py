@@ -11,7 +11,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..psa_kernels.config import FIELDS, LEVELS, Field
+from ..psa_kernels.config import FIELDS, LEVELS, Field, PSAConfig
 from .compat import declare
 
 UPPER = {level: f"level_{level}_to" for level in LEVELS if level}
@@ -26,6 +26,15 @@ def widgets() -> list[io.Input]:
 def defaults() -> dict[str, Any]:
     """Widget id -> value, as a new node shows them."""
     return {name: value for field in FIELDS for name, value in _shown(field, field.default).items()}
+
+
+def shown(config: PSAConfig) -> dict[str, Any]:
+    """Widget id -> value, as widgets would show a configuration."""
+    return {
+        name: value
+        for field in FIELDS
+        for name, value in _shown(field, getattr(config, field.argument)).items()
+    }
 
 
 def to_preset(values: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +95,11 @@ def _widget(kind: Any, name: str, default: Any, **settings: Any) -> io.Input:
 
 def _shown(field: Field, value: Any) -> dict[str, Any]:
     if field.kind == "mask_ratios":
-        return {part: value[level][1] for level, part in UPPER.items()}
+        upper, parts = 0.0, {}
+        for level, part in UPPER.items():
+            # A level that is not there has no width.
+            upper = parts[part] = value[level][1] if level in value else upper
+        return parts
     if field.kind == "ints":
         return dict(zip(TILE, value, strict=True))
     return {field.argument: _text(value) if field.kind == "choice" else value}

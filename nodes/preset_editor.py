@@ -75,11 +75,13 @@ def edited(base: PresetValue | None, values: dict[str, Any], yaml_overrides: str
     else:
         mapping = base.config.to_preset()
         untouched = field_widgets.defaults()
-        touched = {n: v for n, v in values.items() if str(v) != str(untouched.get(n))}
-        if touched.keys() & set(field_widgets.UPPER.values()):
-            touched |= {n: values[n] for n in field_widgets.UPPER.values()}
-        if touched.keys() & set(field_widgets.TILE):
-            touched |= {n: values[n] for n in field_widgets.TILE}
+        touched = {name: value for name, value in values.items()
+                   if value != untouched.get(name) and str(value) != str(untouched.get(name))}
+        # One value of several widgets: the others' parts come from the base.
+        for parts in (field_widgets.UPPER.values(), field_widgets.TILE):
+            if touched.keys() & set(parts):
+                of_base = field_widgets.shown(base.config)
+                touched = {name: of_base[name] for name in parts} | touched
         _lay_over(mapping, field_widgets.to_preset(touched))
     _lay_over(mapping, _read(yaml_overrides).data)
     return PSAConfig.from_preset(mapping, "PSA Preset Editor")
