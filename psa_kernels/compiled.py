@@ -28,7 +28,14 @@ def parsed(text: str) -> PSAConfig:
     return PSAConfig.from_preset(json.loads(text))
 
 
-@torch.library.custom_op("psa_kernels::attention", mutates_args=())
+# Stated, not inferred: torch before 2.7 does not infer it from `list[int]`, and fails at import.
+SCHEMA = (
+    "(Tensor q, Tensor k, Tensor v, str config, SymInt[] grid, SymInt[] extra_tokens, bool causal, "
+    "float scale) -> Tensor"
+)
+
+
+@torch.library.custom_op("psa_kernels::attention", mutates_args=(), schema=SCHEMA)
 def attention(
     q: torch.Tensor,
     k: torch.Tensor,
