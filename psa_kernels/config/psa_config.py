@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .fields import DEFAULT_MASK_RATIOS, FIELDS
-from .issues import ConfigError
+from .issues import ConfigError, Issue
 from .mask_ratios import MaskRatios
 from .validate import check_arguments, check_preset
 
@@ -49,7 +49,7 @@ class PSAConfig:
         values = {field.argument: getattr(self, field.argument) for field in FIELDS}
         checked, issues = check_arguments(values)
         if issues:
-            raise ConfigError(issues, names="python", where="PSAConfig")
+            raise ConfigError(map(_in_python, issues), names="python", where="PSAConfig")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -94,3 +94,16 @@ class PSAConfig:
             4: self.sim_4x_threshold,
             8: self.sim_8x_threshold,
         }
+
+
+def _in_python(issue: Issue) -> Issue:
+    """The issue with a caller's names in its words: `block_n` for `block_size.n`."""
+
+    def renamed(text: str) -> str:
+        for field in FIELDS:
+            if field.path != field.argument:
+                text = text.replace(field.path, field.argument)
+        return text
+
+    mends = tuple(dataclasses.replace(m, label=renamed(m.label)) for m in issue.mends)
+    return dataclasses.replace(issue, allowed=renamed(issue.allowed), mends=mends)

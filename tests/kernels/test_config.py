@@ -183,6 +183,18 @@ def test_python_names_in_python_errors():
     assert "block_m: found 96" in text and "sim_2x_threshold: found 2.0" in text
 
 
+def test_a_python_errors_mends_are_arguments():
+    with pytest.raises(ConfigError) as error:
+        PSAConfig(block_n=48, use_sim_mask=True, sim_2x_threshold=2)
+    text = str(error.value)
+    assert "set block_n to 64" in text and "set sim_2x_threshold to 0.0" in text
+    assert "old_mask_type with block_m = block_n = 128" in text
+    assert "block_size." not in text and "sim_thresholds." not in text
+    # an editor still gets paths
+    assert {path for issue in error.value.issues for mend in issue.mends for path in mend.changes} \
+        >= {"block_size.n", "sim_thresholds.x2"}
+
+
 def test_numbers_beyond_a_float_are_ordinary_breaches():
     huge = 10**400  # float(huge) overflows
     hexadecimal = int("f" * 6000, 16)  # and this one is longer than Python will print
