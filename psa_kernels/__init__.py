@@ -6,7 +6,7 @@
     out = psa(q, k, v, grid=(21, 30, 52))        # q, k, v: [B, H, L, D]
 """
 
-from .attention import PSAAttention, psa_attention
+from .attention import NoKernelsError, PSAAttention, psa_attention
 from .config import ConfigError, PSAConfig
 from .layout import CallError
 from .order_state import OrderState
@@ -15,6 +15,7 @@ from .stats import Stats
 __all__ = [
     "CallError",
     "ConfigError",
+    "NoKernelsError",
     "OrderState",
     "PSAAttention",
     "PSAConfig",

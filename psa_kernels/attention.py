@@ -29,6 +29,10 @@ from .triton.support import unsupported
 CARRIED = ("SemanticAware", "Hybrid")  # orders whose centroids a state carries
 
 
+class NoKernelsError(RuntimeError):
+    """No GPU kernels can serve a call; the text says why."""
+
+
 def psa_attention(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -41,6 +45,7 @@ def psa_attention(
     scale: float | None = None,
     return_stats: bool = False,
     state: OrderState | None = None,
+    need_kernels: bool = False,
 ) -> torch.Tensor | tuple[torch.Tensor, Stats]:
     """Pyramid sparse attention of q `[B, H, Lq, D]` over k and v `[B, Hkv, Lk, D]`.
 
@@ -56,6 +61,8 @@ def psa_attention(
     scale         factor on the logits; `D ** -0.5` if absent
     return_stats  also return what was computed
     state         centroids of the semantic orders, carried from step to step of one run
+    need_kernels  raise `NoKernelsError`, which says why, rather than let the plain torch reference
+                  serve the call: on a GPU it is slower than dense attention
 
     Returns the output `[B, H, Lq, D]` in q's dtype and the caller's token order; with
     `return_stats` a pair of it and `Stats`. Its memory is contiguous as `[B, H, Lq, D]` from the
@@ -73,6 +80,8 @@ def psa_attention(
     package, reason = choose_implementation(q, layout, config)
     if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad) and not reason:
         package, reason = reference, "the Triton kernels have no backward pass"
+    if need_kernels and package is reference:
+        raise NoKernelsError(reason)
     out, plan = run_stages(package, q, k, v, layout, config, scale, state)
     if not return_stats:
         return out

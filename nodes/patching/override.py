@@ -14,7 +14,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ...psa_kernels import psa_attention
+from ...psa_kernels import NoKernelsError, psa_attention
 from .attention_call import AttentionCall
 from .grids import TokenGrid
 from .run import Run
@@ -108,6 +108,8 @@ class AttentionOverride:
                 scale=call.scale,
                 return_stats=True,
                 state=self.run.order_state((self.key, index)) if self.key else None,
+                # On a GPU the reference would be slower than the dense attention it replaces.
+                need_kernels=q.device.type != "cpu",
             )
             # Reading a GPU result waits for it, so there only the first call of a run is checked.
             if (out.device.type == "cpu" or self.run.first_time("finite")) and not bool(
@@ -115,6 +117,10 @@ class AttentionOverride:
             ):
                 raise FloatingPointError(f"NaN or Inf in the output of attention call {index}")
             out = call.join_heads(out)
+        except NoKernelsError as error:
+            if self.run.first_time("kernels"):
+                log.warning("PSA has no kernels for this run and leaves it dense: %s", error)
+            return None, f"no kernels: {error}"
         except Exception as error:
             self._step_aside(error)
             return None, "PSA stepped aside"
