@@ -136,8 +136,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "attn_impl", "attn_impl", "choice", "new_mask_type", "Implementation",
-        "new_mask_type: key blocks of 128, 64 or 32, faster. old_mask_type: blocks of 128 only, "
-        "allows the similarity mask and causal attention.",
+        "Which rules hold; the speed is the same. new_mask_type: key blocks of 128, 64 or 32. "
+        "old_mask_type: blocks of 128 only, allows the similarity mask and causal attention.",
         "similarity", choices=("new_mask_type", "old_mask_type"),
     ),
     Field(
