@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_ITEM = re.compile(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?")
+_ITEM = re.compile(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?", re.ASCII)
+_SHOWN = 40  # characters of an unreadable part that a message repeats
 
 
 def parse_block_list(text: str) -> frozenset[int]:
@@ -18,7 +19,7 @@ def parse_block_list(text: str) -> frozenset[int]:
         first, last = (int(x or match[1]) for x in match.groups()) if match else (1, 0)
         if first > last:
             raise ValueError(
-                f"dense_blocks: cannot read {item!r}; write block numbers and ranges separated by "
+                f"dense_blocks: cannot read {item[:_SHOWN]!r}; write block numbers and ranges separated by "
                 "commas, like 0, 1, 38-39"
             )
         blocks.update(range(first, last + 1))

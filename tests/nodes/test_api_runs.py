@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import yaml
 
-from .graphs import BLOCKS, STEPS, reports, spied
+from .graphs import BLOCKS, SMALL_BLOCKS, STEPS, reports, spied
 
 CALLS = STEPS * BLOCKS
 
@@ -19,10 +20,15 @@ def plain(comfy_client, comfy_server):
     return graph.latent(name)
 
 
-def test_event_counts_what_a_spy_counts(graph, comfy_server, plain):
+@pytest.mark.parametrize("order", ["spy, then PSA", "PSA, then spy"])
+def test_event_counts_what_a_spy_counts(graph, comfy_server, plain, order):
     g = graph()
-    model = g.spy(g.model(), "under")
-    name = g.sample(g.psa(model, g.preset(warmup_steps=1), node_id="apply"))
+    preset = g.preset(warmup_steps=1)
+    if order == "spy, then PSA":
+        model = g.psa(g.spy(g.model(), "under"), preset, node_id="apply")
+    else:
+        model = g.spy(g.psa(g.model(), preset, node_id="apply"), "under")
+    name = g.sample(model)
     run = g.run()
     dense = spied(comfy_server.base, "under")
     report = reports(run)["apply"]
@@ -157,6 +163,20 @@ def test_an_interrupt_leaves_no_state(graph, comfy_server):
     g2.run()
     assert torch.equal(g.latent(name), g2.latent(again))
     spied(comfy_server.base, "slow")
+
+
+def test_editor_shows_its_preset_as_yaml(graph):
+    from psa_kernels import PSAConfig
+
+    g = graph()
+    editor = g.add("PSAPresetEditor", {**SMALL_BLOCKS, "yaml_overrides": "warmup_steps: 3"})
+    shown = g.add("PreviewAny", {"source": [editor[0], 1]})
+    (text,) = g.run().outputs[shown[0]]["text"]
+    config = PSAConfig.from_preset(yaml.safe_load(text))
+    assert config == PSAConfig(
+        block_m=64, block_n=32, tail=32, rearrange_method="Gilbert", warmup_steps=3,
+        mask_ratios={1: (0, 0.2), 2: (0.2, 0.4), 4: (0.4, 0.4), 8: (0.4, 0.6), 0: (0.6, 1)},
+    )  # fmt: skip
 
 
 def test_missing_optional_inputs_take_their_defaults(graph):

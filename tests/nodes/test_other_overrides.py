@@ -109,6 +109,12 @@ def test_compiled_model_is_exact_in_both_orders(bench, order):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
 
+    traced = []
+
+    def previous(func, *args, **kwargs):
+        traced.append(torch.compiler.is_compiling())
+        return func(*args, **kwargs)
+
     def compiled(model):
         model = model.clone()
         # what ComfyUI's TorchCompileModel node sets: no guards on transformer_options
@@ -121,9 +127,10 @@ def test_compiled_model_is_exact_in_both_orders(bench, order):
         return model
 
     def build(config):
+        model = with_override(bench.model, previous)
         if order == "compile, then PSA":
-            return bench.patch(config, model=compiled(bench.model))
-        return compiled(bench.patch(config))
+            return bench.patch(config, model=compiled(model))
+        return compiled(bench.patch(config, model=model))
 
     for config in (sparse_config(**CONFIG), sparse_config(block_n=64, tail=64, warmup_steps=1)):
         eager = bench.sample(bench.patch(config), **PLAN)
@@ -137,3 +144,5 @@ def test_compiled_model_is_exact_in_both_orders(bench, order):
         bench.sample(spy.on(build(config)), **PLAN)
         assert len(spy.sparse) == expected["calls"]["sparse"]
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    # an override that is traced freezes what it decides into the graph
+    assert traced and not any(traced)

@@ -202,6 +202,14 @@ def test_min_tokens(bench, min_tokens, sparse):
     assert ("fewer than min_tokens" in report["calls"]["dense"]) != sparse
 
 
+def test_verbose_has_a_line_for_every_sparse_call(bench, caplog):
+    caplog.set_level("INFO", "PSA")
+    report, _ = run(bench, sparse_config(warmup_steps=1, verbose=True), steps=3)
+    lines = [r.getMessage() for r in caplog.records if ": sparse, density" in r.getMessage()]
+    assert len(lines) == report["calls"]["sparse"]
+    assert lines[0].startswith("step 2, call 0: ") and lines[-1].startswith("step 3, call 1: ")
+
+
 def test_report_is_plain_and_its_line_names_the_numbers(bench, caplog):
     import json
 
