@@ -61,9 +61,10 @@ def median_ms(run, rep=300) -> float:
     return do_bench(run, warmup=50, rep=rep, return_mode="median")
 
 
-def inside(whole, calls=15) -> list[float]:
+def inside(whole, flush, calls=15) -> list[float]:
     """Median time from mark to mark of whole calls that follow one another."""
     rows = []
+    cache = torch.empty(2**28, dtype=torch.int8, device="cuda")
     for _ in range(calls):
         events = []
 
@@ -71,6 +72,8 @@ def inside(whole, calls=15) -> list[float]:
             events.append(torch.cuda.Event(enable_timing=True))
             events[-1].record()
 
+        if flush:
+            cache.zero_()
         whole(mark)
         rows.append(events)
     torch.cuda.synchronize()
@@ -169,7 +172,8 @@ def measure(q, k, v, config, grid, extra, truth, rows, heads, variants):
     peak = torch.cuda.max_memory_allocated() - before - out.numel() * out.element_size()
     result["extra memory / (k + v)"] = peak / (2 * k.numel() * k.element_size())
     result |= {name: median_ms(f) for name, f in run.items()}
-    result["inside the whole"] = inside(whole)
+    result["inside the whole"] = inside(whole, False)
+    result["inside, L2 flushed"] = inside(whole, True)
     result["TFLOP/s"] = flop / result["attend"] / 1e9
     if variants:
         base = tuning.attend(q.device, q.dtype, layout.head_dim)

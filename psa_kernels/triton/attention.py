@@ -63,7 +63,7 @@ def attend(
         LOG2_TAIL=float(max(tail, 1).bit_length() - 1),
         LISTED=sum(sizes), POOLED=bool(sizes) or tail > 0, SPREAD=spread is not None,
         ORDERED=ordered, CAUSAL=layout.causal, NEGATIVE=scale < 0, TMA=tune.tma,
-        PRECISION=tuning.precision(q.dtype), FULL_STAGES=tune.full_stages,
+        PRECISION=tuning.precision(q.device, q.dtype), FULL_STAGES=tune.full_stages,
         LIST_STAGES=tune.list_stages,
         TAIL_STAGES=tune.tail_stages if spread is None else tune.spread_stages,
         num_warps=tune.warps,

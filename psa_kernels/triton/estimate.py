@@ -66,7 +66,7 @@ def importance(
         scale * LOG2E, 0.5 * scale * scale * LOG2E,
         DIM=dim, MEANS=tune.means, GROUPS=tune.groups, PER_QUERY=layout.m // SUB_BLOCK,
         PER_KEY=layout.n // GROUP, M=layout.m, N=layout.n, SUB=SUB_BLOCK, SPREAD=spread is not None,
-        CAUSAL=layout.causal, TMA=tune.tma, PRECISION=tuning.precision(q.dtype),
+        CAUSAL=layout.causal, TMA=tune.tma, PRECISION=tuning.precision(q.device, q.dtype),
         STAGES=tune.stages, num_warps=tune.warps,
     )  # fmt: skip
     return shares

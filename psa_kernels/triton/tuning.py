@@ -46,7 +46,7 @@ class Estimate:
 ATTEND = {
     "sm_80": {
         64: Attend(128, 128, 8, 2, 2, 2, 2),
-        128: Attend(128, 64, 8, 2, 2, 2, 2),
+        128: Attend(64, 64, 4, 2, 2, 2, 2),
         256: Attend(64, 32, 8, 2, 2, 2, 2),
     },
     "sm_86": {
@@ -76,7 +76,7 @@ ATTEND = {
     },
     "gfx1100": {
         64: Attend(64, 32, 4, 1, 1, 1, 1),
-        128: Attend(64, 32, 4, 1, 1, 1, 1),
+        128: Attend(64, 32, 8, 1, 1, 1, 1),
         256: Attend(32, 32, 8, 1, 1, 1, 1),
     },
     # float32 products without matrix units: small tiles, on any GPU
@@ -132,6 +132,10 @@ def _without_tma(entry):
     return type(entry)(**{**vars(entry), "tma": False})
 
 
-def precision(dtype: torch.dtype) -> str:
-    """float32 is multiplied as float32, at the plain units' rate: the stated, slow path."""
-    return "ieee" if dtype == torch.float32 else "tf32"
+def precision(device: torch.device, dtype: torch.dtype) -> str:
+    """float32 is multiplied as float32, at the plain units' rate: the stated, slow path.
+
+    Half precision does not read this, but AMD's compiler takes no "tf32" even so.
+    """
+    amd = architecture(device).startswith("gfx")
+    return "ieee" if dtype == torch.float32 or amd else "tf32"

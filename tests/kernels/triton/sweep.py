@@ -12,6 +12,7 @@ import importlib
 import os
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def one(seed: int, device: str, dtypes, dims, most_tokens=10**9) -> str:
 
 
 def worker(number: int, first: int, count: int, step: int) -> int:
-    failed = 0
+    failed = done = 0
+    end = time.time() + float(os.environ.get("PSA_SWEEP_SECONDS", 1e9))
     torch.set_num_threads(1)
     # neighbouring seeds share what is compiled
     share = count // step + 1
@@ -51,9 +53,13 @@ def worker(number: int, first: int, count: int, step: int) -> int:
             message = one(seed, "cpu", (torch.float32, torch.float16), (8, 16, 32), 450)
         else:
             message = one(seed, "cuda", DTYPES, DIMS)
+        done += 1
         if message:
             failed += 1
             print(message, flush=True)
+        if time.time() > end:
+            break
+    print(f"process {number}: {done} done, {failed} failed", flush=True)
     return failed
 
 

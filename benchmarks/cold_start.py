@@ -1,0 +1,28 @@
+"""Seconds of a process's first sparse call on the GPU, compilation included.
+
+    TRITON_CACHE_DIR=$(mktemp -d) python3 benchmarks/cold_start.py    # again: from the cache
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests import pack_import  # noqa: E402
+
+pack_import.install()
+from psa_kernels import PSAConfig, psa_attention  # noqa: E402
+
+config = PSAConfig(
+    block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert",
+    mask_ratios={1: (0, 0.05), 8: (0.05, 0.2), 0: (0.2, 1)},
+)  # fmt: skip
+q, k, v = (torch.randn(1, 2000, 4, 128, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+torch.cuda.synchronize()
+start = time.time()
+out = psa_attention(q, k, v, config=config, grid=(5, 20, 20))
+torch.cuda.synchronize()
+print(f"first call {time.time() - start:.2f} s, finite {bool(torch.isfinite(out).all())}")
