@@ -7,6 +7,7 @@ every decision is made anew in each call.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import lru_cache
 
@@ -35,7 +36,12 @@ SCHEMA = (
 )
 
 
-@torch.library.custom_op("psa_kernels::attention", mutates_args=(), schema=SCHEMA)
+# An operator's name is the process's: a ComfyUI may hold this package twice, as a part of the pack
+# and installed as a library.
+_COPY = "" if __package__ == "psa_kernels" else hashlib.sha1(__package__.encode()).hexdigest()[:8]
+
+
+@torch.library.custom_op(f"psa_kernels{_COPY}::attention", mutates_args=(), schema=SCHEMA)
 def attention(
     q: torch.Tensor,
     k: torch.Tensor,

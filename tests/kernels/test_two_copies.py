@@ -1,0 +1,33 @@
+"""One process may hold the library twice: inside the pack, and installed by itself."""
+
+import subprocess
+import sys
+
+from ..pack_import import ROOT
+
+BOTH = f"""
+import importlib.util, sys
+for name in ("psa_kernels", "custom_nodes_ComfyUI_PSA"):
+    folder = {str(ROOT / "psa_kernels")!r}
+    spec = importlib.util.spec_from_file_location(
+        name, folder + "/__init__.py", submodule_search_locations=[folder]
+    )
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+import torch
+q = torch.randn(1, 1, 200, 8)
+outs = [
+    sys.modules[name].compiled.attention(
+        q, q, q, sys.modules[name].compiled.described(sys.modules[name].PSAConfig()), [], [0, 0],
+        False, 0.3,
+    )
+    for name in ("psa_kernels", "custom_nodes_ComfyUI_PSA")
+]
+assert torch.equal(*outs)
+print("both")
+"""
+
+
+def test_both_copies_import_and_run():
+    done = subprocess.run([sys.executable, "-c", BOTH], capture_output=True, text=True)
+    assert done.stdout == "both\n", done.stderr
