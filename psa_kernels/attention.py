@@ -52,7 +52,8 @@ def psa_attention(
     The inputs are floating-point, of one dtype and device, of any strides, and are not changed.
     `H` must be a multiple of `Hkv`.
 
-    config        settings; the defaults of `PSAConfig` if absent
+    config        settings; the defaults of `PSAConfig` if absent; of type "dense", every block is
+                  read in full
     grid          (frames, height, width) of the video tokens, which come in raster order; needed by
                   the orders that read it
     extra_tokens  how many tokens before and after the video are not on the grid (text, references)
@@ -75,6 +76,8 @@ def psa_attention(
     Source: the PSA attention module's interface; psa-semantics sections 1 to 9.
     """
     config = PSAConfig() if config is None else config
+    if config.type == "dense":
+        config = config.replace(type="psa", mask_ratios={1: (0, 1)}, use_rearrange=False)
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
     package, reason = choose_implementation(q, layout, config)

@@ -144,6 +144,18 @@ def test_the_scale_is_the_callers():
     torch.testing.assert_close(out, dense(q, k, v, scale=1.7), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("attn_impl", ["new_mask_type", "old_mask_type"])
+def test_a_dense_config_is_dense_whatever_else_it_says(attn_impl):
+    config = PSAConfig(
+        type="dense", attn_impl=attn_impl, block_n=128, rearrange_method="Gilbert",
+        use_sim_mask=attn_impl == "old_mask_type",
+    )  # fmt: skip
+    q, k, v = (torch.randn(1, 2, 300, 8) for _ in range(3))
+    out, stats = psa_attention(q, k, v, config=config, return_stats=True)
+    torch.testing.assert_close(out, dense(q, k, v), atol=1e-5, rtol=1e-5)
+    assert stats.density == 1
+
+
 def test_equal_keys_make_every_level_exact():
     """A group of equal keys and values is its mean: pooling then costs nothing."""
     generator = torch.Generator().manual_seed(6)
