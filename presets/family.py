@@ -30,6 +30,18 @@ class VideoScale:
     height_divisor: int
     depth_divisor: int
 
+    def grid(self, width: int, height: int, frames: int) -> tuple[int, int, int]:
+        """The token grid (frames, height, width) of a video of this size in pixels and frames.
+
+        The first frame stands alone; each `depth_divisor` further ones, the last maybe short, share
+        a token. A model in ComfyUI says itself what its grid is; this serves Python and estimates.
+        """
+        return (
+            -(-(frames - 1) // self.depth_divisor) + 1,
+            -(-height // self.height_divisor),
+            -(-width // self.width_divisor),
+        )
+
     def __str__(self) -> str:
         return f"{self.width_divisor} x {self.height_divisor} x {self.depth_divisor}"
 

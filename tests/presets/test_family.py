@@ -37,6 +37,21 @@ def changed(path: str, value="gone") -> dict:
     return section
 
 
+@pytest.mark.parametrize(
+    ("scale", "video", "grid"),
+    [
+        ((16, 16, 4), (832, 480, 81), (21, 30, 52)),
+        ((16, 16, 4), (1280, 720, 81), (21, 45, 80)),
+        ((32, 32, 4), (1280, 704, 121), (31, 22, 40)),
+        # CogVideoX 1.5 pairs latent frames and pads an odd count
+        ((16, 16, 8), (1360, 768, 81), (11, 48, 85)),
+        ((16, 16, 4), (100, 50, 1), (1, 4, 7)),
+    ],
+)
+def test_the_token_grid_of_a_video(scale, video, grid):
+    assert VideoScale(*scale).grid(*video) == grid
+
+
 def test_a_good_section():
     family, issues = read_family("My.family 1", SECTION)
     assert issues == []
