@@ -87,7 +87,7 @@ class ComfyInProcess:
 
 
 def _cpu() -> bool:
-    return not comfy_server.torch_sees_gpu()
+    return not comfy_server.gpu_with_kernels()
 
 
 def _conditioning(seed: int) -> list:

@@ -1,6 +1,7 @@
 """A real ComfyUI server, headless, in a private base directory: started, awaited, ended."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -45,14 +46,11 @@ def _link(pack: Path, target: Path) -> None:
         shutil.copytree(pack, target, ignore=skip)
 
 
-def torch_sees_gpu() -> bool:
+def gpu_with_kernels() -> bool:
+    """Whether a run here can use PSA's kernels; on any other GPU every call would stay dense."""
     import torch
 
-    return (
-        torch.cuda.is_available()
-        or torch.backends.mps.is_available()
-        or (hasattr(torch, "xpu") and torch.xpu.is_available())
-    )
+    return torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
 
 
 def launch_flags(base: Path, *, cpu: bool) -> list[str]:
@@ -88,7 +86,7 @@ class ComfyServer:
         self.comfyui = Path(comfyui)
         self.packs = packs
         self.python = str(python)
-        self.cpu = not torch_sees_gpu() if cpu is None else cpu
+        self.cpu = not gpu_with_kernels() if cpu is None else cpu
         self.timeout = timeout
         self.on_wait = on_wait
         self._private = Path(tempfile.mkdtemp(prefix="psa-comfyui-"))

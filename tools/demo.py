@@ -18,7 +18,7 @@ from .comfy_server import ComfyServer, ServerError
 from .tiny_wan import write_tiny_wan
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKFLOW = ROOT / "example_workflows" / "api" / "psa_demo.json"
+WORKFLOW = ROOT / "example_workflows" / "demo" / "psa_demo_api.json"
 RUN_FINISHED = "psa.run_finished"
 # gives the softest picture of the first few seeds
 MODEL_SEED = 2

@@ -8,8 +8,8 @@ from ..pack_import import ROOT
 from .workflow_formats import PAGE_ONLY, to_api
 
 FOLDER = ROOT / "example_workflows"
-EDITOR_FILES = sorted(FOLDER.glob("*.json"))
-API_FILES = sorted((FOLDER / "api").glob("*.json"))
+API_FILES = sorted(FOLDER.glob("**/*_api.json"))
+EDITOR_FILES = sorted(set(FOLDER.glob("**/*.json")) - set(API_FILES))
 
 
 def read(path) -> dict:
@@ -27,7 +27,7 @@ def test_editor_format_queues_the_api_format(path, object_info):
         key: {"class_type": node["class_type"], "inputs": node["inputs"]}
         for key, node in read(path).items()
     }
-    assert to_api(read(FOLDER / path.name), object_info) == expected
+    assert to_api(read(path.with_name(path.name.replace("_api", ""))), object_info) == expected
 
 
 @pytest.mark.parametrize("path", EDITOR_FILES, ids=lambda path: path.stem)
