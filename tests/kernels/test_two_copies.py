@@ -7,7 +7,8 @@ from ..pack_import import ROOT
 
 BOTH = f"""
 import importlib.util, sys
-for name in ("psa_kernels", "custom_nodes_ComfyUI_PSA"):
+names = ("psa_kernels", "custom_nodes_ComfyUI_PSA")
+for name in names:
     folder = {str(ROOT / "psa_kernels")!r}
     spec = importlib.util.spec_from_file_location(
         name, folder + "/__init__.py", submodule_search_locations=[folder]
@@ -21,12 +22,12 @@ outs = [
         q, q, q, sys.modules[name].compiled.described(sys.modules[name].PSAConfig()), [], [0, 0],
         False, 0.3,
     )
-    for name in ("psa_kernels", "custom_nodes_ComfyUI_PSA")
+    for name in names
 ]
 assert torch.equal(*outs)
 # a second definition of the same name would take the first copy's calls
-print(len({str(sys.modules[name].compiled.attention._opoverload) for name in (
-    "psa_kernels", "custom_nodes_ComfyUI_PSA")}))
+names = [sys.modules[name].compiled.attention._qualname for name in names]
+print(len(set(names)))
 """
 
 
