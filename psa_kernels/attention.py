@@ -73,7 +73,7 @@ def psa_attention(
     torch.compile breaks its graph at this function; `PSAAttention` is one operator to it.
 
     Raises `CallError` if the arguments do not fit together, or not the configuration.
-    Source: the PSA attention module's interface; psa-semantics sections 1 to 9.
+    Source: the PSA attention module's interface; docs/semantics.md, sections 1 to 9.
     """
     config = PSAConfig() if config is None else config
     if config.type == "dense":

@@ -2,7 +2,7 @@
 
 Video tokens come in raster order between `before` and `after` extra tokens (text, references).
 In the permuted order the video blocks come first, the extra blocks after them; extra tokens are
-numbered prefix first, then suffix, and share blocks. No block holds both kinds (psa-semantics 2).
+numbered prefix first, then suffix, and share blocks. No block holds both kinds (section 2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""One description of a configuration and its validation. Imports the standard library alone."""
+"""One description of a configuration and its validation. Imports the standard library alone.
+
+"Section N" here and in the whole package means a section of docs/semantics.md.
+"""
 
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
 from .issues import ConfigError, Issue, Mend

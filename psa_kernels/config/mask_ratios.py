@@ -82,7 +82,7 @@ def is_number(value: Any) -> bool:
 
 
 def check_mask_ratios(value: Any) -> tuple[MaskRatios | None, list[Issue]]:
-    """Every breach of psa-semantics section 6 in `value`, and the ratios if there is none."""
+    """Every breach of section 6 in `value`, and the ratios if there is none."""
     if not isinstance(value, Mapping):
         allowed = "a mapping from the levels 1, 2, 4, 8, 0 to pairs like [0.0, 0.1]"
         return None, [Issue("mask_ratios", "mask_ratios", shown(value), allowed)]
