@@ -153,7 +153,7 @@ def _unknown(name: str) -> Issue:
     return Issue(name, name, "an unknown key", f"did you mean {path}?")
 
 
-# --- rules across fields (docs/semantics.md, 6b and 7)
+# Rules across fields: sections 6b and 7.
 
 
 def _sim_mask_needs_old(attn_impl: str, use_sim_mask: bool) -> list[Issue]:
