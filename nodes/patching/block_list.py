@@ -19,8 +19,8 @@ def parse_block_list(text: str) -> frozenset[int]:
         first, last = (int(x or match[1]) for x in match.groups()) if match else (1, 0)
         if first > last:
             raise ValueError(
-                f"dense_blocks: cannot read {item[:_SHOWN]!r}; write block numbers and ranges separated by "
-                "commas, like 0, 1, 38-39"
+                f"dense_blocks: cannot read {item[:_SHOWN]!r}; write block numbers and ranges "
+                "separated by commas, like 0, 1, 38-39"
             )
         blocks.update(range(first, last + 1))
     return frozenset(blocks)

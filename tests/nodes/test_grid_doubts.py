@@ -33,7 +33,7 @@ def test_a_model_that_is_not_in_the_table_stays_dense(bench, caplog, kind, setti
     assert calls["sparse"] == 0
     assert set(calls["dense"]) == {"cross-attention", "unknown token layout"}
     said = [r.getMessage() for r in caplog.records if "token layout" in r.getMessage()]
-    assert [line for line in said if kind in line] == said[:1]
+    assert len(said) == 1 and kind in said[0]
 
 
 @pytest.mark.parametrize("text_tokens", [72, 71])
@@ -64,8 +64,11 @@ def test_a_family_that_the_model_contradicts_is_reported(bench, caplog):
     made_for = PresetValue(sparse_config(), "CogVideo_5b", "x", 226, (32, 32, 4))
     run(bench, bench.patch(model=model, preset=made_for), VIDEO)
     said = [r.getMessage() for r in caplog.records if "the model's own is used" in r.getMessage()]
-    assert [line for line in said if "226 text tokens, this model has 0" in line] == said[:1]
-    if hasattr(model.model.latent_format, "spacial_downscale_ratio"):
+    # older versions of ComfyUI do not say how large a token is
+    knows_scale = hasattr(model.model.latent_format, "spacial_downscale_ratio")
+    assert len(said) == 1 + knows_scale
+    assert "226 text tokens, this model has 0" in said[0]
+    if knows_scale:
         assert "(32, 32, 4)" in said[1] and "(16, 16, 4)" in said[1]
     assert bench.reports[-1]["calls"]["sparse"] > 0
 

@@ -69,13 +69,19 @@ def bench(comfy_inproc, one_thread):
 
 
 class Probe:
-    """What token_grid said, and the sizes that the model's own patch embeddings made."""
+    """What token_grid said, what PSA was told, and what the model's own patch embeddings made."""
 
     def __init__(self, monkeypatch, model):
-        from psa_pack.nodes.patching import apply
+        from psa_pack.nodes.patching import apply, override
 
-        self.said, self.made = [], []
-        real = apply.token_grid
+        self.said, self.told, self.made = [], [], []
+        real, attention = apply.token_grid, override.psa_attention
+
+        def psa_attention(*args, grid, extra_tokens, **kwargs):
+            self.told.append((grid, extra_tokens))
+            return attention(*args, grid=grid, extra_tokens=extra_tokens, **kwargs)
+
+        monkeypatch.setattr(override, "psa_attention", psa_attention)
 
         def token_grid(call):
             self.said.append(real(call))
@@ -106,6 +112,7 @@ def check(bench, monkeypatch, model, case, text):
         hook.remove()
     grid = probe.said[0]
     assert (grid.grid, grid.before, grid.after) == (case.grid, case.before, case.after)
+    assert set(probe.told) == {(case.grid, (case.before, case.after))}
     assert {call.queries for call in spy.sparse} == {grid.length}
     # two blocks, two steps, both conditions in one call
     assert bench.reports[-1]["calls"]["sparse"] == len(spy.sparse) == 4
