@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests import pack_import  # noqa: E402
+from tests import pack_import
 
 pack_import.install()
 from psa_kernels import PSAConfig, psa_attention  # noqa: E402

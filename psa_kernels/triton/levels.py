@@ -80,7 +80,8 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     table = matrix
     if layout.causal and topk:
         table = _causal_ends(ranked, layout, config, S.device)
-    keeps = config.tail == "none" and layout.extra == 0
+    # a causal row always has the block that holds its own tokens
+    keeps = config.tail == "none" and layout.extra == 0 and not layout.causal
     _levels_kernel[(rows, batch * heads)](
         S, matrix, plan.full, plan.chunks, plan.counts, plan.coarse, table,
         pyramid.allowed if pyramid.allowed is not None else matrix,
