@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import comfy.model_management
 import torch
 
 from ...psa_kernels import NoKernelsError, psa_attention
@@ -48,7 +47,6 @@ class AttentionOverride:
         self.video_calls = itertools.count()
 
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
-        comfy.model_management.throw_exception_if_processing_interrupted()
         call = AttentionCall.read(args, kwargs)
         reason = "unknown call signature" if call is None else self._layout_reason(call)
         if reason is None:
