@@ -79,7 +79,7 @@ if __name__ == "__main__":
     ]
     codes = [job.wait() for job in jobs]
     print(
-        f"{count} configurations from seed {first}:",
+        f"up to {count} configurations from seed {first}:",
         "all good" if not any(codes) else f"FAILED {codes}",
     )
     sys.exit(max(codes))
