@@ -139,3 +139,32 @@ def test_a_grid_that_the_model_publishes_otherwise_wins(bench, published, sparse
     calls = bench.reports[-1]["calls"]
     assert calls["sparse"] == (4 if sparse else 0)
     assert calls["dense"].get("unknown token layout", 0) == (0 if sparse else 4)
+
+
+@pytest.mark.parametrize(
+    ("family", "build", "latent", "text"),
+    [
+        ("Wan2.1_14b", zoo.wan, (16, 3, 8, 12), (20, 4096)),
+        ("Wan2.1_1.3b", zoo.wan, (16, 3, 8, 12), (20, 4096)),
+        ("Wan2.2_A14B", zoo.wan, (16, 3, 8, 12), (20, 4096)),
+        ("Wan2.2_5B", lambda: zoo.wan(in_dim=48, out_dim=48), (48, 3, 8, 12), (20, 4096)),
+        ("CogVideo_5b", zoo.cogvideox, (16, 3, 8, 12), (226, zoo.TEXT_WIDTH)),
+        (
+            "CogVideo1.5_5b",
+            lambda: zoo.cogvideox(patch_size_t=2),
+            (16, 4, 8, 12),
+            (226, zoo.TEXT_WIDTH),
+        ),
+    ],
+)
+def test_shipped_families_fit_their_models(
+    bench, caplog, comfy_inproc, family, build, latent, text
+):
+    comfy_inproc.load_pack()
+    from psa_pack.nodes.preset_loader import load_preset
+
+    model = build()
+    preset = load_preset(family, "fast")
+    run(bench, bench.patch(model=model, preset=preset, window=(0, 1)), Case({}, latent, ()), text)
+    assert bench.reports[-1]["calls"]["sparse"] == 4
+    assert not [r.getMessage() for r in caplog.records if r.name == "PSA" and r.levelname != "INFO"]
