@@ -45,6 +45,8 @@ class AttentionOverride:
         self.key = key
         self.previous = previous
         self.video_calls = itertools.count()
+        # (index, sum of the output) of each sparse call: NaN and Inf survive summing.
+        self.sums: list[tuple[int, torch.Tensor]] = []
 
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         call = AttentionCall.read(args, kwargs)
@@ -109,18 +111,15 @@ class AttentionOverride:
                 # On a GPU the reference would be slower than the dense attention it replaces.
                 need_kernels=q.device.type != "cpu",
             )
-            # Reading a GPU result waits for it, so there only the first call of a run is checked.
-            if (out.device.type == "cpu" or self.run.first_time("finite")) and not bool(
-                torch.isfinite(out).all()
-            ):
-                raise FloatingPointError(f"NaN or Inf in the output of attention call {index}")
+            # Read when the model call is over: reading a GPU result waits for it.
+            self.sums.append((index, out.sum(dtype=torch.float32)))
             out = call.join_heads(out)
         except NoKernelsError as error:
             if self.run.first_time("kernels"):
                 log.warning("PSA has no kernels for this run and leaves it dense: %s", error)
             return None, f"no kernels: {error}"
         except Exception as error:
-            self._step_aside(error)
+            self.step_aside(error)
             return None, "PSA stepped aside"
         self.run.stats.sparse(self.step, stats)
         if self.run.preset.config.verbose:
@@ -129,7 +128,19 @@ class AttentionOverride:
             )
         return out, ""
 
-    def _step_aside(self, error: Exception) -> None:
+    def spoiled(self) -> bool:
+        """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end."""
+        if not self.sums:
+            return False
+        finite = torch.stack([total for _, total in self.sums]).isfinite().tolist()
+        bad = [index for (index, _), good in zip(self.sums, finite, strict=True) if not good]
+        self.sums.clear()
+        if bad:
+            where = f"NaN or Inf in the output of attention call {bad[0]}"
+            self.step_aside(FloatingPointError(where))
+        return bool(bad)
+
+    def step_aside(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
         self.run.failure = text
         if self.run.first_time("failure"):

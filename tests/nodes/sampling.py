@@ -8,10 +8,15 @@ from collections import Counter
 
 import torch
 
+from psa_pack.tools.comfy_server import gpu_with_kernels
+
 OVERRIDE = "optimized_attention_override"
 # frames, height, width of the latent: 3 x 8 x 8 = 192 tokens, six key blocks of 32
 SHAPE = (1, 16, 3, 16, 16)
 TEXT_TOKENS = 16
+# Two ways through the same attention, relative to the largest value: float32 on a CPU; a GPU runs
+# the model in float16, whose rounding grows over blocks and steps (0.7% seen on an H100).
+ROUNDING = 2e-2 if gpu_with_kernels() else 1e-4
 
 
 def sparse_config(**changes):

@@ -218,7 +218,8 @@ def test_report_is_plain_and_its_line_names_the_numbers(bench, caplog):
     assert json.loads(json.dumps(report)) == report
     line = caplog.records[-1].getMessage()
     for part in (
-        "PSA test: 2 attention calls sparse", f"{report['density']:.1%} density", "(reference)",
+        "PSA test: 2 attention calls sparse", f"{report['density']:.1%} density",
+        f"({report['implementation']})",
         "6 dense (4 cross-attention, 2 warm-up)", "2 steps: 1 dense (warm-up), 2 sparse",
     ):  # fmt: skip
         assert part in line
