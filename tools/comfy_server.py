@@ -83,7 +83,7 @@ class ComfyServer:
         timeout: float = 180.0,
         on_wait: Callable[[float], None] = lambda seconds: None,
     ):
-        self.comfyui = Path(comfyui)
+        self.comfyui = Path(comfyui).absolute()
         self.packs = packs
         self.python = str(python)
         self.cpu = not gpu_with_kernels() if cpu is None else cpu
