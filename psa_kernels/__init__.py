@@ -6,9 +6,10 @@
     out = psa(q, k, v, grid=(21, 30, 52))        # q, k, v: [B, H, L, D]
 """
 
-from .attention import NoKernelsError, PSAAttention, psa_attention
+from .attention import NoKernelsError, psa_attention
 from .config import ConfigError, PSAConfig
 from .layout import CallError
+from .module import PSAAttention
 from .order_state import OrderState
 from .stats import Stats
 

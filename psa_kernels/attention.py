@@ -19,14 +19,12 @@ from types import ModuleType
 
 import torch
 
-from . import compiled, reference
+from . import reference
 from .config import PSAConfig
 from .layout import Layout
 from .order_state import OrderState
 from .stats import Stats
 from .triton.support import unsupported
-
-CARRIED = ("SemanticAware", "Hybrid")  # orders whose centroids a state carries
 
 
 class NoKernelsError(RuntimeError):
@@ -94,51 +92,6 @@ def psa_attention(
 
 # what torch.compiler.disable does, which costs every importer the import of the whole compiler
 psa_attention._torchdynamo_disable = True
-
-
-class PSAAttention(torch.nn.Module):
-    """`psa_attention` with one configuration, as a module without parameters.
-
-    It stands for one attention layer: the centroids of the semantic orders carry over from call to
-    call, until `reset()` starts a new run. Source: the PSA attention module's usage.
-    """
-
-    def __init__(self, config: PSAConfig | None = None):
-        super().__init__()
-        self.config = PSAConfig() if config is None else config
-        self._state = OrderState()
-        self._described = compiled.described(self.config)
-
-    def reset(self) -> None:
-        """Starts a new sampling run: nothing of the calls before has an influence any more."""
-        self._state.reset()
-
-    def forward(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        *,
-        grid: tuple[int, int, int] | None = None,
-        extra_tokens: tuple[int, int] = (0, 0),
-        causal: bool = False,
-        scale: float | None = None,
-        return_stats: bool = False,
-    ) -> torch.Tensor | tuple[torch.Tensor, Stats]:
-        """See `psa_attention`. Under torch.compile it is one operator where it keeps nothing."""
-        keeps = return_stats or self.config.order in CARRIED
-        if torch.compiler.is_compiling() and not keeps:
-            return compiled.attention(
-                q, k, v, self._described, list(grid or ()), list(extra_tokens), causal,
-                q.shape[-1] ** -0.5 if scale is None else scale,
-            )  # fmt: skip
-        return psa_attention(
-            q, k, v, config=self.config, grid=grid, extra_tokens=extra_tokens, causal=causal,
-            scale=scale, return_stats=return_stats, state=self._state,
-        )
-
-    def extra_repr(self) -> str:
-        return repr(self.config)
 
 
 def choose_implementation(

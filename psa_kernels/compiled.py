@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import torch
 
+from .attention import psa_attention
 from .config import PSAConfig
 
 
@@ -56,8 +57,6 @@ def attention(
 
     The result is `[B, H, Lq, D]` over `[B, Lq, H, D]` memory, whichever implementation ran.
     """
-    from .attention import psa_attention
-
     out = psa_attention(
         q, k, v, config=parsed(config), grid=tuple(grid) or None,
         extra_tokens=tuple(extra_tokens), causal=causal, scale=scale,
