@@ -5,13 +5,13 @@
 Each cell: mass in the estimator's top 5 / 10 / 20% of the blocks of a row, as a share of the mass
 in the truly best ones; mean over rows and heads. Both are measured by the exact importance. Besides
 the estimator of the package it ranks by one log-sum-exp over all scores of a block pair (no
-normalisation of each sub-block), and by the mean query of the whole block.
+normalisation of each sub-block), and by the mean query of the whole block. q and k are those of
+`inputs.py` in float32, on the CPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 
 import torch
 
@@ -21,11 +21,9 @@ from psa_kernels.reference import build_pyramid, importance, reorder
 from psa_kernels.reference.pyramid import group_counts, group_spread, pool
 from psa_kernels.reference.tokens import caller_positions, permuted
 
-from .video_like import video_like_qk
+from . import inputs
 
 SHARES = (0.05, 0.10, 0.20)
-# share of the blocks of a row that holds 90% of its mass
-PROFILES = {"peaked": 0.10, "medium": 0.25, "flat": 0.50}
 
 
 class Call:
@@ -74,18 +72,6 @@ def recall(estimate: torch.Tensor, exact: torch.Tensor, share: float) -> float:
     return (chosen / exact.topk(count).values.sum(-1)).mean().item()
 
 
-def gain_for(q: torch.Tensor, k: torch.Tensor, grid, share: float, n: int) -> float:
-    """Factor on q that puts 90% of a row's mass into `share` of its blocks (raster, head 0)."""
-    low, high = 0.05, 20.0
-    for _ in range(8):
-        gain = math.sqrt(low * high)
-        exact = Call(q[:, :1] * gain, k[:, :1], grid, None, n).mass(importance="exact")
-        summed = exact.sort(dim=-1, descending=True).values.cumsum(-1)
-        needed = ((summed < 0.9).sum(-1) + 1) / exact.shape[-1]
-        low, high = (gain, high) if needed.mean() > share else (low, gain)
-    return math.sqrt(low * high)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grid", type=int, nargs=3, default=(8, 32, 32))
@@ -95,7 +81,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     grid, n = tuple(options.grid), options.n
-    q, k = video_like_qk(grid, options.heads, options.dim, options.seed)
+    shape = (options.heads, options.dim, grid, 0)
+    q, k, _ = inputs.make(shape, "cpu", torch.float32, seed=options.seed)
     estimators = {
         "sub_block": lambda call: call.mass(),
         "sub_block + second moment": lambda call: call.mass(second_moment=True),
@@ -104,8 +91,8 @@ def main() -> None:
         "mean query of the block": lambda call: call.one_log_sum_exp(False, queries=128),
     }
     print(f"grid {grid}, {options.heads} heads of {options.dim}, key blocks of {n}; top 5/10/20%")
-    for profile, share in PROFILES.items():
-        gain = gain_for(q, k, grid, share, n)
+    for profile in inputs.PROFILES:
+        gain = inputs.gain_for(q, k, profile)
         for order in (None, "Gilbert"):
             call = Call(q * gain, k, grid, order, n)
             exact = call.mass(importance="exact")
