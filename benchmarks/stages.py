@@ -1,10 +1,11 @@
 """Time of each stage and of the whole line on a GPU, checked before it is timed.
 
-    python3 benchmarks/stages.py --shape wan14b-720p --profile medium
-    python3 benchmarks/stages.py --shape wan14b-720p --variants     # tilings of the attention
+    python -m benchmarks.stages --shape wan14b-720p --profile medium
+    python -m benchmarks.stages --shape wan14b-720p --variants     # tilings of the attention
 
-Medians of CUDA events with the L2 flushed before each call. `check` compares two heads with the
-torch reference on the same plan; no time is printed where it fails.
+Medians of CUDA events with the L2 flushed before each call; unlike in `breakdown.py` each call runs
+by itself, back to back. `check` compares all rows of two heads with the torch reference on the same
+plan; no time is printed where it fails.
 """
 
 from __future__ import annotations
@@ -13,45 +14,41 @@ import argparse
 import dataclasses
 import itertools
 import json
-import sys
 import time
-from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(Path(__file__).parent))
-import inputs as made  # noqa: E402
+from psa_kernels import PSAConfig, reference
+from psa_kernels.stages import Orders
+from psa_kernels.stats import Stats
 
-
-def ratios(full, two=0.0, four=0.0, eight=0.0):
-    ends, at = {}, 0.0
-    for level, width in ((1, full), (2, two), (4, four), (8, eight)):
-        ends[level] = (at, round(at + width, 6))
-        at = ends[level][1]
-    return {**ends, 0: (at, 1.0)}
-
+from . import inputs
+from .checks import Truth, extra_memory
+from .dense_peers import dense_methods
+from .method import Problem
+from .psa_methods import layout_of, shares
 
 CONFIGS = {
-    "5f tail64 sm": {"tail": 64, "second_moment": True, "mask_ratios": ratios(0.05)},
+    "5f tail64 sm": {"tail": 64, "second_moment": True, "mask_ratios": shares(0.05)},
     "5f 15@8 tail32 sm": {
         "tail": 32,
         "second_moment": True,
-        "mask_ratios": ratios(0.05, eight=0.15),
+        "mask_ratios": shares(0.05, eight=0.15),
     },
-    "5f 15@8 tail32": {"tail": 32, "mask_ratios": ratios(0.05, eight=0.15)},
+    "5f 15@8 tail32": {"tail": 32, "mask_ratios": shares(0.05, eight=0.15)},
     "7f 15@8 tail64 sm": {
         "tail": 64,
         "second_moment": True,
-        "mask_ratios": ratios(0.07, eight=0.15),
+        "mask_ratios": shares(0.07, eight=0.15),
     },
     "12f 15@8 tail64 sm": {
         "tail": 64,
         "second_moment": True,
-        "mask_ratios": ratios(0.12, eight=0.15),
+        "mask_ratios": shares(0.12, eight=0.15),
     },
-    "15f none": {"mask_ratios": ratios(0.15)},
+    "15f none": {"mask_ratios": shares(0.15)},
 }
+DENSE = ("FlashAttention-3", "SDPA cuDNN", "SDPA flash")
 TOLERANCE = 6e-3  # of the kernels against the float32 reference: bf16 products of bf16 weights
 
 
@@ -81,36 +78,8 @@ def inside(whole, flush, calls=15) -> list[float]:
     return [round(x, 2) for x in times.median(0).values.tolist()]
 
 
-def dense_methods(q, k, v):
-    """name -> a call of each dense attention that is installed."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    def sdpa(backend):
-        def run():
-            with sdpa_kernel(backend):
-                return torch.nn.functional.scaled_dot_product_attention(q, k, v)
-
-        return run
-
-    methods = {"cuDNN": sdpa(SDPBackend.CUDNN_ATTENTION), "flash": sdpa(SDPBackend.FLASH_ATTENTION)}
-    try:
-        from fa3_fwd_interface import flash_attn_func
-    except ImportError:
-        return methods
-    a, b, c = (x.transpose(1, 2) for x in (q, k, v))
-
-    def fa3():
-        out = flash_attn_func(a, b, c)
-        return (out[0] if isinstance(out, tuple) else out).transpose(1, 2)
-
-    return {"FlashAttention-3": fa3, **methods}
-
-
 def check(line, q, k, v, config, layout, orders, plan, out, scale) -> float:
     """The worst relative difference of two heads from the torch reference on the same plan."""
-    from psa_kernels import reference
-    from psa_kernels.stages import Orders
-
     worst = 0.0
     for head in {0, q.shape[1] - 1}:
         one = slice(head, head + 1)
@@ -121,27 +90,26 @@ def check(line, q, k, v, config, layout, orders, plan, out, scale) -> float:
         keys = reference.build_pyramid(k[:, one].float(), v[:, one].float(), single, small, config)
         part = dataclasses.replace(plan, matrix=plan.matrix[:, one], layout=small)
         wanted = reference.attend(q[:, one].float(), keys, part, single, small, config, scale)
-        worst = max(worst, made.relative(out[:, one], wanted))
+        worst = max(worst, inputs.relative(out[:, one], wanted))
     return worst
 
 
-def measure(q, k, v, config, grid, extra, truth, rows, heads, variants):
+def measure(problem, config, truth, variants):
     import psa_kernels.triton as line
-    from psa_kernels.layout import Layout
-    from psa_kernels.stats import Stats
     from psa_kernels.triton import tuning
 
-    layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=(extra, 0))
+    q, k, v = problem.q, problem.k, problem.v
+    layout = layout_of(problem, config)
     scale = q.shape[3] ** -0.5
     run = {}
     orders = line.reorder(q, k, layout, config)
     run["reorder"] = lambda: line.reorder(q, k, layout, config)
     pyramid = line.build_pyramid(k, v, orders, layout, config)
     run["pyramid"] = lambda: line.build_pyramid(k, v, orders, layout, config)
-    shares = line.importance(q, pyramid, orders, layout, config, scale)
+    mass = line.importance(q, pyramid, orders, layout, config, scale)
     run["importance"] = lambda: line.importance(q, pyramid, orders, layout, config, scale)
-    plan = line.assign_levels(shares, pyramid, layout, config)
-    run["levels"] = lambda: line.assign_levels(shares, pyramid, layout, config)
+    plan = line.assign_levels(mass, pyramid, layout, config)
+    run["levels"] = lambda: line.assign_levels(mass, pyramid, layout, config)
     out = line.attend(q, pyramid, plan, orders, layout, config, scale)
     run["attend"] = lambda: line.attend(q, pyramid, plan, orders, layout, config, scale)
 
@@ -160,17 +128,13 @@ def measure(q, k, v, config, grid, extra, truth, rows, heads, variants):
 
     run["whole"] = whole
     density = Stats(plan, layout, config.tail).density
-    flop = 4 * q.shape[1] * layout.q_len * layout.k_len * layout.head_dim * density
-    result = {"density": density, "rel": made.relative(out[0, heads][:, rows], truth)}
+    flop = problem.dense_flop * density
+    result = {"density": density, "rel": truth.errors(out, problem)[0]}
     result["check"] = check(line, q, k, v, config, layout, orders, plan, out, scale)
     if not result["check"] < TOLERANCE:
         return result | {"FAILED": True}
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    whole()
-    # the output is the caller's, not extra
-    peak = torch.cuda.max_memory_allocated() - before - out.numel() * out.element_size()
-    result["extra memory / (k + v)"] = peak / (2 * k.numel() * k.element_size())
+    extra = extra_memory(whole, q.device)
+    result["extra memory / (k + v)"] = extra / (2 * k.numel() * k.element_size())
     result |= {name: median_ms(f) for name, f in run.items()}
     result["inside the whole"] = inside(whole, False)
     result["inside, L2 flushed"] = inside(whole, True)
@@ -214,8 +178,8 @@ ESTIMATES = [
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--shape", default="wan14b-720p", choices=made.SHAPES)
-    parser.add_argument("--profile", default="medium", choices=made.PROFILES)
+    parser.add_argument("--shape", default="wan14b-720p", choices=inputs.SHAPES)
+    parser.add_argument("--profile", default="medium", choices=inputs.PROFILES)
     parser.add_argument("--configs", default=",".join(CONFIGS))
     parser.add_argument("--variants", action="store_true")
     parser.add_argument("--order", default="Gilbert")
@@ -223,39 +187,32 @@ def main():
     given = parser.parse_args()
     import triton
 
-    from tests import pack_import
-
-    pack_import.install()
-    from psa_kernels import PSAConfig
-
     print(torch.cuda.get_device_name(), "torch", torch.__version__, "triton", triton.__version__,
           time.strftime("%Y-%m-%d"), flush=True)  # fmt: skip
-    _, _, grid, text = made.SHAPES[given.shape]
-    q, k, v = made.make(given.shape)
-    gain = made.gain_for(q, k, given.profile)
+    _, _, grid, text = inputs.SHAPES[given.shape]
+    q, k, v = inputs.make(given.shape)
+    gain = inputs.gain_for(q, k, given.profile)
     q *= gain
-    rows = made.sampled(256, q.shape[2], 11).cuda()
-    heads = list(range(0, q.shape[1], max(1, q.shape[1] // 8)))[:8]
-    truth = made.dense_rows(q, k, v, rows, heads)
+    problem = Problem(q, k, v, grid, text)
+    truth = Truth.of(problem)
     print(f"{given.shape} {given.profile}: q, k, v {list(q.shape)}, gain {gain:.2f}", flush=True)
     best = None
-    for name, run in {} if given.no_dense else dense_methods(q, k, v).items():
+    peers = {method.name: method for method in dense_methods()}
+    for name in () if given.no_dense else DENSE:
+        peer = peers[name]
         try:
+            run = peer.prepare(problem)
             ms = median_ms(run)
         except Exception as error:
             print(name, type(error).__name__, str(error)[:100])
             continue
         best = min(best or ms, ms)
-        print(
-            f"dense {name}: {ms:.2f} ms,",
-            f"rel-L2 {made.relative(run()[0, heads][:, rows], truth):.4f}",
-            flush=True,
-        )
+        error = truth.errors(run(), problem)[0]
+        print(f"dense {name}: {ms:.2f} ms, rel-L2 {error:.4f}", flush=True)
     for name in given.configs.split(","):
         config = PSAConfig(block_n=128, rearrange_method=given.order, **CONFIGS[name])
         start = time.time()
-        found = measure(q, k, v, config, grid, text, truth, rows, heads,
-                        VARIANTS if given.variants else [])  # fmt: skip
+        found = measure(problem, config, truth, VARIANTS if given.variants else [])
         if best and "whole" in found:
             found["x dense"] = best / found["whole"]
         shown = {key: round(x, 4) if isinstance(x, float) else x for key, x in found.items()}
@@ -264,5 +221,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()
