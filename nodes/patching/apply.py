@@ -17,6 +17,7 @@ import torch
 
 from ..preset_value import PresetValue
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
+from .known_schedules import steps_before_part
 from .override import AttentionOverride
 from .run import PatchOptions, Run
 from .schedule import Schedule, plan_steps
@@ -59,8 +60,12 @@ def _run_wrapper(
     def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
         sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
-        run = Run(preset, options, _plan(guider, sigmas, preset, options))
-        _announce(run)
+        try:
+            run = Run(preset, options, _plan(guider, sigmas, preset, options))
+            _announce(run)
+        except Exception as error:  # a guider or noise schedule like none in ComfyUI
+            log.error("PSA cannot plan this run and leaves it dense: %s", error, exc_info=error)
+            return executor(*args, **kwargs)
         # The guider's options are this run's own copy; the model calls of the run see them.
         transformer_options = guider.model_options.setdefault("transformer_options", {})
         outer = transformer_options.get(RUN)
@@ -82,6 +87,7 @@ def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) 
         lambda percent: float(sampling.percent_to_sigma(percent)),
         preset.config.warmup_steps,
         options.window,
+        lambda part: steps_before_part(part, sampling),
     )
 
 

@@ -69,6 +69,7 @@ def plan_steps(
     percent_to_sigma: Callable[[float], float],
     warmup_steps: int,
     window: tuple[float, float] | None,
+    find_part: Callable[[list[float]], int | None] = lambda sigmas: None,
 ) -> Schedule:
     """The plan of one sampler run.
 
@@ -76,13 +77,14 @@ def plan_steps(
     percent_to_sigma  the model's own: 0 is the start of a full schedule, 1 its end
     warmup_steps      dense steps at the start of the full schedule
     window            (start, end) percent; where given, it replaces the warm-up
+    find_part         where in a known whole schedule these sigmas begin, None if in none
     """
     starts = [float(s) for s in sigmas[:-1]]
     if window is not None:
         first, last = (float(percent_to_sigma(p)) for p in window)
         reasons = [_outside(s, first, last) for s in starts]
     else:
-        skipped = steps_before(sigmas, percent_to_sigma) if warmup_steps else 0
+        skipped = steps_before(sigmas, percent_to_sigma, find_part) if warmup_steps else 0
         reasons = [WARM_UP if skipped + i < warmup_steps else None for i in range(len(starts))]
     steps = tuple(Step(s, r) for s, r in zip(starts, reasons, strict=True))
     return Schedule(steps, goes_on=bool(starts) and float(sigmas[-1]) > 0.0)
@@ -94,16 +96,23 @@ def _outside(sigma: float, first: float, last: float) -> str | None:
     return AFTER_WINDOW if sigma < last - _slack(sigma) else None
 
 
-def steps_before(sigmas: Sequence[float], percent_to_sigma: Callable[[float], float]) -> int:
+def steps_before(
+    sigmas: Sequence[float],
+    percent_to_sigma: Callable[[float], float],
+    find_part: Callable[[list[float]], int | None] = lambda sigmas: None,
+) -> int:
     """How many steps of the full schedule lie before this run's first one.
 
-    A run that starts below the model's highest noise is the rest of a longer schedule. Its own
-    steps say how long a step is, in percent of the way, so the ones before it can be counted:
-    exactly for schedulers with even steps (simple, normal, sgm_uniform) while at least two steps
-    are left, roughly for others. A full run of ddim_uniform starts one step in.
+    A run that starts below the model's highest noise is the rest of a longer schedule. If no known
+    schedule holds it, its own steps say how long a step is, in percent of the way, so the ones
+    before can be counted: exactly where steps are even, while at least two are left, roughly
+    elsewhere.
     """
     if len(sigmas) < 2 or percent_of(float(sigmas[0]), percent_to_sigma) == 0.0:
         return 0
+    found = find_part([float(s) for s in sigmas])
+    if found is not None:
+        return found
     marks = [percent_of(float(s), percent_to_sigma) for s in sigmas]
     lengths = [after - before for before, after in pairwise(marks)]
     if _even(lengths[:-1]):

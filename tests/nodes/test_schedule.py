@@ -110,7 +110,34 @@ def test_a_part_in_the_middle_counts_too(samplings, sigmas_of, model, scheduler)
             assert steps_before(part, sampling.percent_to_sigma) == first
 
 
-# Largest error, in steps, over all splits up to the middle of runs of at most 20 steps.
+@pytest.mark.parametrize("skips_penultimate", [False, True])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_part_of_any_of_comfyuis_schedules_is_found(
+    samplings, sigmas_of, model, skips_penultimate
+):
+    from psa_pack.nodes.patching.known_schedules import steps_before_part
+
+    sampling = samplings[model]
+    for scheduler in scheduler_names():
+        for steps in (4, 13, 30):
+            sigmas = sigmas_of(sampling, scheduler, steps, skips_penultimate).tolist()
+            for split in range(len(sigmas) - 2):
+                found = steps_before(
+                    sigmas[split:], sampling.percent_to_sigma,
+                    lambda part: steps_before_part(part, sampling),
+                )  # fmt: skip
+                assert found == split, (scheduler, steps)
+
+
+def test_a_part_of_no_known_schedule_is_not_found(samplings):
+    from psa_pack.nodes.patching.known_schedules import steps_before_part
+
+    assert steps_before_part([0.7, 0.5, 0.123, 0.0], samplings["wan shift 8"]) is None
+    # a single step would be found in almost any schedule
+    assert steps_before_part([0.5, 0.0], samplings["wan shift 8"]) is None
+
+
+# Without known schedules: largest error in steps, over splits up to the middle of up to 20 steps.
 UNEVEN = {"ddim_uniform": 1, "beta": 2}
 
 

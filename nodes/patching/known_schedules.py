@@ -1,0 +1,33 @@
+"""Where in a whole schedule of ComfyUI's a part of it begins.
+
+Asked for runs that start below the highest noise. Nearly always one of ComfyUI's schedulers made
+them, and where its steps are of uneven length, nothing else tells how many came before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import torch
+
+MOST_STEPS = 150  # of a whole schedule that is looked through; some tenths of a second at most
+
+
+def steps_before_part(sigmas: list[float], model_sampling: Any) -> int | None:
+    """Steps before `sigmas` in the shortest schedule that holds them; None if there is none."""
+    part = torch.tensor(sigmas, dtype=torch.float32)
+    if len(part) < 3:
+        return None  # one step is found in almost any schedule
+    slack = 1e-4 * part.abs().clamp(min=1e-2)
+    for steps in range(len(part) - 1, MOST_STEPS + 1):
+        for name in comfy.samplers.SCHEDULER_NAMES:
+            whole = comfy.samplers.calculate_sigmas(model_sampling, name, steps).float().cpu()
+            # some samplers (dpm_2, uni_pc) leave out the last but one
+            for schedule in (whole, torch.cat((whole[:-2], whole[-1:]))):
+                if len(schedule) < len(part):
+                    continue
+                fits = ((schedule.unfold(0, len(part), 1) - part).abs() <= slack).all(1)
+                if fits.any():
+                    return int(fits.nonzero()[0])
+    return None
