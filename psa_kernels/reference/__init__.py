@@ -5,10 +5,11 @@ is computed in float32, or in float64 where the inputs are float64. One head is 
 time and in it one slice of query blocks, so memory stays a small multiple of q, k and v.
 """
 
-from .attend import attend
-from .importance import importance
+# no stage shares its name with a module here, or importing the module would shadow it
+from .attention import attend
+from .estimate import importance
 from .levels import assign_levels
+from .orders import reorder
 from .pyramid import build_pyramid
-from .reorder import reorder
 
 __all__ = ["assign_levels", "attend", "build_pyramid", "importance", "reorder"]

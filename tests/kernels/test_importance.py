@@ -63,7 +63,7 @@ def test_slices_of_query_blocks_change_nothing(monkeypatch, causal):
     q, k = random_qk(700)
     settings = {"causal": causal, "attn_impl": "old_mask_type", "block_n": 128}
     whole = mass(q, k, **settings)
-    stage = importlib.import_module("psa_kernels.reference.importance")
+    stage = importlib.import_module("psa_kernels.reference.estimate")
     for blocks in (1, 4):
         monkeypatch.setattr(stage, "SLICE_SCORES", blocks * 8 * 88)
         torch.testing.assert_close(mass(q, k, **settings), whole)

@@ -22,12 +22,10 @@ import psa_kernels.triton as line
 from psa_kernels import reference
 from psa_kernels.causal import FREE, block_kinds
 from psa_kernels.layout import Layout
-from psa_kernels.reference import attend as reference_attend_function
+from psa_kernels.reference import attention as reference_attention
 from psa_kernels.reference.pyramid import group_counts, group_spread, pool
 
 UNIT = {torch.float32: 2e-6, torch.float16: 2**-11, torch.bfloat16: 2**-8}
-# as `reference.attend`, the function, hides its module
-_reference_attend = __import__("sys").modules[reference_attend_function.__module__]
 
 
 @contextmanager
@@ -160,7 +158,7 @@ def rounded_attend(q, exact, plan, orders, layout, config, scale):
     def rounded(x, size):
         return pool(x, size).to(q.dtype).float()
 
-    with mock.patch.object(_reference_attend, "pool", rounded):
+    with mock.patch.object(reference_attention, "pool", rounded):
         return reference.attend(q.float(), exact, plan, orders, layout, config, scale)
 
 
