@@ -1,4 +1,4 @@
-"""A stage must not share its name with a module: whoever imports the module would hide the stage."""
+"""A stage must not share its name with a module: importing the module would hide the stage."""
 
 import pkgutil
 
