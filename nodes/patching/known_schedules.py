@@ -11,6 +11,11 @@ from typing import Any
 import comfy.samplers
 import torch
 
+# ComfyUI's own; other packs add schedulers that may fail or take long at unusual step counts.
+OWN = (
+    "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal",
+    "linear_quadratic", "kl_optimal",
+)  # fmt: skip
 MOST_STEPS = 150  # of a whole schedule that is looked through; some tenths of a second at most
 
 
@@ -20,9 +25,13 @@ def steps_before_part(sigmas: list[float], model_sampling: Any) -> int | None:
     if len(part) < 3:
         return None  # one step is found in almost any schedule
     slack = 1e-4 * part.abs().clamp(min=1e-2)
+    names = [name for name in OWN if name in comfy.samplers.SCHEDULER_NAMES]
     for steps in range(len(part) - 1, MOST_STEPS + 1):
-        for name in comfy.samplers.SCHEDULER_NAMES:
-            whole = comfy.samplers.calculate_sigmas(model_sampling, name, steps).float().cpu()
+        for name in names:
+            try:
+                whole = comfy.samplers.calculate_sigmas(model_sampling, name, steps).float().cpu()
+            except Exception:  # not every scheduler fits every model
+                continue
             # some samplers (dpm_2, uni_pc) leave out the last but one
             for schedule in (whole, torch.cat((whole[:-2], whole[-1:]))):
                 if len(schedule) < len(part):

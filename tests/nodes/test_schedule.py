@@ -129,6 +129,12 @@ def test_a_part_of_any_of_comfyuis_schedules_is_found(
                 assert found == split, (scheduler, steps)
 
 
+def test_a_model_that_no_scheduler_fits_costs_nothing():
+    from psa_pack.nodes.patching.known_schedules import steps_before_part
+
+    assert steps_before_part([0.7, 0.5, 0.0], object()) is None
+
+
 def test_a_part_of_no_known_schedule_is_not_found(samplings):
     from psa_pack.nodes.patching.known_schedules import steps_before_part
 
