@@ -47,7 +47,9 @@ class Stats:
         On the call's own device and small, so that many calls can be kept and read later at once.
         """
         levels, layout = self.levels, self.layout
-        queries, keys = _query_sizes(layout), _key_sizes(layout)
+        # Made on the call's device: a copy from ordinary memory would wait for the GPU.
+        queries = _block_sizes(layout.q_video, layout.extra, layout.m, levels.device)[:, None]
+        keys = _block_sizes(layout.k_video, layout.extra, layout.n, levels.device)
         sizes = {1: 1, 2: 2, 4: 4, 8: 8, 0: None if self.tail == "none" else self.tail}
         counts, products = [], levels.new_zeros((), dtype=torch.int64)
         for level in LEVELS:
@@ -56,15 +58,15 @@ class Stats:
             if sizes[level] is not None:
                 masked = level == 1 and layout.causal
                 cost = _unmasked(layout) if masked else queries * -(-keys // sizes[level])
-                products = products + (pairs * cost.to(levels.device, non_blocking=True)).sum()
+                products = products + (pairs * cost.to(levels.device)).sum()
         return torch.stack([*counts, products])
 
     @cached_property
     def dense_products(self) -> int:
         """Query-key products of dense attention; with a causal mask, those that the mask leaves."""
         layout = self.layout
-        full = _unmasked(layout) if layout.causal else _query_sizes(layout) * _key_sizes(layout)
-        return layout.batch * layout.heads * int(full.sum())
+        pairs = int(_unmasked(layout).sum()) if layout.causal else layout.q_len * layout.k_len
+        return layout.batch * layout.heads * pairs
 
     @cached_property
     def density(self) -> float:
@@ -87,19 +89,11 @@ class Stats:
         return {level: count / total for level, count in zip(LEVELS, counts, strict=True)}
 
 
-def _query_sizes(layout: Layout) -> torch.Tensor:
-    """int64 `[query blocks, 1]`: tokens in each block."""
-    return _block_sizes(layout.q_video, layout.extra, layout.m)[:, None]
-
-
-def _key_sizes(layout: Layout) -> torch.Tensor:
-    """int64 `[1, key blocks]`: tokens in each block."""
-    return _block_sizes(layout.k_video, layout.extra, layout.n)[None]
-
-
-def _block_sizes(video: int, extra: int, size: int) -> torch.Tensor:
+def _block_sizes(
+    video: int, extra: int, size: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
     """int64 `[blocks]`: tokens in each block, video blocks first."""
-    whole, rest = (torch.arange(0, total, size) for total in (video, extra))
+    whole, rest = (torch.arange(0, total, size, device=device) for total in (video, extra))
     return torch.cat(((video - whole).clamp(max=size), (extra - rest).clamp(max=size)))
 
 

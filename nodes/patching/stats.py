@@ -29,12 +29,13 @@ class RunStats:
             self._dense[step][reason] += 1
 
     def sparse(self, step: int, stats: Stats) -> None:
+        tally = stats.tally, stats.dense_products
         with self._lock:
             self._sparse[step] += 1
             self._implementations.add(stats.implementation)
             if stats.reason:
                 self._reasons.add(stats.reason)
-            self._tallies.append((stats.tally, stats.dense_products))
+            self._tallies.append(tally)
 
     def report(self, sigmas: list[float]) -> dict[str, Any]:
         with self._lock:
