@@ -46,6 +46,4 @@ def unsupported(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
         return f"{layout.k_len} keys: the Triton kernels take up to {2**31 // 256 - 1}"
     if torch.version.hip is None and torch.cuda.get_device_capability(q.device) < OLDEST_CAPABILITY:
         return f"{torch.cuda.get_device_name(q.device)} is older than compute capability 8.0"
-    if torch.is_grad_enabled() and q.requires_grad:
-        return "the Triton kernels have no backward pass"
     return _no_triton()
