@@ -1,19 +1,13 @@
 """Seconds of a process's first sparse call on the GPU, compilation included.
 
-    TRITON_CACHE_DIR=$(mktemp -d) python3 benchmarks/cold_start.py    # again: from the cache
+    TRITON_CACHE_DIR=$(mktemp -d) python3 -m benchmarks.cold_start    # again: from the cache
 """
 
-import sys
 import time
-from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests import pack_import
-
-pack_import.install()
-from psa_kernels import PSAConfig, psa_attention  # noqa: E402
+from psa_kernels import PSAConfig, psa_attention
 
 config = PSAConfig(
     block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert",
