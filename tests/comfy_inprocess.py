@@ -1,40 +1,20 @@
-"""ComfyUI imported into the test's own process: its samplers without its server.
+"""ComfyUI in the test's own process, with the tiny Wan and this pack.
 
-ComfyUI reads sys.argv once, while it is imported, and its modules have common names (`nodes`,
-`utils`, `server`).  All of it happens here, once, in the order that works; sys.argv is put back.
 Tests that need a server, or a ComfyUI started otherwise, use the `comfy_server` fixture.
 """
 
 import asyncio
 import importlib
 import sys
-from pathlib import Path
 
-from psa_pack.tools import comfy_server, tiny_wan
+from psa_pack.tools import comfy_inprocess, tiny_wan
 
 from .pack_import import ROOT
 
 TEXT_TOKENS = 16
 
 
-class ComfyInProcess:
-    def __init__(self, comfyui: Path, base: Path):
-        self.path = comfyui
-        self.base = comfy_server.make_base(base, {})
-        argv = sys.argv
-        sys.argv = ["main.py", *comfy_server.launch_flags(base, cpu=_cpu())]
-        sys.path.insert(0, str(comfyui))
-        try:
-            import comfy.options
-
-            comfy.options.enable_args_parsing()
-            # parses sys.argv now
-            import comfy.cli_args
-        finally:
-            sys.argv = argv
-        import comfy.sample
-        import comfy.sd
-
+class ComfyInProcess(comfy_inprocess.ComfyInProcess):
     def tiny_wan(self, **options: int):
         """A ModelPatcher of the tiny Wan, through ComfyUI's loader."""
         import comfy.sd
@@ -48,23 +28,16 @@ class ComfyInProcess:
         shape: tuple[int, ...] = (1, 16, 3, 16, 16),
         steps: int = 4,
         cfg: float = 6.0,
-        sampler: str = "euler",
-        scheduler: str = "simple",
         seed: int = 1,
         **options,
     ):
         """What KSampler does, with random conditioning; returns the latent."""
-        import comfy.sample
         import torch
 
-        latent = torch.zeros(shape)
-        noise = comfy.sample.prepare_noise(latent, seed)
-        positive, negative = _conditioning(1), _conditioning(2)
-        with torch.inference_mode():
-            return comfy.sample.sample(
-                model, noise, steps, cfg, sampler, scheduler, positive, negative, latent,
-                disable_pbar=True, seed=seed, **options,
-            )  # fmt: skip
+        return self.ksampler(
+            model, positive=_conditioning(1), negative=_conditioning(2),
+            latent=torch.zeros(shape), seed=seed, steps=steps, cfg=cfg, **options,
+        )  # fmt: skip
 
     def load_pack(self):
         """This pack, loaded by ComfyUI's own loader under the name ComfyUI gives it."""
@@ -84,10 +57,6 @@ class ComfyInProcess:
         """A node class as ComfyUI registered it."""
         self.load_pack()
         return importlib.import_module("nodes").NODE_CLASS_MAPPINGS[node_id]
-
-
-def _cpu() -> bool:
-    return not comfy_server.gpu_with_kernels()
 
 
 def _conditioning(seed: int) -> list:
