@@ -7,7 +7,8 @@ import asyncio
 import importlib
 import sys
 
-from psa_pack.tools import comfy_inprocess, tiny_wan
+from psa_pack.tools import comfy_inprocess
+from psa_pack.tools.tiny_wan import random_weights
 
 from .pack_import import ROOT
 
@@ -19,7 +20,7 @@ class ComfyInProcess(comfy_inprocess.ComfyInProcess):
         """A ModelPatcher of the tiny Wan, through ComfyUI's loader."""
         import comfy.sd
 
-        return comfy.sd.load_diffusion_model_state_dict(tiny_wan.tiny_wan(**options))
+        return comfy.sd.load_diffusion_model_state_dict(random_weights.tiny_wan(**options))
 
     def sample(
         self,
@@ -63,4 +64,4 @@ def _conditioning(seed: int) -> list:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    return [[torch.randn(1, TEXT_TOKENS, tiny_wan.TEXT_DIM, generator=generator), {}]]
+    return [[torch.randn(1, TEXT_TOKENS, random_weights.TEXT_DIM, generator=generator), {}]]

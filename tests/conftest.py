@@ -70,7 +70,7 @@ def tiny_wan_name() -> str:
 def comfy_server(comfyui_path):
     """A running ComfyServer (`.url`, `.base`, `.log()`), shared by all tests of the session."""
     from psa_pack.tools.comfy_server import ComfyServer
-    from psa_pack.tools.tiny_wan import write_tiny_wan
+    from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
 
     packs = {
         "ComfyUI-PSA": pack_import.ROOT,

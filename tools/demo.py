@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from . import demo_pictures, demo_report
 from .comfy_client import ComfyClient, Run
 from .comfy_server import ComfyServer, ServerError
-from .tiny_wan import write_tiny_wan
+from .tiny_wan.random_weights import write_tiny_wan
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "example_workflows" / "demo" / "psa_demo_api.json"

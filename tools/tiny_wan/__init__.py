@@ -1,0 +1,4 @@
+"""A small video model in Wan 2.1's layout, trained on procedural clips; see `python -m tools.tiny_wan`.
+
+`random_weights` is a separate model without training, for tests that need any Wan at all.
+"""
