@@ -21,7 +21,7 @@ from pathlib import Path
 # an embedded Python, such as a portable ComfyUI's, does not look beside the script by itself
 sys.path.insert(0, str(Path(__file__).absolute().parent))
 
-from tools.dev import comfyui, environment
+from tools.dev import browser, comfyui, environment, frontend
 from tools.dev.lock import exclusive
 from tools.dev.pip_bootstrap import pip_command
 from tools.dev.progress import SetupError, exit_with, say
@@ -44,7 +44,14 @@ DEMO_MODULES = {
     "PIL": "pillow",
     "safetensors": "safetensors",
 }
-TEST_MODULES = {**DEMO_MODULES, "pytest": "pytest", "hypothesis": "hypothesis", "ruff": "ruff"}
+TEST_MODULES = {
+    **DEMO_MODULES,
+    "pytest": "pytest",
+    "hypothesis": "hypothesis",
+    "ruff": "ruff",
+    "playwright": "playwright",
+    "axe_playwright_python": "axe-playwright-python",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -59,6 +66,7 @@ def main(argv: list[str]) -> int:
             tree, python = set_up(args, {"torch": "torch"})
             return run([str(python), "-c", RUN_MODULE, str(ROOT), "benchmarks", *further], tree)
         tree, python = set_up(args, TEST_MODULES)
+        set_up_web_tests(python)
         lint = run([str(python), "-m", "ruff", "check", str(ROOT)], tree)
         return run([str(python), "-m", "pytest", *further], tree) or lint
     except SetupError as error:
@@ -118,6 +126,12 @@ def set_up(args: argparse.Namespace, modules: dict[str, str]) -> tuple[comfyui.C
             python = environment.ensure(tree, DEV_DIR, LOG)
         say(f"Python: {python}")
     return tree, python
+
+
+def set_up_web_tests(python: Path) -> None:
+    with exclusive(DEV_DIR / "setup.lock"):
+        browser.ensure(python, DEV_DIR, LOG)
+        frontend.ensure(pip_command(DEV_DIR, LOG), DEV_DIR, LOG)
 
 
 def run(command: list[str], tree: comfyui.ComfyUI) -> int:

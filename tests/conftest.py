@@ -30,6 +30,19 @@ class _RootIsNoPackage:
         return None
 
 
+def pytest_addoption(parser):
+    web = parser.getgroup("web", "tests of the web editor (tests/web)")
+    web.addoption(
+        "--require-browser", action="store_true",
+        help="fail, not skip, where the browser or the second frontend is missing",
+    )  # fmt: skip
+    web.addoption(
+        "--all-frontends", action="store_true",
+        help="every test with both frontends and both renderers",
+    )  # fmt: skip
+    web.addoption("--screenshots", metavar="DIR", help="write pictures there")
+
+
 def pytest_configure(config):
     # ended politely, pytest still tears down, and so stops the server
     signal.signal(signal.SIGTERM, signal.default_int_handler)

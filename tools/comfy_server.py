@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 BASE_FOLDERS = (
@@ -70,7 +70,10 @@ def launch_flags(base: Path, *, cpu: bool) -> list[str]:
 
 
 class ComfyServer:
-    """Context manager.  `url` and `base` are valid inside; `log_file` outlives it if given."""
+    """Context manager.  `url` and `base` are valid inside; `log_file` outlives it if given.
+
+    flags, env: of the server's process, beside what every headless run gets.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,8 @@ class ComfyServer:
         *,
         python: Path | str = sys.executable,
         cpu: bool | None = None,
+        flags: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
         log_file: Path | None = None,
         timeout: float = 180.0,
         on_wait: Callable[[float], None] = lambda seconds: None,
@@ -87,6 +92,7 @@ class ComfyServer:
         self.packs = packs
         self.python = str(python)
         self.cpu = not gpu_with_kernels() if cpu is None else cpu
+        self.flags, self.env = flags, env or {}
         self.timeout = timeout
         self.on_wait = on_wait
         self._private = Path(tempfile.mkdtemp(prefix="psa-comfyui-"))
@@ -123,7 +129,7 @@ class ComfyServer:
         self.url = f"http://127.0.0.1:{port}"
         command = [self.python, str(self.comfyui / "main.py"), "--listen", "127.0.0.1"]
         command += ["--port", str(port), "--disable-auto-launch"]
-        command += launch_flags(self.base, cpu=self.cpu)
+        command += [*launch_flags(self.base, cpu=self.cpu), *self.flags]
         # a group of its own, so that one signal ends it with all its children
         own_group = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -137,7 +143,7 @@ class ComfyServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **self.env},
                 **own_group,
             )
 

