@@ -1,0 +1,76 @@
+"""Files of the trainer: its state between pieces, and the finished model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+# so that a state can be carried where single files are limited
+PIECE_BYTES = 15 * 2**20
+MODEL_BYTES = 15 * 2**20
+STATE = "state"
+
+
+def save_state(out: Path, numbers: dict, tensors: dict[str, torch.Tensor]) -> None:
+    """Replace out/state by these; a run that is ended meanwhile leaves the old one whole."""
+    fresh, place, old = out / "state.new", out / STATE, out / "state.old"
+    for folder in (fresh, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    piece, size, number = {}, 0, 0
+
+    def flush() -> None:
+        nonlocal piece, size, number
+        if piece:
+            save_file(piece, fresh / f"part{number}.safetensors")
+            piece, size, number = {}, 0, number + 1
+
+    for name, tensor in tensors.items():
+        length = tensor.numel() * tensor.element_size()
+        if size + length > PIECE_BYTES:
+            flush()
+        piece[name] = tensor.detach().cpu().contiguous()
+        size += length
+    flush()
+    (fresh / "state.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
+    if place.exists():
+        place.rename(old)
+    fresh.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(out: Path) -> tuple[dict, dict[str, torch.Tensor]] | None:
+    """What `save_state` wrote, or None where there is nothing yet."""
+    place = out / STATE
+    if not (place / "state.json").is_file():
+        return None
+    numbers = json.loads((place / "state.json").read_text(encoding="utf-8"))
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(place.glob("part*.safetensors")):
+        tensors |= load_file(path)
+    return numbers, tensors
+
+
+def save_model(path: Path, weights: dict[str, torch.Tensor], record: dict) -> None:
+    """The model as ComfyUI loads it, in bfloat16, its training record in the metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: w.detach().to("cpu", torch.bfloat16).contiguous() for name, w in weights.items()
+    }
+    save_file(tensors, path, metadata={"record": json.dumps(record)})
+    size = path.stat().st_size
+    if size > MODEL_BYTES:
+        raise ValueError(
+            f"{path} has {size:,} bytes; a model that is shipped has {MODEL_BYTES:,} at most"
+        )
+
+
+def load_record(path: Path) -> dict:
+    """The training record of a model or a codec."""
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["record"])
