@@ -1,0 +1,194 @@
+"""One tab of ComfyUI: what a user does there, and what a test wants to know."""
+
+import itertools
+import json
+from pathlib import Path
+
+PACK_PATH = "/extensions/ComfyUI-PSA/"
+SEEDS = itertools.count(1)
+SECOND = 1000
+# generous: the machine may be slow, and a condition ends the wait
+TIMEOUT = 30 * SECOND
+# no welcome, template or release dialog, and nothing restored from an earlier visit
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.InstalledVersion": "99.0.0",
+    "Comfy.Workflow.Persist": False,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Release.Status": "skipped",
+    "Comfy.VueNodes.AutoScaleLayout": False,
+}
+READY = """() => {
+    const app = window.app
+    if (!app?.graph || !app.extensionManager || !window.LiteGraph?.registered_node_types?.PSAApply)
+        return false
+    return !document.querySelector('.p-blockui-mask')
+}"""
+# a part of a split button, or the button itself
+RUN_BUTTON = "[data-testid=queue-button] button, button[data-testid=queue-button]"
+LISTEN = """() => {
+    window.psaTestEvents = []
+    for (const type of ['psa.run_finished', 'execution_success', 'execution_error'])
+        app.api.addEventListener(type, (e) => psaTestEvents.push({type, data: e.detail}))
+}"""
+
+
+class ComfyPage:
+    """`page` is Playwright's; `faults` is what went wrong in our own scripts."""
+
+    def __init__(
+        self, browser, server, renderer, *, theme="dark", locale="en", size=(1400, 900), scale=1,
+        touch=False, context=None,
+    ):  # fmt: skip
+        self.server, self.renderer = server, renderer
+        self.faults = []
+        settings = {
+            **SETTINGS,
+            "Comfy.VueNodes.Enabled": renderer == "vue",
+            "Comfy.ColorPalette": theme,
+            "Comfy.Locale": locale,
+        }
+        path = server.base / "user" / "default" / "comfy.settings.json"
+        path.write_text(json.dumps(settings), encoding="utf-8")
+        self.context = context or browser.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            device_scale_factor=scale,
+            has_touch=touch,
+            color_scheme=theme,
+            reduced_motion="reduce",
+            permissions=["clipboard-read", "clipboard-write"],
+            base_url=server.url,
+        )
+        self.context.set_default_timeout(TIMEOUT)
+        self.context.route(lambda url: not url.startswith(server.url), lambda route: route.abort())
+        self.page = self.context.new_page()
+        self._watch()
+        self.load_page()
+
+    def _watch(self):
+        page = self.page
+
+        def console(message):
+            if message.type == "error" and PACK_PATH in f"{message.location} {message.text}":
+                self.faults.append(f"console: {message.text}")
+
+        def page_error(error):
+            if PACK_PATH in f"{error.message}{error.stack}":
+                self.faults.append(f"uncaught: {error.message}\n{error.stack}")
+
+        def response(reply):
+            if reply.status >= 500 and "/psa/" in reply.url:
+                self.faults.append(f"HTTP {reply.status} from {reply.url}")
+
+        page.on("console", console)
+        page.on("pageerror", page_error)
+        page.on("response", response)
+
+    def load_page(self):
+        """Also a reload: ComfyUI asks nothing then, since the address is typed anew."""
+        self.page.goto(self.server.url, wait_until="domcontentloaded")
+        self.page.wait_for_function(READY)
+        self.page.evaluate(LISTEN)
+        self.page.evaluate("app.graph.clear()")
+        self.view()
+
+    # --- the graph
+
+    def add(self, kind, at=(100, 100), size=None, links=None, **widgets):
+        """A new node; returns its id as text.  links: input name -> (node id, output slot)."""
+        return self.page.evaluate(
+            """({kind, at, size, links, widgets}) => {
+                const node = LiteGraph.createNode(kind)
+                node.pos = at
+                app.graph.add(node)
+                if (size) node.setSize(size)
+                for (const [name, value] of Object.entries(widgets)) {
+                    const widget = node.widgets.find((w) => w.name === name)
+                    if (!widget) throw new Error(`${kind} has no widget ${name}`)
+                    widget.value = value
+                    widget.callback?.(value)
+                }
+                for (const [name, [id, slot]] of Object.entries(links)) {
+                    const from = app.graph.nodes.find((n) => String(n.id) === id)
+                    from.connect(slot, node, node.findInputSlot(name))
+                }
+                app.graph.setDirtyCanvas(true, true)
+                return String(node.id)
+            }""",
+            {"kind": kind, "at": list(at), "size": size, "links": links or {}, "widgets": widgets},
+        )
+
+    def view(self, scale=1.0, offset=(0, 0)):
+        self.page.evaluate(
+            """({scale, offset}) => {
+                app.canvas.ds.scale = scale
+                app.canvas.ds.offset = offset
+                app.canvas.setDirty(true, true)
+            }""",
+            {"scale": scale, "offset": list(offset)},
+        )
+
+    def widgets(self, node):
+        """Widget name -> value, as the workflow would carry them."""
+        return self.page.evaluate(
+            """(id) => Object.fromEntries(
+                app.graph.nodes.find((n) => String(n.id) === id).widgets
+                    .filter((w) => w.serialize !== false).map((w) => [w.name, w.value]))""",
+            node,
+        )
+
+    def prompt(self):
+        """What would be queued: node id -> {class_type, inputs}."""
+        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def workflow(self):
+        return self.page.evaluate("() => app.graph.serialize()")
+
+    def load_workflow(self, workflow):
+        self.page.evaluate("async (workflow) => await app.loadGraphData(workflow)", workflow)
+
+    def sampler(self, model, steps=4, **inputs):
+        """Conditioning, a tiny video, KSampler and SaveLatent behind a link to a model."""
+        texts = [self.add("PSADemoConditioning", (100, 900), prompt_number=i, tokens=16)
+                 for i in (1, 2)]  # fmt: skip
+        latent = self.add("EmptyHunyuanLatentVideo", (100, 1200), width=96, height=96, length=17)
+        sampled = self.add(
+            "KSampler", (1300, 100),
+            links={"model": model, "positive": (texts[0], 0), "negative": (texts[1], 0),
+                   "latent_image": (latent, 0)},
+            # a graph that the server has seen already would come from its cache
+            seed=next(SEEDS), steps=steps, sampler_name="euler", scheduler="simple", **inputs,
+        )  # fmt: skip
+        self.add("SaveLatent", (1300, 600), links={"samples": (sampled, 0)})
+        return sampled
+
+    def model(self):
+        return self.add("UNETLoader", (100, 700), unet_name="tiny_wan.safetensors"), 0
+
+    # --- queueing
+
+    def queue(self):
+        self.page.locator(RUN_BUTTON).first.click()
+
+    def wait_for_event(self, *types):
+        """The data of the first such event since the page was loaded; it is then forgotten."""
+        return self.page.wait_for_function(
+            """(types) => {
+                const at = psaTestEvents.findIndex((event) => types.includes(event.type))
+                return at >= 0 && psaTestEvents.splice(at, 1)[0]
+            }""",
+            arg=types,
+        ).json_value()
+
+    def run(self):
+        """Queue, and wait for the end: the report of Apply PSA's run."""
+        self.queue()
+        end = self.wait_for_event("execution_success", "execution_error")
+        assert end["type"] == "execution_success", end
+        return self.wait_for_event("psa.run_finished")["data"]["report"]
+
+    # --- looking
+
+    def screenshot(self, path, clip=None):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path, clip=clip)
