@@ -31,7 +31,7 @@ PROMPTS = (
     "camera right, blotchy cyan background, orange checked square circling",
     "camera up, wavy purple background, white dotted ring pulsing, green plain triangle drifting",
     "camera down, blotchy orange background, cyan striped star drifting, pink plain disc circling",
-    "camera still, wavy red background, white plain square drifting, blue checked triangle spinning",
+    "camera still, wavy red background, white plain square drifting, blue dotted star spinning",
 )
 
 

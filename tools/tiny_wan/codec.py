@@ -1,7 +1,7 @@
 """Pixels <-> latents: 8 x 8 pixels of 4 frames (768 numbers) <-> 16 channels, by one linear map.
 
 Fitted once as a PCA of clips.  Components keep the square root of their spread (halfway between
-pixels' own metric and whitening), then a Hadamard rotation gives every channel the same variance, 1.
+pixels' own metric and whitening), then a Hadamard rotation gives every channel the variance 1.
 That is the space the model works in.  What ComfyUI saves and passes between nodes has the mean and
 spread of Wan 2.1's VAE instead: `to_comfy` and `from_comfy`, as ComfyUI's Wan21 latent format.
 
@@ -32,7 +32,7 @@ def frames_of(latent_frames: int) -> int:
 
 @dataclass(frozen=True)
 class Codec:
-    """encoder, decoder: [16, 768] each; patch_mean: [768] of pixels in -1..1; spread of ComfyUI's."""
+    """encoder, decoder: [16, 768]; patch_mean: [768], of pixels in -1..1; comfy_*: [16]."""
 
     encoder: torch.Tensor
     decoder: torch.Tensor

@@ -13,7 +13,7 @@ from .random_weights import HEAD_DIM, ROTARY_PAIRS
 
 
 def import_comfy(comfyui: Path):
-    """Put ComfyUI on the path and import what training needs; sys.argv is parsed by it, so not ours."""
+    """Put ComfyUI on the path and import what training needs; it would parse our sys.argv."""
     if not (comfyui / "comfy" / "ldm" / "wan" / "model.py").is_file():
         raise FileNotFoundError(
             f"{comfyui} is no ComfyUI with Wan: comfy/ldm/wan/model.py is not there"

@@ -93,7 +93,7 @@ def _tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def embed(ids: torch.Tensor) -> torch.Tensor:
-    """Word ids [B, TOKENS, WORDS_PER_PHRASE] -> context [B, TOKENS, 4096], float32, rows of rms 1."""
+    """Word ids [B, TOKENS, WORDS_PER_PHRASE] -> context [B, TOKENS, 4096], rows of rms 1 or 0."""
     words, places = _tables(ids.device)
     present = (ids > 0).sum(2, keepdim=True)
     summed = words[ids].sum(2) + places * (present > 0)

@@ -1,4 +1,4 @@
-"""Which clip sizes are trained when: small ones first, since most of what is to be learned is local.
+"""Which clip sizes are trained when: small ones first, since most of what is learned is local.
 
 A size is (frames, rows, columns) in tokens: 4 video frames and 16 x 16 pixels each.
 """
@@ -10,7 +10,8 @@ import random
 Size = tuple[int, int, int]
 Stages = tuple[tuple[float, dict[Size, float]], ...]
 
-# (until which share of the training, {size: share of the steps}); every step has about as many tokens
+# (until which share of the training, {size: share of the steps}); all steps have about equally
+# many tokens
 DEFAULT: Stages = (
     (0.30, {(4, 12, 12): 0.40, (6, 16, 16): 0.40, (8, 16, 24): 0.20}),
     (0.75, {(4, 12, 12): 0.10, (6, 16, 16): 0.30, (8, 16, 24): 0.30, (8, 32, 32): 0.30}),

@@ -4,7 +4,6 @@ its attention is."""
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from . import conditions, pool
 from .codec import Codec
@@ -31,7 +30,7 @@ def loss_by_sigma(model, latents: torch.Tensor, words: torch.Tensor) -> dict[flo
     losses = {}
     for sigma in SIGMAS:
         predicted = velocity(model, latents.lerp(noise, sigma), sigma, context)
-        losses[sigma] = F.mse_loss(predicted, noise - latents).item()
+        losses[sigma] = torch.nn.functional.mse_loss(predicted, noise - latents).item()
     return losses
 
 

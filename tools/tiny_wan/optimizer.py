@@ -3,7 +3,8 @@
 Muon: momentum, orthogonalised by a Newton-Schulz iteration, then scaled to the size an Adam step
 has, so that both share one learning rate.  Matrices of one shape are handled as one batch, which
 keeps the step short for a model of many small ones (torch.optim.Muon goes one by one).
-Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; scale: Liu et al. 2025, arXiv 2502.16982.
+Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
+The scale: Liu et al. 2025, arXiv 2502.16982.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -68,7 +69,7 @@ def euler(
     context = torch.cat([conditions.context(prompt) for prompt in prompts])
     empty = conditions.context("").expand_as(context)
     levels = sigmas(steps, shift).tolist()
-    for sigma, following in zip(levels[:-1], levels[1:], strict=True):
+    for sigma, following in itertools.pairwise(levels):
         guided = velocity(model, x, sigma, context, options)
         if cfg != 1:
             free = velocity(model, x, sigma, empty, options)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import platform
+import runpy
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from . import checkpoint, comfy_model, conditions
 from .codec import Codec
@@ -132,7 +132,7 @@ class Trainer:
             freqs=self.rotary(latents),
             transformer_options={},
         )
-        return F.mse_loss(predicted.float(), noise - latents)
+        return torch.nn.functional.mse_loss(predicted.float(), noise - latents)
 
     def train_step(self, progress: float) -> torch.Tensor:
         s = self.settings
@@ -231,7 +231,7 @@ def train(
     device: str,
     compiled: bool,
 ) -> bool:
-    """One piece.  Writes out/state, or at the end of `total_minutes` the model; True if finished."""
+    """One piece.  Writes out/state and, at the end of `total_minutes`, the model; True if finished."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -301,9 +301,7 @@ def training_record(trainer: Trainer, comfyui: Path, out: Path) -> dict:
 
 
 def comfyui_version(comfyui: Path) -> str:
-    names: dict[str, str] = {}
-    exec((comfyui / "comfyui_version.py").read_text(encoding="utf-8"), names)
-    return names["__version__"]
+    return runpy.run_path(str(comfyui / "comfyui_version.py"))["__version__"]
 
 
 def loss_summary(log: Path, points: int = 20) -> list[list[float]]:
