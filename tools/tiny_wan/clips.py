@@ -204,7 +204,7 @@ def _waves(pattern: torch.Tensor, uniform) -> dict[str, torch.Tensor]:
 
 
 def render(clips: Clips, *, lead: int = 0) -> torch.Tensor:
-    """Pixels [B, 3, lead + frames, H, W] in 0..1, float32; the first frame stands 1 + lead times."""
+    """Pixels [B, 3, lead + frames, H, W] in 0..1; the first frame is shown 1 + lead times."""
     device = clips.pan.device
     time = (torch.arange(lead + clips.frames, device=device) - lead).clamp(min=0).float()
     x = torch.arange(clips.width, device=device) + 0.5

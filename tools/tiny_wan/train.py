@@ -231,7 +231,7 @@ def train(
     device: str,
     compiled: bool,
 ) -> bool:
-    """One piece.  Writes out/state and, at the end of `total_minutes`, the model; True if finished."""
+    """One piece.  Writes out/state; once `total_minutes` are over also the model, and is True."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     torch.backends.cuda.matmul.allow_tf32 = True
