@@ -91,7 +91,7 @@ class PSAApply(io.ComfyNode):
         min_tokens=4096,
     ) -> io.NodeOutput:
         options = PatchOptions(
-            window=_window(schedule, start_percent, end_percent),
+            window=window_of(schedule, start_percent, end_percent),
             dense_blocks=parse_block_list(dense_blocks),
             min_tokens=min_tokens,
         )
@@ -101,7 +101,9 @@ class PSAApply(io.ComfyNode):
         return io.NodeOutput(apply_psa(model, preset, options, lambda run: _send(node_id, run)))
 
 
-def _window(schedule: str, start: float, end: float) -> tuple[float, float] | None:
+def window_of(schedule: str, start: float, end: float) -> tuple[float, float] | None:
+    """The percent window that replaces the preset's warm-up, if any. `ValueError` for a wrong one.
+    """
     if schedule == SCHEDULE_PRESET:
         return None
     if schedule != SCHEDULE_PERCENT:  # older versions of ComfyUI let any text through

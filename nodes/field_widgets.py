@@ -23,9 +23,27 @@ def widgets() -> list[io.Input]:
     return [widget for field in FIELDS for widget in _widgets(field)]
 
 
+def parts(field: Field, value: Any) -> dict[str, Any]:
+    """Widget id -> value of the widgets that show one field's value."""
+    if field.kind == "mask_ratios":
+        upper, bounds = 0.0, {}
+        for level, part in UPPER.items():
+            # A level that is not there has no width.
+            upper = bounds[part] = value[level][1] if level in value else upper
+        return bounds
+    if field.kind == "ints":
+        return dict(zip(TILE, value, strict=True))
+    return {field.argument: _text(value) if field.kind == "choice" else value}
+
+
+def names(field: Field) -> list[str]:
+    """Ids of the field's widgets."""
+    return list(parts(field, field.default))
+
+
 def defaults() -> dict[str, Any]:
     """Widget id -> value, as a new node shows them."""
-    return {name: value for field in FIELDS for name, value in _shown(field, field.default).items()}
+    return {name: value for field in FIELDS for name, value in parts(field, field.default).items()}
 
 
 def shown(config: PSAConfig) -> dict[str, Any]:
@@ -33,7 +51,7 @@ def shown(config: PSAConfig) -> dict[str, Any]:
     return {
         name: value
         for field in FIELDS
-        for name, value in _shown(field, getattr(config, field.argument)).items()
+        for name, value in parts(field, getattr(config, field.argument)).items()
     }
 
 
@@ -93,24 +111,12 @@ def _widget(kind: Any, name: str, default: Any, **settings: Any) -> io.Input:
     return declare(kind.Input, name, default=default, optional=True, **settings)
 
 
-def _shown(field: Field, value: Any) -> dict[str, Any]:
-    if field.kind == "mask_ratios":
-        upper, parts = 0.0, {}
-        for level, part in UPPER.items():
-            # A level that is not there has no width.
-            upper = parts[part] = value[level][1] if level in value else upper
-        return parts
-    if field.kind == "ints":
-        return dict(zip(TILE, value, strict=True))
-    return {field.argument: _text(value) if field.kind == "choice" else value}
-
-
 def _read(field: Field, values: dict[str, Any]) -> Any:
     if field.kind == "mask_ratios":
         return _ratios(values)
     if field.kind == "ints":
-        parts = [values[name] for name in TILE if name in values]
-        return parts if len(parts) == len(TILE) else _ABSENT
+        sizes = [values[name] for name in TILE if name in values]
+        return sizes if len(sizes) == len(TILE) else _ABSENT
     if field.argument not in values:
         return _ABSENT
     value = values[field.argument]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..presets.errors import PresetError, Problem
-from ..presets.yaml_text import Document, dump, parse
+from ..presets.yaml_text import dump
 from ..psa_kernels.config import PSAConfig, check_preset
 from . import field_widgets
+from .editing import merged, read_overrides
 from .preset_link import PSAPreset
 from .preset_value import PresetValue
 
@@ -48,7 +48,7 @@ class PSAPresetEditor(io.ComfyNode):
         # Checked when the graph is queued. What the text alone does not tell (does it fit the base
         # preset and the widgets?) is checked when the node runs.
         try:
-            document = _read(yaml_overrides)
+            document = read_overrides(yaml_overrides)
         except PresetError as error:
             return str(error)
         _, issues = check_preset(document.data, partial=True)
@@ -70,30 +70,6 @@ class PSAPresetEditor(io.ComfyNode):
 
 def edited(base: PresetValue | None, values: dict[str, Any], yaml_overrides: str) -> PSAConfig:
     """Base, then widgets, then YAML. Raises `ConfigError` or `PresetError`."""
-    if base is None:
-        mapping = field_widgets.to_preset({**field_widgets.defaults(), **values})
-    else:
-        mapping = base.config.to_preset()
-        untouched = field_widgets.defaults()
-        touched = {name: value for name, value in values.items()
-                   if value != untouched.get(name) and str(value) != str(untouched.get(name))}
-        # One value of several widgets: the others' parts come from the base.
-        for parts in (field_widgets.UPPER.values(), field_widgets.TILE):
-            if touched.keys() & set(parts):
-                of_base = field_widgets.shown(base.config)
-                touched = {name: of_base[name] for name in parts} | touched
-        _lay_over(mapping, field_widgets.to_preset(touched))
-    _lay_over(mapping, _read(yaml_overrides).data)
+    overrides = read_overrides(yaml_overrides).data
+    mapping = merged(base.config if base else None, values, overrides)
     return PSAConfig.from_preset(mapping, "PSA Preset Editor")
-
-
-def _read(text: str | None) -> Document:
-    name = "yaml_overrides"
-    return parse(text, name) if (text or "").strip() else Document(name, {}, {})
-
-
-def _lay_over(mapping: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    for key, value in changes.items():
-        # Sections merge; mask_ratios is one value, whose levels only make sense together.
-        both = isinstance(mapping.get(key), dict) and isinstance(value, Mapping)
-        mapping[key] = {**mapping[key], **value} if both and key != "mask_ratios" else value

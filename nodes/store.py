@@ -13,11 +13,12 @@ from ..presets.store import Listing, PresetStore
 log = logging.getLogger("PSA")
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
+FOLDER = "psa/presets"  # in a user's directory
 
 
 def preset_store(user: str = "default") -> PresetStore:
     """The store of one ComfyUI user. A running graph does not know its user: it is the default."""
-    return _store(Path(folder_paths.get_user_directory()) / user / "psa" / "presets")
+    return store_in(Path(folder_paths.get_user_directory()) / user / FOLDER)
 
 
 def list_presets() -> Listing:
@@ -34,5 +35,6 @@ def _log_problems(problems: tuple[str, ...]) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _store(user_dir: Path) -> PresetStore:
+def store_in(user_dir: Path) -> PresetStore:
+    """The store over one folder of a user's own presets."""
     return PresetStore(SHIPPED, user_dir)

@@ -75,6 +75,20 @@ class Edit:
             del self._files[file][family]
         self._touched.add(file)
 
+    def rename(self, file: str, family: str, preset: str, to: str) -> None:
+        """Give one preset another name in its place, also where it is named as the default."""
+        section = self._files[file][family]
+        presets = section["attention_configs"]
+        section["attention_configs"] = {
+            to if name == preset else name: raw for name, raw in presets.items()
+        }
+        self._touched.add(file)
+        for other, data in self._files.items():
+            header = data.get(family)
+            if isinstance(header, dict) and header.get("default_attention") == preset:
+                header["default_attention"] = to
+                self._touched.add(other)
+
     def commit(self) -> None:
         """Write every changed file, or none; a file without families left goes. `StorageError`."""
         changes: dict[Path, bytes | None] = {}

@@ -52,6 +52,17 @@ class Folder:
         self._cache = cache
         return documents, problems
 
+    def signature(self) -> list[tuple]:
+        """What tells one state of the files from another, without reading them."""
+        found = []
+        with contextlib.suppress(OSError):
+            for entry in _yaml_entries(self.path):
+                with contextlib.suppress(OSError):
+                    info = os.stat(entry.path, follow_symlinks=False)
+                    times = (info.st_mtime_ns, info.st_ctime_ns)
+                    found.append((os.fsencode(entry.name), *times, info.st_size, info.st_ino))
+        return found
+
     def _read(self, entry: os.DirEntry) -> tuple[Document | PresetError, tuple | None]:
         """(document or refusal, signature under which it may be kept)."""
         name = _shown(entry.name)

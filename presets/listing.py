@@ -57,26 +57,25 @@ def version_of(preset: Mapping[str, Any]) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def preset_info(catalog: Catalog, family: Family, name: str) -> PresetInfo:
+    source, config = catalog.preset_source[family.name, name], family.attention_configs[name]
+    return PresetInfo(
+        name=name,
+        origin=source.origin,
+        file=source.file,
+        is_default=name == family.default_attention,
+        type=config.type,
+        description=config.description,
+        version=version_of(config.to_preset()),
+    )
+
+
 def _family_info(catalog: Catalog, family: Family) -> FamilyInfo:
-    presets = []
-    for name, config in family.attention_configs.items():
-        source = catalog.preset_source[family.name, name]
-        presets.append(
-            PresetInfo(
-                name=name,
-                origin=source.origin,
-                file=source.file,
-                is_default=name == family.default_attention,
-                type=config.type,
-                description=config.description,
-                version=version_of(config.to_preset()),
-            )
-        )
     return FamilyInfo(
         name=family.name,
         origin=catalog.family_source[family.name].origin,
         default=family.default_attention,
         video_scale=family.video_scale,
         text_length=family.text_length,
-        presets=tuple(presets),
+        presets=tuple(preset_info(catalog, family, name) for name in family.attention_configs),
     )

@@ -10,6 +10,7 @@ from typing import Any
 MAX_LENGTH = 64
 DEFAULT = "default"  # stands for a family's default preset wherever a preset is asked for
 
+RULE = "a name is made of the letters a-z and A-Z, digits, '.', '_', '-' and spaces"
 _ALPHABET = re.compile(r"[A-Za-z0-9._\- ]+", re.ASCII)
 # Windows opens the device whatever follows the first dot.
 _PORTS = {f"{port}{number}" for port in ("COM", "LPT") for number in range(10)}
@@ -25,7 +26,7 @@ def name_breach(name: Any, *, of_preset: bool = False) -> str | None:
     if len(name) > MAX_LENGTH:
         return f"a name has at most {MAX_LENGTH} characters, not {len(name)}"
     if not _ALPHABET.fullmatch(name):
-        return "a name is made of the letters a-z and A-Z, digits, '.', '_', '-' and spaces"
+        return RULE
     if name[0] in ". " or name[-1] in ". ":
         return "a name neither starts nor ends with a dot or a space"
     if name.split(".")[0].rstrip().upper() in _DEVICES:

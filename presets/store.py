@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from .errors import CollisionError, ConflictError, PresetNameError, Problem, Rea
 from .family import Family
 from .files import Folder, one_writer
 from .importing import Imported, import_document
-from .listing import ABSENT, Listing, listing, version_of
+from .listing import ABSENT, Listing, PresetInfo, listing, preset_info, version_of
 from .names import name_breach
 from .yaml_text import Document, dump, parse
 
@@ -45,11 +46,22 @@ class PresetStore:
         """
         return self._catalog().preset(family, preset)[1]
 
+    def find(self, family: str, preset: str | None = None) -> tuple[PresetInfo, PSAConfig]:
+        """One preset with what the list says of it. Raises as `get` does."""
+        catalog = self._catalog()
+        name, config = catalog.preset(family, preset)
+        return preset_info(catalog, catalog.families[family], name), config
+
     def version(self, family: str, preset: str) -> str:
         """The token for `save(expected=...)`; `ABSENT` for a preset that does not exist."""
         _check_names(family, preset)
         catalog, documents = self._read()
         return _version(catalog, Edit(self._user.path, documents), family, preset)
+
+    def stamp(self) -> str:
+        """A token that changes with the files, whoever changes them; looks at them, reads none."""
+        found = (self._shipped.signature(), self._user.signature())
+        return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
     def save(
         self, family: str, preset: str, config: PSAConfig, *, expected: str | None = None
@@ -72,11 +84,29 @@ class PresetStore:
             edit.commit()
         return version_of(config.to_preset())
 
-    def delete(self, family: str, preset: str, *, expected: str | None = None) -> None:
-        """Remove a user's preset, even a broken one. Raises as `save` does."""
+    def rename(
+        self, family: str, preset: str, to: str, *, expected: str | None = None
+    ) -> None:
+        """Give a user's preset another name in its family. Raises as `save` does."""
         with self._editing(family, preset, expected) as (catalog, edit):
-            if edit.find(family, preset) is None:
-                catalog.preset(family, preset)  # says what is wrong
+            _check_names(family, to)
+            self._find(catalog, edit, family, preset)
+            taken = catalog.taken_by(family, to)
+            if taken not in (None, preset) or edit.find(family, to) is not None:
+                what = f"the name {to} is taken in {family}"
+                raise CollisionError(
+                    Problem(what, mend="choose another name", family=family, preset=to)
+                )
+            edit.rename(edit.file_for(catalog, family, preset), family, preset, to)
+            edit.commit()
+
+    def delete(self, family: str, preset: str, *, expected: str | None = None) -> str | None:
+        """Remove a user's preset, even a broken one. Raises as `save` does.
+
+        Returns the text that `import_text` brings it back from; None for a broken one.
+        """
+        with self._editing(family, preset, expected) as (catalog, edit):
+            self._find(catalog, edit, family, preset)
             known = catalog.families[family]
             if preset == known.default_attention and len(known.attention_configs) > 1:
                 what = f"{preset} is the default of {family}"
@@ -85,6 +115,15 @@ class PresetStore:
                 raise CollisionError(Problem(what, file, None, mend, family, preset))
             edit.remove(edit.file_for(catalog, family, preset), family, preset)
             edit.commit()
+        config = known.attention_configs.get(preset)
+        if config is None:
+            return None
+        section: dict = {}
+        if catalog.family_source[family].origin == USER:
+            section = known.to_mapping()
+            if len(known.attention_configs) == 1:
+                section["default_attention"] = preset
+        return dump({family: {**section, "attention_configs": {preset: config.to_preset()}}})
 
     def export(self, family: str, preset: str | None = None) -> str:
         """YAML text: a whole family's section, or the bare mapping of one preset."""
@@ -134,6 +173,11 @@ class PresetStore:
 
     def _catalog(self) -> Catalog:
         return self._read()[0]
+
+    @staticmethod
+    def _find(catalog: Catalog, edit: Edit, family: str, preset: str) -> None:
+        if edit.find(family, preset) is None:
+            catalog.preset(family, preset)  # says what is wrong
 
     @contextlib.contextmanager
     def _editing(

@@ -17,10 +17,10 @@ import torch
 
 from ..preset_value import PresetValue
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
-from .known_schedules import steps_before_part
 from .override import AttentionOverride
+from .planning import nothing_sparse, plan_run
 from .run import PatchOptions, Run
-from .schedule import Schedule, plan_steps
+from .schedule import Schedule
 from .stats import summary_line
 
 log = logging.getLogger("PSA")
@@ -82,13 +82,7 @@ def _run_wrapper(
 def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) -> Schedule:
     # Read now, not when the patch was made: a later node may have changed the noise schedule.
     sampling = guider.model_patcher.get_model_object("model_sampling")
-    return plan_steps(
-        [float(s) for s in sigmas],
-        lambda percent: float(sampling.percent_to_sigma(percent)),
-        preset.config.warmup_steps,
-        options.window,
-        lambda part: steps_before_part(part, sampling),
-    )
+    return plan_run(sampling, sigmas, preset.config.warmup_steps, options.window)
 
 
 def _announce(run: Run) -> None:
@@ -98,13 +92,8 @@ def _announce(run: Run) -> None:
     elif run.schedule.sparse_steps == 0 and run.schedule.goes_on:
         log.info("PSA %s: %s; another sampler takes the steps after these",
                  run.preset.label, run.schedule.describe())
-    elif run.schedule.sparse_steps == 0:
-        reason = run.schedule.steps[0].dense if run.schedule.steps else "no steps"
-        log.warning(
-            "PSA %s: no step of this run is sparse (%s; %s). Use a preset for few steps such as "
-            "lora_4step, or set schedule to percent.",
-            run.preset.label, run.schedule.describe(), reason,
-        )
+    elif (warning := nothing_sparse(run.schedule)) is not None:
+        log.warning("PSA %s: %s", run.preset.label, warning)
     else:
         log.info("PSA %s: %s", run.preset.label, run.schedule.describe())
 

@@ -3,7 +3,8 @@
 "Section N" here and in the whole package means a section of docs/semantics.md.
 """
 
-from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
+from .applicability import not_applicable
+from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, GROUPS, Field, field_of
 from .issues import ConfigError, Issue, Mend
 from .mask_ratios import LEVELS, MaskRatios
 from .psa_config import PSAConfig
@@ -13,6 +14,7 @@ __all__ = [
     "FIELDS",
     "FIELD_BY_ARGUMENT",
     "FIELD_BY_PATH",
+    "GROUPS",
     "LEVELS",
     "ConfigError",
     "Field",
@@ -21,4 +23,6 @@ __all__ = [
     "Mend",
     "PSAConfig",
     "check_preset",
+    "field_of",
+    "not_applicable",
 ]

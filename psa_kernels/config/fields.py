@@ -5,6 +5,7 @@ Python's validator, the nodes' widgets, the web editor and the docs are all fed 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,8 @@ class Field:
     choices    for kind "choice": every accepted value
     low, high  for numbers: the inclusive range; `step` is what an arrow key moves by
     length     for kind "ints": how many
-    group      which part of an editor it belongs to
+    group      which part of an editor it belongs to: a key of `GROUPS`
+    unit       what its numbers count; may be empty
     """
 
     path: str
@@ -40,6 +42,24 @@ class Field:
     high: float | None = None
     step: float | None = None
     length: int | None = None
+    unit: str = ""
+
+    def choice_help(self, help: str | None = None) -> list[tuple[Any, str]]:
+        """(choice, its own line) of the choices that the help explains by "choice: line."
+
+        `help` may be the field's help in another language; choices keep their names there.
+        """
+        text = self.help if help is None else help
+        names = {"null" if c is None else str(c): c for c in self.choices}
+        if not names:
+            return []
+        # also with the full stop and the colon of Chinese
+        mark = "(?:^|(?<=[.] )|(?<=。))(" + "|".join(map(re.escape, names)) + ")[:\uff1a] ?"
+        parts = re.split(mark, text)[1:]
+        return [
+            (names[name], line.strip())
+            for name, line in zip(parts[::2], parts[1::2], strict=True)
+        ]
 
     @property
     def allowed(self) -> str:
@@ -57,6 +77,15 @@ class Field:
             )
         return {"bool": "allowed: true or false", "text": "allowed: text"}[self.kind]
 
+
+GROUPS = {
+    "general": "General",
+    "order": "Rearrangement",
+    "blocks": "Blocks",
+    "pyramid": "Pyramid",
+    "similarity": "Similarity",
+    "schedule": "Schedule",
+}
 
 FIELDS: tuple[Field, ...] = (
     Field(
@@ -85,24 +114,24 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "tile_size", "tile_size", "ints", (2, 8, 8), "Tile (depth, height, width)",
         "Size of a tile in tokens; only the STA order reads it.",
-        "order", low=1, high=1024, step=1, length=3,
+        "order", low=1, high=1024, step=1, length=3, unit="tokens",
     ),
     Field(
         "block_size.m", "block_m", "choice", 128, "Query block",
         "How many consecutive queries share one selection. old_mask_type: 128 only.",
-        "blocks", choices=(64, 128),
+        "blocks", choices=(64, 128), unit="tokens",
     ),
     Field(
         "block_size.n", "block_n", "choice", 64, "Key block",
         "How many consecutive keys get one pyramid level. Smaller blocks choose more finely and "
         "cost more to choose. old_mask_type: 128 only.",
-        "blocks", choices=(32, 64, 128),
+        "blocks", choices=(32, 64, 128), unit="tokens",
     ),
     Field(
         "block_size.tile_n", "tile_n", "choice", 32, "Kernel tile",
         "Tuning hint for the kernel: keys per inner step. At most the key block. Never changes the "
         "result beyond rounding.",
-        "blocks", choices=(16, 32, 64, 128),
+        "blocks", choices=(16, 32, 64, 128), unit="tokens",
     ),
     Field(
         "mask_mode", "mask_mode", "choice", "topk", "Mode",
@@ -120,7 +149,7 @@ FIELDS: tuple[Field, ...] = (
         "tail", "tail", "choice", "none", "Tail",
         "What happens to level 0: none skips it; 8 to 128 keeps it, pooled over that many keys, so "
         "that nothing leaves the softmax. At most the key block.",
-        "pyramid", choices=("none", 8, 16, 32, 64, 128),
+        "pyramid", choices=("none", 8, 16, 32, 64, 128), unit="keys",
     ),
     Field(
         "second_moment", "second_moment", "bool", False, "Second moment",
@@ -160,7 +189,7 @@ FIELDS: tuple[Field, ...] = (
         "warmup_steps", "warmup_steps", "int", 0, "Warm-up steps",
         "The first sampler steps that stay dense. They set the layout of the video. The plain "
         "Python call has no steps and does not read it.",
-        "schedule", low=0, high=1000, step=1,
+        "schedule", low=0, high=1000, step=1, unit="steps",
     ),
     Field(
         "verbose", "verbose", "bool", False, "Verbose",
@@ -171,3 +200,10 @@ FIELDS: tuple[Field, ...] = (
 
 FIELD_BY_PATH = {field.path: field for field in FIELDS}
 FIELD_BY_ARGUMENT = {field.argument: field for field in FIELDS}
+
+
+def field_of(path: str) -> Field | None:
+    """The field that a path in a preset belongs to: `mask_ratios` for `mask_ratios.4`."""
+    while path and path not in FIELD_BY_PATH:
+        path = path.rpartition(".")[0]
+    return FIELD_BY_PATH.get(path)

@@ -66,6 +66,21 @@ class MaskRatios(Mapping[int, tuple[float, float]]):
             for i, (level, bounds) in enumerate(self._items)
         )
 
+    def quotas(self, blocks: int) -> dict[int, int]:
+        """Level -> how many of `blocks` ranked blocks it gets in mode topk, in reading order.
+
+        A level ends at rank floor(upper * N + 1e-6); level 1 gets a block if its interval is not
+        empty (section 6).
+        """
+        found, begin = {}, 0
+        for level, upper in self.uppers():
+            end = math.floor(upper * blocks + 1e-6)
+            if level == 1 and self.width(1) > 0:
+                end = max(end, min(1, blocks))
+            found[level] = max(0, end - begin)
+            begin = max(begin, end)
+        return found
+
     def width(self, level: int) -> float:
         lower, upper = self.get(level, (0.0, 0.0))
         return upper - lower

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -61,19 +60,13 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
 
 
 def _by_quota(counts: torch.Tensor, blocks: int, ratios: MaskRatios) -> torch.Tensor:
-    """int8 `[rows, blocks]`: the level of each rank, of `counts` `[rows]` blocks ("topk").
-
-    A level ends at rank floor(upper * N + 1e-6); level 1 gets a block if its interval is not empty.
-    """
+    """int8 `[rows, blocks]`: the level of each rank, of `counts` `[rows]` blocks ("topk")."""
     by_rank = torch.zeros(len(counts), blocks, dtype=torch.int8, device=counts.device)
     for row, count in enumerate(counts.tolist()):
         begin = 0
-        for level, upper in ratios.uppers():
-            end = math.floor(upper * count + 1e-6)
-            if level == 1 and ratios.width(1) > 0:
-                end = max(end, 1)
-            by_rank[row, begin : max(begin, end)] = level
-            begin = max(begin, end)
+        for level, quota in ratios.quotas(count).items():
+            by_rank[row, begin : begin + quota] = level
+            begin += quota
     return by_rank
 
 

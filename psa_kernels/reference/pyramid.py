@@ -77,17 +77,25 @@ def group_spread(x: torch.Tensor, means: torch.Tensor, size: int) -> torch.Tenso
 def coarsest_alike(keys: torch.Tensor, n: int, thresholds: dict[int, float]) -> torch.Tensor:
     """int8 `[blocks]`: the largest x in 2, 4, 8 with c_x > threshold_x, else 1 (section 8).
 
-    `keys` `[L, D]` in block order, `n` keys a block. A group of one key has cosine 1, and a zero
-    vector has cosine 0 to all others.
+    `keys` `[L, D]` in block order, `n` keys a block.
     """
-    length, blocks = keys.shape[0], -(-keys.shape[0] // n)
+    allowed = torch.ones(-(-keys.shape[0] // n), dtype=torch.int8, device=keys.device)
+    for size, alike in group_cosines(keys, n).items():
+        allowed[alike > thresholds[size]] = size
+    return allowed
+
+
+def group_cosines(keys: torch.Tensor, n: int) -> dict[int, torch.Tensor]:
+    """c_x `[blocks]`, x = 2, 4, 8: mean cosine of the first and the last key of a block's groups.
+
+    A group of one key has cosine 1, and a zero vector has cosine 0 to all others.
+    """
+    length, found = keys.shape[0], {}
     norms = keys.norm(dim=1, keepdim=True)
     units = torch.where(norms > 0, keys / norms, 0)
-    allowed = torch.ones(blocks, dtype=torch.int8, device=keys.device)
     for size in (2, 4, 8):
         first = torch.arange(0, length, size, device=keys.device)
         last = (first + size - 1).clamp(max=length - 1)
         cosine = torch.where(first == last, 1, (units[first] * units[last]).sum(1))
-        mean = pool(cosine[:, None], n // size)[:, 0]
-        allowed[mean > thresholds[size]] = size
-    return allowed
+        found[size] = pool(cosine[:, None], n // size)[:, 0]
+    return found

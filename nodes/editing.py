@@ -1,0 +1,87 @@
+"""A preset as PSA Preset Editor holds it: a base preset, widgets and YAML laid over each other.
+
+Both ways: what the node's values mean, and which values make the node mean a given preset.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from ..presets.yaml_text import Document, dump, parse
+from ..psa_kernels.config import FIELDS, PSAConfig
+from . import field_widgets
+
+OVERRIDES = "yaml_overrides"
+
+
+def merged(
+    base: PSAConfig | None, widgets: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The preset's mapping: base, then the widgets that are not at their default, then YAML."""
+    if base is None:
+        mapping = field_widgets.to_preset({**field_widgets.defaults(), **widgets})
+    else:
+        mapping = base.to_preset()
+        untouched = field_widgets.defaults()
+        touched = {name: value for name, value in widgets.items()
+                   if value != untouched.get(name) and str(value) != str(untouched.get(name))}
+        # One value of several widgets: the others' parts come from the base.
+        for parts in (field_widgets.UPPER.values(), field_widgets.TILE):
+            if touched.keys() & set(parts):
+                of_base = field_widgets.shown(base)
+                touched = {name: of_base[name] for name in parts} | touched
+        lay_over(mapping, field_widgets.to_preset(touched))
+    lay_over(mapping, overrides)
+    return mapping
+
+
+def read_overrides(text: str | None) -> Document:
+    """The YAML laid over the rest; none is fine. Raises `TextError`."""
+    return parse(text, OVERRIDES) if (text or "").strip() else Document(OVERRIDES, {}, {})
+
+
+def lay_over(mapping: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Puts `changes` into `mapping`."""
+    for key, value in changes.items():
+        # Sections merge; mask_ratios is one value, whose levels only make sense together.
+        both = isinstance(mapping.get(key), dict) and isinstance(value, Mapping)
+        mapping[key] = {**mapping[key], **value} if both and key != "mask_ratios" else value
+
+
+def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a preset's mapping with dotted paths set (`block_size.n`, `mask_ratios.4`)."""
+    result = copy.deepcopy(dict(mapping))
+    for path, value in changes.items():
+        *sections, key = path.split(".")
+        place = result
+        for section in sections:
+            if not isinstance(place.get(section), dict):
+                place[section] = {}
+            place = place[section]
+        # Levels are numbers in YAML and text in JSON: the one that is there is meant.
+        twin = next((k for k in place if str(k) == key), key)
+        place[twin] = value
+    return result
+
+
+def node_values(config: PSAConfig, base: PSAConfig | None) -> tuple[dict[str, Any], str]:
+    """(widgets, YAML overrides) with which the node gives `config` on this base.
+
+    A widget at its default means the base's value; what the base has otherwise and `config` has at
+    its default can only be said in YAML.
+    """
+    widgets = field_widgets.shown(config)
+    if base is None:
+        return widgets, ""
+    untouched, of_base = field_widgets.defaults(), field_widgets.shown(base)
+    lost = {name for name, value in widgets.items()
+            if value == untouched[name] and value != of_base[name]}
+    preset, overrides = config.to_preset(), {}
+    for field in FIELDS:
+        if lost & set(field_widgets.names(field)):
+            section, _, key = field.path.rpartition(".")
+            value = preset[section][key] if section else preset[key]
+            lay_over(overrides, {section: {key: value}} if section else {key: value})
+    return widgets, dump(overrides) if overrides else ""

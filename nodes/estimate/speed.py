@@ -1,0 +1,181 @@
+"""How much faster attention is at a density, from measured calls (measured.json beside this file).
+
+A whole call takes `other + full * a + pooled * (b + c if second moment)` in units of the dense call
+of the same shape, where `full` and `pooled` are the density on level 1 and on the other levels. The
+four figures are fitted to the measured calls of each shape and interpolated between shapes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...psa_kernels.config import LEVELS, PSAConfig
+from .density import Density, Tokens, density
+from .models import Model
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """value   times the dense attention; None with a `reason`
+    kind    "measured" or "extrapolated"
+    """
+
+    value: float | None
+    kind: str | None = None
+    reason: str | None = None
+    note: str | None = None
+    measured: Mapping[str, Any] | None = None
+
+
+def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Speedup:
+    """Of one attention call in a sparse step."""
+    if config.type == "dense":
+        return Speedup(1.0, "measured", note="a dense preset runs the model's own attention")
+    reason = _unknown(config, found, model)
+    if reason:
+        return Speedup(None, reason=reason)
+    exact = _measured(config, tokens, model)
+    if exact is not None:
+        return Speedup(exact, "measured", note=_CALL, measured=_source())
+    costs = _costs(model.head_dim, tokens.total)
+    time = costs.of(found.full, found.value - found.full, config)
+    return Speedup(1 / time, "extrapolated", note=_note(), measured=_source())
+
+
+_CALL = "a single attention call, reordering included, against the fastest dense attention there"
+
+
+def _unknown(config: PSAConfig, found: Density, model: Model | None) -> str | None:
+    """Why there is no figure, or None."""
+    if found.value is None:
+        return found.note
+    if model is None:
+        return "the family's heads and their size are not known; give model"
+    known = sorted({shape["head_dim"] for shape in table()["shapes"]})
+    if model.head_dim not in known:
+        return f"only heads of {' and '.join(map(str, known))} have been measured"
+    if config.importance == "exact":
+        return "exact importance is for studies; as slow as dense attention and not measured"
+    if config.order in ("SemanticAware", "Hybrid"):
+        return f"the {config.order} order clusters in torch and has not been measured"
+    if config.block_n == 32:
+        return "key blocks of 32 have not been measured"
+    if config.block_m != 128:
+        return f"query blocks of {config.block_m} have not been measured"
+    return None
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Parts of a call's time, in units of the dense call; see the top of the file."""
+
+    other: float
+    full: float
+    pooled: float
+    moment: float
+    n64: float  # times all of it with key blocks of 64
+
+    def of(self, full: float, pooled: float, config: PSAConfig) -> float:
+        time = self.other + full * self.full + pooled * self.pooled
+        time += pooled * self.moment * config.second_moment
+        return time * (self.n64 if config.block_n == 64 else 1.0)
+
+
+@functools.cache
+def _fitted() -> tuple[tuple[int, int, _Costs], ...]:
+    """(head_dim, tokens, costs) of every measured shape."""
+    fitted = []
+    for shape in table()["shapes"]:
+        tokens = _tokens(shape)
+        rows, times, coarse = [], [], []
+        for call in shape["calls"]:
+            config = PSAConfig.from_preset(call["preset"])
+            found = density(config, tokens)
+            pooled = found.value - found.full
+            row = (1.0, found.full, pooled, pooled * config.second_moment)
+            if config.block_n == 128:
+                rows.append(row)
+                times.append(call["ms"] / shape["dense_ms"])
+            elif config.block_n == 64:
+                coarse.append((row, call["ms"] / shape["dense_ms"]))
+        costs = np.linalg.lstsq(np.array(rows), np.array(times), rcond=None)[0]
+        factors = [time / float(np.dot(costs, row)) for row, time in coarse]
+        parts = (*map(float, costs), sum(factors) / len(factors))
+        fitted.append((shape["head_dim"], tokens.total, _Costs(*parts)))
+    return tuple(fitted)
+
+
+def _costs(head_dim: int, tokens: int) -> _Costs:
+    """Between two measured lengths by the logarithm of the length; outside, the nearest one's.
+
+    Below the shortest, what is not attention itself grows with 1 / length: it is about linear in
+    the length, where dense attention is quadratic.
+    """
+    known = sorted((length, costs) for dim, length, costs in _fitted() if dim == head_dim)
+    lengths = [length for length, _ in known]
+    at = math.log(min(max(tokens, lengths[0]), lengths[-1]))
+    parts = [
+        float(np.interp(at, [math.log(x) for x in lengths], [getattr(c, name) for _, c in known]))
+        for name in _Costs.__dataclass_fields__
+    ]
+    costs = _Costs(*parts)
+    shorter = max(1.0, lengths[0] / tokens)
+    return dataclasses.replace(costs, other=costs.other * shorter)
+
+
+def _measured(config: PSAConfig, tokens: Tokens, model: Model) -> float | None:
+    """The speed-up of this very call, if it was measured."""
+    for shape in table()["shapes"]:
+        size = shape["heads"], shape["head_dim"], _tokens(shape)
+        if size != (model.heads, model.head_dim, tokens):
+            continue
+        for call in shape["calls"]:
+            if _what_runs(PSAConfig.from_preset(call["preset"])) == _what_runs(config):
+                return shape["dense_ms"] / call["ms"]
+    return None
+
+
+def _what_runs(config: PSAConfig) -> tuple:
+    """What the time of a call depends on."""
+    quotas = tuple((level, round(config.mask_ratios.width(level), 6)) for level in LEVELS)
+    tail = config.tail if config.mask_ratios.width(0) > 0 else "none"
+    return (
+        config.block_m, config.block_n, quotas, tail, config.second_moment, config.mask_mode,
+        config.use_sim_mask, config.order, config.importance,
+    )  # fmt: skip
+
+
+def _tokens(shape: Mapping[str, Any]) -> Tokens:
+    return Tokens(tuple(shape["grid"]), shape["text"])
+
+
+def _source() -> dict[str, Any]:
+    return {name: table()[name] for name in ("gpu", "versions", "date", "against", "source")}
+
+
+def _note() -> str:
+    return (
+        f"extrapolated from calls measured on one {table()['gpu']}, where the fastest dense "
+        f"attention is {table()['against']}; other GPUs will differ"
+    )
+
+
+@functools.cache
+def table() -> dict[str, Any]:
+    """The measured calls."""
+    path = Path(__file__).parent / "measured.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def step_speedup() -> Speedup:
+    """Of a whole sampler step: nothing is said before one has been measured."""
+    return Speedup(None, reason="no whole sampler step has been measured yet")

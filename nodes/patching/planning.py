@@ -1,0 +1,36 @@
+"""The plan of a run from a model's own noise schedule: for a run that starts, and for a preview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .known_schedules import steps_before_part
+from .schedule import Schedule, plan_steps
+
+
+def plan_run(
+    sampling: Any,
+    sigmas: Sequence[float],
+    warmup_steps: int,
+    window: tuple[float, float] | None,
+) -> Schedule:
+    """`plan_steps` with what a `model_sampling` object of ComfyUI's knows of the whole schedule."""
+    return plan_steps(
+        [float(s) for s in sigmas],
+        lambda percent: float(sampling.percent_to_sigma(percent)),
+        warmup_steps,
+        window,
+        lambda part: steps_before_part(part, sampling),
+    )
+
+
+def nothing_sparse(schedule: Schedule) -> str | None:
+    """What to tell the user of a run that PSA would leave dense from its first to its last step."""
+    if schedule.sparse_steps or schedule.goes_on:
+        return None
+    reason = schedule.steps[0].dense if schedule.steps else "no steps"
+    return (
+        f"no step of this run is sparse ({schedule.describe()}; {reason}). Use a preset for few "
+        "steps such as lora_4step, or set schedule to percent."
+    )

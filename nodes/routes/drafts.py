@@ -1,0 +1,223 @@
+"""A preset in a request, in any of its four forms, and a preset in an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...presets.errors import PresetError, TextError
+from ...presets.store import PresetStore
+from ...presets.yaml_text import Document, dump, parse
+from ...psa_kernels.config import (
+    LEVELS,
+    ConfigError,
+    PSAConfig,
+    check_preset,
+    field_of,
+    not_applicable,
+)
+from .. import field_widgets
+from ..editing import changed, lay_over, merged, node_values, read_overrides
+from .bodies import Body, bad_request
+from .errors import issue_json, text_issues
+
+FORMS = ("config", "yaml", "widgets", "preset")
+
+
+@dataclass
+class Draft:
+    """A preset as it came, valid or not.
+
+    mapping    the preset's mapping, None where the text could not be read
+    document   the text it came from, with lines, if any of it was text
+    base       the configuration of the node's base
+    node       (widgets, overrides mapping) where the request had the node's values
+    unread     why the text could not be read
+    """
+
+    mapping: dict[str, Any] | None
+    document: Document | None = None
+    base: PSAConfig | None = None
+    node: tuple[dict[str, Any], dict[str, Any]] | None = None
+    unread: TextError | None = None
+
+    def issues(self) -> list[dict[str, Any]]:
+        if self.mapping is None:
+            return text_issues(self.unread)
+        _, issues = check_preset(self.mapping)
+        lines = self.document.lines if self.document else {}
+        return [issue_json(issue, _line(lines, issue.path)) for issue in issues]
+
+    def config(self) -> PSAConfig:
+        """Raises `ConfigError` or `TextError`."""
+        if self.mapping is None:
+            raise self.unread
+        return PSAConfig.from_preset(self.mapping)
+
+    def answer(self) -> dict[str, Any]:
+        """What docs/routes.md calls a preset in an answer."""
+        try:
+            config = self.config()
+        except (ConfigError, PresetError):
+            return self._unfinished()
+        shown = preset_json(config, self.base)
+        return shown if self.node is None else {**shown, "node": self._node_json()}
+
+    def _unfinished(self) -> dict[str, Any]:
+        good = check_preset(self.mapping)[0] if self.mapping is not None else {}
+        return {
+            "config": self.mapping,
+            "yaml": dump(self.mapping) if self.mapping is not None else None,
+            "node": self._node_json(),
+            "pyramid": _pyramid(good["mask_ratios"]) if "mask_ratios" in good else None,
+            "not_applicable": not_applicable(good),
+        }
+
+    def _node_json(self) -> dict[str, Any] | None:
+        if self.node is None:
+            return None
+        widgets, overrides = self.node
+        text = self.document.text if isinstance(self.document, _Text) else None
+        return {
+            "widgets": widgets,
+            "yaml_overrides": text if text is not None else dump(overrides) if overrides else "",
+        }
+
+
+@dataclass(frozen=True)
+class _Text(Document):
+    """A document with the text it was, so that a user's own comes back untouched."""
+
+    text: str = ""
+
+
+def take_draft(body: Body, store: PresetStore, changes: Mapping[str, Any] | None = None) -> Draft:
+    """Takes a preset out of a request and puts `changes` into it. Raises `Refusal`, or as the
+    store does for a preset that is stored."""
+    given = [form for form in FORMS if form in body]
+    if len(given) != 1:
+        raise bad_request("give exactly one of " + ", ".join(FORMS))
+    base = _stored(body.take("base", dict, None), store, "base")
+    form = given[0]
+    if form != "widgets" and "yaml_overrides" in body:
+        raise bad_request("yaml_overrides: only beside widgets")
+    if form == "preset":
+        stored = _stored(body.take("preset", dict), store, "preset")
+        return Draft(changed(stored.to_preset(), changes or {}), base=base)
+    if form == "config":
+        mapping = body.take("config", dict)
+        return Draft(changed(mapping, changes or {}), base=base)
+    if form == "yaml":
+        return _from_yaml(body.take("yaml", str), base, changes or {})
+    widgets = body.take("widgets", dict)
+    return _from_node(widgets, body.take("yaml_overrides", str, ""), base, changes or {})
+
+
+def _stored(named: dict[str, Any] | None, store: PresetStore, what: str) -> PSAConfig | None:
+    if named is None:
+        return None
+    inner = Body(named, what)
+    family, preset = inner.take("family", str), inner.take("preset", str)
+    inner.done()
+    return store.get(family, preset)
+
+
+def _from_yaml(text: str, base: PSAConfig | None, changes: Mapping[str, Any]) -> Draft:
+    if not text.strip():  # what a new, empty text means: every field at its default
+        return Draft(changed({}, changes), Document("", {}, {}), base)
+    try:
+        document = parse(text, "")
+    except TextError as error:
+        return Draft(None, base=base, unread=error)
+    return Draft(changed(document.data, changes), document, base)
+
+
+def _from_node(
+    widgets: dict[str, Any], text: str, base: PSAConfig | None, changes: Mapping[str, Any]
+) -> Draft:
+    unknown = sorted(widgets.keys() - field_widgets.defaults().keys())
+    if unknown:
+        raise bad_request("widgets: unknown: " + ", ".join(repr(x[:60]) for x in unknown[:5]))
+    try:
+        read = read_overrides(text)
+    except TextError as error:
+        return Draft(None, base=base, unread=error)
+    overrides = read.data
+    if changes:
+        widgets, overrides = _node_changed(widgets, overrides, base, changes)
+    document = _Text(read.name, overrides, read.lines, text) if overrides == read.data else read
+    mapping = merged(base, widgets, overrides)
+    return Draft(mapping, document, base, (widgets, overrides))
+
+
+def _node_changed(
+    widgets: dict[str, Any],
+    overrides: dict[str, Any],
+    base: PSAConfig | None,
+    changes: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The node's values with fields set: by widgets, or in YAML where only that can say it."""
+    wanted = changed(merged(base, widgets, overrides), changes)
+    good, _ = check_preset(wanted)
+    widgets = {**field_widgets.defaults(), **widgets}
+    for field in dict.fromkeys(map(field_of, changes)):
+        section, _, key = field.path.rpartition(".")
+        value = (wanted[section] if section else wanted)[key]
+        overrides = _without(overrides, field.path)
+        if field.argument in good:
+            parts = field_widgets.parts(field, good[field.argument])
+            widgets.update(parts)
+            now, _ = check_preset(merged(base, widgets, overrides))
+            if field.argument in now and field_widgets.parts(field, now[field.argument]) == parts:
+                continue
+        elif len(field_widgets.names(field)) == 1:
+            widgets[field.argument] = value  # wrong, and the user's to see and mend
+            continue
+        lay_over(overrides, {section: {key: value}} if section else {key: value})
+    return widgets, overrides
+
+
+def _without(mapping: dict[str, Any], path: str) -> dict[str, Any]:
+    """A copy without one field, and without a section that this empties."""
+    section, _, key = path.rpartition(".")
+    result = dict(mapping)
+    if not section:
+        result.pop(key, None)
+    elif isinstance(result.get(section), Mapping):
+        result[section] = {k: v for k, v in result[section].items() if k != key}
+        if not result[section]:
+            del result[section]
+    return result
+
+
+def preset_json(config: PSAConfig, base: PSAConfig | None = None) -> dict[str, Any]:
+    """A valid preset in an answer."""
+    widgets, overrides = node_values(config, base)
+    mapping = config.to_preset()
+    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
+    return {
+        "config": mapping,
+        "yaml": dump(mapping),
+        "node": {"widgets": widgets, "yaml_overrides": overrides},
+        "pyramid": _pyramid(config.mask_ratios),
+        "not_applicable": not_applicable(values),
+    }
+
+
+def _pyramid(ratios: Mapping[int, tuple[float, float]]) -> list[dict[str, Any]]:
+    """Every level in reading order; one that is not there has no width."""
+    found, upper = [], 0.0
+    for level in LEVELS:
+        lower, upper = ratios.get(level, (upper, upper))
+        found.append({"level": level, "from": lower, "to": upper,
+                      "widget": field_widgets.UPPER.get(level)})
+    return found
+
+
+def _line(lines: Mapping[str, int], path: str) -> int | None:
+    while path not in lines:
+        path, dot, _ = path.rpartition(".")
+        if not dot:
+            return None
+    return lines[path]

@@ -1,0 +1,103 @@
+"""POST /psa/plan: which steps of a sampler run would be dense, before it is run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import comfy.model_base
+import comfy.samplers
+import comfy.supported_models
+from aiohttp import web
+
+from ..apply_psa import SCHEDULE_PERCENT, SCHEDULE_PRESET, window_of
+from ..estimate.models import MODELS
+from ..patching.known_schedules import OWN
+from ..patching.planning import nothing_sparse, plan_run
+from ..patching.schedule import Schedule
+from .bodies import Body, bad_request
+from .drafts import take_draft
+from .errors import Refusal
+from .users import store_of
+
+MOST_STEPS = 1000
+
+
+def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
+    store, body = store_of(request), Body(content)
+    config = take_draft(body, store).config()
+    family = body.take("family", str)
+    steps = body.number("steps", int, 1, MOST_STEPS)
+    names = [name for name in OWN if name in comfy.samplers.SCHEDULER_NAMES]
+    scheduler = body.choice("scheduler", names, "simple")
+    sampler = body.choice("sampler", comfy.samplers.SAMPLER_NAMES, "euler")
+    denoise = body.number("denoise", float, 0.0, 1.0, 1.0)
+    first = body.number("start_step", int, 0, 10_000, 0)
+    last = body.number("end_step", int, 0, 10_000, None)
+    shift = body.number("shift", float, 0.0, 100.0, None)
+    window = _window(body)
+    body.done()
+    if steps > MOST_STEPS * denoise:
+        raise bad_request(f"denoise: too small for {steps} steps")
+
+    sampling = model_sampling(family, shift)
+    # ComfyUI's own sampler makes the noise schedule; it asks its model for nothing else.
+    model = SimpleNamespace(get_model_object=lambda name: sampling)
+    try:
+        sigmas = comfy.samplers.KSampler(model, steps, "cpu", sampler, scheduler, denoise).sigmas
+    except Exception as error:  # not every scheduler fits every model and number of steps
+        what = f"scheduler: {scheduler} gives no schedule of {steps} steps for {family} ({error})"
+        raise bad_request(what) from error
+    sigmas = sigmas[: last + 1] if last is not None else sigmas
+    sigmas = sigmas[first:]
+    schedule = plan_run(sampling, sigmas.tolist(), config.warmup_steps, window)
+    return {
+        **schedule_json(schedule, first, config.type),
+        "schedule": {"name": scheduler, "shift": getattr(sampling, "shift", None)},
+    }
+
+
+def schedule_json(schedule: Schedule, first: int, kind: str) -> dict[str, Any]:
+    """The plan as JSON; `first` steps come before its own, `kind` is the preset's type."""
+    dense = "a dense preset" if kind == "dense" else None
+    steps = [
+        {
+            "step": first + i + 1, "sigma": step.sigma,
+            "dense": bool(dense or step.dense), "reason": dense or step.dense,
+        }
+        for i, step in enumerate(schedule.steps)
+    ]  # fmt: skip
+    return {
+        "steps": steps,
+        "text": f"{len(steps)} steps: dense, as the preset says" if dense else schedule.describe(),
+        "sparse_steps": 0 if dense else schedule.sparse_steps,
+        "goes_on": schedule.goes_on,
+        "warning": None if dense else nothing_sparse(schedule),
+    }
+
+
+def model_sampling(family: str, shift: float | None) -> Any:
+    """The noise schedule of a family's model, as ComfyUI makes it. Raises `Refusal`."""
+    model = MODELS.get(family)
+    known = model and getattr(comfy.supported_models, model.comfy, None)
+    kind = getattr(comfy.model_base.ModelType, model.kind, None) if model else None
+    if known is None or kind is None:
+        what = f"the noise schedule of {family[:60]!r} is not known here"
+        raise Refusal(422, "unknown_model", f"{what}; known: " + ", ".join(MODELS))
+    settings = dict(known.sampling_settings)
+    if shift is not None:
+        if "shift" not in settings:
+            raise bad_request(f"shift: {family} has none")
+        settings["shift"] = shift
+    stub = SimpleNamespace(sampling_settings=settings)
+    return comfy.model_base.model_sampling(stub, kind)
+
+
+def _window(body: Body) -> tuple[float, float] | None:
+    schedule = body.choice("schedule", (SCHEDULE_PRESET, SCHEDULE_PERCENT), SCHEDULE_PRESET)
+    start = body.number("start_percent", float, 0.0, 1.0, 0.2)
+    end = body.number("end_percent", float, 0.0, 1.0, 1.0)
+    try:
+        return window_of(schedule, start, end)
+    except ValueError as error:
+        raise bad_request(str(error)) from None

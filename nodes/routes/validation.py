@@ -1,0 +1,29 @@
+"""POST /psa/validate: what is wrong with a preset, how to mend it, and the preset in every form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from ...psa_kernels.config import FIELD_BY_PATH
+from .bodies import Body, bad_request
+from .drafts import take_draft
+from .users import store_of
+
+
+def validate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
+    body = Body(content)
+    changes = body.take("changes", dict, {})
+    for path in changes:
+        section, _, level = path.rpartition(".")
+        if path not in FIELD_BY_PATH and not (section == "mask_ratios" and level in _LEVELS):
+            raise bad_request(f"changes: there is no field {path[:60]!r}")
+    draft = take_draft(body, store_of(request), changes)
+    body.done()
+    issues = draft.issues()
+    lines = dict(draft.document.lines) if draft.document else None
+    return {"ok": not issues, "issues": issues, **draft.answer(), "lines": lines}
+
+
+_LEVELS = ("1", "2", "4", "8", "0")
