@@ -25,4 +25,5 @@ MODELS = {
     "Wan2.2_A14B": Model(40, 128, "WAN21_T2V", "FLOW"),
     "CogVideo_5b": Model(48, 64, "CogVideoX_T2V", "V_PREDICTION_DDPM"),
     "CogVideo1.5_5b": Model(48, 64, "CogVideoX_T2V", "V_PREDICTION_DDPM"),
+    "Tiny_Wan": Model(2, 128, "WAN21_T2V", "FLOW"),  # examples/tiny_wan
 }

@@ -12,6 +12,9 @@ FAMILIES = {
     "CogVideo_5b": ((16, 16, 4), 226),
 }
 
+# what is shipped: the authors' families and the demo's model
+SHIPPED = {**FAMILIES, "Tiny_Wan": ((16, 16, 4), 0)}
+
 MASS = "thresholdbound"
 # family, preset, mode, n, attn_impl, sim mask, rearrange, warm-up, upper bounds of 1 2 4 8, x8
 PRESETS = [

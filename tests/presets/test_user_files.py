@@ -17,7 +17,7 @@ from psa_presets import (
     StorageError,
 )  # fmt: skip
 
-from .figures import FAMILIES, single_file
+from .figures import SHIPPED, single_file
 from .folders import CUSTOM, MINE, snapshot, write
 
 
@@ -25,7 +25,7 @@ def test_the_authors_single_file_in_the_users_folder(store, user_dir):
     write(user_dir, "attention_config.yaml", single_file())
     listing = store.list()
     assert listing.problems == ()  # the same presets, but for words and verbosity
-    assert {f.name for f in listing.families} == set(FAMILIES)
+    assert {f.name for f in listing.families} == set(SHIPPED)
     assert store.get("Wan2.1_14b").verbose is False
     alone = PresetStore(user_dir, user_dir / "none")
     assert alone.list().problems == ()
@@ -82,7 +82,7 @@ def test_broken_files_harm_nothing_else(store, user_dir):
         ("folder.yaml", None), ("link.yaml", None), ("dangling.yaml", None),
     }  # fmt: skip
     assert not {file for file, _ in found} & {".hidden.yaml", "notes.txt"}
-    assert {f.name for f in store.list().families} == {*FAMILIES, "Hunyuan"}
+    assert {f.name for f in store.list().families} == {*SHIPPED, "Hunyuan"}
     assert store.get("Hunyuan", "calm").type == "dense"
     with pytest.raises(InvalidPresetError, match=r"d.yaml, line 7: .*other.tail: found 33"):
         store.get("Hunyuan", "other")
@@ -142,7 +142,7 @@ def test_links_are_not_written_through(store, user_dir, tmp_path):
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "psa").write_text("")
     store = PresetStore(SHIPPED_DIR, tmp_path / "psa")
-    assert len(store.list().families) == len(FAMILIES)
+    assert len(store.list().families) == len(SHIPPED)
     assert "cannot be read" in str(store.list().problems[0])
     with pytest.raises(StorageError, match="cannot be written"):
         store.save("Wan2.1_14b", "mine", MINE)
@@ -194,7 +194,7 @@ def test_unchanged_files_are_not_parsed_again(store, user_dir, monkeypatch):
 def test_any_file_leaves_the_shipped_ones_working(store, user_dir, content):
     write(user_dir, "x.yaml", content)
     listing = store.list()
-    assert {f.name for f in listing.families} >= set(FAMILIES)
+    assert {f.name for f in listing.families} >= set(SHIPPED)
     assert all(p.file == "x.yaml" and str(p) and p.to_json() for p in listing.problems)
     try:
         store.save("Wan2.1_14b", "mine", MINE)
