@@ -87,12 +87,16 @@ def run_shapes(args: argparse.Namespace, settings: Settings, say):
     """Yields (rows, stage tables) of each shape, printing them."""
     methods = chosen(args)
     timed = args.profiles[:1] if args.quick else args.profiles
-    for shape in args.shapes or ((SMOKE,) if settings.device.type == "cpu" else SHAPES):
+    shapes = args.shapes or ((SMOKE,) if settings.device.type == "cpu" else SHAPES)
+    known = ALL_SHAPES
+    if args.inputs:
+        shapes, known = (inputs.CAPTURED,), {inputs.CAPTURED: args.inputs}
+    for shape in shapes:
         if settings.late:
             say(f"{shape}: left out, the time limit is reached")
             continue
         rows, stages = measure_shape(
-            shape, ALL_SHAPES[shape], methods, args.profiles, timed, settings, say
+            shape, known[shape], methods, args.profiles, timed, settings, say
         )
         for profile in args.profiles:
             own = [row for row in rows if row.profile == profile]
@@ -140,6 +144,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--shapes", nargs="+", choices=list(ALL_SHAPES), metavar="SHAPE",
         help=f"of {', '.join(ALL_SHAPES)}; default {', '.join(SHAPES)}")  # fmt: skip
     add("--profiles", nargs="+", choices=PROFILES, help="how peaked the attention is; default all")
+    add(
+        "--inputs",
+        type=captured,
+        metavar="captured:FILE",
+        help="q, k, v of a trained model (quality --capture) instead of shapes and profiles",
+    )
     add("--only", nargs="+", metavar="TEXT",
         help="methods with one of these in their name or kind; dense ones stay")  # fmt: skip
     add("--implementation", default="auto", metavar="NAME",
@@ -149,12 +159,26 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--out", type=Path, default=Path(".dev/bench"), help="result folder")
     args = parser.parse_args(argv)
     on_gpu = torch.cuda.is_available()
+    if args.inputs and (args.sweep or args.shapes or args.profiles):
+        parser.error("--inputs has its own shape and profile; give it without others or --sweep")
+    if args.inputs:
+        args.profiles = [inputs.CAPTURED]
     args.profiles = args.profiles or list(PROFILES if on_gpu else PROFILES[:1])
     if args.seconds is None:
         args.seconds = (0.5 if args.quick else 2.0) if on_gpu else 0.05
     if args.quick and args.time_limit is None:
         args.time_limit = QUICK_SECONDS
     return args
+
+
+def captured(text: str) -> inputs.Captured:
+    kind, _, file = text.partition(":")
+    if kind != inputs.CAPTURED or not file:
+        raise argparse.ArgumentTypeError(f"found {text!r}; give captured:FILE")
+    try:
+        return inputs.Captured.of(Path(file))
+    except (ValueError, FileNotFoundError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

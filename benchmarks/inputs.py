@@ -4,12 +4,16 @@ Every head mixes smooth random fields over the (frames, height, width) grid, coa
 share most of theirs, so that a token attends to places that look alike; both get noise, channel
 offsets, RMS norm and a 3D rotary embedding. v is a linear view of the field plus noise. A factor on
 q then sets how peaked the attention is: `PROFILES` give the share of key blocks that hold 90% of
-the softmax mass of a query block, in raster order. They are no trained model's activations.
+the softmax mass of a query block, in raster order. They are no trained model's activations;
+those come from a file that `quality --capture` wrote (`Captured`).
 """
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.nn import functional
@@ -22,6 +26,7 @@ SHAPES = {  # heads, head dim, token grid, extra tokens in front
     "tiny": (4, 128, (8, 30, 32), 0),
 }
 PROFILES = {"peaked": 0.10, "medium": 0.25, "flat": 0.50}
+CAPTURED = "captured"  # shape and profile of what a file holds
 BLOCK = 128
 # frames and pixels between the knots of each field
 KNOTS = ((10, 16), (6, 7), (3, 3))
@@ -96,6 +101,38 @@ def make(shape, device="cuda", dtype=torch.bfloat16, heads=None, seed=0):
     return q, k, v
 
 
+@dataclass(frozen=True)
+class Captured:
+    """q, k, v of a trained model in a file that `quality/capture.py` describes."""
+
+    file: Path
+    heads: int
+    dim: int
+    grid: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, file: Path) -> Captured:
+        """Raises ValueError for a file that is no capture, FileNotFoundError for none."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(file, "pt") as opened:
+                _, heads, length, dim = opened.get_slice("q").get_shape()
+                grid = tuple(json.loads((opened.metadata() or {})["grid"]))
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{file} is no capture of q, k, v: {error}") from error
+        if math.prod(grid) != length:
+            raise ValueError(f"{file}: grid {grid} does not have its {length} tokens")
+        return cls(file, heads, dim, grid)
+
+    def load(self, device) -> tuple[torch.Tensor, ...]:
+        """q, k, v as `make` gives them, in bf16."""
+        from safetensors.torch import load_file
+
+        tensors = load_file(self.file, str(device))
+        return tuple(tensors[n].transpose(1, 2).contiguous().transpose(1, 2) for n in "qkv")
+
+
 def sampled(count: int, of: int, seed: int) -> torch.Tensor:
     return torch.randperm(of, generator=torch.Generator().manual_seed(seed))[:count]
 
@@ -114,7 +151,9 @@ def share_for_mass(q, k, gain: float, heads=8, blocks=4, mass=0.9) -> float:
 
 
 def gain_for(q, k, profile: str) -> float:
-    """The factor on q that gives the profile its peakedness, by bisection."""
+    """The factor on q that gives the profile its peakedness, by bisection; captured q stay."""
+    if profile == CAPTURED:
+        return 1.0
     low, high = 0.02, 6.0
     for _ in range(9):
         middle = math.sqrt(low * high)

@@ -55,7 +55,7 @@ class Settings:
 
 def measure_shape(
     name: str,
-    shape: tuple[int, int, tuple[int, int, int], int],
+    shape: tuple[int, int, tuple[int, int, int], int] | inputs.Captured,
     methods: list[Method],
     profiles: list[str],
     timed: list[str],
@@ -64,11 +64,15 @@ def measure_shape(
 ) -> tuple[list[Row], list[dict]]:
     """(a row per method, order and profile; a stage table per configuration of ours).
 
-    shape   heads, head dim, grid of video tokens, text tokens
+    shape   heads, head dim, grid of video tokens, text tokens; or the file that has q, k, v
     timed   those of `profiles` on which methods are timed; on all of them results are checked
     """
-    heads, dim, grid, text = shape
-    q, k, v = inputs.make(shape, device=settings.device)
+    if isinstance(shape, inputs.Captured):
+        heads, dim, grid, text = shape.heads, shape.dim, shape.grid, 0
+        q, k, v = shape.load(settings.device)
+    else:
+        heads, dim, grid, text = shape
+        q, k, v = inputs.make(shape, device=settings.device)
     say(f"{name}: {heads} heads of {dim}, {q.shape[2]} tokens, grid {grid}, {text} text")
     methods = [method for method in methods if dim in method.head_dims]
     rows, stages = [], []

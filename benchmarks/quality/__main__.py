@@ -1,0 +1,169 @@
+"""Quality of PSA on the small trained Wan, against its own dense clips.
+
+    python -m benchmarks.quality                         everything; needs a GPU to end in minutes
+    python -m benchmarks.quality --part sweep --clips 0:8     a share of it, for one of several GPUs
+    python -m benchmarks.quality --merge DIR DIR --out DIR    one report of several shares
+
+Results are written as they come: a run that is cut off goes on with the same command. No figures
+are shown unless dense sampling repeats itself and PSA that keeps every block gives the dense clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from . import ROOT
+
+EXAMPLE = ROOT / "examples" / "tiny_wan"
+DEFAULT_OUT = Path(".dev/quality")
+FAMILY = "Wan2.1_1.3b"
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse(argv)
+    from .results import Mismatch, Results, merge
+    from .sanity import CheckFailed
+
+    try:
+        if args.merge:
+            lines = merge(args.merge)
+        else:
+            results = Results(args.out, run_of(args, argv))
+            measure(args, results)
+            lines = results.lines
+        from .report import write_report
+
+        for path in write_report(lines, args.out):
+            print(f"wrote {path}")
+    except CheckFailed as reason:
+        print(f"no figures: {reason}", file=sys.stderr)
+        return 1
+    except (Mismatch, FileNotFoundError) as reason:
+        print(f"error: {reason}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_of(args: argparse.Namespace, argv: list[str]) -> dict:
+    """What results must agree in to stand in one table, and what else a reader wants to know."""
+    import hashlib
+
+    import torch
+
+    from .. import report
+
+    for file in (args.model, args.codec):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is not there; give --model and --codec")
+    environment = report.environment(argv)
+    return {
+        "subject": hashlib.sha256(args.model.read_bytes()).hexdigest(),
+        "sampling": {"grid": args.grid, "steps": args.steps, "cfg": args.cfg,
+                     "sampler": "euler", "scheduler": "simple"},
+        "gpu": environment["gpu"],
+        "versions": {"torch": torch.__version__, "triton": environment.get("triton")},
+        "model": args.model.name,
+        "environment": environment,
+    }  # fmt: skip
+
+
+def measure(args: argparse.Namespace, results) -> None:
+    import torch
+
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - begin:5.0f} s] {text}", flush=True)
+
+    if not torch.cuda.is_available():
+        say("no GPU: the torch reference runs, which is slow; only small --grid and few clips end")
+    from psa_pack.presets.store import PresetStore
+    from psa_pack.tools.comfy_inprocess import ComfyInProcess
+
+    from .capture import Capture
+    from .parts import Job, run
+    from .sanity import check_subject
+    from .subject import Clip, Sampling, Subject
+
+    with tempfile.TemporaryDirectory(prefix="psa-quality-") as base:
+        comfy = ComfyInProcess(args.comfyui, Path(base))
+        subject = Subject(comfy, args.model, args.codec)
+        job = Job(
+            subject=subject,
+            sampling=Sampling(tuple(args.grid), args.steps, args.cfg),
+            results=results,
+            clips=[Clip.number(i) for i in range(*args.clips)],
+            family=PresetStore(ROOT / "presets", Path(base) / "none").get_family(args.family),
+            targets=tuple(args.targets),
+            densities=tuple(args.densities),
+            deadline=begin + (args.time_limit or float("inf")),
+            say=say,
+        )
+        say("checks")
+        check_subject(subject, Clip.number(0), job.sampling, results)
+        if args.capture:
+            layers = args.capture_layers or range(subject.layers)
+            steps = args.capture_steps or [args.steps // 2]
+            capture = Capture(job.sampling.grid, set(steps), set(layers), args.capture_mib * 2**20)
+            job.watch(job.clips[0], capture.visit)
+            note = {"subject": subject.digest, "clip": job.clips[0].index}
+            capture.save(args.capture, note)
+            say(f"wrote {args.capture}: {len(capture.heads)} heads, {capture.left_out} left out")
+        run(job, args.part)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.quality", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), metavar="PATH",
+        help="a ComfyUI folder; default: COMFYUI_PATH")  # fmt: skip
+    add("--model", type=Path, default=EXAMPLE / "model.safetensors")
+    add("--codec", type=Path, default=EXAMPLE / "codec.safetensors")
+    add("--family", default=FAMILY, help=f"whose presets are measured; default {FAMILY}")
+    parts = ("sweep", "ablations", "recall", "calls")
+    add("--part", nargs="*", choices=parts,
+        help=f"of {', '.join(parts)}; default all; none: checks and --capture alone")  # fmt: skip
+    add("--clips", type=clip_range, default=(0, 16), metavar="FROM:TO", help="default 0:16")
+    add("--grid", type=int, nargs=3, default=(8, 32, 32), metavar="N",
+        help="frames, height, width in tokens; default 8 32 32")  # fmt: skip
+    add("--steps", type=int, default=20)
+    add("--cfg", type=float, default=4.0)
+    add("--targets", type=float, nargs="+", default=(0.2, 0.1), help="densities of the ablations")
+    add("--densities", type=float, nargs="+", default=(0.06, 0.1, 0.15, 0.2, 0.3, 0.5),
+        help="of the sweep")  # fmt: skip
+    add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")
+    add("--capture", type=Path, metavar="FILE",
+        help="q, k, v of the first clip's dense run, for `python -m benchmarks --inputs`")  # fmt: skip
+    add("--capture-layers", type=int, nargs="+", help="from 0; default all")
+    add("--capture-steps", type=int, nargs="+", help="from 0; default the middle one")
+    add("--capture-mib", type=int, default=256, help="size of the file at most; default 256")
+    add("--merge", type=Path, nargs="+", metavar="DIR", help="results to report on; runs nothing")
+    add("--out", type=Path, default=DEFAULT_OUT, help=f"result folder; default {DEFAULT_OUT}")
+    args = parser.parse_args(argv)
+    args.part = list(parts) if args.part is None else args.part
+    if not args.merge:
+        if args.comfyui is None:
+            parser.error("say where ComfyUI is: --comfyui PATH, or COMFYUI_PATH")
+        args.comfyui = Path(args.comfyui).absolute()
+        args.grid = list(args.grid)
+    return args
+
+
+def clip_range(text: str) -> tuple[int, int]:
+    first, _, last = text.partition(":")
+    if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of clips; give one like 0:8")
+    return int(first), int(last)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

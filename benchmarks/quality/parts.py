@@ -1,0 +1,188 @@
+"""What a run does, part by part. Every part writes lines to the results as it goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+
+from ..method import Problem
+from .calls import call_errors, moment_errors, synthetic
+from .metrics import compare_frames, relative
+from .results import Results
+from .settings import ABLATIONS, SWEEP, Base, Settings, ablations, presets, sweep
+from .structure import measure
+from .subject import Clip, RunFailed, Sampling, Subject, overall_density
+from .thresholds import Masses
+from .watch import Seen, watched
+
+SYNTHETIC = -1  # stands where a captured call has its clip
+
+
+@dataclass
+class Job:
+    """One run.
+
+    family    presets to measure (`presets.family.Family`)
+    targets   densities of the ablations; `densities`: of the sweep
+    deadline  `time.monotonic()` after which nothing new starts
+    """
+
+    subject: Subject
+    sampling: Sampling
+    results: Results
+    clips: list[Clip]
+    family: object
+    targets: tuple[float, ...]
+    densities: tuple[float, ...]
+    deadline: float
+    say: Callable[[str], None]
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    @property
+    def tokens(self) -> int:
+        frames, height, width = self.sampling.grid
+        return frames * height * width
+
+    @property
+    def warm_up(self) -> int:
+        return Base(self.tokens, self.sampling.steps, 1.0).warm_up
+
+    def watch(self, clip: Clip, visit: Callable[[Seen], None]) -> None:
+        """A dense run of the clip with its attention calls shown to `visit`."""
+        self.subject.dense(clip, self.sampling, watched(self.subject.model, visit))
+
+
+def run(job: Job, names: list[str]) -> None:
+    """The named parts, one after the other."""
+    for name in names:
+        PARTS[name](job)
+        if job.late:
+            job.say(f"the time limit is reached in {name}; the same command goes on from here")
+            return
+
+
+def every_setting(job: Job) -> Settings:
+    """Sweep, presets and ablations, noted in the results for the tables."""
+    masses = Masses(job.sampling.grid)
+    every = max(1, (job.sampling.steps - job.warm_up) // 4)
+
+    def visit(seen: Seen) -> None:
+        if seen.step >= job.warm_up and (seen.step - job.warm_up) % every == 0:
+            masses.visit(seen)
+
+    job.say("attention masses for the thresholds")
+    job.watch(Clip.number(0), visit)
+    parts = (
+        sweep(job.tokens, job.sampling.steps, job.densities),
+        presets(job.family),
+        ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds),
+    )
+    found = Settings(
+        list(chain.from_iterable(part.rows for part in parts)),
+        list(chain.from_iterable(part.left_out for part in parts)),
+    )
+    job.results.add("settings", rows=[row.to_data() for row in found.rows], left_out=found.left_out)
+    return found
+
+
+def sample_clips(job: Job, part: str) -> None:
+    """Every setting of the part on every clip, against the dense clip of the same noise."""
+    rows = [row for row in every_setting(job).rows if row.part == part]
+    for clip in job.clips:
+        todo = [r for r in rows if not job.results.has("clip", clip=clip.index, key=r.key)]
+        job.say(f"{part}: clip {clip.index}, {len(todo)} settings: {clip.prompt}")
+        dense: dict[int, tuple] = {}
+        known: dict[tuple, dict] = {}
+        for row in todo:
+            if job.late:
+                return
+            steps = row.steps or job.sampling.steps
+            sampling = Sampling(job.sampling.grid, steps, job.sampling.cfg)
+            if steps not in dense:
+                found = job.subject.dense(clip, sampling)
+                dense[steps] = found, job.subject.frames(found.latent)
+            same = row.config.replace(description=""), steps
+            if same not in known:
+                known[same] = _compare(job, clip, sampling, row, *dense[steps])
+            job.results.add("clip", clip=clip.index, key=row.key, **known[same])
+
+
+def _compare(job: Job, clip: Clip, sampling: Sampling, row, dense, frames) -> dict:
+    try:
+        found = job.subject.sparse(clip, sampling, row.config)
+    except RunFailed as reason:
+        job.say(f"  {row.key}: left out: {reason}")
+        return {"left_out": str(reason)}
+    return {
+        **compare_frames(frames, job.subject.frames(found.latent)),
+        "latent": relative(found.latent, dense.latent),
+        "density": found.report["density"],
+        "overall_density": overall_density(found.report),
+        "seconds": found.seconds,
+        "dense_seconds": dense.seconds,
+    }
+
+
+def sample_recall(job: Job) -> None:
+    """Structure of the attention and the estimator's recall, for every layer and step."""
+    for clip in job.clips:
+        if job.late:
+            return
+        if job.results.has("attention", clip=clip.index):
+            continue
+        job.say(f"recall: clip {clip.index}")
+        found: list[dict] = []
+        job.watch(clip, lambda seen, found=found: found.append(measure(seen, job.sampling.grid)))
+        job.results.add("attention", clip=clip.index, calls=found)
+
+
+def sample_calls(job: Job) -> None:
+    """Every setting on single calls: captured ones of sampled steps, and synthetic ones."""
+    rows = every_setting(job).rows
+    first, last = job.warm_up, job.sampling.steps - 1
+    steps = sorted({first, (2 * first + last) // 3, (first + 2 * last) // 3, last})
+    shape: dict[str, object] = {}
+
+    def measured(problem: Problem, source: str, clip: int, layer: int, step: int) -> None:
+        where = {"source": source, "clip": clip, "layer": layer, "step": step}
+        if job.late or job.results.has("call", **where):
+            return
+        values = call_errors(problem, rows)
+        moments = moment_errors(problem, job.targets, job.tokens, job.sampling.steps)
+        job.results.add("call", **where, values=values, moments=moments)
+
+    def visit(seen: Seen) -> None:
+        shape.update(heads=seen.q.shape[1], dim=seen.q.shape[3], dtype=seen.q.dtype)
+        if seen.step in steps and not job.late:
+            problem = Problem(seen.q, seen.k, seen.v, job.sampling.grid, 0)
+            measured(problem, "captured", visit.clip, seen.layer, seen.step)
+
+    for clip in job.clips:
+        if job.late:
+            return
+        job.say(f"calls: clip {clip.index}, steps {', '.join(str(s + 1) for s in steps)}")
+        visit.clip = clip.index
+        job.watch(clip, visit)
+    # the same for every share of the clips, so one share does it
+    if job.clips[0].index == 0:
+        with torch.inference_mode():
+            for profile, problem in synthetic(
+                shape["heads"], shape["dim"], job.sampling.grid, job.subject.device, shape["dtype"]
+            ):
+                job.say(f"calls: synthetic, {profile}")
+                measured(problem, profile, SYNTHETIC, SYNTHETIC, SYNTHETIC)
+
+
+PARTS: dict[str, Callable[[Job], None]] = {
+    SWEEP: lambda job: sample_clips(job, SWEEP),
+    ABLATIONS: lambda job: sample_clips(job, ABLATIONS),
+    "recall": sample_recall,
+    "calls": sample_calls,
+}

@@ -1,0 +1,250 @@
+"""The tables as Markdown, the figures as JSON, the plots."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+from ..inputs import PROFILES
+from ..recall import SHARES
+from . import pictures
+from .metrics import METRICS
+from .sanity import passed
+from .second_moment import VARIANTS
+from .settings import Setting
+from .statistics import Spread
+from .structure import ESTIMATORS, ORDERS
+from .summary import CAPTURED, Row, Summary, summarise
+
+SOURCES = (CAPTURED, *PROFILES)
+
+
+def write_report(lines: list[dict], folder: Path) -> list[Path]:
+    """Writes report.json, report.md and the plots; nothing where it raises `CheckFailed`."""
+    passed(lines)
+    summary = summarise(lines)
+    runs = [line for line in lines if line["kind"] == "run"]
+    checks = [line for line in lines if line["kind"] == "check"]
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {"runs": runs, "checks": checks, **summary.to_data()}
+    json_file, text_file = folder / "report.json", folder / "report.md"
+    json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    plots = pictures.draw(summary, title(runs[0]), folder)
+    text_file.write_text(text(summary, runs, checks), encoding="utf-8")
+    return [json_file, text_file, *plots]
+
+
+def title(run: dict) -> str:
+    frames, height, width = run["sampling"]["grid"]
+    where = run["gpu"] or "CPU, a test of the harness"
+    return f"{frames} x {height} x {width} tokens, {run['sampling']['steps']} steps; {where}"
+
+
+def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
+    run = runs[0]
+    environment = run["environment"]
+    parts = [
+        "# Quality of PSA on the tiny Wan",
+        f"{title(run)}. cfg {run['sampling']['cfg']:g}, {run['sampling']['sampler']}, "
+        f"{run['sampling']['scheduler']}. Torch {run['versions']['torch']}, Triton "
+        f"{run['versions']['triton']}, {environment['date'][:10]}, commit {environment['commit']}. "
+        f"Checkpoint {run['model']}, SHA-256 {run['subject'][:16]}. "
+        f"Clips {_numbers(summary.clips)}, each against the dense clip of the same noise and "
+        "prompt.",
+        "± is the standard deviation over clips, [ ] the 95% confidence interval of the mean of "
+        'paired differences. Density: query-key products of the sparse calls / dense ones; "all '
+        'steps": with the dense warm-up. Temporal: difference of frame-to-frame change, in '
+        "proportion to it. rel-L2: of single attention calls against float32 dense, captured in "
+        "dense runs and synthetic (`benchmarks/inputs.py`).",
+        "## Checks",
+        *_table(
+            ("check", "found", ""),
+            [
+                (c["name"], f"{c['found']:.4g}", "ok" if c["ok"] else "FAILED")
+                for c in _once(checks)
+            ],
+        ),
+    ]
+    for name, rows in summary.tables.items():
+        parts += [f"## {name[0].upper()}{name[1:]}", *_settings_table(rows)]
+        parts += [
+            f"Left out: {label}: {why}." for table, label, why in summary.left_out if table == name
+        ]
+    parts += _moments(summary)
+    parts += _structure(summary)
+    return "\n\n".join(_joined(parts)) + "\n"
+
+
+def _joined(parts: list[str]) -> list[str]:
+    """Table lines stay together; everything else is a paragraph."""
+    found: list[str] = []
+    for part in parts:
+        if found and part.startswith("|") and found[-1].splitlines()[-1].startswith("|"):
+            found[-1] += "\n" + part
+        else:
+            found.append(part)
+    return found
+
+
+def _once(checks: list[dict]) -> list[dict]:
+    """Each check's worst finding."""
+    worst: dict[str, dict] = {}
+    for check in checks:
+        known = worst.get(check["name"])
+        least = check["name"].startswith("another")
+        if known is None or (check["found"] < known["found"]) == least:
+            worst[check["name"]] = check
+    return list(worst.values())
+
+
+def _numbers(clips: list[int]) -> str:
+    if clips and clips == list(range(clips[0], clips[-1] + 1)):
+        return f"{clips[0]} to {clips[-1]}"
+    return ", ".join(map(str, clips)) or "none"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [head, ("---",) * len(head), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _settings_table(rows: list[Row]) -> list[str]:
+    with_clips = any(row.metrics for row in rows)
+    with_calls = any(row.calls for row in rows)
+    compared = any(row.differences or row.call_differences for row in rows)
+    head = ["", "density"]
+    if with_clips:
+        head += ["all steps", "clips", "PSNR, dB"] + ["Δ PSNR"] * compared
+        head += [METRICS[name][0] for name in ("ssim", "haarpsi", "temporal", "latent")] + [
+            "time / dense"
+        ]
+    if with_calls:
+        head += [f"rel-L2 {source}" for source in SOURCES] + ["Δ rel-L2 captured"] * compared
+    if compared:
+        head.append("Δ to")
+    body = []
+    for row in rows:
+        cells = [row.setting.label, _number(row.density, ".3f")]
+        if with_clips:
+            cells += _clip_cells(row, compared)
+        if with_calls:
+            cells += [_mean(row.calls.get(source), ".4f") for source in SOURCES]
+            if compared:
+                cells.append(_difference(row.call_differences.get(CAPTURED), "+.4f"))
+        if compared:
+            cells.append(_against(row.setting))
+        body.append(tuple(cells))
+    return _table(tuple(head), body)
+
+
+def _clip_cells(row: Row, compared: bool) -> list[str]:
+    if not row.metrics:
+        return ["-", "0", row.left_out or "-"] + ["-"] * (5 + compared)
+    psnr = row.metrics["psnr"]
+    cells = [_number(row.overall_density, ".3f"), str(psnr.count), _mean_std(psnr, ".2f")]
+    if compared:
+        cells.append(_difference(row.differences.get("psnr"), "+.2f"))
+    cells += [
+        _mean_std(row.metrics[name], ".3f") for name in ("ssim", "haarpsi", "temporal", "latent")
+    ]
+    return [*cells, _number(row.time, ".2f")]
+
+
+def _against(setting: Setting) -> str:
+    return setting.against.removeprefix(f"{setting.table}: ")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _mean(found: Spread | None, form: str) -> str:
+    return "-" if found is None else f"{found.mean:{form}}"
+
+
+def _mean_std(found: Spread, form: str) -> str:
+    return f"{found.mean:{form}}" + ("" if found.std is None else f" ± {found.std:{form}}")
+
+
+def _difference(found: Spread | None, form: str) -> str:
+    if found is None:
+        return "-"
+    if found.half is None:
+        return f"{found.mean:{form}}"
+    low, high = found.mean - found.half, found.mean + found.half
+    return f"{found.mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def _moments(summary: Summary) -> list[str]:
+    if not summary.moments:
+        return []
+    parts = [
+        "## Forms of the second moment",
+        "rel-L2 of single calls in plain torch, the same levels for all (the base's shares, exact "
+        'importance). The product\'s form is "isotropic, cap ln c"; "log-mean-exp" is the true '
+        "term, the bound of what any form can do.",
+    ]
+    for target in dict.fromkeys(target for target, _ in summary.moments):
+        rows = [
+            (name, *(_mean(summary.moments[target, name].get(s), ".4f") for s in SOURCES))
+            for name in VARIANTS
+        ]
+        parts += [f"Density {target}:", *_table(("", *SOURCES), rows)]
+    return parts
+
+
+def _structure(summary: Summary) -> list[str]:
+    if not summary.holds_90:
+        return []
+    layers = range(len(summary.holds_90[ORDERS[0]]))
+
+    def by_layer(values) -> list[float]:
+        return [statistics.fmean(value) for value in values]
+
+    rows = [
+        (f"layer {layer + 1}", *(f"{by_layer(summary.holds_90[o])[layer]:.1%}" for o in ORDERS))
+        for layer in layers
+    ]
+    means = (f"{statistics.fmean(by_layer(summary.holds_90[o])):.1%}" for o in ORDERS)
+    parts = [
+        "## Structure of the attention",
+        "Share of the 128 x 128 blocks that holds 90% of a query block's softmax mass; mean over "
+        "heads, steps and clips.",
+        *_table(("", *(f"{order} order" for order in ORDERS)), [*rows, ("mean", *means)]),
+        "## Recall of the importance estimator",
+        "True mass in the estimate's top blocks / in the truly best ones; blocks of 128, mean over "
+        "layers, steps and clips.",
+    ]
+    body = [
+        (
+            order,
+            name,
+            *(f"{_recall_mean(summary.recall[order, name], i):.4f}" for i in range(len(SHARES))),
+        )
+        for order in ORDERS
+        for name in ESTIMATORS
+    ]
+    parts += _table(("order", "estimator", *(f"top {share:.0%}" for share in SHARES)), body)
+    name = next(iter(ESTIMATORS))
+    parts += [f"By layer, {name}, Gilbert order:"]
+    cells = summary.recall["Gilbert", name]
+    parts += _table(
+        ("", *(f"top {share:.0%}" for share in SHARES), "worst step, top 10%"),
+        [
+            (
+                f"layer {layer + 1}",
+                *(
+                    f"{statistics.fmean(step[i] for step in cells[layer]):.4f}"
+                    for i in range(len(SHARES))
+                ),
+                f"{min(step[1] for step in cells[layer]):.4f}",
+            )
+            for layer in layers
+        ],
+    )
+    return parts
+
+
+def _recall_mean(cells, share: int) -> float:
+    return statistics.fmean(step[share] for layer in cells for step in layer)

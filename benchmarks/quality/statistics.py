@@ -1,0 +1,45 @@
+"""Means over clips, and differences of clip and clip, with their spread."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Spread:
+    """`half` is half the width of the 95% confidence interval of the mean (Student's t).
+
+    With one value the spread is unknown: `std` and `half` are None.
+    """
+
+    count: int
+    mean: float
+    std: float | None
+    half: float | None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.half is not None and abs(self.mean) > self.half
+
+
+def spread(values: Sequence[float]) -> Spread:
+    count, mean = len(values), statistics.fmean(values)
+    if count < 2:
+        return Spread(count, mean, None, None)
+    from scipy.stats import t
+
+    std = statistics.stdev(values)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * std / math.sqrt(count)
+    return Spread(count, mean, std, half)
+
+
+def paired(values: dict, base: dict) -> Spread | None:
+    """Spread of `values - base` over the keys (clips) of both; None where there are none."""
+    common = [key for key in values if key in base]
+    return spread([values[key] - base[key] for key in common]) if common else None
