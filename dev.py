@@ -3,6 +3,7 @@
     python3 dev.py demo    a small video model sampled in a real ComfyUI, dense and with PSA
     python3 dev.py test    lint and tests; further arguments go to pytest
     python3 dev.py bench   speed and accuracy beside other attention (benchmarks/README.md)
+    python3 dev.py quality what PSA does to clips of a small trained model (benchmarks/README.md)
 
 Each does its whole set-up under .dev/ the first time (about 3 GB of downloads) and reuses it after.
 """
@@ -43,6 +44,14 @@ DEMO_MODULES = {
     "aiohttp": "aiohttp",
     "PIL": "pillow",
     "safetensors": "safetensors",
+    "piq": "piq",
+}
+QUALITY_MODULES = {
+    "torch": "torch",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "piq": "piq",
+    "matplotlib": "matplotlib",
 }
 TEST_MODULES = {
     **DEMO_MODULES,
@@ -51,6 +60,7 @@ TEST_MODULES = {
     "ruff": "ruff",
     "playwright": "playwright",
     "axe_playwright_python": "axe-playwright-python",
+    **QUALITY_MODULES,
 }
 
 
@@ -65,6 +75,10 @@ def main(argv: list[str]) -> int:
         if args.command == "bench":
             tree, python = set_up(args, {"torch": "torch"})
             return run([str(python), "-c", RUN_MODULE, str(ROOT), "benchmarks", *further], tree)
+        if args.command == "quality":
+            tree, python = set_up(args, QUALITY_MODULES)
+            command = [str(python), "-c", RUN_MODULE, str(ROOT), "benchmarks.quality", *further]
+            return run(command, tree)
         tree, python = set_up(args, TEST_MODULES)
         set_up_web_tests(python)
         lint = run([str(python), "-m", "ruff", "check", str(ROOT)], tree)
@@ -105,6 +119,11 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser(
         "bench", parents=[where], allow_abbrev=False, help="speed and accuracy", usage="dev.py "
         "bench [--comfyui PATH] [--python PATH] [arguments of `python -m benchmarks`]",
+    )  # fmt: skip
+    commands.add_parser(
+        "quality", parents=[where], allow_abbrev=False, help="clips of a trained model",
+        usage="dev.py quality [--comfyui PATH] [--python PATH] [arguments of `python -m "
+        "benchmarks.quality`]",
     )  # fmt: skip
     args, rest = parser.parse_known_args(argv)
     if rest and args.command == "demo":

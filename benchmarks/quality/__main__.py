@@ -21,7 +21,8 @@ from . import ROOT
 
 EXAMPLE = ROOT / "examples" / "tiny_wan"
 DEFAULT_OUT = Path(".dev/quality")
-FAMILY = "Wan2.1_1.3b"
+# the model's own presets, and those of the model it is shaped after that it has not
+FAMILIES = ("Tiny_Wan", "Wan2.1_1.3b")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,6 +93,7 @@ def measure(args: argparse.Namespace, results) -> None:
     from .subject import Clip, Sampling, Subject
 
     with tempfile.TemporaryDirectory(prefix="psa-quality-") as base:
+        store = PresetStore(ROOT / "presets", Path(base) / "none")
         comfy = ComfyInProcess(args.comfyui, Path(base))
         subject = Subject(comfy, args.model, args.codec)
         job = Job(
@@ -99,7 +101,7 @@ def measure(args: argparse.Namespace, results) -> None:
             sampling=Sampling(tuple(args.grid), args.steps, args.cfg),
             results=results,
             clips=[Clip.number(i) for i in range(*args.clips)],
-            family=PresetStore(ROOT / "presets", Path(base) / "none").get_family(args.family),
+            families=[store.get_family(name) for name in args.families],
             targets=tuple(args.targets),
             densities=tuple(args.densities),
             deadline=begin + (args.time_limit or float("inf")),
@@ -128,7 +130,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="a ComfyUI folder; default: COMFYUI_PATH")  # fmt: skip
     add("--model", type=Path, default=EXAMPLE / "model.safetensors")
     add("--codec", type=Path, default=EXAMPLE / "codec.safetensors")
-    add("--family", default=FAMILY, help=f"whose presets are measured; default {FAMILY}")
+    add("--families", nargs="+", default=FAMILIES, metavar="NAME",
+        help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip
     parts = ("sweep", "ablations", "recall", "calls")
     add("--part", nargs="*", choices=parts,
         help=f"of {', '.join(parts)}; default all; none: checks and --capture alone")  # fmt: skip
@@ -142,7 +145,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="of the sweep")  # fmt: skip
     add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")
     add("--capture", type=Path, metavar="FILE",
-        help="q, k, v of the first clip's dense run, for `python -m benchmarks --inputs`")  # fmt: skip
+        help="q, k, v of the first clip, for `python -m benchmarks --inputs`")  # fmt: skip
     add("--capture-layers", type=int, nargs="+", help="from 0; default all")
     add("--capture-steps", type=int, nargs="+", help="from 0; default the middle one")
     add("--capture-mib", type=int, default=256, help="size of the file at most; default 256")

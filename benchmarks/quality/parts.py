@@ -26,7 +26,7 @@ SYNTHETIC = -1  # stands where a captured call has its clip
 class Job:
     """One run.
 
-    family    presets to measure (`presets.family.Family`)
+    families  whose presets are measured (`presets.family.Family`)
     targets   densities of the ablations; `densities`: of the sweep
     deadline  `time.monotonic()` after which nothing new starts
     """
@@ -35,7 +35,7 @@ class Job:
     sampling: Sampling
     results: Results
     clips: list[Clip]
-    family: object
+    families: list
     targets: tuple[float, ...]
     densities: tuple[float, ...]
     deadline: float
@@ -81,7 +81,7 @@ def every_setting(job: Job) -> Settings:
     job.watch(Clip.number(0), visit)
     parts = (
         sweep(job.tokens, job.sampling.steps, job.densities),
-        presets(job.family),
+        presets(job.families),
         ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds),
     )
     found = Settings(

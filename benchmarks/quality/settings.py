@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from psa_kernels import PSAConfig
@@ -146,10 +146,14 @@ def sweep(tokens: int, steps: int, densities=SWEEP_DENSITIES) -> Settings:
     return settings
 
 
-def presets(family) -> Settings:
-    """Every preset of a family that is not dense; those for few steps are sampled with 4."""
+def presets(families: Iterable) -> Settings:
+    """Every preset of the families (`presets.family.Family`) that is not dense; of two of a name,
+    that of the earlier family. Those for few steps are sampled with 4."""
     settings = Settings()
-    for name, config in family.attention_configs.items():
+    named: dict = {}
+    for family in families:
+        named = {**family.attention_configs, **named}
+    for name, config in named.items():
         if config.type == "dense":
             continue
         own = PSAConfig.from_preset(config.to_preset())
