@@ -1,0 +1,142 @@
+// Apply PSA: which steps of the coming run are dense and which are sparse.
+
+import * as api from "../api.js";
+import { EDITOR, requestOf, storedOf } from "../editor/editor_node.js";
+import { numberInput, showNumber } from "../editor/fields.js";
+import { h, setText } from "../dom.js";
+import { isLinked, samplingOf, source, widgetValue } from "../graph.js";
+import { t } from "../i18n.js";
+import { library } from "../library.js";
+import { mountPanel } from "../node_panel.js";
+
+const WIDTH = 300;
+const TYPED = "psa_plan"; // the property that holds what the user typed
+const LABELLED = 24; // steps above which the cells have no numbers
+
+export class ApplyNode {
+  constructor(app, node) {
+    this.app = app;
+    this.node = node;
+    this.cells = h("div", { class: "psa-steps", role: "img" });
+    this.text = h("p", { class: "psa-plan-text", "aria-live": "polite" });
+    this.warning = h("p", { class: "psa-plan-warning" });
+    this.steps = numberInput({ low: 1, step: 1 }, { "aria-label": t("plan.steps") }, (value, final) => final && this.#type({ steps: value }));
+    this.scheduler = h("select", { class: "psa-input psa-select", "aria-label": t("plan.scheduler"), onchange: () => this.#type({ scheduler: this.scheduler.value }) });
+    this.from = h("button", { type: "button", class: "psa-link", onclick: () => this.#type(null) });
+    this.panel = mountPanel(node, "psa_plan", h("section", { class: "psa-plan", "aria-label": t("plan.title") },
+      h("div", { class: "psa-plan-head" }, h("span", { class: "psa-plan-title" }, t("plan.title")), this.from),
+      h("div", { class: "psa-plan-inputs" }, this.steps, h("span", {}, t("plan.stepsWord")), this.scheduler),
+      this.cells, this.text, this.warning), { minWidth: WIDTH });
+    library.addEventListener("change", () => this.refresh());
+    this.ready = this.refresh();
+  }
+
+  async refresh() {
+    this.seen = null;
+    return this.look();
+  }
+
+  #type(part) {
+    const { properties } = this.node;
+    if (part) properties[TYPED] = { ...this.#sampling().shown, ...properties[TYPED], ...part };
+    else delete properties[TYPED];
+    this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+    this.look();
+  }
+
+  /** What is sampled with: typed, else the graph's; `shown` is what the inputs show. */
+  #sampling() {
+    const found = samplingOf(this.node);
+    const typed = this.node.properties[TYPED];
+    const shown = { steps: typed?.steps ?? found?.steps, scheduler: typed?.scheduler ?? found?.scheduler };
+    return { found, typed, shown };
+  }
+
+  #request({ found, typed, shown }) {
+    const own = (name) => widgetValue(this.node, name);
+    const request = { ...shown, schedule: own("schedule"), start_percent: own("start_percent"), end_percent: own("end_percent") };
+    if (found && !typed) {
+      const { sampler, denoise, start_step, end_step, shift } = found;
+      Object.assign(request, { sampler, denoise, start_step, end_step, shift });
+      if (end_step !== undefined && end_step >= shown.steps) delete request.end_step;
+    } else if (found?.shift !== undefined) request.shift = found.shift;
+    return Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined && value !== null));
+  }
+
+  /** Ask again if anything that the plan depends on is another than before. */
+  async look() {
+    const sampling = this.#sampling();
+    this.#showInputs(sampling);
+    if (widgetValue(this.node, "enabled") === false) return this.#say(t("plan.off"));
+    if (!isLinked(this.node, "preset")) return this.#say(t("plan.noPreset"));
+    const from = source(this.node, "preset");
+    if (!Number.isInteger(sampling.shown.steps)) return this.#say(t("plan.noSteps"));
+    const stored = storedOf(from);
+    const editor = from?.comfyClass === EDITOR ? from.psaEditor : null;
+    const family = stored?.family ?? editor?.video?.now().family ?? editor?.identity.named?.family;
+    if (!stored && !editor) return this.#say(t("plan.unknownPreset"));
+    this.#follow(editor);
+    const request = this.#request(sampling);
+    const content = stored ? { preset: stored } : { version: editor.state.answer?.yaml ?? null };
+    const key = JSON.stringify([request, content, family]);
+    if (key === this.seen) return;
+    this.seen = key;
+    try {
+      const preset = await requestOf(from);
+      if (!preset || !family) throw new Error(t("plan.unknownPreset"));
+      if (editor?.state.broken) throw new Error(t("plan.broken"));
+      const answer = await api.plan({ ...preset, family, ...request });
+      if (this.seen === key) this.#show(answer);
+    } catch (error) {
+      if (this.seen === key) this.#say(error.message, true);
+    }
+  }
+
+  /** Plan again when the editor that is linked here has an answer. */
+  #follow(editor) {
+    if (!editor || this.followed === editor) return;
+    this.followed = editor;
+    editor.state.addEventListener("answer", () => this.followed === editor && this.look());
+  }
+
+  #showInputs({ found, typed, shown }) {
+    showNumber(this.steps, shown.steps);
+    const known = found?.node.widgets.find((widget) => widget.name === "scheduler")?.options.values;
+    const list = Array.isArray(known) ? known : shown.scheduler ? [shown.scheduler] : [];
+    if (this.scheduler.dataset.of !== list.join()) {
+      this.scheduler.dataset.of = list.join();
+      this.scheduler.replaceChildren(...list.map((name) => h("option", { value: name }, name)));
+    }
+    this.scheduler.hidden = !list.length;
+    this.scheduler.value = shown.scheduler ?? "";
+    const node = found ? found.node.title || found.node.type : "";
+    setText(this.from, typed ? (found ? t("plan.useGraph", { node }) : t("plan.clear")) : found ? t("plan.from", { node }) : "");
+    this.from.disabled = !typed;
+  }
+
+  #say(message, wrong = false) {
+    if (!wrong) this.seen = null;
+    this.cells.replaceChildren();
+    this.cells.hidden = true;
+    setText(this.text, message);
+    setText(this.warning, "");
+    this.text.classList.toggle("psa-issue", wrong);
+  }
+
+  #show({ steps, text, warning, goes_on: goesOn }) {
+    this.text.classList.remove("psa-issue");
+    this.cells.hidden = false;
+    this.cells.classList.toggle("psa-steps-many", steps.length > LABELLED);
+    this.cells.setAttribute("aria-label", text);
+    this.cells.replaceChildren(
+      ...steps.map(({ step, dense, reason, sigma }) =>
+        h("span", {
+          class: `psa-step ${dense ? "psa-step-dense" : "psa-step-sparse"}`,
+          title: [t(dense ? "plan.dense" : "plan.sparse", { step }), reason, `sigma ${Number(sigma.toPrecision(3))}`].filter(Boolean).join(" · "),
+        }, steps.length > LABELLED ? "" : String(step))),
+      ...(goesOn ? [h("span", { class: "psa-step-on", title: t("plan.goesOn") }, "…")] : []),
+    );
+    setText(this.text, text);
+    setText(this.warning, warning ?? "");
+  }
+}

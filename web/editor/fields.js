@@ -1,0 +1,290 @@
+// One row for each field that the server describes: a control, its help, its issues.
+
+import { h, icon, setAttr, setText, uniqueId } from "../dom.js";
+import { t } from "../i18n.js";
+import { within } from "./paths.js";
+import { mendButtons } from "./issues.js";
+
+/** How a choice reads: null is the absence of one. */
+export const choiceText = (choice) => (choice === null ? t("field.none") : String(choice));
+
+/** A field's value in a few characters, for the heads of closed sections; "" says nothing. */
+export function brief(field, value) {
+  if (value === undefined || value === "") return "";
+  if (field.kind === "bool") return value ? field.label : "";
+  if (field.kind === "ints") return Array.isArray(value) ? value.join("×") : "";
+  if (field.kind === "choice") return choiceText(value);
+  if (field.kind === "text") return String(value);
+  return `${value}${field.unit ? ` ${field.unit}` : ""}`;
+}
+
+/** "0 to 1000 · default 0 · steps" */
+export function facts(field) {
+  const parts = [];
+  if (field.low != null) parts.push(t("field.range", { low: field.low, high: field.high }));
+  if (field.unit) parts.push(field.unit);
+  if (field.default !== "" && field.kind !== "mask_ratios") {
+    parts.push(t("field.default", { value: defaultText(field) }));
+  }
+  return parts.join(" · ");
+}
+
+function defaultText(field) {
+  if (field.kind === "bool") return t(field.default ? "field.on" : "field.off");
+  if (field.kind === "ints") return field.default.join(", ");
+  return field.kind === "choice" ? choiceText(field.default) : String(field.default);
+}
+
+/** What was typed, as the number that it is, else as the text that it is: the server judges it. */
+export function typedNumber(text) {
+  const number = Number(text);
+  return text.trim() !== "" && Number.isFinite(number) ? number : text;
+}
+
+export class FieldRow {
+  constructor(field, state, { segmented = false } = {}) {
+    this.field = field;
+    this.state = state;
+    this.id = uniqueId("field");
+    this.control = controlFor(field, this.id, segmented, (value, final) =>
+      state.change({ [field.path]: value }, final),
+    );
+    this.note = h("p", { class: "psa-note" });
+    this.issues = h("div", { class: "psa-field-issues", "aria-live": "polite", id: `${this.id}-issue` });
+    this.help = h(
+      "div",
+      { class: "psa-help", id: `${this.id}-help`, hidden: true },
+      h("p", {}, field.help),
+      h("p", { class: "psa-facts" }, facts(field)),
+    );
+    this.reset = h(
+      "button",
+      {
+        type: "button", class: "psa-icon-button psa-reset", "aria-label": t("field.reset", { label: field.label }),
+        title: t("field.resetTitle", { value: defaultText(field) }),
+        onclick: () => state.change({ [field.path]: field.default }),
+      },
+      icon("undo"),
+    );
+    const info = h(
+      "button",
+      {
+        type: "button", class: "psa-icon-button", "aria-expanded": "false", "aria-controls": this.help.id,
+        "aria-label": t("field.help", { label: field.label }), title: field.help,
+        onclick: () => {
+          this.help.hidden = !this.help.hidden;
+          info.setAttribute("aria-expanded", String(!this.help.hidden));
+        },
+      },
+      icon("info"),
+    );
+    const wide = field.kind === "text" || segmented;
+    this.element = h(
+      "div",
+      { class: `psa-field${wide ? " psa-field-wide" : ""}`, "data-path": field.path },
+      h(
+        "div",
+        { class: "psa-field-line" },
+        h(
+          "div",
+          { class: "psa-field-head" },
+          h(this.control.labelled ? "label" : "span", { class: "psa-label", for: this.control.labelled ? this.id : null, id: `${this.id}-label` }, field.label),
+          info,
+          field.kind === "text" ? null : this.reset,
+        ),
+        this.control.element,
+      ),
+      this.note,
+      this.issues,
+      this.help,
+    );
+  }
+
+  update() {
+    const { field, state } = this;
+    const value = state.value(field.path);
+    const reason = state.shown?.not_applicable?.[field.path];
+    const linked = state.linkedFields?.has(field.path);
+    const issues = state.issues.filter((issue) => issue.field === field.path);
+    this.control.set(value);
+    const disabled = Boolean(linked) || (Boolean(reason) && issues.length === 0);
+    this.control.disable(disabled);
+    this.element.classList.toggle("psa-inapplicable", disabled);
+    this.element.classList.toggle("psa-wrong", issues.length > 0);
+    setText(this.note, linked ? t("field.linked") : reason ? t("field.inapplicable", { reason }) : "");
+    this.reset.hidden = disabled || value === undefined || JSON.stringify(value) === JSON.stringify(field.default);
+    for (const input of this.control.inputs) {
+      setAttr(input, "aria-invalid", issues.length ? "true" : null);
+      setAttr(input, "aria-describedby", issues.length ? this.issues.id : this.help.id);
+    }
+    showIssues(this.issues, issues, state);
+  }
+
+  focus() {
+    this.control.inputs[0]?.focus();
+  }
+}
+
+/** The issues of one place, each with its ways out. Rebuilt only when they change. */
+export function showIssues(element, issues, state) {
+  const key = JSON.stringify(issues);
+  if (element.dataset.shown === key) return;
+  element.dataset.shown = key;
+  element.replaceChildren(
+    ...issues.map((issue) =>
+      h(
+        "div",
+        { class: "psa-issue" },
+        icon("warning"),
+        h("div", {}, h("span", {}, t("issue.found", { found: issue.found, allowed: issue.allowed })), mendButtons(issue, state)),
+      ),
+    ),
+  );
+}
+
+/** All issues that belong to `path` or what is in it. */
+export const issuesAt = (state, path) =>
+  state.issues.filter((issue) => issue.field === path || within(issue.path, path));
+
+const CONTROLS = { bool: toggle, int: number, float: number, text, choice: select, ints };
+
+function controlFor(field, id, segmented, change) {
+  if (segmented) return segments(field, id, change);
+  return (CONTROLS[field.kind] ?? text)(field, id, change);
+}
+
+function toggle(field, id, change) {
+  const button = h("button", {
+    type: "button", id, role: "switch", class: "psa-switch", "aria-checked": "false",
+    "aria-labelledby": `${id}-label`,
+    onclick: () => change(button.getAttribute("aria-checked") !== "true", true),
+  }, h("span", {}));
+  return {
+    element: button, inputs: [button],
+    set: (value) => setAttr(button, "aria-checked", String(value === true)),
+    disable: (off) => (button.disabled = off),
+  };
+}
+
+/** A box for one number. It holds any text: what is wrong with it is the server's to say. */
+export function numberInput({ low, high, step }, attributes, change) {
+  const input = h("input", {
+    type: "text", inputmode: "decimal", autocomplete: "off", spellcheck: "false", class: "psa-input psa-number",
+    ...attributes,
+  });
+  input.addEventListener("input", () => change(typedNumber(input.value), false));
+  input.addEventListener("change", () => change(typedNumber(input.value), true));
+  input.addEventListener("keydown", (event) => {
+    const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    const now = Number(input.value);
+    if (!direction || !step || !Number.isFinite(now) || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const next = now + direction * step * (event.shiftKey ? 10 : 1);
+    const inside = Math.min(high ?? next, Math.max(low ?? next, Number(next.toFixed(6))));
+    input.value = String(inside);
+    change(inside, true);
+  });
+  return input;
+}
+
+/** Show a value in a box, unless the user is typing there and means the same. */
+export function showNumber(input, value) {
+  const shown = value === undefined || value === null ? "" : typeof value === "number" ? String(Number(value.toFixed(6))) : String(value);
+  if (document.activeElement === input && typedNumber(input.value) === value) return;
+  if (input.value !== shown) input.value = shown;
+}
+
+function number(field, id, change) {
+  const input = numberInput(field, { id }, change);
+  return {
+    element: input, inputs: [input], labelled: true,
+    set: (value) => showNumber(input, value),
+    disable: (off) => (input.disabled = off),
+  };
+}
+
+function text(field, id, change) {
+  const area = h("textarea", { id, rows: "2", class: "psa-input", spellcheck: "false" });
+  area.addEventListener("input", () => change(area.value, false));
+  area.addEventListener("change", () => change(area.value, true));
+  return {
+    element: area, inputs: [area], labelled: true,
+    set: (value) => {
+      const shown = value == null ? "" : String(value);
+      if (area.value !== shown && document.activeElement !== area) area.value = shown;
+    },
+    disable: (off) => (area.disabled = off),
+  };
+}
+
+function select(field, id, change) {
+  const box = h("select", { id, class: "psa-input psa-select", onchange: () => change(values[Number(box.value)], true) });
+  let values = [];
+  const fill = (list) => {
+    values = list;
+    box.replaceChildren(...list.map((choice, i) => h("option", { value: String(i) }, choiceText(choice))));
+  };
+  fill(field.choices);
+  const line = h("p", { class: "psa-choice-help" });
+  const element = h("div", { class: "psa-select-wrap" }, box);
+  return {
+    element, inputs: [box], labelled: true, line,
+    set: (value) => {
+      if (value === undefined) return;
+      // a value that is no choice is shown as what it is
+      if (!values.includes(value)) fill([...field.choices, value]);
+      else if (values.length > field.choices.length && field.choices.includes(value)) fill(field.choices);
+      box.value = String(values.indexOf(value));
+    },
+    disable: (off) => (box.disabled = off),
+  };
+}
+
+function segments(field, id, change) {
+  const lines = new Map(field.choice_help);
+  const line = h("p", { class: "psa-choice-help" });
+  let current;
+  const buttons = field.choices.map((choice) =>
+    h("button", {
+      type: "button", role: "radio", class: "psa-segment-button", "aria-checked": "false",
+      title: lines.get(choice) ?? null, onclick: () => change(choice, true),
+      onkeydown: (event) => {
+        const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        if (!by) return;
+        event.preventDefault();
+        const next = (field.choices.indexOf(choice) + by + buttons.length) % buttons.length;
+        buttons[next].focus();
+        change(field.choices[next], true);
+      },
+    }, choiceText(choice)),
+  );
+  const group = h("div", { class: "psa-segments", role: "radiogroup", id, "aria-labelledby": `${id}-label` }, buttons);
+  return {
+    element: h("div", { class: "psa-segments-wrap" }, group, line),
+    inputs: buttons,
+    set: (value) => {
+      current = value;
+      const known = field.choices.includes(current);
+      buttons.forEach((button, i) => {
+        const on = field.choices[i] === current;
+        setAttr(button, "aria-checked", String(on));
+        button.tabIndex = on || (!known && i === 0) ? 0 : -1;
+      });
+      setText(line, lines.get(current) ?? "");
+    },
+    disable: (off) => buttons.forEach((button) => (button.disabled = off)),
+  };
+}
+
+function ints(field, id, change) {
+  const read = (final) => change(inputs.map((input) => typedNumber(input.value)), final);
+  const inputs = Array.from({ length: field.length }, (_, i) =>
+    numberInput(field, { id: i ? null : id, "aria-label": `${field.label} ${i + 1}/${field.length}` }, (_value, final) => read(final)),
+  );
+  return {
+    element: h("div", { class: "psa-ints", role: "group", "aria-labelledby": `${id}-label` }, inputs),
+    inputs,
+    set: (value) => inputs.forEach((input, i) => showNumber(input, Array.isArray(value) ? value[i] : undefined)),
+    disable: (off) => inputs.forEach((input) => (input.disabled = off)),
+  };
+}

@@ -1,0 +1,101 @@
+// Reading the workflow graph: what is linked to a node, and what it will be sampled with.
+
+const byId = (graph, id) => graph?.getNodeById?.(id) ?? null;
+
+const linkOf = (graph, id) => graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
+
+/** The node that feeds an input, past reroutes and muted-through nodes; null if none can be seen. */
+export function source(node, inputName) {
+  const input = node.inputs?.find((slot) => slot.name === inputName);
+  let link = input?.link != null ? linkOf(node.graph, input.link) : null;
+  for (let hops = 0; link && hops < 100; hops++) {
+    const from = byId(node.graph, link.origin_id);
+    if (!from) return null;
+    if (!passesThrough(from)) return from;
+    const through = from.inputs?.find((slot) => slot.link != null && (from.type === "Reroute" || slot.type === input.type));
+    link = through ? linkOf(node.graph, through.link) : null;
+  }
+  return null;
+}
+
+const BYPASSED = 4;
+const passesThrough = (node) => node.type === "Reroute" || node.mode === BYPASSED;
+
+export const isLinked = (node, inputName) => node.inputs?.find((slot) => slot.name === inputName)?.link != null;
+
+/** All nodes that get something from `node`, directly or through others, nearest first. */
+export function* downstream(node) {
+  const seen = new Set([node]);
+  const queue = [node];
+  while (queue.length) {
+    const from = queue.shift();
+    for (const output of from.outputs ?? []) {
+      for (const id of output.links ?? []) {
+        const to = byId(from.graph, linkOf(from.graph, id)?.target_id);
+        if (!to || seen.has(to)) continue;
+        seen.add(to);
+        queue.push(to);
+        yield to;
+      }
+    }
+  }
+}
+
+/** The same against the flow. */
+export function* upstream(node) {
+  const seen = new Set([node]);
+  const queue = [node];
+  while (queue.length) {
+    const to = queue.shift();
+    for (const input of to.inputs ?? []) {
+      const from = input.link != null ? byId(to.graph, linkOf(to.graph, input.link)?.origin_id) : null;
+      if (!from || seen.has(from)) continue;
+      seen.add(from);
+      queue.push(from);
+      yield from;
+    }
+  }
+}
+
+/** The value that a widget will have in the run, or undefined where another node supplies it. */
+export function widgetValue(node, name) {
+  if (isLinked(node, name)) return undefined;
+  const value = node.widgets?.find((widget) => widget.name === name)?.value;
+  return value === "" ? undefined : value;
+}
+
+const number = (value) => (Number.isFinite(value) ? value : undefined);
+
+/**
+ * The sampling that `node`'s model goes into: {node, steps, scheduler, sampler, denoise, start_step,
+ * end_step, shift}; what another node supplies is undefined. Null if no sampler is found.
+ */
+export function samplingOf(node) {
+  const reached = [...downstream(node)];
+  const sampler = reached.find((n) => number(widgetValue(n, "steps")) !== undefined && n.widgets?.some((w) => w.name === "scheduler"));
+  if (!sampler) return null;
+  const shifts = reached.filter((n) => number(widgetValue(n, "shift")) !== undefined && n.outputs?.some((o) => o.type === "MODEL"));
+  const before = [...upstream(node)].find((n) => number(widgetValue(n, "shift")) !== undefined && n.outputs?.some((o) => o.type === "MODEL"));
+  const named = widgetValue(sampler, "sampler_name") ?? reached.map((n) => [...upstream(n)].map((u) => widgetValue(u, "sampler_name"))).flat().find(Boolean);
+  return {
+    node: sampler,
+    steps: number(widgetValue(sampler, "steps")),
+    scheduler: widgetValue(sampler, "scheduler"),
+    sampler: named,
+    denoise: number(widgetValue(sampler, "denoise")),
+    start_step: number(widgetValue(sampler, "start_at_step")),
+    end_step: number(widgetValue(sampler, "end_at_step")),
+    shift: number(widgetValue(shifts.at(-1) ?? before ?? {}, "shift")),
+  };
+}
+
+/** The video that the graph makes: {width, height, frames, title} of a node that says all three. */
+export function videoOf(graph) {
+  for (const node of graph?.nodes ?? []) {
+    const width = number(widgetValue(node, "width"));
+    const height = number(widgetValue(node, "height"));
+    const frames = number(widgetValue(node, "length"));
+    if (width && height && frames) return { width, height, frames, title: node.title || node.type };
+  }
+  return null;
+}

@@ -1,0 +1,30 @@
+// The editor's own words, in ComfyUI's language. Words about fields come from the server.
+
+let words = {};
+let english = {};
+let current = "en";
+
+export const locale = () => current;
+
+/** Read the words of a language; what it lacks is English. */
+export async function loadWords(wanted) {
+  english = await read("en");
+  const found = wanted === "en" ? {} : (await read(wanted)) ?? (await read(wanted.split("-")[0]));
+  words = found ?? {};
+  current = wanted;
+}
+
+async function read(name) {
+  try {
+    const response = await fetch(new URL(`./locales/${name}.json`, import.meta.url));
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+/** t("bar.knob", {level: "2x"}): the text with {level} filled in. */
+export function t(key, values = {}) {
+  const text = words[key] ?? english?.[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}

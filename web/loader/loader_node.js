@@ -1,0 +1,96 @@
+// PSA Preset Loader: the chosen preset at a glance, and the manager to choose from.
+
+import { h, icon, setText } from "../dom.js";
+import { t } from "../i18n.js";
+import { library } from "../library.js";
+import { PresetManager, thumbnail } from "../manager.js";
+import { mountPanel } from "../node_panel.js";
+
+const WIDTH = 300;
+const RANGE = { low: 0, high: 1 };
+
+export class LoaderNode {
+  constructor(app, node) {
+    this.app = app;
+    this.node = node;
+    this.family = node.widgets.find((widget) => widget.name === "family");
+    this.preset = node.widgets.find((widget) => widget.name === "preset");
+    this.picture = h("div", { class: "psa-loader-bar" });
+    this.text = h("p", { class: "psa-loader-text" });
+    this.name = h("span", { class: "psa-loader-name" });
+    const browse = h("button", { type: "button", class: "psa-button", onclick: () => this.openManager() }, icon("search"), t("loader.browse"));
+    this.panel = mountPanel(node, "psa_loader", h("div", { class: "psa-loader" },
+      h("div", { class: "psa-loader-head" }, this.name, browse), this.picture, this.text), { minWidth: WIDTH });
+    for (const widget of [this.family, this.preset]) {
+      const called = widget.callback;
+      widget.callback = (...args) => {
+        const result = called?.apply(widget, args);
+        this.update();
+        return result;
+      };
+    }
+    library.addEventListener("change", () => this.update());
+    this.ready = this.update();
+  }
+
+  refresh() {
+    return this.update();
+  }
+
+  look() {
+    if (`${this.family.value}/${this.preset.value}` !== this.seen) this.update();
+  }
+
+  async update() {
+    const [family, preset] = [this.family.value, this.preset.value];
+    this.seen = `${family}/${preset}`;
+    try {
+      await library.listing();
+      this.#offer();
+      const stored = await library.preset(family, preset);
+      if (this.seen !== `${family}/${preset}`) return;
+      setText(this.name, stored.preset === preset ? "" : t("loader.default", { name: stored.preset }));
+      setText(this.text, stored.config.description || "");
+      this.picture.replaceChildren(...(stored.config.type === "psa" && stored.pyramid ? [thumbnail(stored, RANGE)] : []));
+      this.text.classList.remove("psa-issue");
+    } catch (error) {
+      if (this.seen !== `${family}/${preset}`) return;
+      this.picture.replaceChildren();
+      setText(this.name, "");
+      setText(this.text, error.message);
+      this.text.classList.add("psa-issue");
+    }
+  }
+
+  /** The lists offer what there is now, and of presets only the family's. */
+  #offer() {
+    const { families } = library.known;
+    const own = library.family(this.family.value)?.presets.map(({ name }) => name) ?? [];
+    const special = (this.declared ??= this.preset.options.values?.[0]);
+    put(this.family, families.map(({ name }) => name));
+    put(this.preset, [special, ...own]);
+  }
+
+  openManager() {
+    const name = library.family(this.family.value)?.default;
+    const chosen = library.info(this.family.value, this.preset.value) ? this.preset.value : name;
+    new PresetManager({
+      current: { family: this.family.value, preset: chosen }, useLabel: t("manager.use"), range: RANGE,
+      use: async ({ family, preset }) => {
+        this.family.value = family;
+        this.#offer();
+        this.preset.value = preset;
+        this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+        this.node.graph?.setDirtyCanvas(true, true);
+        await this.update();
+        return true;
+      },
+    }).open();
+  }
+}
+
+function put(widget, values) {
+  const now = widget.options.values;
+  if (Array.isArray(now) && now.join("\n") === values.join("\n")) return;
+  widget.options.values = values;
+}

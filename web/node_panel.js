@@ -1,0 +1,90 @@
+// A panel of ours in a node: mounted, kept as high as its content, in either renderer.
+
+import { h } from "./dom.js";
+
+const MARGIN = 8; // px around a DOM widget in the canvas renderer
+const HIDDEN = Symbol("what a hidden widget had before");
+
+/** Show or hide the node's ordinary widgets; their values stay and travel as ever. */
+export function hideWidgets(node, widgets, hide) {
+  for (const widget of widgets) {
+    if (hide === HIDDEN in widget) continue;
+    if (hide) {
+      widget[HIDDEN] = { computeSize: Object.getOwnPropertyDescriptor(widget, "computeSize") };
+      widget.computeSize = () => [0, -4]; // the canvas renderer of 1.32 leaves room otherwise
+    } else {
+      const { computeSize } = widget[HIDDEN];
+      delete widget.computeSize;
+      if (computeSize) Object.defineProperty(widget, "computeSize", computeSize);
+      delete widget[HIDDEN];
+    }
+    widget.hidden = hide;
+    widget.options.hidden = hide;
+  }
+}
+
+/**
+ * Put `content` into `node` as a widget that is saved nowhere. Answers {fit}, which makes the
+ * node as high as the content, and {root}.
+ */
+export function mountPanel(node, name, content, { minWidth }) {
+  const inner = h("div", { class: "psa-panel" }, content);
+  const root = h("div", { class: "psa psa-root" }, inner);
+  let height = 60;
+  const widget = node.addDOMWidget(name, name, root, {
+    hideOnZoom: false, serialize: false, margin: MARGIN,
+    getMinHeight: () => height + 2 * MARGIN,
+    getMaxHeight: () => height + 2 * MARGIN,
+    getValue: () => "", setValue: () => {},
+  });
+  widget.serialize = false;
+  keepPlainKeys(root);
+  root.addEventListener("wheel", (event) => forwardWheel(event, root), { passive: false });
+
+  const fit = () => {
+    node.setSize([Math.max(node.size[0], minWidth), node.computeSize()[1]]);
+    node.graph?.setDirtyCanvas(true, true);
+  };
+  const observer = new ResizeObserver(() => {
+    const now = Math.ceil(inner.offsetHeight);
+    if (!now || now === height) return;
+    height = now;
+    fit();
+  });
+  observer.observe(inner);
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    observer.disconnect();
+    return removed?.apply(this, arguments);
+  };
+  fit();
+  return { root, fit };
+}
+
+/** Keys without Ctrl or Cmd are for the panel; "Delete" in a field must not delete the node. */
+function keepPlainKeys(root) {
+  root.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+  });
+  for (const type of ["copy", "cut", "paste"]) {
+    root.addEventListener(type, (event) => {
+      if (event.target.closest("input, textarea, select")) event.stopPropagation();
+    });
+  }
+}
+
+/** The wheel zooms the canvas, as anywhere on a node, unless something under it scrolls. */
+function forwardWheel(event, root) {
+  for (let at = event.target; at && at !== root; at = at.parentElement) {
+    if (at.scrollHeight > at.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(at).overflowY) && at.contains(document.activeElement)) {
+      event.stopPropagation();
+      return;
+    }
+  }
+  if (root.closest("[data-node-id]")) return; // the Vue renderer forwards it itself
+  const canvas = window.app?.canvas;
+  if (!canvas) return;
+  event.preventDefault();
+  canvas.canvas.dispatchEvent(new WheelEvent("wheel", event));
+}
+

@@ -1,0 +1,74 @@
+// The pack's part of the page: registers the extension, hands every PSA node its face.
+
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+import { ApplyNode } from "./apply/step_plan.js";
+import { EditorNode, EDITOR, LOADER } from "./editor/editor_node.js";
+import { loadWords } from "./i18n.js";
+import { LoaderNode } from "./loader/loader_node.js";
+import { guardQueue } from "./queue_guard.js";
+
+const FACES = {
+  [EDITOR]: [EditorNode, "psaEditor"],
+  [LOADER]: [LoaderNode, "psaLoader"],
+  PSAApply: [ApplyNode, "psaApply"],
+};
+
+const alive = new Set();
+let words = null;
+
+function addStyle() {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = new URL("./style.css", import.meta.url).href;
+  document.head.append(link);
+}
+
+/** Nodes look whether something that they show has changed: at most once a frame, all at once. */
+let planned = false;
+function lookAll() {
+  if (planned) return;
+  planned = true;
+  requestAnimationFrame(() => {
+    planned = false;
+    for (const face of alive) face.look();
+  });
+}
+
+app.registerExtension({
+  name: "psa.editor",
+
+  async init() {
+    addStyle();
+    words = loadWords(app.extensionManager?.setting?.get?.("Comfy.Locale") || "en");
+    await words;
+    guardQueue(api, (id) => app.graph?.getNodeById?.(Number(id))?.psaEditor ?? app.graph?.getNodeById?.(id)?.psaEditor ?? null);
+    api.addEventListener("graphChanged", lookAll);
+  },
+
+  nodeCreated(node) {
+    const [Face, name] = FACES[node.comfyClass] ?? [];
+    if (!Face) return;
+    const face = new Face(app, node);
+    node[name] = face;
+    alive.add(face);
+    const removed = node.onRemoved;
+    node.onRemoved = function () {
+      alive.delete(face);
+      return removed?.apply(this, arguments);
+    };
+    const linked = node.onConnectionsChange;
+    node.onConnectionsChange = function () {
+      const result = linked?.apply(this, arguments);
+      lookAll();
+      return result;
+    };
+  },
+
+  loadedGraphNode(node) {
+    const [, name] = FACES[node.comfyClass] ?? [];
+    node[name]?.refresh();
+  },
+
+  afterConfigureGraph: lookAll,
+});
