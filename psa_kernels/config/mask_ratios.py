@@ -117,7 +117,8 @@ def check_mask_ratios(value: Any) -> tuple[MaskRatios | None, list[Issue]]:
     for level, bounds in ratios.items():
         if bounds is None:
             wanted = "a pair [from, to] of numbers with 0 <= from <= to <= 1"
-            issues.append(_issue(level, shown(given[level]), wanted, _fitting(level, ratios)))
+            mended = _with_the_rest(level, _fitting(level, ratios), ratios)
+            issues.append(_issue(level, shown(given[level]), wanted, mended))
     if not ratios and not issues:
         issues.append(
             Issue("mask_ratios", "mask_ratios", "no level", "at least one level must be given")
@@ -167,22 +168,45 @@ def _joints(ratios: Mapping[int, tuple[float, float] | None]) -> list[Issue]:
             expected = left[1] if left else None
             start = f"it starts where level {before} ends, at {expected}"
         before = level
-        if bounds is None or expected is None:
+        if bounds is None:
             continue
-        mended = [expected, max(expected, bounds[1])]
-        if abs(bounds[0] - expected) > JOINT_TOLERANCE:
+        joined = expected is None or abs(bounds[0] - expected) <= JOINT_TOLERANCE
+        expected = bounds[0] if expected is None else expected
+        mended = _with_the_rest(level, [expected, max(expected, bounds[1])], ratios)
+        if not joined:
             issues.append(_issue(level, _show(bounds), start, mended))
         if level == order[-1] and abs(bounds[1] - 1.0) > JOINT_TOLERANCE:
             allowed = f"the last level ends at 1 (levels are read in the order {_list(order)})"
-            issues.append(_issue(level, _show(bounds), allowed, [mended[0], 1.0]))
+            issues.append(_issue(level, _show(bounds), allowed, {level: [mended[level][0], 1.0]}))
     return issues
 
 
-def _issue(level: Any, found: str, allowed: str, mended: list[float] | None = None) -> Issue:
+def _with_the_rest(
+    level: int, pair: list[float], ratios: Mapping[int, tuple[float, float] | None]
+) -> dict[int, list[float]]:
+    """`pair` for `level`, and for the levels after it that its new end reaches into."""
+    changes = {level: pair}
+    before = ratios[level]
+    order = [x for x in LEVELS if x in ratios]
+    for follower in order[order.index(level) + 1 :]:
+        bounds = ratios[follower]
+        moved = before is None or before[1] < pair[1]
+        if not moved or bounds is None or bounds[0] >= pair[1] - JOINT_TOLERANCE:
+            break
+        before, pair = bounds, [pair[1], max(pair[1], bounds[1])]
+        changes[follower] = pair
+    return changes
+
+
+def _issue(
+    level: Any, found: str, allowed: str, mended: Mapping[int, list[float]] | None = None
+) -> Issue:
     path = f"mask_ratios.{level if isinstance(level, str) else shown(level)}"
     mends = ()
     if mended is not None:
-        mends = (Mend(f"set {path} to {_show(mended)}", {path: list(mended)}),)
+        changes = {f"mask_ratios.{x}": list(pair) for x, pair in mended.items()}
+        label = " and ".join(f"{place} to {_show(pair)}" for place, pair in changes.items())
+        mends = (Mend(f"set {label}", changes),)
     return Issue(path, path, found, allowed, mends)
 
 

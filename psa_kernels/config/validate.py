@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -81,7 +82,19 @@ def check_arguments(
     for field, value in wrong:
         mend = _mend(field, full, broken - {field.argument})
         issues.append(Issue(field.path, field.argument, shown(value), field.allowed, (mend,)))
-    return good, issues + _clashes(full, broken)
+    return good, issues + [_helpful(issue, full, broken) for issue in _clashes(full, broken)]
+
+
+def _helpful(issue: Issue, full: Mapping[str, Any], broken: AbstractSet[str]) -> Issue:
+    """The issue without the mends that would break another rule."""
+    before = {clash.path for clash in _clashes(full, broken)}
+
+    def adds_none(mend: Mend) -> bool:
+        changed = {FIELD_BY_PATH[path].argument: value for path, value in mend.changes.items()}
+        after = {clash.path for clash in _clashes({**full, **changed}, broken - changed.keys())}
+        return after <= before
+
+    return dataclasses.replace(issue, mends=tuple(filter(adds_none, issue.mends)))
 
 
 def _clashes(full: Mapping[str, Any], broken: AbstractSet[str]) -> list[Issue]:

@@ -1,6 +1,7 @@
 """The validator and PSAConfig: every breach by its own field, every mend works, no surprises."""
 
 import copy
+import itertools
 import pickle
 
 import pytest
@@ -65,10 +66,10 @@ def test_bad_preset_names_exactly_what_is_broken(bad):
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
-def test_mends_remove_their_issue(bad):
+def test_every_mend_removes_its_issue_and_adds_none(bad):
     issues = issues_of(bad.preset)
     for issue in issues:
-        for number, mend in enumerate(issue.mends):
+        for mend in issue.mends:
             mended = copy.deepcopy(bad.preset)
             for path, value in mend.changes.items():
                 place(mended, path, value)
@@ -76,8 +77,47 @@ def test_mends_remove_their_issue(bad):
             assert issue not in left
             at_path = [i for i in left if i.path == issue.path]
             assert len(at_path) < len([i for i in issues if i.path == issue.path])
-            if number == 0 and not issue.path.startswith("mask_ratios"):
-                assert {i.path for i in left} < {i.path for i in issues}, "it breaks another field"
+            paths = [i.path for i in issues]
+            new = [i.path for i in left if i.path not in paths]
+            assert not new and len(left) < len(issues), (mend, new)
+
+
+def assert_mends_are_good(preset):
+    issues = check_preset(preset)[1]
+    for issue in issues:
+        for mend in issue.mends:
+            mended = copy.deepcopy(preset)
+            for path, value in mend.changes.items():
+                place(mended, path, value)
+            left = check_preset(mended)[1]
+            assert {i.path for i in left} <= {i.path for i in issues}, (issue.text(), mend)
+            assert len(left) < len(issues), (issue.text(), mend)
+
+
+def test_mends_of_clashes_add_none():
+    """Every combination of the fields that rules across fields read."""
+    clashes = 0
+    for old, sim, m, n, tile, tail in itertools.product(
+        (False, True), (False, True), (64, 128), (32, 64, 128), (16, 32, 64, 128),
+        ("none", 8, 16, 32, 64, 128),
+    ):  # fmt: skip
+        preset = {
+            "attn_impl": "old_mask_type" if old else "new_mask_type", "use_sim_mask": sim,
+            "block_size": {"m": m, "n": n, "tile_n": tile}, "tail": tail,
+        }  # fmt: skip
+        assert_mends_are_good(preset)
+        assert all(issue.mends for issue in check_preset(preset)[1]), preset
+        clashes += bool(check_preset(preset)[1])
+    assert clashes > 400
+
+
+ENDS = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.5, 0.75, 1.0, 1.2])
+PAIRS = st.lists(ENDS, min_size=2, max_size=2) | st.just("junk")
+
+
+@given(st.dictionaries(st.sampled_from((1, 2, 4, 8, 0)), PAIRS, min_size=1))
+def test_mends_of_levels_add_none(ratios):
+    assert_mends_are_good({"mask_ratios": ratios, "tail": 32})
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
