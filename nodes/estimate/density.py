@@ -118,9 +118,10 @@ def _density(
     whole = sum(count * cost(level, n) for level, count in counts.items())
     less = {level: cost(level, last) - cost(level, n) for level, count in counts.items() if count}
     mean = sum(counts[level] / blocks * change for level, change in less.items())
+    least, most = min(less.values(), default=0), max(less.values(), default=0)
 
     def share(row: float) -> float:
         # Every query sees the text in full; a query of the text sees everything in full.
         return (video * (text + row) + text * tokens.total) / tokens.total**2
 
-    return share(whole + mean), share(whole + min(less.values())), share(whole + max(less.values()))
+    return share(whole + mean), share(whole + least), share(whole + most)
