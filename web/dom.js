@@ -59,7 +59,7 @@ export function svg(tag, attributes = {}, ...children) {
 export function icon(name) {
   return svg(
     "svg",
-    { viewBox: "0 0 16 16", class: "psa-icon", "aria-hidden": "true" },
+    { viewBox: "0 0 16 16", class: `psa-icon psa-icon-${name}`, "aria-hidden": "true" },
     svg("path", { d: PATHS[name] }),
   );
 }

@@ -131,16 +131,16 @@ export class PresetManager {
     h("span", { class: "psa-item-line" }, h("b", {}, preset.name),
       preset.is_default ? h("span", { class: "psa-tag" }, t("manager.default")) : null,
       preset.origin === "user" ? h("span", { class: "psa-tag psa-tag-own" }, t("manager.yours")) : null),
-    h("span", { class: "psa-item-bar" }),
+    preset.type === "psa" ? h("span", { class: "psa-item-bar" }) : null,
     preset.description ? h("span", { class: "psa-item-text" }, preset.description) : null);
-    this.seen.observe(button);
+    if (preset.type === "psa") this.seen.observe(button);
     return button;
   }
 
   async #thumbnail(button) {
     const { family, preset } = button.dataset;
     const stored = await library.preset(family, preset).catch(() => null);
-    if (stored?.config.type === "psa" && stored.pyramid) {
+    if (stored?.pyramid) {
       button.querySelector(".psa-item-bar").replaceChildren(thumbnail(stored, this.range));
     }
   }

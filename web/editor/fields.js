@@ -42,11 +42,11 @@ export function typedNumber(text) {
 }
 
 export class FieldRow {
-  constructor(field, state, { segmented = false } = {}) {
+  constructor(field, state, { asCards = false } = {}) {
     this.field = field;
     this.state = state;
     this.id = uniqueId("field");
-    this.control = controlFor(field, this.id, segmented, (value, final) =>
+    this.control = controlFor(field, this.id, asCards, (value, final) =>
       state.change({ [field.path]: value }, final),
     );
     this.note = h("p", { class: "psa-note" });
@@ -78,7 +78,7 @@ export class FieldRow {
       },
       icon("info"),
     );
-    const wide = field.kind === "text" || segmented;
+    const wide = field.kind === "text" || asCards;
     this.element = h(
       "div",
       { class: `psa-field${wide ? " psa-field-wide" : ""}`, "data-path": field.path },
@@ -148,8 +148,8 @@ export const issuesAt = (state, path) =>
 
 const CONTROLS = { bool: toggle, int: number, float: number, text, choice: select, ints };
 
-function controlFor(field, id, segmented, change) {
-  if (segmented) return segments(field, id, change);
+function controlFor(field, id, asCards, change) {
+  if (asCards) return cards(field, id, change);
   return (CONTROLS[field.kind] ?? text)(field, id, change);
 }
 
@@ -225,10 +225,8 @@ function select(field, id, change) {
     box.replaceChildren(...list.map((choice, i) => h("option", { value: String(i) }, choiceText(choice))));
   };
   fill(field.choices);
-  const line = h("p", { class: "psa-choice-help" });
-  const element = h("div", { class: "psa-select-wrap" }, box);
   return {
-    element, inputs: [box], labelled: true, line,
+    element: box, inputs: [box], labelled: true,
     set: (value) => {
       if (value === undefined) return;
       // a value that is no choice is shown as what it is
@@ -240,14 +238,13 @@ function select(field, id, change) {
   };
 }
 
-function segments(field, id, change) {
+/** A choice as cards, each with its line of help. */
+function cards(field, id, change) {
   const lines = new Map(field.choice_help);
-  const line = h("p", { class: "psa-choice-help" });
-  let current;
   const buttons = field.choices.map((choice) =>
     h("button", {
-      type: "button", role: "radio", class: "psa-segment-button", "aria-checked": "false",
-      title: lines.get(choice) ?? null, onclick: () => change(choice, true),
+      type: "button", role: "radio", class: "psa-card", "aria-checked": "false", "data-choice": String(choice),
+      onclick: () => change(choice, true),
       onkeydown: (event) => {
         const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
         if (!by) return;
@@ -256,21 +253,18 @@ function segments(field, id, change) {
         buttons[next].focus();
         change(field.choices[next], true);
       },
-    }, choiceText(choice)),
+    }, h("b", {}, choiceText(choice)), lines.has(choice) ? h("span", {}, lines.get(choice)) : null),
   );
-  const group = h("div", { class: "psa-segments", role: "radiogroup", id, "aria-labelledby": `${id}-label` }, buttons);
   return {
-    element: h("div", { class: "psa-segments-wrap" }, group, line),
+    element: h("div", { class: "psa-cards", role: "radiogroup", id, "aria-labelledby": `${id}-label` }, buttons),
     inputs: buttons,
     set: (value) => {
-      current = value;
-      const known = field.choices.includes(current);
+      const known = field.choices.includes(value);
       buttons.forEach((button, i) => {
-        const on = field.choices[i] === current;
+        const on = field.choices[i] === value;
         setAttr(button, "aria-checked", String(on));
         button.tabIndex = on || (!known && i === 0) ? 0 : -1;
       });
-      setText(line, lines.get(current) ?? "");
     },
     disable: (off) => buttons.forEach((button) => (button.disabled = off)),
   };

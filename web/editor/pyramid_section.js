@@ -28,7 +28,7 @@ export class PyramidSection {
     this.range = range;
     this.field = fields.find((field) => field.kind === "mask_ratios");
     const place = fields.indexOf(this.field);
-    this.before = fields.slice(0, place).map((field) => new FieldRow(field, state, { segmented: field.kind === "choice" }));
+    this.before = fields.slice(0, place).map((field) => new FieldRow(field, state, { asCards: field.kind === "choice" }));
     this.rest = fields.slice(place + 1).map((field) => new FieldRow(field, state));
     this.bar = new PyramidBar({
       levels: levelNames(levels), range,

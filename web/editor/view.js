@@ -170,6 +170,12 @@ class Section {
     const { state } = this;
     const wrong = this.rows.some(({ field }) => state.issues.some((issue) => issue.field === field.path));
     this.element.classList.toggle("psa-wrong", wrong);
+    // A new problem is seen at its field, even in a folded section.
+    if (wrong && !this.wrong && this.body.hidden) {
+      this.body.hidden = false;
+      this.button.setAttribute("aria-expanded", "true");
+    }
+    this.wrong = wrong;
     if (!this.body.hidden) for (const row of this.rows) row.update();
     const words = this.rows
       .filter(({ field }) => !state.shown?.not_applicable?.[field.path])

@@ -91,7 +91,7 @@ export class YamlView {
       const lines = text.split("\n");
       this.area.style.height = `calc(${lines.length} * var(--psa-line) + 16px)`;
       this.gutter.replaceChildren(
-        ...lines.map((_, i) => h("span", { class: wrong.has(i + 1) ? "psa-yaml-wrong" : "" }, String(i + 1))),
+        ...(lines.at(-1) === "" ? lines.slice(0, -1) : lines).map((_, i) => h("span", { class: wrong.has(i + 1) ? "psa-yaml-wrong" : "" }, String(i + 1))),
       );
     }
     const shown = JSON.stringify(state.text ? state.issues : null);
