@@ -38,8 +38,7 @@ export const getFields = (locale) => ask("GET", `fields${query({ locale })}`);
 export const getPresets = () => ask("GET", "presets");
 export const getVersion = () => ask("GET", "version");
 
-export const getPreset = (family, preset, base) =>
-  ask("GET", place(family, preset) + query({ base_family: base?.family, base_preset: base?.preset }));
+export const getPreset = (family, preset) => ask("GET", place(family, preset));
 
 export const validate = (request, signal) => ask("POST", "validate", request, signal);
 export const estimate = (request, signal) => ask("POST", "estimate", request, signal);

@@ -267,6 +267,6 @@ export class PresetManager {
 
 /** A preset's pyramid as a small picture. */
 export function thumbnail(stored, range) {
-  const levels = levelNames(stored.pyramid.map(({ level }) => ({ level, label: "" })), stored.config.tail);
+  const levels = levelNames(stored.pyramid.map(({ level }) => ({ level, label: "" })), stored.pyramid);
   return miniBar(levels, boundsOf(stored.pyramid), range);
 }

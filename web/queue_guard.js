@@ -9,11 +9,11 @@ const isLink = (value) => Array.isArray(value) && value.length === 2;
 /** The problems of all editor nodes of a prompt: {node id: [{message, input}]}. */
 export async function problemsOf(prompt, editorOf = () => null) {
   const found = {};
-  for (const [id, { class_type, inputs }] of Object.entries(prompt)) {
+  for (const [id, { class_type }] of Object.entries(prompt)) {
     if (class_type !== EDITOR) continue;
     const unheld = editorOf(id)?.state;
     if (unheld) await unheld.flush();
-    const issues = unheld?.text ? unheld.issues : await issuesOf(inputs, prompt);
+    const issues = unheld?.text ? unheld.issues : ((await answerFor(prompt[id], prompt))?.issues ?? []);
     if (issues.length) {
       found[id] = issues.map((issue) => ({ message: issue.message, input: issue.field ?? issue.path, path: issue.path }));
     }
@@ -21,15 +21,24 @@ export async function problemsOf(prompt, editorOf = () => null) {
   return found;
 }
 
-async function issuesOf(inputs, prompt) {
+/** What the server says of an editor node of a prompt; null where that is known only in the run. */
+async function answerFor({ inputs }, prompt) {
   const { base, yaml_overrides = "", ...rest } = inputs;
-  const from = isLink(base) ? prompt[base[0]] : null;
-  const stored = from?.class_type === LOADER && !isLink(from.inputs.family) && !isLink(from.inputs.preset);
-  // What comes through links is known when the graph runs; Python checks it then.
-  if ((base && !stored) || isLink(yaml_overrides)) return [];
+  const from = base ? await baseOf(prompt[base[0]], prompt) : null;
+  // What comes through links is checked by Python, when the graph runs.
+  if ((base && !from) || isLink(yaml_overrides)) return null;
   const widgets = Object.fromEntries(Object.entries(rest).filter(([, value]) => !isLink(value)));
-  const request = { widgets, yaml_overrides, base: stored ? { family: from.inputs.family, preset: from.inputs.preset } : null };
-  return (await server.validate(request)).issues;
+  return server.validate({ widgets, yaml_overrides, base: from });
+}
+
+async function baseOf(node, prompt) {
+  if (node?.class_type === LOADER) {
+    const { family, preset } = node.inputs;
+    return isLink(family) || isLink(preset) ? null : { family, preset };
+  }
+  if (node?.class_type !== EDITOR) return null;
+  const answer = await answerFor(node, prompt);
+  return answer?.ok ? { config: answer.config } : null;
 }
 
 /** ComfyUI's own form of a refused prompt, so that the page shows it and marks the nodes as ever. */

@@ -112,7 +112,12 @@ export class EditorNode {
 
   /** Something in the graph changed; cheap if it was nothing of this node's. */
   look() {
-    this.state.look();
+    const node = isLinked(this.node, BASE) ? source(this.node, BASE) : null;
+    const base = JSON.stringify([node?.id ?? null, storedOf(node)]);
+    if (base !== this.seenBase) this.state.refresh();
+    else this.state.look();
+    this.seenBase = base;
+    this.view?.estimate.update();
   }
 
   #read() {
@@ -125,8 +130,6 @@ export class EditorNode {
     }
     const linked = this.plain.map((widget) => widget.name).filter((name) => isLinked(this.node, name));
     this.state && (this.state.linkedFields = this.#fieldsOf(linked));
-    const base = source(this.node, BASE);
-    this.baseNode = base;
     return { widgets, yaml_overrides: overrides };
   }
 
@@ -149,18 +152,35 @@ export class EditorNode {
     this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
   }
 
+  /** What is linked to the input base: {request, label, family}; `request` is null if unknown. */
   async #base() {
-    if (!isLinked(this.node, BASE)) return null;
+    if (!isLinked(this.node, BASE)) return this.#follow(null);
     const node = source(this.node, BASE);
     const stored = storedOf(node);
-    if (stored) return { request: stored, label: `${stored.family}/${stored.preset}` };
-    return { request: null, label: node?.title ?? "" };
+    const editor = node?.comfyClass === EDITOR ? node.psaEditor : null;
+    this.#follow(editor);
+    if (stored) return { request: stored, label: `${stored.family}/${stored.preset}`, family: stored.family };
+    const given = editor ? await requestOf(node) : null;
+    return { request: given, label: node?.title ?? "", family: editor?.video?.now().family };
   }
 
-  async #nodeFor(stored) {
+  /** Look again when the editor that is linked to base has an answer. */
+  #follow(editor) {
+    if (this.followed !== editor) {
+      this.followed = editor;
+      const ask = () => {
+        if (this.followed === editor) this.state.refresh();
+        else editor.state.removeEventListener("answer", ask);
+      };
+      editor?.state.addEventListener("answer", ask);
+    }
+    return null;
+  }
+
+  async #nodeFor({ family, preset, node }) {
     const base = await this.#base();
-    if (!base?.request) return stored.node;
-    return (await api.getPreset(stored.family, stored.preset, base.request)).node;
+    if (!base?.request) return node;
+    return (await api.validate({ preset: { family, preset }, base: base.request })).node;
   }
 
   /** Take everything over from the base, so that the link can go. */
@@ -187,7 +207,7 @@ export class EditorNode {
   #video() {
     const typed = this.node.properties.psa_video ?? {};
     const graph = videoOf(this.node.graph);
-    const family = typed.family ?? this.identity.named?.family ?? this.state.linked?.request?.family ?? library.known?.families[0]?.name;
+    const family = typed.family ?? this.identity.named?.family ?? this.state.linked?.family ?? library.known?.families[0]?.name;
     const { width, height, frames } = { ...USUAL_VIDEO, ...graph, ...typed };
     return { family, width, height, frames, graph: Boolean(graph), typed: Object.keys(typed).some((name) => name !== "family"), from: graph?.title ?? null };
   }

@@ -3,7 +3,7 @@
 import { h, icon, setAttr, setText, uniqueId } from "../dom.js";
 import { t } from "../i18n.js";
 import { within } from "./paths.js";
-import { mendButtons } from "./issues.js";
+import { issueText, mendButtons } from "./issues.js";
 
 /** How a choice reads: null is the absence of one. */
 export const choiceText = (choice) => (choice === null ? t("field.none") : String(choice));
@@ -136,7 +136,7 @@ export function showIssues(element, issues, state) {
         "div",
         { class: "psa-issue" },
         icon("warning"),
-        h("div", {}, h("span", {}, t("issue.found", { found: issue.found, allowed: issue.allowed })), mendButtons(issue, state)),
+        h("div", {}, h("span", {}, issueText(issue)), mendButtons(issue, state)),
       ),
     ),
   );

@@ -3,6 +3,9 @@
 import { h, icon } from "../dom.js";
 import { t } from "../i18n.js";
 
+/** What is wrong, without the ways out, which have buttons. */
+export const issueText = ({ found, allowed, message }) => (found ? t("issue.found", { found, allowed }) : message);
+
 /** One button for each way out of an issue; a click takes it. */
 export function mendButtons(issue, state) {
   if (!issue.mends.length) return null;
@@ -59,7 +62,7 @@ export class IssueSummary {
       "button",
       { type: "button", class: "psa-link", onclick: () => this.goTo(issue) },
       h("b", {}, where),
-      ` ${t("issue.found", { found: issue.found, allowed: issue.allowed })}`,
+      ` ${issueText(issue)}`,
     );
   }
 }

@@ -5,14 +5,14 @@ import { t } from "../i18n.js";
 import { FieldRow, issuesAt, numberInput, showIssues, showNumber } from "./fields.js";
 import { PyramidBar, percent } from "./pyramid_bar.js";
 
-/** How the levels are called, given the preset's tail. */
-export function levelNames(levels, tail) {
+/** How the levels are called; `pyramid` says what becomes of the last one, which has no number. */
+export function levelNames(levels, pyramid) {
   return levels.map(({ level, label }) => {
     if (level) return { level, name: `${level}×`, short: `${level}×`, title: label };
-    const pooled = tail !== undefined && tail !== "none";
+    const keys = pyramid?.find((part) => part.level === level)?.pool ?? null;
     return {
-      level, tail: pooled, title: pooled ? t("level.tail", { keys: tail }) : label,
-      name: pooled ? t("level.tailShort", { keys: tail }) : t("level.skip"),
+      level, tail: keys !== null, title: keys === null ? label : t("level.tail", { keys }),
+      name: keys === null ? t("level.skip") : t("level.tailShort", { keys }),
     };
   });
 }
@@ -93,7 +93,7 @@ export class PyramidSection {
     const bounds = this.#bounds();
     const reason = state.shown?.not_applicable?.[field.path];
     const linked = state.linkedFields?.has(field.path);
-    const levels = levelNames(this.levels, state.value("tail"));
+    const levels = levelNames(this.levels, state.shown?.pyramid);
     const drawn = bounds.map((bound, i) => (Number.isFinite(bound) ? bound : this.drawn?.[i] ?? this.range.low));
     this.drawn = drawn;
     this.bar.update({ bounds: drawn, levels, disabled: Boolean(reason || linked) });
