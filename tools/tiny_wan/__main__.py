@@ -1,6 +1,7 @@
 """Trains the small video model and looks at it.  From the repository's root:
 
 python -m tools.tiny_wan fit-codec --comfyui PATH
+python -m tools.tiny_wan conditions
 python -m tools.tiny_wan train --comfyui PATH --out DIR --minutes 8 --total-minutes 19
 python -m tools.tiny_wan evaluate --comfyui PATH --out DIR
 """
@@ -16,10 +17,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
-from . import checkpoint, comfy_model, evaluate, pictures, pool, sample
+from . import checkpoint, comfy_model, conditions, evaluate, pictures, pool, sample
 from .codec import FRAMES, Codec, fit, frames_of
-from .conditions import PromptError
 from .train import MODEL_FILE, Settings, Trainer, train, training_record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,7 +40,7 @@ def main() -> int:
     args = _parser().parse_args()
     try:
         args.run(args)
-    except (FileNotFoundError, ValueError, PromptError) as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -61,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     command("fit-codec", _fit_codec, "fit the linear codec and write it").add_argument(
         "--strip", type=Path, help="also a picture of clips before and after the codec"
     )
+
+    command("conditions", _conditions, "write the example prompts as tensors")
 
     sub = command("train", _train, "train a piece, from where the last one ended")
     sub.add_argument("--out", type=Path, required=True)
@@ -123,6 +126,15 @@ def _fit_codec(args) -> None:
             rows[drawn.prompts()[index]] = pixels[index, :, FRAMES - 1 :]
             rows[f"{index}: through the codec"] = back
         pictures.write_strips(rows, args.strip)
+
+
+def _conditions(args) -> None:
+    """One tensor a prompt, by its text; the empty one under "(empty)"."""
+    tensors = {prompt or "(empty)": conditions.context(prompt)[0] for prompt in (*PROMPTS, "")}
+    half = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
+    path = args.codec.with_name("conditions.safetensors")
+    save_file(half, path)
+    path.chmod(0o644)
 
 
 def _train(args) -> None:

@@ -63,6 +63,7 @@ def save_model(path: Path, weights: dict[str, torch.Tensor], record: dict) -> No
         name: w.detach().to("cpu", torch.bfloat16).contiguous() for name, w in weights.items()
     }
     save_file(tensors, path, metadata={"record": json.dumps(record)})
+    path.chmod(0o644)
     size = path.stat().st_size
     if size > MODEL_BYTES:
         raise ValueError(

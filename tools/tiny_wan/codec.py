@@ -68,6 +68,7 @@ class Codec:
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.contiguous() for name, tensor in self._tensors().items()}
         save_file(tensors, path, metadata={"record": json.dumps(record)})
+        path.chmod(0o644)
 
     @classmethod
     def load(cls, path: Path) -> Codec:
