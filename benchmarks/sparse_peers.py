@@ -16,6 +16,22 @@ from .method import Method, Problem, Unavailable
 BOTH = ("caller", "curve")
 BLOCK = 128
 ANY_SPARSE = 0.6  # a peer's own error is its own business; this only catches garbage
+# the settings that the paper's authors ship: their own defaults, and the presets of two models
+UPSTREAM = {
+    "default settings": {},
+    "Wan2.1-14B preset": {
+        "block_n": 128,
+        "mask_mode": "thresholdbound",
+        "mask_ratios": {1: (0, 0.4), 2: (0.4, 0.5), 4: (0.5, 0.6), 8: (0.6, 0.8), 0: (0.8, 1.0)},
+    },
+    "4-step preset": {
+        "block_n": 128,
+        "attn_impl": "old_mask_type",
+        "mask_ratios": {
+            1: (0, 0.05), 2: (0.05, 0.15), 4: (0.15, 0.25), 8: (0.25, 0.5), 0: (0.5, 1.0)
+        },
+    },
+}  # fmt: skip
 
 
 def sparse_methods() -> list[Method]:
@@ -32,6 +48,9 @@ def sparse_methods() -> list[Method]:
     for top in (0.2, 0.5):
         methods.append(Method(f"SpargeAttn top {top:g}", "sparse", _sparge(top), ANY_SPARSE,
                               partial(_sparge_density, top), BOTH))  # fmt: skip
+    for name, setting in UPSTREAM.items():
+        methods.append(Method(f"upstream PSA, {name}", "sparse", _upstream(setting), ANY_SPARSE,
+                              orders=BOTH))  # fmt: skip
     for top in (0.1, 0.2):
         methods.append(Method(f"FlexAttention top {top:g} of 128-blocks", "sparse", _flex(top),
                               ANY_SPARSE, partial(_flex_density, top), BOTH,
@@ -111,6 +130,21 @@ def _h3_density(top: float, problem: Problem) -> float:
 
 def _top_blocks(problem: Problem, top: float) -> int:
     return max(1, round(top * -(-problem.k.shape[2] // BLOCK)))
+
+
+def _upstream(setting: dict):
+    def prepare(problem: Problem):
+        name, package = "psa_triton.attention", "upstream's psa_triton"
+        make, settings = (_function(name, x, package) for x in ("PSAAttention", "PSAConfig"))
+        attend = make(settings(**setting))
+
+        @torch.no_grad()
+        def run() -> torch.Tensor:
+            return attend(problem.q, problem.k, problem.v)
+
+        return run
+
+    return prepare
 
 
 def _sparge(top: float):

@@ -1,12 +1,16 @@
 """The line: reorder, pyramid, importance, levels, attend. It knows no implementation.
 
-An implementation is a package with five functions, one a stage, over shared `Layout`s:
+An implementation is a package with five functions over shared `Layout`s, one a stage:
 
     reorder(q, k, layout, config, state)                       -> Orders
     build_pyramid(k, v, orders, layout, config)                -> pyramid
     importance(q, pyramid, orders, layout, config, scale)      -> S
     assign_levels(S, pyramid, layout, config)                  -> plan
     attend(q, pyramid, plan, orders, layout, config, scale)    -> out
+
+and one that says which heads go through the last four together, which is what bounds their memory:
+
+    head_groups(layout, config, element_size)                  -> slices of the key/value heads
 
 Only `Orders`, `S` (`[B, H, video query blocks, video key blocks]`), `plan.levels()` (int8, see
 `Stats`) and `out` have a meaning outside the implementation that made them.
@@ -23,6 +27,7 @@ from . import reference
 from .config import PSAConfig
 from .layout import Layout
 from .order_state import OrderState
+from .stages import JoinedPlan
 from .stats import Stats
 from .triton.support import unsupported
 
@@ -120,10 +125,28 @@ def run_stages(
     """(out, plan) of the five stages of `package`, for arguments that `Layout.of` has checked."""
     with _full_precision(q.device.type):
         orders = package.reorder(q, k, layout, config, state)
-        pyramid = package.build_pyramid(k, v, orders, layout, config)
-        mass = package.importance(q, pyramid, orders, layout, config, scale)
-        plan = package.assign_levels(mass, pyramid, layout, config)
-        return package.attend(q, pyramid, plan, orders, layout, config, scale), plan
+        groups = package.head_groups(layout, config, q.element_size())
+        if len(groups) == 1:
+            return _attend(package, q, k, v, orders, layout, config, scale)
+        shape = (layout.batch, layout.q_len, layout.heads, layout.head_dim)
+        out = q.new_empty(shape).transpose(1, 2)
+        plans = []
+        for group in groups:
+            small, heads = layout.of_heads(group)
+            _, plan = _attend(
+                package, q[:, heads], k[:, group], v[:, group], orders.of_heads(heads, group),
+                small, config, scale, out=out[:, heads],
+            )  # fmt: skip
+            plans.append(plan)
+        return out, JoinedPlan(plans)
+
+
+def _attend(package, q, k, v, orders, layout, config, scale, **keywords):
+    """(out, plan) of the last four stages."""
+    pyramid = package.build_pyramid(k, v, orders, layout, config)
+    mass = package.importance(q, pyramid, orders, layout, config, scale)
+    plan = package.assign_levels(mass, pyramid, layout, config)
+    return package.attend(q, pyramid, plan, orders, layout, config, scale, **keywords), plan
 
 
 def _full_precision(device_type: str):

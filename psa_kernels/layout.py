@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -129,6 +129,12 @@ class Layout:
     @property
     def k_extra_blocks(self) -> int:
         return -(-self.extra // self.n)
+
+    def of_heads(self, kv_heads: slice) -> tuple[Layout, slice]:
+        """The layout of some key/value heads' part of the call, and its query heads."""
+        count, group = kv_heads.stop - kv_heads.start, self.heads // self.kv_heads
+        part = replace(self, heads=count * group, kv_heads=count)
+        return part, slice(kv_heads.start * group, kv_heads.stop * group)
 
     def kv_head(self, head: int) -> int:
         """The key/value head that query head `head` attends with (grouped queries)."""

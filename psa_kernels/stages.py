@@ -20,6 +20,14 @@ class Orders:
     q: torch.Tensor | None = None
     k: torch.Tensor | None = None
 
+    def of_heads(self, q_heads: slice, kv_heads: slice) -> Orders:
+        """The orders of some heads."""
+
+        def part(order: torch.Tensor | None, heads: slice) -> torch.Tensor | None:
+            return order if order is None or order.shape[1] == 1 else order[:, heads]
+
+        return Orders(part(self.q, q_heads), part(self.k, kv_heads))
+
 
 class Plan(Protocol):
     """Which key blocks each query block attends to, and at which level."""
@@ -27,3 +35,13 @@ class Plan(Protocol):
     def levels(self) -> torch.Tensor:
         """int8 `[B, H, query blocks, key blocks]`, see `Stats.levels`."""
         ...
+
+
+@dataclass(frozen=True)
+class JoinedPlan:
+    """Plans of groups of heads, in the order of the heads."""
+
+    parts: list[Plan]
+
+    def levels(self) -> torch.Tensor:
+        return torch.cat([part.levels() for part in self.parts], 1)

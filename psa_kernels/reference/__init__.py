@@ -6,10 +6,16 @@ time and in it one slice of query blocks, so memory stays a small multiple of q,
 """
 
 # no stage shares its name with a module here, or importing the module would shadow it
+from ..layout import Layout
 from .attention import attend
 from .estimate import importance
 from .levels import assign_levels
 from .orders import reorder
 from .pyramid import build_pyramid
 
-__all__ = ["assign_levels", "attend", "build_pyramid", "importance", "reorder"]
+__all__ = ["assign_levels", "attend", "build_pyramid", "head_groups", "importance", "reorder"]
+
+
+def head_groups(layout: Layout, config: object, element_size: int) -> list[slice]:
+    """All key/value heads at once: the stages take one after another themselves."""
+    return [slice(0, layout.kv_heads)]

@@ -39,13 +39,15 @@ def attend(
     layout: Layout,
     config: PSAConfig,
     scale: float,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The attention of q `[B, H, Lq, D]` by `plan`.
+    """The attention of q `[B, H, Lq, D]` by `plan`, in q's dtype and the caller's token order.
 
-    Returns `[B, H, Lq, D]`, contiguous, in q's dtype and the caller's token order.
+    It is written to `out`, or else to new contiguous `[B, H, Lq, D]` memory.
     """
     levels = plan.levels()
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    if out is None:
+        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     for b in range(layout.batch):
         for kv_head in range(layout.kv_heads):
             heads = [h for h in range(layout.heads) if layout.kv_head(h) == kv_head]

@@ -12,9 +12,10 @@ _STAGES = {
     "importance": "estimate",
     "assign_levels": "levels",
     "attend": "attention",
+    "head_groups": "memory",
 }
 
-__all__ = ["assign_levels", "attend", "build_pyramid", "importance", "reorder"]
+__all__ = ["assign_levels", "attend", "build_pyramid", "head_groups", "importance", "reorder"]
 
 
 def __getattr__(name: str):

@@ -25,14 +25,17 @@ def attend(
     config: PSAConfig,
     scale: float,
     tune: tuning.Attend | None = None,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The attention of q `[B, H, Lq, D]` by `plan`, in q's dtype and the caller's token order.
 
-    The result `[B, H, Lq, D]` is a view of contiguous `[B, Lq, H, D]` memory: what follows
-    attention in a model reads `[B, Lq, H * D]`, which it then is without a copy.
+    It is written to `out`, of q's shape and any strides. Without it the result is a view of
+    contiguous `[B, Lq, H, D]` memory: what follows attention in a model reads `[B, Lq, H * D]`,
+    which it then is without a copy.
     """
     batch, heads, dim = layout.batch, layout.heads, padded_dim(layout.head_dim)
-    out = q.new_empty(batch, layout.q_len, heads, layout.head_dim).transpose(1, 2)
+    if out is None:
+        out = q.new_empty(batch, layout.q_len, heads, layout.head_dim).transpose(1, 2)
     tune = tune or tuning.attend(q.device, q.dtype, dim)
     rows = min(tune.rows, layout.m)
     tile = min(tune.tile, layout.n) if layout.n >= 64 else tune.tile
@@ -52,6 +55,7 @@ def attend(
         row_tiles(pyramid.pooled_v, tune.tile, tune.tma),
         pyramid.log2_counts,
         *((pyramid.log2_counts,) * 2 if spread is None else (spread, pyramid.steepest)),
+        pyramid.longest,
         plan.matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
         plan.full.shape[-1], plan.chunks.shape[-1], plan.coarse.shape[-1],
         heads, heads // layout.kv_heads, layout.q_len, layout.k_len, layout.q_video, layout.k_video,
@@ -63,7 +67,9 @@ def attend(
         LOG2_TAIL=float(max(tail, 1).bit_length() - 1),
         LISTED=sum(sizes), POOLED=bool(sizes) or tail > 0, SPREAD=spread is not None,
         ORDERED=ordered, CAUSAL=layout.causal, NEGATIVE=scale < 0, TMA=tune.tma,
-        PRECISION=tuning.precision(q.device, q.dtype), FULL_STAGES=tune.full_stages,
+        PRECISION=tuning.precision(q.device, q.dtype),
+        # weights above 1 need the exponents of float32
+        BOUNDED=q.dtype != torch.float16, FULL_STAGES=tune.full_stages,
         LIST_STAGES=tune.list_stages,
         TAIL_STAGES=tune.tail_stages if spread is None else tune.spread_stages,
         num_warps=tune.warps,

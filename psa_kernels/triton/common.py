@@ -10,6 +10,13 @@ import triton.language as tl
 EMPTY = tl.constexpr(-1.0e30)
 LOG2E = 1.4426950408889634
 
+# Logits within +-BOUND (in powers of two) need no running maximum. Below `bound - BOUND_ROOM`
+# weights are at most 2^60, a row's largest at least 2^-100: 26 more bits until float32 ends. Pooled
+# keys add at most POOLED_MOST: log2 of up to 128 tokens, and as much again for their spread.
+BOUND = tl.constexpr(72.0)
+BOUND_ROOM = tl.constexpr(60.0)
+POOLED_MOST = tl.constexpr(14.0)
+
 
 @triton.jit
 def caller_position(order, place, video, before, ORDERED: tl.constexpr):

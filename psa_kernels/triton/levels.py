@@ -2,8 +2,8 @@
 
 One program takes one row of S, whole, in registers (grid: query blocks, batch x heads). Nothing is
 sorted: the top r of a row, or the blocks before a mass, end at one value, which is found bit by bit
-(float32 >= 0 orders like its bits); blocks of that very value are taken in the order of their
-numbers.
+(float32 >= 0 orders like its bits; a share is below 2, so 30 bits do); blocks of that very value
+are taken in the order of their numbers.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
 
     matrix = torch.empty(S.shape, dtype=torch.int8, device=S.device)
     width = max(128, triton.next_power_of_2(max(1, blocks)))
-    plan = Plan(
-        matrix, lists(full_most), lists(chunks_most), lists(4), lists(width // 32), layout
-    )
+    plan = Plan(matrix, lists(full_most), lists(chunks_most), lists(4), lists(width // 32), layout)
     if S.numel() == 0:
         return plan
     assert blocks <= MOST_KEY_BLOCKS, blocks
@@ -149,12 +147,26 @@ def _causal_ends(
 
 @triton.jit
 def _top(bits, count):
-    """Which blocks are the `count` largest; equal ones by number."""
+    """Which blocks are the `count` largest; equal ones by number. No bit above the 30th is set."""
     value = tl.full([], 0, tl.int32)
-    for step in range(31):
-        candidate = value | (1 << (30 - step))
-        enough = tl.sum((bits >= candidate).to(tl.int32), 0) >= count
-        value = tl.where(enough, candidate, value)
+    reached = tl.sum((bits >= 0).to(tl.int32), 0)
+    step = tl.full([], 28, tl.int32)
+    # two bits a step: the counts above all three candidates travel in one sum
+    while (step >= 0) & (reached != count):
+        unit = tl.full([], 1, tl.int32) << step
+        packed = (bits >= value + unit).to(tl.int64)
+        packed += (bits >= value + 2 * unit).to(tl.int64) << 21
+        packed += (bits >= value + 3 * unit).to(tl.int64) << 42
+        packed = tl.sum(packed, 0)
+        one = (packed & 0x1FFFFF).to(tl.int32)
+        two = ((packed >> 21) & 0x1FFFFF).to(tl.int32)
+        three = (packed >> 42).to(tl.int32)
+        reached = tl.where(one >= count, one, reached)
+        reached = tl.where(two >= count, two, reached)
+        reached = tl.where(three >= count, three, reached)
+        digits = (one >= count).to(tl.int32) + (two >= count).to(tl.int32)
+        value += unit * (digits + (three >= count).to(tl.int32))
+        step -= 2
     above = bits > value
     equal = bits == value
     wanted = count - tl.sum(above.to(tl.int32), 0)
@@ -165,8 +177,8 @@ def _top(bits, count):
 def _before(bits, share, bound):
     """Which blocks have less than `bound` of the mass before them; equal ones come by number."""
     value = tl.full([], 0, tl.int32)
-    for step in range(31):
-        candidate = value | (1 << (30 - step))
+    for step in range(30):
+        candidate = value | (1 << (29 - step))
         enough = tl.sum(tl.where(bits >= candidate, share, 0.0), 0) >= bound
         value = tl.where(enough, candidate, value)
     above = bits > value

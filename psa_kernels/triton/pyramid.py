@@ -33,6 +33,7 @@ class Pyramid:
     log2_counts         float32 `[rows]`: log2 of the tokens behind a pooled row, very low for none
     spread              float32 `[B, Hkv, rows]` (section 6c); None without the second moment
     steepest            float32 `[B, Hkv]`: the largest spread / log2 count of a head's pooled rows
+    longest             float32 `[B, Hkv]`: the largest squared norm of a head's keys
     allowed             int8 `[B, Hkv, key blocks]` (section 8); None without the similarity mask
     starts              pooling size -> its first pooled row
     """
@@ -43,7 +44,8 @@ class Pyramid:
     pooled_v: torch.Tensor
     log2_counts: torch.Tensor
     spread: torch.Tensor | None
-    steepest: torch.Tensor | None
+    steepest: torch.Tensor
+    longest: torch.Tensor
     allowed: torch.Tensor | None
     starts: dict[int, int]
     layout: Layout
@@ -87,10 +89,10 @@ def build_pyramid(
     full_k, full_v = (k.new_empty(batch, heads, length, dim) for _ in range(2))
     pooled_k, pooled_v = (k.new_empty(batch, heads, rows, dim) for _ in range(2))
     counts = torch.empty(rows, dtype=torch.float32, device=k.device)
-    spread = steepest = allowed = None
+    spread = allowed = None
+    longest, steepest = torch.zeros(2, batch, heads, dtype=torch.float32, device=k.device)
     if config.second_moment:
         spread = torch.empty(batch, heads, rows, dtype=torch.float32, device=k.device)
-        steepest = torch.zeros(batch, heads, dtype=torch.float32, device=k.device)
     if config.use_sim_mask:
         allowed = torch.empty(batch, heads, layout.k_blocks, dtype=torch.int8, device=k.device)
 
@@ -101,7 +103,7 @@ def build_pyramid(
         _pool_kernel[grid](
             x, *x.stride(), order, order_b, order_h, full, pooled,
             counts, spread if spread is not None else counts,
-            steepest.view(torch.int32) if steepest is not None else counts,
+            steepest.view(torch.int32), longest.view(torch.int32),
             allowed if allowed is not None else counts,
             heads, length, layout.k_video, layout.before, video_tiles, rows, layout.k_blocks,
             *(starts.get(size, 0) for size in (2, 4, 8, 16, 32, 64, 128)),
@@ -112,7 +114,8 @@ def build_pyramid(
             ALIKE=is_key and allowed is not None, num_warps=4 if dim <= 128 else 8,
         )
     return Pyramid(
-        full_k, full_v, pooled_k, pooled_v, counts, spread, steepest, allowed, starts, layout
+        full_k, full_v, pooled_k, pooled_v, counts, spread, steepest, longest, allowed, starts,
+        layout,
     )
 
 
@@ -138,6 +141,12 @@ def _alike(x, x_row, x_dim, order, first_row, video, before, dims, HEAD_DIM: tl.
 
 
 @triton.jit
+def _bits(value):
+    """float32 >= 0 orders like its bits, and maxima do not depend on the order of their terms."""
+    return value.to(tl.int32, bitcast=True)
+
+
+@triton.jit
 def _store_level(
     mean, weight, deviation, pooled, counts, spread, steepest, row_base, start, group, kept, video,
     pair, dims, DIM: tl.constexpr, HEAD_DIM: tl.constexpr, SIZE: tl.constexpr,
@@ -156,14 +165,13 @@ def _store_level(
         per_token = deviation / (tl.maximum(weight, 1.0) * HEAD_DIM)
         tl.store(spread + row_base + row, per_token, mask=kept)
         ratio = tl.where(bias > 0, per_token / tl.maximum(bias, 1.0e-6), 0.0)
-        # float32 >= 0 orders like its bits, and a maximum does not depend on the order of its terms
-        tl.atomic_max(steepest + pair, tl.max(ratio, 0).to(tl.int32, bitcast=True))
+        tl.atomic_max(steepest + pair, _bits(tl.max(ratio, 0)))
 
 
 @triton.jit(do_not_specialize=["length", "video", "before", "video_tiles", "rows", "blocks"])
 def _pool_kernel(
     x, x_batch, x_head, x_row, x_dim, order, order_batch, order_head, full, pooled,
-    counts, spread, steepest, allowed,
+    counts, spread, steepest, longest, allowed,
     heads, length, video, before, video_tiles, rows, blocks,
     start_2, start_4, start_8, start_16, start_32, start_64, start_128,
     threshold_2, threshold_4, threshold_8,
@@ -189,6 +197,7 @@ def _pool_kernel(
     # eight tensors, one for each place in a group of 8: pooling is then plain arithmetic
     members = ()
     reals = ()
+    norms = tl.zeros([EIGHTHS], tl.float32)
     for j in tl.static_range(8):
         place = first + eighth * 8 + j
         real = place < end
@@ -198,9 +207,14 @@ def _pool_kernel(
             mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
         )  # fmt: skip
         tl.store(full + place[:, None] * DIM + dims[None, :], member, mask=real[:, None])
+        if COUNTS:
+            values = member.to(tl.float32)
+            norms = tl.maximum(norms, tl.sum(values * values, 1))
         members = members + (member.to(tl.float32),)  # noqa: RUF005 - no unpacking in kernels
         reals = reals + (real.to(tl.float32),)  # noqa: RUF005
 
+    if COUNTS:
+        tl.atomic_max(longest + pair, _bits(tl.max(norms, 0)))
     if not is_extra:
         group = tile * EIGHTHS + eighth
         none = tl.zeros([EIGHTHS], tl.float32)

@@ -55,7 +55,7 @@ ATTEND = {
         256: Attend(64, 32, 8, 1, 1, 1, 1),
     },
     "sm_90": {
-        64: Attend(128, 128, 8, 3, 2, 3, 3, tma=True),
+        64: Attend(64, 64, 4, 2, 2, 2, 2, tma=True),
         128: Attend(128, 128, 8, 3, 2, 3, 2, tma=True),
         256: Attend(128, 64, 8, 2, 2, 2, 2, tma=True),
     },

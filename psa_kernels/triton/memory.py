@@ -1,0 +1,32 @@
+"""How many heads are worked on at a time, so that a call's buffers stay below a stated size."""
+
+from __future__ import annotations
+
+import math
+
+from ..config import PSAConfig
+from ..layout import Layout
+from .common import padded_dim
+from .pyramid import pooling_sizes
+
+MOST_SHARE = 1.25  # of the bytes of k and v
+# below this, memory is not what a call is short of, and more launches would cost time
+SMALL = 2**27  # bytes
+
+
+def head_groups(layout: Layout, config: PSAConfig, element_size: int) -> list[slice]:
+    """Slices of the key/value heads, each to go through the stages by itself.
+
+    Nearly all of a call's buffers are the pyramid: k and v once for level 1, again by 1 / size for
+    every pooling size. Levels 2 and 4 together take 1.8 times k and v, in two groups 0.9 times.
+    """
+    row = padded_dim(layout.head_dim) * element_size
+    pyramid = 2 * layout.k_len * row * (1 + sum(1 / size for size in pooling_sizes(config)))
+    shares = layout.q_blocks * layout.k_blocks * (4 + 1)  # float32 mass, int8 level
+    buffers = layout.batch * (layout.kv_heads * pyramid + layout.heads * shares)
+    inputs = 2 * layout.batch * layout.kv_heads * layout.k_len * layout.head_dim * element_size
+    count = 1
+    if buffers > SMALL:
+        count = min(layout.kv_heads, math.ceil(buffers / (MOST_SHARE * inputs)))
+    ends = [layout.kv_heads * i // count for i in range(count + 1)]
+    return [slice(begin, end) for begin, end in zip(ends, ends[1:], strict=False)]
