@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from ..config import PSAConfig
@@ -29,4 +30,4 @@ def head_groups(layout: Layout, config: PSAConfig, element_size: int) -> list[sl
     if buffers > SMALL:
         count = min(layout.kv_heads, math.ceil(buffers / (MOST_SHARE * inputs)))
     ends = [layout.kv_heads * i // count for i in range(count + 1)]
-    return [slice(begin, end) for begin, end in zip(ends, ends[1:], strict=False)]
+    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
