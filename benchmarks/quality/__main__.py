@@ -11,6 +11,7 @@ are shown unless dense sampling repeats itself and PSA that keeps every block gi
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import tempfile
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.merge:
             lines = merge(args.merge)
         else:
+            check_packages()
             results = Results(args.out, run_of(args, argv))
             measure(args, results)
             lines = results.lines
@@ -45,10 +47,24 @@ def main(argv: list[str] | None = None) -> int:
     except CheckFailed as reason:
         print(f"no figures: {reason}", file=sys.stderr)
         return 1
-    except (Mismatch, FileNotFoundError) as reason:
+    except (Mismatch, Missing, FileNotFoundError) as reason:
         print(f"error: {reason}", file=sys.stderr)
         return 2
     return 0
+
+
+class Missing(Exception):  # noqa: N818 - the user's environment lacks something
+    """A package that nothing here installs."""
+
+
+def check_packages() -> None:
+    """Before minutes of sampling, not after."""
+    lacking = [name for name in ("piq", "scipy") if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise Missing(
+            f"{' and '.join(lacking)} cannot be imported; `python3 dev.py quality` has what is "
+            f"needed, or: pip install --no-deps {' '.join(lacking)}"
+        )
 
 
 def run_of(args: argparse.Namespace, argv: list[str]) -> dict:
@@ -128,7 +144,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), metavar="PATH",
         help="a ComfyUI folder; default: COMFYUI_PATH")  # fmt: skip
-    add("--model", type=Path, default=EXAMPLE / "model.safetensors")
+    add("--model", type=Path, default=EXAMPLE / "tiny_wan.safetensors")
     add("--codec", type=Path, default=EXAMPLE / "codec.safetensors")
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip

@@ -8,13 +8,13 @@ from psa_pack.tools.clip_metrics import compare_frames
 
 __all__ = ("METRICS", "compare_frames", "relative")
 
-# name -> (heading, whether more is better)
+# name -> heading; of the first three more is better, of the others less
 METRICS = {
-    "psnr": ("PSNR, dB", True),
-    "ssim": ("SSIM", True),
-    "haarpsi": ("HaarPSI", True),
-    "temporal": ("temporal difference", False),
-    "latent": ("latent rel-L2", False),
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "haarpsi": "HaarPSI",
+    "temporal": "temporal difference",
+    "latent": "latent rel-L2",
 }
 
 

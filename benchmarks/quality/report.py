@@ -116,7 +116,7 @@ def _settings_table(rows: list[Row]) -> list[str]:
     head = ["", "density"]
     if with_clips:
         head += ["all steps", "clips", "PSNR, dB"] + ["Δ PSNR"] * compared
-        head += [METRICS[name][0] for name in ("ssim", "haarpsi", "temporal", "latent")] + [
+        head += [METRICS[name] for name in ("ssim", "haarpsi", "temporal", "latent")] + [
             "time / dense"
         ]
     if with_calls:

@@ -29,42 +29,67 @@ def watched(model: Any, visit: Callable[[Seen], None]) -> Any:
 
     The call itself is served as without. Meant for one run with one model call a step (euler).
     """
-    import comfy.patcher_extension
-
-    clone = model.clone()
     sigmas: list[float] = []
 
-    def wrapper(executor, *args, **kwargs):
-        options = next(
-            x for x in (*args, *kwargs.values()) if isinstance(x, dict) and "sigmas" in x
-        )
+    def begin(options: dict) -> Callable:
         sigma = float(options["sigmas"].max())
         if sigma not in sigmas:
             sigmas.append(sigma)
-        options[OVERRIDE] = _override(visit, sigmas.index(sigma), options["cond_or_uncond"])
-        return executor(*args, **kwargs)
+        step, conditions, layer = sigmas.index(sigma), options["cond_or_uncond"], 0
 
-    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
-    clone.remove_wrappers_with_key(kind, KEY)
-    clone.add_wrapper_with_key(kind, KEY, wrapper)
-    return clone
-
-
-def _override(visit: Callable[[Seen], None], step: int, conditions: list[int]) -> Callable:
-    from psa_pack.nodes.patching.attention_call import AttentionCall
-
-    layer = 0
-
-    def override(func, *args, **kwargs):
-        nonlocal layer
-        call = AttentionCall.read(args, kwargs)
-        queries, keys = call.tokens
-        if queries == keys:
+        def serve(call, func: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+            nonlocal layer
             if POSITIVE in conditions:
                 row = conditions.index(POSITIVE)
                 q, k, v = (x[row : row + 1] for x in call.split_heads())
                 visit(Seen(step, layer, q, k, v))
             layer += 1
-        return func(*args, **kwargs)
+            return func(*args, **kwargs)
 
-    return override
+        return serve
+
+    return _overridden(model, begin)
+
+
+def in_finer_precision(model: Any) -> Any:
+    """A clone whose self-attention is computed in float64 on a CPU, in float32 on a GPU.
+
+    Dense attention all the same: what it changes is rounding, and what sampling makes of it.
+    """
+
+    def serve(call, func: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+        dtype = torch.float32 if call.q.is_cuda else torch.float64
+        q, k, v = (x.to(dtype) for x in call.split_heads())
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=call.scale)
+        return call.join_heads(out.to(call.q.dtype))
+
+    return _overridden(model, lambda options: serve)
+
+
+def _overridden(model: Any, begin: Callable[[dict], Callable]) -> Any:
+    """A clone that has its self-attention served by `begin(transformer options)`, made anew for
+    each call of the model: (call, func, args, kwargs) -> output."""
+    import comfy.patcher_extension
+
+    from psa_pack.nodes.patching.attention_call import AttentionCall
+
+    def wrapper(executor, *args, **kwargs):
+        values = (*args, *kwargs.values())
+        options = next(x for x in values if isinstance(x, dict) and "sigmas" in x)
+        serve = begin(options)
+
+        def override(func, *call_args, **call_kwargs):
+            call = AttentionCall.read(call_args, call_kwargs)
+            queries, keys = call.tokens
+            if queries != keys:
+                return func(*call_args, **call_kwargs)
+            return serve(call, func, call_args, call_kwargs)
+
+        options[OVERRIDE] = override
+        return executor(*args, **kwargs)
+
+    clone = model.clone()
+    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
+    clone.remove_wrappers_with_key(kind, KEY)
+    clone.add_wrapper_with_key(kind, KEY, wrapper)
+    return clone

@@ -1,0 +1,176 @@
+"""The quality bench's arithmetic: densities, statistics, metrics, recall, results on disk."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from psa_kernels import PSAConfig, psa_attention
+from psa_pack.benchmarks.quality.density import (
+    Unreachable,
+    density_of,
+    nearest_whole,
+    ratios_of,
+    solve,
+    solve_counts,
+)
+from psa_pack.benchmarks.quality.results import Mismatch, Results, merge, read
+from psa_pack.benchmarks.quality.settings import Setting, ablations, sweep
+from psa_pack.benchmarks.quality.statistics import paired, spread
+from psa_pack.benchmarks.recall import recall, share_holding
+from psa_pack.tools.clip_metrics import temporal_difference
+
+TAILS = st.sampled_from(["none", 8, 16, 32, 64, 128])
+RATIOS = st.dictionaries(st.sampled_from([1, 2, 4, 8]), st.floats(0.1, 10), min_size=1, max_size=4)
+
+
+@given(target=st.floats(0.001, 1), ratio=RATIOS, tail=TAILS, blocks=st.integers(1, 300))
+def test_solved_density_is_met_from_below(target, ratio, tail, blocks):
+    try:
+        counts = solve_counts(target, ratio, tail, blocks)
+    except Unreachable:
+        # one block on the finest level, the rest on the tail, is more than that
+        least = density_of({min(ratio): 1}, blocks, tail)
+        assert least > target
+        return
+    found = density_of(counts, blocks, tail)
+    assert found <= target + 1e-8
+    assert set(counts) == set(ratio) and min(counts.values()) >= 0 and counts[min(ratio)] >= 1
+    # nothing more fits: every block is on the finest level, or one step more is too dear
+    if counts[min(ratio)] < blocks and min(ratio) == 1:
+        assert target - found <= 1 / blocks + 1e-9
+
+
+@settings(deadline=None)
+@given(
+    target=st.floats(0.05, 1), ratio=RATIOS, tail=TAILS, blocks=st.integers(2, 12),
+    n=st.sampled_from([32, 64, 128]),
+)  # fmt: skip
+def test_solved_density_is_the_density_of_a_call(target, ratio, tail, blocks, n):
+    assume(tail == "none" or tail <= n)
+    try:
+        counts = solve_counts(target, ratio, tail, blocks)
+    except Unreachable:
+        assume(False)
+    config = PSAConfig(block_n=n, mask_ratios=ratios_of(counts, blocks), tail=tail)
+    q = torch.randn(1, 1, blocks * n, 16, generator=torch.Generator().manual_seed(0))
+    _, stats = psa_attention(q, q, q, config=config, return_stats=True)
+    assert stats.density == pytest.approx(density_of(counts, blocks, tail), abs=1e-9)
+
+
+def test_whole_blocks_next_to_a_target():
+    assert nearest_whole(0.2, 64) == 13 / 64
+    assert nearest_whole(0.001, 64) == 1 / 64
+
+
+def test_ablations_cost_the_same():
+    """Equal density up to the block that does not fit any more."""
+    rows = ablations(8192, 20, (0.2,)).rows
+    keys = {row.key for row in rows}
+    assert len(keys) == len(rows) > 40
+    for row in rows:
+        assert not row.against or row.against in keys
+        assert row.target == 13 / 64
+        blocks = 8192 // row.config.block_n
+        ratios = row.config.mask_ratios
+        counts = {level: round(ratios.width(level) * blocks) for level in (1, 2, 4, 8)}
+        found = density_of(counts, blocks, row.config.tail)
+        assert 13 / 64 - 1 / blocks < found <= 13 / 64 + 1e-9, row.key
+
+
+def test_what_cannot_be_had_is_named():
+    left_out = ablations(8192, 20, (0.1,)).left_out
+    assert left_out == [("tail, density 0.1", "tail 8", "it costs 0.139 at least")]
+
+
+def test_settings_survive_json():
+    for row in sweep(8192, 20, (0.1,)).rows:
+        assert Setting.from_data(json.loads(json.dumps(row.to_data()))) == row
+
+
+def test_shares_of_a_known_budget():
+    # 13 blocks of 64: 8 in full, 24 at 8 (3 blocks' worth), 32 at 16 (2)
+    assert dict(solve(13 / 64, {1: 1, 8: 3}, 16, 64)) == {
+        1: (0, 8 / 64), 8: (8 / 64, 32 / 64), 0: (32 / 64, 1),
+    }  # fmt: skip
+
+
+def test_spread_of_known_values():
+    found = spread([1.0, 2.0, 3.0, 4.0])
+    assert (found.count, found.mean) == (4, 2.5)
+    assert found.std == pytest.approx(1.29099, rel=1e-5)
+    # t(0.975, 3) = 3.18245
+    assert found.half == pytest.approx(3.18245 * 1.29099 / 2, rel=1e-5)
+    assert found.clear
+    assert not spread([1.0, -1.0, 0.5]).clear
+    assert spread([3.0]).half is None and not spread([3.0]).clear
+
+
+def test_differences_are_taken_clip_by_clip():
+    found = paired({0: 5.0, 1: 7.0, 2: 100.0}, {0: 4.0, 1: 5.0, 3: -100.0})
+    assert (found.count, found.mean) == (2, 1.5)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_temporal_difference_of_known_motion():
+    moving = torch.linspace(0, 1, 5).view(5, 1, 1, 1).expand(5, 3, 4, 4)
+    assert temporal_difference(moving, moving * 0.5 + 0.3) == pytest.approx(0.5)
+    assert temporal_difference(moving, torch.zeros_like(moving)) == pytest.approx(1)
+    assert temporal_difference(moving, moving + 0.1) == pytest.approx(0, abs=1e-6)
+    assert math.isinf(temporal_difference(torch.zeros(3, 3, 4, 4), moving[:3]))
+
+
+def test_recall_of_known_masses():
+    exact = torch.tensor([[[[0.4, 0.3, 0.2, 0.1]]]])
+    assert recall(exact, exact, 0.5) == pytest.approx(1)
+    # its top two hold .4 + .1 of the best two's .7
+    estimate = torch.tensor([[[[0.9, 0.0, 0.0, 0.8]]]])
+    assert recall(estimate, exact, 0.5) == pytest.approx(0.5 / 0.7)
+
+
+def test_share_that_holds_the_mass():
+    even, peaked = torch.full((10,), 0.1), torch.eye(10)[3]
+    mass = torch.stack([torch.stack([even, peaked]), torch.stack([peaked, peaked])])[None]
+    assert share_holding(mass, 0.85).tolist() == pytest.approx([(0.9 + 0.1) / 2, 0.1])
+
+
+RUN = {"subject": "a", "sampling": {"steps": 3}, "gpu": None, "versions": {"torch": "2"}}
+
+
+def test_results_keep_what_was_written(tmp_path):
+    results = Results(tmp_path, RUN)
+    results.add("clip", clip=0, key="x", psnr=1.0)
+    again = Results(tmp_path, RUN)
+    assert again.has("clip", clip=0, key="x") and not again.has("clip", clip=1, key="x")
+
+
+def test_a_line_that_was_cut_off_is_lost_alone(tmp_path):
+    results = Results(tmp_path, RUN)
+    results.add("clip", clip=0, key="x")
+    with results.path.open("a", encoding="utf-8") as file:
+        file.write('{"kind": "clip", "clip": 1, "ke')
+    again = Results(tmp_path, RUN)
+    again.add("clip", clip=2, key="x")
+    kinds = [line.get("clip") for line in read(again.path)]
+    assert kinds == [None, 0, None, 2]
+
+
+def test_a_damaged_file_is_one_message(tmp_path):
+    file = tmp_path / "results.jsonl"
+    file.write_text('{"kind": "run"}\nnonsense\n{"kind": "clip"}\n', encoding="utf-8")
+    with pytest.raises(Mismatch, match="line 2: not JSON"):
+        read(file)
+
+
+@pytest.mark.parametrize("name", ["subject", "sampling", "gpu", "versions"])
+def test_different_runs_do_not_merge(tmp_path, name):
+    Results(tmp_path / "a", RUN).add("clip", clip=0, key="x")
+    Results(tmp_path / "b", RUN).add("clip", clip=1, key="x")
+    lines = merge([tmp_path / "a", tmp_path / "b"])
+    assert [line["clip"] for line in lines if line["kind"] == "clip"] == [0, 1]
+    Results(tmp_path / "c", {**RUN, name: "other"})
+    with pytest.raises(Mismatch, match=f"{name} differs"):
+        merge([tmp_path / "a", tmp_path / "c"])

@@ -1,0 +1,304 @@
+"""The quality bench on a CPU: small clips of the model with random weights, everything real."""
+
+import dataclasses
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from psa_kernels import PSAConfig, psa_attention
+from psa_pack.benchmarks import __main__ as bench
+from psa_pack.benchmarks import inputs
+from psa_pack.benchmarks.checks import Truth
+from psa_pack.benchmarks.method import Problem
+from psa_pack.benchmarks.quality import sanity
+from psa_pack.benchmarks.quality.capture import Capture
+from psa_pack.benchmarks.quality.metrics import relative
+from psa_pack.benchmarks.quality.report import write_report
+from psa_pack.benchmarks.quality.results import Results, read
+from psa_pack.benchmarks.quality.second_moment import variant_errors
+from psa_pack.benchmarks.quality.settings import Base
+from psa_pack.benchmarks.quality.structure import measure
+from psa_pack.benchmarks.quality.subject import Clip, RunFailed, Sampling, Subject
+from psa_pack.benchmarks.quality.thresholds import Masses
+from psa_pack.benchmarks.quality.watch import watched
+from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
+
+from ..pack_import import ROOT
+
+CODEC = ROOT / "examples" / "tiny_wan" / "codec.safetensors"
+GRID = (4, 16, 16)  # 8 blocks of 128 tokens
+SAMPLING = Sampling(GRID, steps=3, cfg=4.0)
+LAYERS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    return write_tiny_wan(tmp_path_factory.mktemp("quality") / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def subject(comfy_inproc, model_file):
+    return Subject(comfy_inproc, model_file, CODEC)
+
+
+@pytest.fixture(scope="module")
+def seen(subject):
+    """Every self-attention call of one dense run; the tensors are copies."""
+    found = []
+    clip = Clip.number(0)
+    latent = subject.dense(clip, SAMPLING, watched(subject.model, found.append)).latent
+    assert torch.equal(latent, subject.dense(clip, SAMPLING).latent)
+    return found
+
+
+def command(model_file, folder, *arguments):
+    line = [
+        sys.executable, "-m", "benchmarks.quality", "--model", model_file, "--codec", CODEC,
+        "--grid", *map(str, GRID), "--steps", "3", "--out", folder, *arguments,
+    ]  # fmt: skip
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def swept(model_file, comfyui_path, tmp_path_factory):
+    """The folder of a sweep of two clips, by the command."""
+    folder = tmp_path_factory.mktemp("swept")
+    done = command(
+        model_file, folder, "--comfyui", comfyui_path, "--part", "sweep", "--clips", "0:2",
+        "--densities", "0.25", "--targets", "0.25", "--families", "Tiny_Wan",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_setting_is_measured_on_the_same_clips(swept):
+    lines = read(swept / "results.jsonl")
+    assert all(line["ok"] for line in lines if line["kind"] == "check")
+    by_key = {}
+    for line in lines:
+        if line["kind"] == "clip" and "left_out" not in line:
+            by_key.setdefault(line["key"], {})[line["clip"]] = line
+    report = json.loads((swept / "report.json").read_text(encoding="utf-8"))
+    rows = {row["setting"]["label"]: row for row in report["tables"]["density 0.25"]}
+    assert list(rows) == [
+        "block-sparse", "levels, rest dropped", "levels and tail", "levels, tail, second moment",
+    ]  # fmt: skip
+    base = by_key["density 0.25: block-sparse"]
+    for row in rows.values():
+        own = by_key[row["setting"]["key"]]
+        assert set(own) == {0, 1} and row["metrics"]["psnr"]["count"] == 2
+        assert row["density"] <= 0.25 and row["density"] > 0.25 - 1 / 8
+        assert row["overall_density"] > 0 and 0 < row["metrics"]["ssim"]["mean"] < 1
+        if row["setting"]["against"]:
+            differences = [own[i]["psnr"] - base[i]["psnr"] for i in (0, 1)]
+            found = row["differences"]["psnr"]
+            assert found["mean"] == pytest.approx(statistics.fmean(differences))
+            assert found["half"] == pytest.approx(12.7062 * statistics.stdev(differences) / 2**0.5)
+    # pooled keys keep more of the softmax than blocks that are dropped, on these clips too
+    assert rows["levels and tail"]["differences"]["psnr"]["mean"] > 0
+    presets = {row["setting"]["label"]: row for row in report["tables"]["presets"]}
+    assert presets["lora_4step, 4 sampler steps"]["metrics"]["psnr"]["count"] == 2
+    assert "no call was sparse" in presets["fast"]["left_out"]
+
+
+def test_report_shows_the_tables_and_the_run(swept):
+    text = (swept / "report.md").read_text(encoding="utf-8")
+    assert "| levels and tail | 0.2" in text and "Clips 0 to 1" in text and "SHA-256" in text
+    picture = (swept / "psnr-density.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
+def test_a_second_run_goes_on_where_the_first_stopped(swept, model_file, comfyui_path, tmp_path):
+    lines = (swept / "results.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    # as if it had been killed while it wrote its last line
+    (tmp_path / "results.jsonl").write_text("".join(lines[:-1]) + lines[-1][:30])
+    done = command(
+        model_file, tmp_path, "--comfyui", comfyui_path, "--part", "sweep", "--clips", "0:2",
+        "--densities", "0.25", "--targets", "0.25", "--families", "Tiny_Wan",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "clip 0, 0 settings" in done.stdout and "clip 1, 1 settings" in done.stdout
+    counts = [
+        sum(line["kind"] == "clip" for line in read(folder / "results.jsonl"))
+        for folder in (swept, tmp_path)
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_another_grid_does_not_go_into_the_same_folder(swept, model_file, comfyui_path):
+    done = command(model_file, swept, "--comfyui", comfyui_path, "--part", "--grid", "4", "8", "8")
+    assert done.returncode == 2 and "sampling differs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def checked(subject, folder, **options):
+    """(lines, the reason why there are no figures or None)"""
+    results = Results(folder, {"subject": "x", "sampling": {}, "gpu": None, "versions": {}})
+    try:
+        sanity.check_subject(subject, Clip.number(0), SAMPLING, results, **options)
+    except sanity.CheckFailed as reason:
+        return results.lines, str(reason)
+    return results.lines, None
+
+
+def test_checks_hold(subject, tmp_path):
+    lines, reason = checked(subject, tmp_path)
+    assert reason is None
+    found = {line["name"]: line["found"] for line in lines if line["kind"] == "check"}
+    assert len(found) == 5
+    sanity.passed(lines)
+
+
+def test_no_figures_where_psa_is_not_dense(subject, tmp_path):
+    # one block of eight is left out
+    tampered = sanity.EVERYTHING.replace(mask_ratios={1: (0, 0.9), 0: (0.9, 1)})
+    lines, reason = checked(subject, tmp_path, everything=tampered)
+    assert "every block kept" in reason
+    with pytest.raises(sanity.CheckFailed, match="every block kept"):
+        write_report(lines, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_no_figures_where_the_patch_alone_is_not_dense(subject, tmp_path, monkeypatch):
+    sparse = Subject.sparse
+
+    def tampered(self, clip, sampling, config):
+        return sparse(self, clip, sampling, config.replace(mask_ratios={1: (0, 0.9), 0: (0.9, 1)}))
+
+    monkeypatch.setattr(Subject, "sparse", tampered)
+    _, reason = checked(subject, tmp_path)
+    assert reason.startswith("clip with every block kept")
+
+
+def test_no_figures_where_dense_does_not_repeat(subject, tmp_path, monkeypatch):
+    dense, runs = Subject.dense, itertools.count()
+
+    def drifting(self, clip, sampling, model=None):
+        found = dense(self, clip, sampling, model)
+        return dataclasses.replace(found, latent=found.latent + 1e-5 * next(runs))
+
+    monkeypatch.setattr(Subject, "dense", drifting)
+    _, reason = checked(subject, tmp_path)
+    assert reason.startswith("dense sampling again")
+
+
+def test_a_run_that_stays_dense_is_no_measurement(subject):
+    with pytest.raises(RunFailed, match="no call was sparse"):
+        subject.sparse(Clip.number(0), SAMPLING, sanity.EVERYTHING.replace(warmup_steps=3))
+
+
+def test_clips_differ_and_repeat(subject):
+    assert Clip.number(3) == Clip.number(3)
+    assert Clip.number(3).prompt != Clip.number(4).prompt
+    frames = subject.frames(subject.dense(Clip.number(0), SAMPLING).latent)
+    assert frames.shape == (13, 3, 256, 256)
+    assert frames.min() >= 0 and frames.max() <= 1 and frames.std() > 0.01
+
+
+def test_watching_shows_every_call_in_order(seen):
+    assert [(x.step, x.layer) for x in seen] == [
+        (step, layer) for step in range(SAMPLING.steps) for layer in range(LAYERS)
+    ]
+    for x in seen:
+        assert x.q.shape == x.k.shape == x.v.shape == (1, 2, 1024, 128)
+
+
+def test_thresholds_cost_what_is_asked_for(seen):
+    masses = Masses(GRID)
+    for x in seen[2:]:
+        masses.visit(x)
+    base = Base(tokens=1024, steps=3, target=0.4)
+    for start in (base.config(), base.config({1: 2, 8: 4}, "none")):
+        config = masses.thresholds(base, start)
+        assert config.mask_mode == "thresholdbound"
+        assert masses.density(config) == pytest.approx(base.density, abs=0.02)
+        assert masses.density(config) <= base.density + 1e-9
+
+
+def test_second_moment_of_the_product_is_one_of_the_variants(seen):
+    x = seen[-2]
+    problem = Problem(x.q, x.k, x.v, GRID, 0)
+    config = PSAConfig(
+        block_n=128, rearrange_method="Gilbert", importance="exact", tail=32,
+        mask_ratios={1: (0, 0.25), 4: (0.25, 0.5), 8: (0.5, 0.75), 0: (0.75, 1)},
+    )  # fmt: skip
+    truth = Truth.of(problem)
+    found = variant_errors(problem, config, truth)
+    for name, moment in (("none", False), ("isotropic, cap ln c", True)):
+        out = psa_attention(x.q, x.k, x.v, config=config.replace(second_moment=moment), grid=GRID)
+        assert found[name] == pytest.approx(truth.errors(out, problem)[0], rel=1e-3)
+    assert found["log-mean-exp"] < found["none"]
+
+
+def test_structure_of_a_call(seen):
+    for order, found in list(measure(seen[0], GRID).items())[2:]:
+        assert order in ("raster", "Gilbert")
+        assert all(1 / 8 <= share <= 1 for share in found["holds_90"])
+        for recalls in found["recall"].values():
+            assert all(0.5 < x <= 1 + 1e-6 for x in recalls)
+    # keys nearby are the ones that matter in this layer: Gilbert order gathers them
+    by_order = measure(seen[0], GRID)
+    assert sum(by_order["Gilbert"]["holds_90"]) < sum(by_order["raster"]["holds_90"])
+
+
+def test_a_capture_feeds_the_kernel_bench(seen, tmp_path, monkeypatch):
+    each = 3 * 2 * 1024 * 128
+    capture = Capture(GRID, {1, 2}, {0, 1}, most=5 * each)
+    for x in seen:
+        capture.visit(x)
+    file = tmp_path / "captured.safetensors"
+    capture.save(file, {"clip": 0})
+    assert capture.heads == [(1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1), (2, 0, 0)]
+    assert capture.left_out == 3 and file.stat().st_size < 5 * each + 2000
+    q, k, v = inputs.Captured.of(file).load("cpu")
+    fifth = seen[4]
+    for loaded, original in zip((q, k, v), (fifth.q, fifth.k, fifth.v), strict=True):
+        assert loaded.shape == (1, 5, 1024, 128)
+        assert torch.equal(loaded[0, 4], original[0, 0].bfloat16())
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = ("--quick", "--only", "tail 64, 2nd", "--out", str(tmp_path))
+    assert bench.main(["--inputs", f"captured:{file}", *options]) == 0
+    rows = json.loads((tmp_path / "shapes.json").read_text(encoding="utf-8"))["rows"]
+    (ours,) = [row for row in rows if row["kind"] == "psa"]
+    assert (ours["shape"], ours["profile"]) == ("captured", "captured") and ours["ms"] > 0
+    problem = Problem(q, k, v, GRID, 0)
+    out = psa_attention(
+        q, k, v, grid=GRID,
+        config=PSAConfig(block_n=128, rearrange_method="Gilbert", tail=64, second_moment=True,
+                         mask_ratios={1: (0, 0.05), 0: (0.05, 1)}),
+    )  # fmt: skip
+    assert ours["error"] == pytest.approx(Truth.of(problem).errors(out, problem)[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("text", ["synthetic:x", "captured:", "captured:missing.safetensors"])
+def test_wrong_inputs_are_one_message(text, capsys):
+    with pytest.raises(SystemExit):
+        bench.parse(["--inputs", text])
+    assert "--inputs" in capsys.readouterr().err
+
+
+def test_sparse_and_dense_clips_share_their_noise(subject):
+    clip = Clip.number(0)
+    dense = subject.dense(clip, SAMPLING).latent
+    careful = PSAConfig(
+        block_n=32, rearrange_method="Gilbert", mask_ratios={1: (0, 0.8), 2: (0.8, 1)}
+    )
+    near = relative(subject.sparse(clip, SAMPLING, careful).latent, dense)
+    far = relative(subject.dense(Clip.number(1), SAMPLING).latent, dense)
+    assert near < 0.1 < 0.5 < far
