@@ -41,6 +41,10 @@ def pytest_addoption(parser):
         help="every test with both frontends and both renderers",
     )  # fmt: skip
     web.addoption("--screenshots", metavar="DIR", help="write pictures there")
+    parser.addoption(
+        "--write-golden", action="store_true",
+        help="store what PSA's golden clip is now (tests/dev/test_golden_clip.py)",
+    )  # fmt: skip
 
 
 def pytest_configure(config):
@@ -88,6 +92,7 @@ def comfy_server(comfyui_path):
     packs = {
         "ComfyUI-PSA": pack_import.ROOT,
         "psa_demo_nodes": pack_import.ROOT / "tools" / "demo_nodes",
+        "psa_tiny_wan": pack_import.ROOT / "tools" / "tiny_wan",
         "psa_test_spy": pack_import.ROOT / "tests" / "packs" / "spy",
     }
     with ComfyServer(comfyui_path, packs) as server:

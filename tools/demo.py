@@ -1,27 +1,33 @@
 """Samples the shipped workflow in a real ComfyUI twice, dense and with PSA, and shows both.
 
+The model is the small trained one of examples/tiny_wan.
+
 Started by `python3 dev.py demo`, which does the set-up.
 """
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from . import demo_pictures, demo_report
 from .comfy_client import ComfyClient, Run
 from .comfy_server import ComfyServer, ServerError
-from .tiny_wan.random_weights import write_tiny_wan
+from .tiny_wan.checkpoint import load_record
+from .tiny_wan.codec import Codec
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "example_workflows" / "demo" / "psa_demo_api.json"
+EXAMPLE = ROOT / "examples" / "tiny_wan"
 RUN_FINISHED = "psa.run_finished"
-# gives the softest picture of the first few seeds
-MODEL_SEED = 2
+MODEL, CODEC = "tiny_wan.safetensors", "codec.safetensors"
+PACKS = {"ComfyUI-PSA": ROOT, "psa_tiny_wan": ROOT / "tools" / "tiny_wan"}
 
 
 class DemoError(Exception):
@@ -48,11 +54,11 @@ def main() -> int:
 
 def demo(comfyui: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    check_example(EXAMPLE)
     graph = json.loads(WORKFLOW.read_text(encoding="utf-8"))
-    packs = {"ComfyUI-PSA": ROOT, "psa_demo_nodes": ROOT / "tools" / "demo_nodes"}
     say("starting ComfyUI (its log: " + str(out / "comfyui.log") + ") ...")
     start = time.monotonic()
-    with ComfyServer(comfyui, packs, log_file=out / "comfyui.log", on_wait=_Ticker()) as server:
+    with ComfyServer(comfyui, PACKS, log_file=out / "comfyui.log", on_wait=_Ticker()) as server:
         start_seconds = time.monotonic() - start
         say(f"ComfyUI is up after {start_seconds:.0f} s")
         report = compare(server, graph, start_seconds, out)
@@ -65,8 +71,7 @@ def demo(comfyui: Path, out: Path) -> None:
 
 def compare(server: ComfyServer, graph: dict, start_seconds: float, out: Path) -> dict:
     """Run the graph without and with PSA on a server; write pictures and report.json to out."""
-    model = node_of(graph, "UNETLoader")[1]["inputs"]["unet_name"]
-    write_tiny_wan(server.base / "models" / "diffusion_models" / model, seed=MODEL_SEED)
+    install(server.base, graph, EXAMPLE)
     client = ComfyClient(server.url)
     check_nodes(client, graph, server.log_file)
     sampler, _ = node_of(graph, "KSampler")
@@ -75,9 +80,12 @@ def compare(server: ComfyServer, graph: dict, start_seconds: float, out: Path) -
         "psa": sample(client, graph, "Apply PSA"),
     }
     latents = {name: saved_latent(server, run) for name, run in runs.items()}
+    codec = Codec.load(EXAMPLE / CODEC)
+    frames = {name: frames_of(codec, latent) for name, latent in latents.items()}
     report = demo_report.build(
-        dense=latents["dense"],
-        sparse=latents["psa"],
+        dense=frames["dense"],
+        sparse=frames["psa"],
+        model=load_record(EXAMPLE / MODEL),
         psa=psa_report(runs["psa"]),
         seconds={name: run.node_seconds(sampler) for name, run in runs.items()},
         start_seconds=start_seconds,
@@ -85,8 +93,36 @@ def compare(server: ComfyServer, graph: dict, start_seconds: float, out: Path) -
         graph=graph,
     )
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    draw(server.comfyui, latents, out)
+    panels = demo_pictures.panels(frames["dense"], frames["psa"])
+    demo_pictures.write_animation(panels, out / "side_by_side.webp")
+    demo_pictures.write_strip(panels, out / "frames.png")
     return report
+
+
+def check_example(folder: Path) -> None:
+    missing = [str(folder / name) for name in (MODEL, CODEC) if not (folder / name).is_file()]
+    if missing:
+        raise DemoError(
+            f"the demo's model is not there: {', '.join(missing)}\n"
+            "  A checkout of the repository has it. To train it again (one GPU, 20 minutes), see\n"
+            "  python -m tools.tiny_wan --help"
+        )
+
+
+def install(base: Path, graph: dict, example: Path) -> None:
+    """Put model and codec where the graph's nodes look for them."""
+    check_example(example)
+    model = node_of(graph, "UNETLoader")[1]["inputs"]["unet_name"]
+    codec = node_of(graph, "PSATinyWanDecode")[1]["inputs"]["codec"]
+    for source, folder, name in ((MODEL, "diffusion_models", model), (CODEC, "vae", codec)):
+        target = base / "models" / folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(example / source, target)
+
+
+def frames_of(codec: Codec, latent) -> torch.Tensor:
+    """[F, 3, H, W] in 0..1 of a latent as ComfyUI saved it."""
+    return codec.decode(codec.from_comfy(latent.float()))[0].movedim(1, 0)
 
 
 def say(text: str) -> None:
@@ -166,17 +202,6 @@ def psa_report(run: Run) -> dict:
     if len(events) != 1:
         raise DemoError(f"expected one {RUN_FINISHED} event from Apply PSA, got {len(events)}")
     return events[0]["report"]
-
-
-def draw(comfyui: Path, latents: dict, out: Path) -> None:
-    # ComfyUI's own table of preview colours, from the tree that ran
-    sys.path.append(str(comfyui))
-    from comfy.latent_formats import Wan21
-
-    rgb = {name: demo_pictures.to_rgb(latent, Wan21()) for name, latent in latents.items()}
-    frames = demo_pictures.panels(rgb["dense"], rgb["psa"])
-    demo_pictures.write_animation(frames, out / "side_by_side.webp")
-    demo_pictures.write_strip(frames, out / "frames.png")
 
 
 if __name__ == "__main__":

@@ -1,48 +1,38 @@
-"""Pictures of two latents beside each other, by ComfyUI's own linear preview: there is no VAE."""
+"""Pictures of clips beside each other."""
 
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-PANEL = 256  # pixels of one frame in the animation
-STILL = 128  # pixels of one frame in the strip
-GAP, LABEL_HEIGHT, LABEL_WIDTH = 8, 30, 150
+GAP, LABEL_HEIGHT, LABEL_WIDTH = 8, 30, 130
+STILL = 200  # pixels of a frame's longer side in the strip
+STILLS = 5
 BACKGROUND, INK = (24, 24, 28), (235, 235, 235)
-FRAMES_PER_SECOND = 4  # one latent frame is four video frames
-DIFFERENCE_GAIN = 2
-
-
-def to_rgb(latent: torch.Tensor, latent_format) -> torch.Tensor:
-    """[1, C, T, H, W] as saved -> [T, H, W, 3], unscaled."""
-    factors = torch.tensor(latent_format.latent_rgb_factors)
-    bias = torch.tensor(latent_format.latent_rgb_factors_bias)
-    model_space = latent_format.process_in(latent.float())
-    return torch.einsum("cthw,cr->thwr", model_space[0], factors) + bias
+FRAMES_PER_SECOND = 12
+DIFFERENCE_GAIN = 4
 
 
 def panels(dense: torch.Tensor, sparse: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Label -> frames in 0..1.  Both results share one scale, the dense one's."""
-    low, high = torch.quantile(dense, 0.01), torch.quantile(dense, 0.99)
-    difference = (sparse - dense).abs() / (high - low) * DIFFERENCE_GAIN
+    """Label -> frames [F, 3, H, W] in 0..1."""
     return {
-        "dense": (dense - low) / (high - low),
-        "PSA": (sparse - low) / (high - low),
-        f"difference x{DIFFERENCE_GAIN}": difference,
+        "dense": dense,
+        "PSA": sparse,
+        f"difference x{DIFFERENCE_GAIN}": ((sparse - dense).abs() * DIFFERENCE_GAIN).clamp(0, 1),
     }
 
 
 def write_animation(frames: dict[str, torch.Tensor], path: Path) -> None:
     """All panels side by side, as an animated WebP."""
-    count = len(next(iter(frames.values())))
-    width = len(frames) * (PANEL + GAP) + GAP
+    count, _, height, width = next(iter(frames.values())).shape
+    size = (len(frames) * (width + GAP) + GAP, height + LABEL_HEIGHT + GAP)
     pictures = []
     for index in range(count):
-        sheet = Image.new("RGB", (width, PANEL + LABEL_HEIGHT + GAP), BACKGROUND)
+        sheet = Image.new("RGB", size, BACKGROUND)
         for column, (label, panel) in enumerate(frames.items()):
-            left = GAP + column * (PANEL + GAP)
+            left = GAP + column * (width + GAP)
             _write(sheet, label, left, LABEL_HEIGHT // 2)
-            sheet.paste(_picture(panel[index], PANEL), (left, LABEL_HEIGHT))
+            sheet.paste(_picture(panel[index]), (left, LABEL_HEIGHT))
         pictures.append(sheet)
     pictures[0].save(
         path,
@@ -50,20 +40,27 @@ def write_animation(frames: dict[str, torch.Tensor], path: Path) -> None:
         append_images=pictures[1:],
         duration=1000 // FRAMES_PER_SECOND,
         loop=0,
-        quality=90,
+        quality=85,
     )
 
 
 def write_strip(frames: dict[str, torch.Tensor], path: Path) -> None:
     """One row a panel, one column a frame, as a PNG."""
-    count = len(next(iter(frames.values())))
-    size = (LABEL_WIDTH + count * (STILL + GAP), len(frames) * (STILL + GAP) + GAP)
+    count, _, height, width = next(iter(frames.values())).shape
+    scale = STILL / max(height, width)
+    still = round(width * scale), round(height * scale)
+    chosen = torch.linspace(0, count - 1, min(STILLS, count)).round().long().tolist()
+    size = (
+        LABEL_WIDTH + len(chosen) * (still[0] + GAP),
+        len(frames) * (still[1] + GAP) + GAP,
+    )
     sheet = Image.new("RGB", size, BACKGROUND)
     for row, (label, panel) in enumerate(frames.items()):
-        top = GAP + row * (STILL + GAP)
-        _write(sheet, label, GAP * 2, top + STILL // 2)
-        for index in range(count):
-            sheet.paste(_picture(panel[index], STILL), (LABEL_WIDTH + index * (STILL + GAP), top))
+        top = GAP + row * (still[1] + GAP)
+        _write(sheet, label, GAP * 2, top + still[1] // 2)
+        for column, index in enumerate(chosen):
+            picture = _picture(panel[index]).resize(still, Image.Resampling.LANCZOS)
+            sheet.paste(picture, (LABEL_WIDTH + column * (still[0] + GAP), top))
     sheet.save(path)
 
 
@@ -72,9 +69,6 @@ def _write(sheet: Image.Image, text: str, left: int, middle: int) -> None:
     ImageDraw.Draw(sheet).text((left, middle), text, fill=INK, font=font, anchor="lm")
 
 
-def _picture(frame: torch.Tensor, size: int) -> Image.Image:
-    pixels = (frame.clamp(0, 1) * 255).round().byte().numpy()
-    height, width = pixels.shape[:2]
-    scale = size / max(height, width)
-    shape = (round(width * scale), round(height * scale))
-    return Image.fromarray(pixels).resize(shape, Image.Resampling.BICUBIC)
+def _picture(frame: torch.Tensor) -> Image.Image:
+    pixels = (frame.clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

@@ -1,4 +1,4 @@
-"""A node pack for the demo and the tests only: conditioning without a text encoder."""
+"""A node pack for the tests only: conditioning without a text encoder."""
 
 import torch
 from comfy_api.latest import ComfyExtension, io

@@ -1,0 +1,105 @@
+"""A clip of the shipped model with PSA: near the dense one, and what it was when it was stored.
+
+    python3 dev.py test tests/dev/test_golden_clip.py --write-golden     after a meant change
+
+The golden is made and checked on a CPU, in float32, by the torch reference.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from psa_kernels import PSAConfig
+from psa_pack.tools import clip_metrics, demo
+from psa_pack.tools.tiny_wan import conditions
+from psa_pack.tools.tiny_wan.__main__ import PROMPTS
+from psa_pack.tools.tiny_wan.codec import Codec
+
+GOLDEN = Path(__file__).with_name("golden") / "tiny_wan_psa.safetensors"
+# 6 x 16 x 16 tokens: 12 blocks of 128; two of eight steps are dense
+SHAPE = (1, 16, 6, 32, 32)
+STEPS, WARMUP, CFG, SEED = 8, 2, 4.0, 11
+# not a shipped preset: their shares may change with what is measured, this must not
+CONFIG = {
+    "block_m": 128, "block_n": 128, "tail": 16, "rearrange_method": "Gilbert", "mask_mode": "topk",
+    "mask_ratios": {1: (0.0, 0.15), 8: (0.15, 0.45), 0: (0.45, 1.0)}, "warmup_steps": WARMUP,
+}  # fmt: skip
+# measured when the golden was stored: see its metadata; the floor leaves room for other machines
+PSNR_FLOOR = 20.0
+# The reference is deterministic; other CPUs and torch versions round otherwise, and where two
+# blocks are about equally important a rounding decides which of them is read.
+TOLERANCE = 0.02
+
+
+@pytest.fixture(scope="module")
+def clip(comfy_inproc):
+    """dense and psa: latents as KSampler returns them."""
+    demo.check_example(demo.EXAMPLE)
+    comfy_inproc.load_pack()
+    from psa_pack.nodes.patching.apply import apply_psa
+    from psa_pack.nodes.patching.run import PatchOptions
+    from psa_pack.nodes.preset_value import PresetValue
+
+    model = comfy_inproc.load(demo.EXAMPLE / demo.MODEL)
+    reports = []
+    preset = PresetValue(PSAConfig(**CONFIG))
+    patched = apply_psa(model, preset, PatchOptions(), reports.append)
+    latents = {
+        name: comfy_inproc.ksampler(
+            what,
+            positive=[[conditions.context(PROMPTS[0]), {}]],
+            negative=[[conditions.context(""), {}]],
+            latent=torch.zeros(SHAPE), seed=SEED, steps=STEPS, cfg=CFG,
+        )
+        for name, what in (("dense", model), ("psa", patched))
+    }  # fmt: skip
+    (report,) = reports
+    assert report["failure"] is None
+    assert report["plan"] == ["dense"] * WARMUP + ["sparse"] * (STEPS - WARMUP)
+    return latents
+
+
+def psnr(clip) -> float:
+    codec = Codec.load(demo.EXAMPLE / demo.CODEC)
+    dense, psa = (demo.frames_of(codec, clip[name]) for name in ("dense", "psa"))
+    return clip_metrics.compare_frames(dense, psa)["psnr"]
+
+
+def model_digest() -> str:
+    return hashlib.sha256((demo.EXAMPLE / demo.MODEL).read_bytes()).hexdigest()
+
+
+def test_psa_stays_near_dense(clip):
+    assert not torch.equal(clip["dense"], clip["psa"])
+    assert psnr(clip) > PSNR_FLOOR
+
+
+def test_psa_is_what_it_was(clip, request):
+    if request.config.getoption("--write-golden"):
+        write(clip)
+    assert GOLDEN.is_file(), f"{GOLDEN} is not there: run this file with --write-golden"
+    with safe_open(GOLDEN, "pt") as file:
+        made_with, golden = json.loads(file.metadata()["made_with"]), file.get_tensor("latent")
+    assert made_with["model"] == model_digest(), "the golden belongs to another model"
+    difference = (clip["psa"] - golden.float()).norm() / golden.float().norm()
+    assert difference < TOLERANCE
+
+
+def write(clip) -> None:
+    GOLDEN.parent.mkdir(exist_ok=True)
+    made_with = {
+        "model": model_digest(),
+        "torch": torch.__version__,
+        "psnr": round(psnr(clip), 2),
+        "prompt": PROMPTS[0],
+        "config": PSAConfig(**CONFIG).to_preset(),
+    }
+    # half precision rounds by 2^-11, far below the tolerance
+    tensors = {"latent": clip["psa"].half().contiguous()}
+    save_file(tensors, GOLDEN, metadata={"made_with": json.dumps(made_with)})
+    GOLDEN.chmod(0o644)
