@@ -52,7 +52,7 @@ export class EditorNode {
     this.frame = h("div", {}, this.body);
     this.state = new EditorState({
       read: () => this.#read(),
-      write: (values) => this.#write(values),
+      write: (values, settled) => this.#write(values, settled),
       base: () => this.#base(),
       keepText: (yaml) => this.#keepText(yaml),
     });
@@ -138,12 +138,13 @@ export class EditorNode {
     return new Set(fields.filter((field) => field.widgets.some((name) => names.includes(name))).map((field) => field.path));
   }
 
-  #write({ widgets, yaml_overrides: overrides }) {
+  #write({ widgets, yaml_overrides: overrides }, settled) {
     for (const widget of this.plain) {
       const value = widget.name === OVERRIDES ? overrides : widgets[widget.name];
       if (value !== undefined && widget.value !== value) widget.value = value;
     }
-    this.#changed();
+    if (settled) this.#changed();
+    else this.node.graph?.setDirtyCanvas(true, true);
   }
 
   /** The workflow changed: it is to be saved, and the change can be undone. */

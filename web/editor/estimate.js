@@ -61,7 +61,10 @@ export class Estimate {
     this.from.disabled = !video.typed;
     const { shown, issues } = this.state;
     const { family, width, height, frames } = video;
-    if (!shown || issues.length || !family) return this.#show(null, issues.length ? t("estimate.invalid") : "");
+    if (!shown || issues.length || !family) {
+      this.wanted = this.next = null;
+      return this.#show(null, issues.length ? t("estimate.invalid") : "");
+    }
     const request = { config: shown.config, family, width, height, frames };
     const key = JSON.stringify(request);
     if (key === this.wanted) return;
@@ -76,21 +79,24 @@ export class Estimate {
       return;
     }
     this.busy = true;
+    let answer = null;
+    let problem = "";
     try {
-      this.#show(await api.estimate(request), "");
+      answer = await api.estimate(request);
     } catch (error) {
-      this.#show(null, error.message);
+      problem = error.message;
     }
+    // While it was asked the preset may have become another, or one without an estimate.
+    if (this.wanted === JSON.stringify(request)) this.#show(answer, problem);
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     this.busy = false;
-    const next = this.next;
+    const { next } = this;
     this.next = null;
     if (next) this.#ask(next);
   }
 
   #show(answer, problem) {
     this.answer = answer;
-    if (!answer) this.wanted = problem ? this.wanted : null;
     const shown = answer ? [densityTile(answer), speedTile(answer.attention), speedTile(answer.step)] : this.tiles.map(() => ({ value: "–", note: "", title: "" }));
     this.tiles.forEach((tile, i) => {
       setText(tile.value, shown[i].value);

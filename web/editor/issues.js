@@ -57,7 +57,7 @@ export class IssueSummary {
   }
 
   #link(issue) {
-    const where = issue.line ? t("issue.line", { line: issue.line, path: issue.path }) : issue.path;
+    const where = !issue.found ? "" : issue.line ? t("issue.line", issue) : issue.path;
     return h(
       "button",
       { type: "button", class: "psa-link", onclick: () => this.goTo(issue) },

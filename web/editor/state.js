@@ -13,7 +13,7 @@ const TYPING = 150; // ms without a further change before the server is asked
 export class EditorState extends EventTarget {
   /**
    * read()        {widgets, yaml_overrides} as the node has them
-   * write(node)   put such values into the node
+   * write(node, settled)   put such values into the node; `settled` is false amid a drag or a word
    * base()        a promise of what is linked to the node's base: {request, label} or null
    * keepText(yaml or null)  typed text that the node's values cannot hold, to be kept with the node
    */
@@ -28,6 +28,7 @@ export class EditorState extends EventTarget {
     this.text = null; // {yaml, answer}: YAML being typed that the node cannot hold yet
     this.failure = null; // why the server could not be asked
     this.linked = null; // the base, as `base()` gave it
+    this.settled = true; // whether the last change was a whole one
     this.#seen = "";
   }
 
@@ -92,7 +93,7 @@ export class EditorState extends EventTarget {
   load(node) {
     this.pending = new Map();
     this.#keep(null);
-    this.write(node);
+    this.write(node, true);
     return this.refresh();
   }
 
@@ -117,6 +118,7 @@ export class EditorState extends EventTarget {
   }
 
   #schedule(now) {
+    this.settled = now;
     clearTimeout(this.#timer);
     const ask = () => {
       this.#timer = null;
@@ -178,7 +180,7 @@ export class EditorState extends EventTarget {
   }
 
   #put(node) {
-    this.write(node);
+    this.write(node, this.settled);
     this.#seen = this.#signature();
   }
 

@@ -3,6 +3,7 @@
 import { h, icon } from "../dom.js";
 import { t } from "../i18n.js";
 import { toast } from "../dialog.js";
+import { issueText } from "./issues.js";
 
 const TOKEN = /(#.*$)|(^\s*(?:- )?)([^\s#:][^:#]*)(?=:(?:\s|$))|("(?:[^"\\]|\\.)*"|'[^']*')|\b(true|false|null)\b|(-?\b\d+(?:\.\d+)?\b)/gm;
 
@@ -102,7 +103,7 @@ export class YamlView {
         ? [
             ...state.issues.map((issue) =>
               h("button", { type: "button", class: "psa-link psa-yaml-problem", onclick: () => this.goTo(issue.line) },
-                h("b", {}, issue.line ? t("yaml.line", { line: issue.line }) : issue.path || "YAML"), ` ${issue.message}`)),
+                issue.found ? h("b", {}, issue.line ? t("issue.line", issue) : issue.path) : null, ` ${issueText(issue)}`)),
             this.drop,
           ]
         : []),
