@@ -41,7 +41,7 @@ def test_report_says_what_psa_did(result):
     assert report["frames_shape"] == [13, 3, 256, 256]
     assert report["seconds"]["dense"] > 0
     assert report["seconds"]["psa"] > 0
-    assert report["model"]["steps"] > 1000
+    assert report["model"]["steps"] > 1000  # of a real training
 
 
 def test_psa_stays_near_dense_without_being_it(result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from pathlib import Path
@@ -58,6 +59,19 @@ def build(comfyui: Path, *, dim: int, layers: int, ffn: int, device: str, dtype:
         dtype=dtype,
         operations=comfy.ops.disable_weight_init,
     )
+
+
+@contextlib.contextmanager
+def gradients_wanted():
+    """Newer ComfyUIs take operations without a derivative unless they are told of a training."""
+    import comfy.model_management as state
+
+    before = getattr(state, "in_training", False)
+    state.in_training = True
+    try:
+        yield
+    finally:
+        state.in_training = before
 
 
 def shape_of(weights: dict[str, torch.Tensor]) -> dict[str, int]:

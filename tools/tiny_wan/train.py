@@ -141,8 +141,9 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(seed)
         size = size_at(self.stages, progress, seed)
         latents, words = self.pool.batch(size, generator)
-        loss = self.loss(latents, words, generator)
-        loss.backward()
+        with comfy_model.gradients_wanted():
+            loss = self.loss(latents, words, generator)
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.apply(self.rate(progress))
         self.step += 1
