@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from .tiny_wan.pictures import FRAMES_PER_SECOND, picture
+
 GAP, LABEL_HEIGHT, LABEL_WIDTH = 8, 30, 130
 STILL = 200  # pixels of a frame's longer side in the strip
 STILLS = 5
 BACKGROUND, INK = (24, 24, 28), (235, 235, 235)
-FRAMES_PER_SECOND = 12
 DIFFERENCE_GAIN = 4
 
 
@@ -32,7 +33,7 @@ def write_animation(frames: dict[str, torch.Tensor], path: Path) -> None:
         for column, (label, panel) in enumerate(frames.items()):
             left = GAP + column * (width + GAP)
             _write(sheet, label, left, LABEL_HEIGHT // 2)
-            sheet.paste(_picture(panel[index]), (left, LABEL_HEIGHT))
+            sheet.paste(picture(panel[index]), (left, LABEL_HEIGHT))
         pictures.append(sheet)
     pictures[0].save(
         path,
@@ -59,7 +60,7 @@ def write_strip(frames: dict[str, torch.Tensor], path: Path) -> None:
         top = GAP + row * (still[1] + GAP)
         _write(sheet, label, GAP * 2, top + still[1] // 2)
         for column, index in enumerate(chosen):
-            picture = _picture(panel[index]).resize(still, Image.Resampling.LANCZOS)
+            picture = picture(panel[index]).resize(still, Image.Resampling.LANCZOS)
             sheet.paste(picture, (LABEL_WIDTH + column * (still[0] + GAP), top))
     sheet.save(path)
 
@@ -67,8 +68,3 @@ def write_strip(frames: dict[str, torch.Tensor], path: Path) -> None:
 def _write(sheet: Image.Image, text: str, left: int, middle: int) -> None:
     font = ImageFont.load_default(size=17)
     ImageDraw.Draw(sheet).text((left, middle), text, fill=INK, font=font, anchor="lm")
-
-
-def _picture(frame: torch.Tensor) -> Image.Image:
-    pixels = (frame.clamp(0, 1) * 255).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
