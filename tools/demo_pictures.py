@@ -60,8 +60,8 @@ def write_strip(frames: dict[str, torch.Tensor], path: Path) -> None:
         top = GAP + row * (still[1] + GAP)
         _write(sheet, label, GAP * 2, top + still[1] // 2)
         for column, index in enumerate(chosen):
-            picture = picture(panel[index]).resize(still, Image.Resampling.LANCZOS)
-            sheet.paste(picture, (LABEL_WIDTH + column * (still[0] + GAP), top))
+            small = picture(panel[index]).resize(still, Image.Resampling.LANCZOS)
+            sheet.paste(small, (LABEL_WIDTH + column * (still[0] + GAP), top))
     sheet.save(path)
 
 
