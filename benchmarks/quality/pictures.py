@@ -152,7 +152,7 @@ def _heat_maps(summary: Summary, title: str, path: Path) -> Path:
         for order in ORDERS
     }
     rows = (
-        (f"recall of {name}, top 10% of the blocks", top, ".2f", "viridis"),
+        (f"recall of {name}, top 10% of the blocks", top, ".3f", "viridis"),
         ("share of the blocks that holds 90% of the mass", summary.holds_90, ".0%", "magma"),
     )
     layers, steps = len(top["raster"]), len(top["raster"][0])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from psa_kernels import PSAConfig
+from psa_kernels.config import FIELD_BY_ARGUMENT
 
 from .density import Unreachable, nearest_whole, solve
 
@@ -257,18 +258,21 @@ def _second_moment(settings: Settings, base: Base) -> None:
 
 def _estimators(settings: Settings, base: Base) -> None:
     table = _Table(settings, base, "importance estimator")
-    for moment in (False, True):
-        label = ", second moment" if moment else ""
-        table.row(f"sub_block{label}", lambda m=moment: base.config(second_moment=m), against="")
-        table.row(
-            f"exact{label}", lambda m=moment: base.config(second_moment=m, importance="exact"),
-            against=f"sub_block{label}",
-        )  # fmt: skip
-    table.row("block-sparse, sub_block", lambda: base.config({1: 1}, "none"), against="")
-    table.row(
-        "block-sparse, exact", lambda: base.config({1: 1}, "none", importance="exact"),
-        against="block-sparse, sub_block",
-    )  # fmt: skip
+    field = FIELD_BY_ARGUMENT["importance"]
+    others = [name for name in field.choices if name != field.default]
+    for label, changes in {
+        "": {},
+        ", second moment": {"second_moment": True},
+        ", block-sparse": {"ratio": {1: 1}, "tail": "none"},
+    }.items():
+        usual = f"{field.default}{label}"
+        table.row(usual, lambda c=changes: base.config(**c), against="")
+        for name in others:
+            table.row(
+                f"{name}{label}",
+                lambda c=changes, name=name: base.config(**c, importance=name),
+                against=usual,
+            )
 
 
 def _spending(settings: Settings, base: Base) -> None:
