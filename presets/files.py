@@ -28,7 +28,8 @@ class Folder:
 
     def __init__(self, path: Path):
         self.path = path
-        self._cache: dict[str, tuple[tuple, Document | PresetError]] = {}
+        # name -> (signature under which it holds, if any; the content; what it gave)
+        self._cache: dict[str, tuple[tuple | None, bytes, Document | PresetError]] = {}
 
     def read(self) -> tuple[list[Document], list[Problem]]:
         """(documents in the order of their names, what kept other files from being read)."""
@@ -42,9 +43,9 @@ class Folder:
         except OSError as error:
             return [], [Problem(f"the presets folder cannot be read: {_reason(error)}")]
         for entry in entries:
-            result, signature = self._read(entry)
-            if signature is not None:
-                cache[entry.name] = (signature, result)
+            result, kept = self._read(entry)
+            if kept is not None:
+                cache[entry.name] = kept
             if isinstance(result, Document):
                 documents.append(result)
             else:
@@ -64,7 +65,7 @@ class Folder:
         return found
 
     def _read(self, entry: os.DirEntry) -> tuple[Document | PresetError, tuple | None]:
-        """(document or refusal, signature under which it may be kept)."""
+        """(document or refusal, what to keep of it)."""
         name = _shown(entry.name)
         if name != entry.name:
             return StorageError(Problem("its name is not UTF-8 text", name, mend="rename it")), None
@@ -77,17 +78,20 @@ class Folder:
             signature = (info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino)
             kept = self._cache.get(entry.name)
             if kept and kept[0] == signature:
-                return kept[1], signature
+                return kept[2], kept
             with open(entry.path, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
             return StorageError(Problem(f"it cannot be read: {_reason(error)}", name)), None
         settled = abs(time.time() - info.st_mtime) > _CLOCK
-        try:
-            result = parse(content, name)
-        except PresetError as error:
-            result = error
-        return result, signature if settled else None
+        if kept and kept[1] == content:  # reading a file is cheap, parsing it is not
+            result = kept[2]
+        else:
+            try:
+                result = parse(content, name)
+            except PresetError as error:
+                result = error
+        return result, (signature if settled else None, content, result)
 
 
 def _yaml_entries(path: Path) -> list[os.DirEntry]:

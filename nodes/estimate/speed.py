@@ -26,7 +26,7 @@ from .models import Model
 @dataclass(frozen=True)
 class Speedup:
     """value   times the dense attention; None with a `reason`
-    kind    "measured" or "extrapolated"
+    kind    "measured", "extrapolated" or "dense"
     """
 
     value: float | None
@@ -39,7 +39,7 @@ class Speedup:
 def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Speedup:
     """Of one attention call in a sparse step."""
     if config.type == "dense":
-        return Speedup(1.0, "measured", note="a dense preset runs the model's own attention")
+        return Speedup(1.0, "dense", note="a dense preset runs the model's own attention")
     reason = _unknown(config, found, model)
     if reason:
         return Speedup(None, reason=reason)
@@ -48,7 +48,14 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
         return Speedup(exact, "measured", note=_CALL, measured=_source())
     costs = _costs(model.head_dim, tokens.total)
     time = costs.of(found.full, found.value - found.full, config)
-    return Speedup(1 / time, "extrapolated", note=_note(), measured=_source())
+    note = (
+        f"extrapolated from calls measured on one {table()['gpu']}, where the fastest dense "
+        f"attention is {table()['against']}; other GPUs will differ"
+    )
+    low, high = _measured_densities()
+    if not low / 1.1 < found.value < high * 1.1:
+        note += f". Measured were densities from {low:.0%} to {high:.0%} only"
+    return Speedup(1 / time, "extrapolated", note=note, measured=_source())
 
 
 _CALL = "a single attention call, reordering included, against the fastest dense attention there"
@@ -162,11 +169,13 @@ def _source() -> dict[str, Any]:
     return {name: table()[name] for name in ("gpu", "versions", "date", "against", "source")}
 
 
-def _note() -> str:
-    return (
-        f"extrapolated from calls measured on one {table()['gpu']}, where the fastest dense "
-        f"attention is {table()['against']}; other GPUs will differ"
-    )
+@functools.cache
+def _measured_densities() -> tuple[float, float]:
+    found = [
+        density(PSAConfig.from_preset(call["preset"]), _tokens(shape)).value
+        for shape in table()["shapes"] for call in shape["calls"]
+    ]  # fmt: skip
+    return min(found), max(found)
 
 
 @functools.cache

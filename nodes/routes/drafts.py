@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from ...presets.errors import PresetError, TextError
 from ...presets.store import PresetStore
 from ...presets.yaml_text import Document, dump, parse
 from ...psa_kernels.config import (
+    FIELD_BY_ARGUMENT,
     LEVELS,
     ConfigError,
     PSAConfig,
@@ -22,6 +24,7 @@ from ..editing import changed, lay_over, merged, node_values, read_overrides
 from .bodies import Body, bad_request
 from .errors import issue_json, text_issues
 
+NO_TAIL = FIELD_BY_ARGUMENT["tail"].default
 FORMS = ("config", "yaml", "widgets", "preset")
 
 
@@ -67,10 +70,13 @@ class Draft:
     def _unfinished(self) -> dict[str, Any]:
         good = check_preset(self.mapping)[0] if self.mapping is not None else {}
         return {
-            "config": self.mapping,
+            "config": _in_json(self.mapping),
             "yaml": dump(self.mapping) if self.mapping is not None else None,
             "node": self._node_json(),
-            "pyramid": _pyramid(good["mask_ratios"]) if "mask_ratios" in good else None,
+            "pyramid": (
+                _pyramid(good["mask_ratios"], good.get("tail", NO_TAIL))
+                if "mask_ratios" in good else None
+            ),
             "not_applicable": not_applicable(good),
         }
 
@@ -98,7 +104,7 @@ def take_draft(body: Body, store: PresetStore, changes: Mapping[str, Any] | None
     given = [form for form in FORMS if form in body]
     if len(given) != 1:
         raise bad_request("give exactly one of " + ", ".join(FORMS))
-    base = _stored(body.take("base", dict, None), store, "base")
+    base = _base(body.take("base", dict, None), store)
     form = given[0]
     if form != "widgets" and "yaml_overrides" in body:
         raise bad_request("yaml_overrides: only beside widgets")
@@ -112,6 +118,16 @@ def take_draft(body: Body, store: PresetStore, changes: Mapping[str, Any] | None
         return _from_yaml(body.take("yaml", str), base, changes or {})
     widgets = body.take("widgets", dict)
     return _from_node(widgets, body.take("yaml_overrides", str, ""), base, changes or {})
+
+
+def _base(named: dict[str, Any] | None, store: PresetStore) -> PSAConfig | None:
+    """A stored preset, or the mapping that another editor node gives."""
+    if named is None or "config" not in named:
+        return _stored(named, store, "base")
+    inner = Body(named, "base")
+    mapping = inner.take("config", dict)
+    inner.done()
+    return PSAConfig.from_preset(mapping, "base")
 
 
 def _stored(named: dict[str, Any] | None, store: PresetStore, what: str) -> PSAConfig | None:
@@ -200,19 +216,33 @@ def preset_json(config: PSAConfig, base: PSAConfig | None = None) -> dict[str, A
         "config": mapping,
         "yaml": dump(mapping),
         "node": {"widgets": widgets, "yaml_overrides": overrides},
-        "pyramid": _pyramid(config.mask_ratios),
+        "pyramid": _pyramid(config.mask_ratios, config.tail),
         "not_applicable": not_applicable(values),
     }
 
 
-def _pyramid(ratios: Mapping[int, tuple[float, float]]) -> list[dict[str, Any]]:
+def _pyramid(
+    ratios: Mapping[int, tuple[float, float]], tail: int | str
+) -> list[dict[str, Any]]:
     """Every level in reading order; one that is not there has no width."""
     found, upper = [], 0.0
     for level in LEVELS:
         lower, upper = ratios.get(level, (upper, upper))
-        found.append({"level": level, "from": lower, "to": upper,
+        pool = level or (None if tail == NO_TAIL else tail)
+        found.append({"level": level, "from": lower, "to": upper, "pool": pool,
                       "widget": field_widgets.UPPER.get(level)})
     return found
+
+
+def _in_json(value: Any) -> Any:
+    """A draft's value with YAML's numbers that JSON lacks as YAML writes them."""
+    if isinstance(value, Mapping):
+        return {key: _in_json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_json(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return value
 
 
 def _line(lines: Mapping[str, int], path: str) -> int | None:

@@ -56,7 +56,13 @@ def issue_json(issue: Issue, line: int | None = None) -> dict[str, Any]:
 def problem_issue(problem: Problem) -> dict[str, Any]:
     """A finding of the preset store in the same form."""
     if problem.issue is not None:
-        return issue_json(problem.issue, problem.line) | {"message": str(problem)}
+        inside = problem.issue.path.removeprefix(
+            f"{problem.family}.attention_configs.{problem.preset}."
+        )
+        found = field_of(inside)
+        return issue_json(problem.issue, problem.line) | {
+            "message": str(problem), "field": found.path if found else None,
+        }  # fmt: skip
     return {
         "path": "", "field": None, "message": str(problem), "found": "", "allowed": problem.mend,
         "mends": [], "line": problem.line,

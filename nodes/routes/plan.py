@@ -45,6 +45,8 @@ def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     model = SimpleNamespace(get_model_object=lambda name: sampling)
     try:
         sigmas = comfy.samplers.KSampler(model, steps, "cpu", sampler, scheduler, denoise).sigmas
+        if not sigmas.isfinite().all():
+            raise ValueError("it is not finite")
     except Exception as error:  # not every scheduler fits every model and number of steps
         what = f"scheduler: {scheduler} gives no schedule of {steps} steps for {family} ({error})"
         raise bad_request(what) from error

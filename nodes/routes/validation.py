@@ -22,8 +22,8 @@ def validate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     draft = take_draft(body, store_of(request), changes)
     body.done()
     issues = draft.issues()
-    lines = dict(draft.document.lines) if draft.document else None
-    return {"ok": not issues, "issues": issues, **draft.answer(), "lines": lines}
+    lines = dict(draft.document.lines) if draft.document else {}
+    return {"ok": not issues, "issues": issues, **draft.answer(), "lines": lines or None}
 
 
 _LEVELS = ("1", "2", "4", "8", "0")
