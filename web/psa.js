@@ -35,6 +35,15 @@ function lookAll() {
   });
 }
 
+/** What was typed a moment ago is in the node before a prompt is made of it. */
+function settleBeforeQueueing() {
+  const { graphToPrompt } = app;
+  app.graphToPrompt = async function (...args) {
+    await Promise.all([...alive].map((face) => face.state?.flush()));
+    return graphToPrompt.apply(this, args);
+  };
+}
+
 app.registerExtension({
   name: "psa.editor",
 
@@ -43,6 +52,7 @@ app.registerExtension({
     words = loadWords(app.extensionManager?.setting?.get?.("Comfy.Locale") || "en");
     await words;
     guardQueue(api, (id) => app.graph?.getNodeById?.(Number(id))?.psaEditor ?? app.graph?.getNodeById?.(id)?.psaEditor ?? null);
+    settleBeforeQueueing();
     api.addEventListener("graphChanged", lookAll);
   },
 

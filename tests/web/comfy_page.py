@@ -8,7 +8,7 @@ PACK_PATH = "/extensions/ComfyUI-PSA/"
 SEEDS = itertools.count(1)
 SECOND = 1000
 # generous: the machine may be slow, and a condition ends the wait
-TIMEOUT = 30 * SECOND
+TIMEOUT = 8 * SECOND
 # no welcome, template or release dialog, and nothing restored from an earlier visit
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -37,7 +37,7 @@ class ComfyPage:
     """`page` is Playwright's; `faults` is what went wrong in our own scripts."""
 
     def __init__(
-        self, browser, server, renderer, *, theme="dark", locale="en", size=(1400, 900), scale=1,
+        self, browser, server, renderer, *, theme="dark", locale="en", size=(1500, 1500), scale=1,
         touch=False, context=None,
     ):  # fmt: skip
         self.server, self.renderer = server, renderer
@@ -137,6 +137,40 @@ class ComfyPage:
             node,
         )
 
+    def wait_for_widgets(self, node, **values):
+        self.page.wait_for_function(
+            """([id, values]) => {
+                const {widgets} = app.graph.nodes.find((n) => String(n.id) === id)
+                return Object.entries(values).every(([name, value]) =>
+                    widgets.find((w) => w.name === name).value === value)
+            }""",
+            arg=[node, values],
+        )
+
+    def panel(self, node):
+        """Our part of a node on the canvas."""
+        self.page.wait_for_function(
+            """(id) => {
+                const node = app.graph.nodes.find((n) => String(n.id) === id)
+                const element = node.widgets.find((w) => w.element?.matches('.psa'))?.element
+                element?.setAttribute('data-test-node', id)
+                return Boolean(element)
+            }""",
+            arg=node,
+        )
+        return self.page.locator(f'[data-test-node="{node}"]')
+
+    def ask(self, method, route, body=None):
+        """One of the pack's routes, asked from the page as its own scripts do."""
+        return self.page.evaluate(
+            """async ([method, route, body]) => {
+                const headers = {"Content-Type": "application/json"}
+                const options = {method, headers, body: body && JSON.stringify(body)}
+                return await (await app.api.fetchApi("/psa/" + route, options)).json()
+            }""",
+            [method, route, body],
+        )
+
     def prompt(self):
         """What would be queued: node id -> {class_type, inputs}."""
         return self.page.evaluate("async () => (await app.graphToPrompt()).output")
@@ -147,28 +181,39 @@ class ComfyPage:
     def load_workflow(self, workflow):
         self.page.evaluate("async (workflow) => await app.loadGraphData(workflow)", workflow)
 
-    def sampler(self, model, steps=4, **inputs):
+    def sampler(self, model, steps=4, at=(1700, 100), **inputs):
         """Conditioning, a tiny video, KSampler and SaveLatent behind a link to a model."""
-        texts = [self.add("PSADemoConditioning", (100, 900), prompt_number=i, tokens=16)
+        texts = [self.add("PSADemoConditioning", (-400, 200 * i), prompt_number=i, tokens=16)
                  for i in (1, 2)]  # fmt: skip
-        latent = self.add("EmptyHunyuanLatentVideo", (100, 1200), width=96, height=96, length=17)
+        latent = self.add("EmptyHunyuanLatentVideo", (-400, 600), width=96, height=96, length=17)
         sampled = self.add(
-            "KSampler", (1300, 100),
+            "KSampler", at,
             links={"model": model, "positive": (texts[0], 0), "negative": (texts[1], 0),
                    "latent_image": (latent, 0)},
             # a graph that the server has seen already would come from its cache
             seed=next(SEEDS), steps=steps, sampler_name="euler", scheduler="simple", **inputs,
         )  # fmt: skip
-        self.add("SaveLatent", (1300, 600), links={"samples": (sampled, 0)})
+        self.add("SaveLatent", (at[0], at[1] + 500), links={"samples": (sampled, 0)})
         return sampled
 
     def model(self):
-        return self.add("UNETLoader", (100, 700), unet_name="tiny_wan.safetensors"), 0
+        return self.add("UNETLoader", (-400, 0), unet_name="tiny_wan.safetensors"), 0
 
     # --- queueing
 
     def queue(self):
         self.page.locator(RUN_BUTTON).first.click()
+
+    def open_refusal(self):
+        """Have ComfyUI show why it did not queue, which newer frontends hide behind two clicks."""
+        details = self.page.get_by_role("button", name="View details")
+        details.or_(self.page.get_by_role("dialog")).first.wait_for()
+        if details.is_visible():
+            details.click()
+            self.page.get_by_role("button", name="Info for").first.click()
+
+    def close_refusal(self):
+        self.page.keyboard.press("Escape")
 
     def wait_for_event(self, *types):
         """The data of the first such event since the page was loaded; it is then forgotten."""
