@@ -7,8 +7,9 @@ const HIDDEN = Symbol("what a hidden widget had before");
 
 /** Show or hide the node's ordinary widgets; their values stay and travel as ever. */
 export function hideWidgets(node, widgets, hide) {
-  for (const widget of widgets) {
-    if (hide === HIDDEN in widget) continue;
+  const others = widgets.filter((widget) => hide !== HIDDEN in widget);
+  if (!others.length) return;
+  for (const widget of others) {
     if (hide) {
       widget[HIDDEN] = { computeSize: Object.getOwnPropertyDescriptor(widget, "computeSize") };
       widget.computeSize = () => [0, -4]; // the canvas renderer of 1.32 leaves room otherwise
@@ -21,6 +22,8 @@ export function hideWidgets(node, widgets, hide) {
     widget.hidden = hide;
     widget.options.hidden = hide;
   }
+  // The Vue renderer reads which widgets show when a node is added, and only then.
+  if (window.LiteGraph?.vueNodesMode && node.graph) node.graph.onNodeAdded?.(node);
 }
 
 /**

@@ -78,6 +78,7 @@ app.registerExtension({
   loadedGraphNode(node) {
     const [, name] = FACES[node.comfyClass] ?? [];
     node[name]?.refresh();
+    requestAnimationFrame(() => node[name]?.panel.fit());
   },
 
   afterConfigureGraph: lookAll,

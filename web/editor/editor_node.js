@@ -112,6 +112,12 @@ export class EditorNode {
 
   /** Something in the graph changed; cheap if it was nothing of this node's. */
   look() {
+    const linked = this.plain.filter((widget) => isLinked(this.node, widget.name)).length;
+    if (linked !== this.seenLinks) {
+      this.seenLinks = linked;
+      this.#showPlain(Boolean(this.node.properties.psa_plain));
+      this.panel.fit();
+    }
     const node = isLinked(this.node, BASE) ? source(this.node, BASE) : null;
     const base = JSON.stringify([node?.id ?? null, storedOf(node)]);
     if (base !== this.seenBase) this.state.refresh();

@@ -78,8 +78,10 @@ export class LoaderNode {
       current: { family: this.family.value, preset: chosen }, useLabel: t("manager.use"), range: RANGE,
       use: async ({ family, preset }) => {
         this.family.value = family;
+        this.family.callback?.(family); // the Vue renderer of 1.32 shows a value only so
         this.#offer();
         this.preset.value = preset;
+        this.preset.callback?.(preset);
         this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
         this.node.graph?.setDirtyCanvas(true, true);
         await this.update();
