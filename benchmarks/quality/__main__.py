@@ -29,6 +29,7 @@ FAMILIES = ("Tiny_Wan", "Wan2.1_1.3b")
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
+    from .capture import NothingCaptured
     from .results import Mismatch, Results, merge
     from .sanity import CheckFailed
 
@@ -47,21 +48,21 @@ def main(argv: list[str] | None = None) -> int:
     except CheckFailed as reason:
         print(f"no figures: {reason}", file=sys.stderr)
         return 1
-    except (Mismatch, Missing, FileNotFoundError) as reason:
+    except (Mismatch, NothingCaptured, UsageError, FileNotFoundError) as reason:
         print(f"error: {reason}", file=sys.stderr)
         return 2
     return 0
 
 
-class Missing(Exception):  # noqa: N818 - the user's environment lacks something
-    """A package that nothing here installs."""
+class UsageError(Exception):
+    """Said without a traceback: what is asked for cannot be had here."""
 
 
 def check_packages() -> None:
     """Before minutes of sampling, not after."""
     lacking = [name for name in ("piq", "scipy") if importlib.util.find_spec(name) is None]
     if lacking:
-        raise Missing(
+        raise UsageError(
             f"{' and '.join(lacking)} cannot be imported; `python3 dev.py quality` has what is "
             f"needed, or: pip install --no-deps {' '.join(lacking)}"
         )

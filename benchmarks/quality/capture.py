@@ -15,6 +15,10 @@ from safetensors.torch import save_file
 from .watch import Seen
 
 
+class NothingCaptured(Exception):  # noqa: N818 - what was asked for does not occur
+    """No call was of the chosen steps and layers, or none had room."""
+
+
 class Capture:
     """Collects calls of chosen steps and layers, up to a size."""
 
@@ -44,7 +48,10 @@ class Capture:
     def save(self, path: Path, note: dict) -> None:
         """`note`: what the file's metadata says beside the grid and the heads, plain types."""
         if not self.parts:
-            raise ValueError("no call was captured: no such step or layer, or no room for one head")
+            raise NothingCaptured(
+                f"nothing captured: {self.left_out} heads had no room; otherwise there is no such "
+                "step or layer (both count from 0)"
+            )
         tensors = {
             name: torch.cat(heads, 1).contiguous()
             for name, heads in zip("qkv", zip(*self.parts, strict=True), strict=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 
@@ -13,9 +12,9 @@ from ..method import Problem
 from .calls import call_errors, moment_errors, synthetic
 from .metrics import compare_frames, relative
 from .results import Results
-from .settings import ABLATIONS, SWEEP, Base, Settings, ablations, presets, sweep
+from .settings import ABLATIONS, SWEEP, Base, Setting, Settings, ablations, presets, sweep
 from .structure import measure
-from .subject import Clip, RunFailed, Sampling, Subject, overall_density
+from .subject import Clip, RunFailed, Sampled, Sampling, Subject, overall_density
 from .thresholds import Masses
 from .watch import Seen, watched
 
@@ -62,14 +61,29 @@ class Job:
 def run(job: Job, names: list[str]) -> None:
     """The named parts, one after the other."""
     for name in names:
-        PARTS[name](job)
+        if not job.late:
+            PARTS[name](job)
         if job.late:
             job.say(f"the time limit is reached in {name}; the same command goes on from here")
             return
 
 
-def every_setting(job: Job) -> Settings:
-    """Sweep, presets and ablations, noted in the results for the tables."""
+def settings_of(job: Job, part: str) -> list[Setting]:
+    """The settings of a part, all of them for "calls"; noted in the results for the tables."""
+    found = Settings()
+    if part != ABLATIONS:
+        found += sweep(job.tokens, job.sampling.steps, job.densities)
+        found += presets(job.families)
+    if part != SWEEP:
+        masses = attention_masses(job)
+        found += ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds)
+    rows = [row.to_data() for row in found.rows]
+    job.results.add("settings", rows=rows, left_out=found.left_out)
+    return found.rows
+
+
+def attention_masses(job: Job) -> Masses:
+    """Of some of the first clip's steps after the warm-up, every layer; for the thresholds."""
     masses = Masses(job.sampling.grid)
     every = max(1, (job.sampling.steps - job.warm_up) // 4)
 
@@ -79,22 +93,12 @@ def every_setting(job: Job) -> Settings:
 
     job.say("attention masses for the thresholds")
     job.watch(Clip.number(0), visit)
-    parts = (
-        sweep(job.tokens, job.sampling.steps, job.densities),
-        presets(job.families),
-        ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds),
-    )
-    found = Settings(
-        list(chain.from_iterable(part.rows for part in parts)),
-        list(chain.from_iterable(part.left_out for part in parts)),
-    )
-    job.results.add("settings", rows=[row.to_data() for row in found.rows], left_out=found.left_out)
-    return found
+    return masses
 
 
 def sample_clips(job: Job, part: str) -> None:
     """Every setting of the part on every clip, against the dense clip of the same noise."""
-    rows = [row for row in every_setting(job).rows if row.part == part]
+    rows = settings_of(job, part)
     for clip in job.clips:
         todo = [r for r in rows if not job.results.has("clip", clip=clip.index, key=r.key)]
         job.say(f"{part}: clip {clip.index}, {len(todo)} settings: {clip.prompt}")
@@ -114,7 +118,9 @@ def sample_clips(job: Job, part: str) -> None:
             job.results.add("clip", clip=clip.index, key=row.key, **known[same])
 
 
-def _compare(job: Job, clip: Clip, sampling: Sampling, row, dense, frames) -> dict:
+def _compare(
+    job: Job, clip: Clip, sampling: Sampling, row: Setting, dense: Sampled, frames: torch.Tensor
+) -> dict:
     try:
         found = job.subject.sparse(clip, sampling, row.config)
     except RunFailed as reason:
@@ -145,7 +151,7 @@ def sample_recall(job: Job) -> None:
 
 def sample_calls(job: Job) -> None:
     """Every setting on single calls: captured ones of sampled steps, and synthetic ones."""
-    rows = every_setting(job).rows
+    rows = settings_of(job, "calls")
     first, last = job.warm_up, job.sampling.steps - 1
     steps = sorted({first, (2 * first + last) // 3, (first + 2 * last) // 3, last})
     shape: dict[str, object] = {}

@@ -56,6 +56,11 @@ class Settings:
     rows: list[Setting] = field(default_factory=list)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
+    def __iadd__(self, other: Settings) -> Settings:
+        self.rows += other.rows
+        self.left_out += other.left_out
+        return self
+
     def add(
         self,
         part: str,

@@ -17,8 +17,9 @@ from psa_pack.benchmarks import inputs
 from psa_pack.benchmarks.checks import Truth
 from psa_pack.benchmarks.method import Problem
 from psa_pack.benchmarks.quality import sanity
-from psa_pack.benchmarks.quality.capture import Capture
+from psa_pack.benchmarks.quality.capture import Capture, NothingCaptured
 from psa_pack.benchmarks.quality.metrics import relative
+from psa_pack.benchmarks.quality.parts import Job, run
 from psa_pack.benchmarks.quality.report import write_report
 from psa_pack.benchmarks.quality.results import Results, read
 from psa_pack.benchmarks.quality.second_moment import variant_errors
@@ -284,6 +285,24 @@ def test_a_capture_feeds_the_kernel_bench(seen, tmp_path, monkeypatch):
                          mask_ratios={1: (0, 0.05), 0: (0.05, 1)}),
     )  # fmt: skip
     assert ours["error"] == pytest.approx(Truth.of(problem).errors(out, problem)[0], rel=1e-4)
+
+
+def test_a_capture_of_nothing_says_so(seen, tmp_path):
+    capture = Capture(GRID, {1}, {7}, most=2**20)
+    for x in seen:
+        capture.visit(x)
+    with pytest.raises(NothingCaptured, match="no such step or layer"):
+        capture.save(tmp_path / "captured.safetensors", {})
+
+
+def test_nothing_starts_after_the_deadline(subject, tmp_path):
+    said = []
+    results = Results(tmp_path, {})
+    clips = [Clip.number(0)]
+    job = Job(subject, SAMPLING, results, clips, [], (0.25,), (0.25,), 0.0, said.append)
+    run(job, ["sweep", "recall"])
+    assert said == ["the time limit is reached in sweep; the same command goes on from here"]
+    assert [line["kind"] for line in results.lines] == ["run"]
 
 
 @pytest.mark.parametrize("text", ["synthetic:x", "captured:", "captured:missing.safetensors"])
