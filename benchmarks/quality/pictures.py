@@ -126,7 +126,9 @@ def _call_errors(tables: dict[str, list[Row]], title: str, path: Path) -> Path:
         found = [
             (row.calls[source], i) for i, (_, row) in enumerate(entries) if source in row.calls
         ]
-        label = "captured, mean over calls" if source == CAPTURED else f"synthetic, {source}"
+        label = (
+            "captured, mean and 95% over calls" if source == CAPTURED else f"synthetic, {source}"
+        )
         axes.errorbar(
             [s.mean for s, _ in found], [i for _, i in found],
             xerr=[s.half or 0 for s, _ in found], fmt=mark, color=colour, ms=4, label=label,
@@ -134,8 +136,12 @@ def _call_errors(tables: dict[str, list[Row]], title: str, path: Path) -> Path:
     axes.set_yticks(range(len(entries)), [name for name, _ in entries], fontsize=7)
     axes.set(xscale="log", xlabel="rel-L2 of single attention calls from float32 dense",
              ylim=(len(entries) - 0.5, -0.5))  # fmt: skip
+    low, high = axes.get_xlim()
+    ticks = [x for x in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if low < x < high]
+    axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    axes.minorticks_off()
     axes.set_title(title, fontsize=10)
-    axes.grid(True, which="both", axis="x", alpha=0.25)
+    axes.grid(True, axis="x", alpha=0.25)
     figure.legend(fontsize=8, loc="outside lower center", ncols=len(marks))
     figure.savefig(path, dpi=DPI)
     plt.close(figure)

@@ -56,7 +56,8 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
         'paired differences. Density: query-key products of the sparse calls / dense ones; "all '
         'steps": with the dense warm-up. Temporal: difference of frame-to-frame change, in '
         "proportion to it. rel-L2: of single attention calls against float32 dense, captured in "
-        "dense runs and synthetic (`benchmarks/inputs.py`).",
+        "dense runs and synthetic (`benchmarks/inputs.py`); intervals over calls take them for "
+        "independent, which those of one clip are not.",
         "## Checks",
         *_table(
             ("check", "found", ""),
