@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..presets.errors import PresetError, Problem
 from ..presets.yaml_text import dump
-from ..psa_kernels.config import PSAConfig, check_preset
+from ..psa_kernels.config import ConfigError, PSAConfig, check_preset
 from . import field_widgets
 from .editing import merged, read_overrides
 from .preset_link import PSAPreset
+from .preset_loader import load_preset
 from .preset_value import PresetValue
+from .queued import graph, node_id
 
 
 class PSAPresetEditor(io.ComfyNode):
@@ -45,31 +48,69 @@ class PSAPresetEditor(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, yaml_overrides=None):
-        # Checked when the graph is queued. What the text alone does not tell (does it fit the base
-        # preset and the widgets?) is checked when the node runs.
+        # Checked when the graph is queued: the text by itself, then all of the node together where
+        # the graph says what its base is. Otherwise the rest is checked when the node runs. ComfyUI
+        # checks the other inputs by their ranges, which it leaves to us for those named here.
         try:
             document = read_overrides(yaml_overrides)
-        except PresetError as error:
+            _, issues = check_preset(document.data, partial=True)
+            problems = [Problem(i.text(), document.name, document.line_of(i.path)) for i in issues]
+            if problems:
+                return str(PresetError(*problems))
+            _from_graph(graph() or {}, node_id())
+        except (PresetError, ConfigError) as error:
             return str(error)
-        _, issues = check_preset(document.data, partial=True)
-        problems = [Problem(i.text(), document.name, document.line_of(i.path)) for i in issues]
-        return str(PresetError(*problems)) if problems else True
+        return True
 
     @classmethod
     def execute(cls, base=None, yaml_overrides="", **values) -> io.NodeOutput:
-        config = edited(base, values, yaml_overrides)
-        value = PresetValue(
-            config,
-            base.family if base else "",
-            f"{base.name} (edited)" if base else "edited preset",
-            base.text_length if base else None,
-            base.video_scale if base else None,
-        )
-        return io.NodeOutput(value, dump(config.to_preset()))
+        value = preset_of(base, values, yaml_overrides)
+        return io.NodeOutput(value, dump(value.config.to_preset()))
 
 
-def edited(base: PresetValue | None, values: dict[str, Any], yaml_overrides: str) -> PSAConfig:
+def preset_of(
+    base: PresetValue | None, values: Mapping[str, Any], yaml_overrides: str
+) -> PresetValue:
     """Base, then widgets, then YAML. Raises `ConfigError` or `PresetError`."""
     overrides = read_overrides(yaml_overrides).data
     mapping = merged(base.config if base else None, values, overrides)
-    return PSAConfig.from_preset(mapping, "PSA Preset Editor")
+    return PresetValue(
+        PSAConfig.from_preset(mapping, "PSA Preset Editor"),
+        base.family if base else "",
+        f"{base.name} (edited)" if base else "edited preset",
+        base.text_length if base else None,
+        base.video_scale if base else None,
+    )
+
+
+_UNKNOWN = object()
+
+
+def _from_graph(nodes: Mapping[str, Any], name: Any, depth: int = 0) -> Any:
+    """The `PresetValue` that a node of a queued graph will give, `_UNKNOWN` if only its run tells.
+
+    Raises `ConfigError` or `PresetError` for an editor node that cannot give one.
+    """
+    node = nodes.get(name) if isinstance(name, str) else None
+    inputs = node.get("inputs") if isinstance(node, dict) else None
+    if not isinstance(inputs, dict) or depth > len(nodes):
+        return _UNKNOWN
+    if node.get("class_type") == "PSAPresetLoader":
+        chosen = inputs.get("family"), inputs.get("preset")
+        return load_preset(*chosen) if all(isinstance(x, str) for x in chosen) else _UNKNOWN
+    if node.get("class_type") != "PSAPresetEditor":
+        return _UNKNOWN
+    values = {key: value for key, value in inputs.items() if key != "base"}
+    if any(isinstance(value, list) for value in values.values()):
+        return _UNKNOWN  # a link: to a primitive, say
+    base = None
+    if isinstance(inputs.get("base"), list):
+        try:
+            base = _from_graph(nodes, inputs["base"][0], depth + 1)
+        except (PresetError, ConfigError):
+            return _UNKNOWN  # that node has its own message
+        if base is _UNKNOWN:
+            return _UNKNOWN
+    known = field_widgets.defaults().keys()
+    widgets = {key: value for key, value in values.items() if key in known}
+    return preset_of(base, widgets, values.get("yaml_overrides") or "")

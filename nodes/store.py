@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ..presets.store import Listing, PresetStore
+from .queued import DEFAULT_USER, current_user
 
 log = logging.getLogger("PSA")
 
@@ -16,9 +17,12 @@ SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 FOLDER = "psa/presets"  # in a user's directory
 
 
-def preset_store(user: str = "default") -> PresetStore:
-    """The store of one ComfyUI user. A running graph does not know its user: it is the default."""
-    return store_in(Path(folder_paths.get_user_directory()) / user / FOLDER)
+def preset_store() -> PresetStore:
+    """The store of the user who asks, or who queued the graph that runs."""
+    folder = folder_paths.get_public_user_directory(current_user())
+    if folder is None:  # a name that ComfyUI keeps for itself
+        folder = folder_paths.get_public_user_directory(DEFAULT_USER)
+    return store_in(Path(folder) / FOLDER)
 
 
 def list_presets() -> Listing:
@@ -28,13 +32,13 @@ def list_presets() -> Listing:
     return listing
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=16)
 def _log_problems(problems: tuple[str, ...]) -> None:
     for problem in problems:
         log.warning("PSA presets: %s", problem)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def store_in(user_dir: Path) -> PresetStore:
     """The store over one folder of a user's own presets."""
     return PresetStore(SHIPPED, user_dir)

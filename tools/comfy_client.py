@@ -71,8 +71,11 @@ class Run:
 
 
 class ComfyClient:
-    def __init__(self, url: str):
+    """`user`: the id of the user that asks, on a server with --multi-user."""
+
+    def __init__(self, url: str, user: str | None = None):
         self.url = url.rstrip("/")
+        self.headers = {"comfy-user": user} if user else {}
 
     def get(self, path: str) -> Any:
         return self._request(path)
@@ -101,7 +104,7 @@ class ComfyClient:
         client_id = uuid.uuid4().hex
         websocket_url = f"{self.url}/ws?clientId={client_id}"
         async with (
-            aiohttp.ClientSession() as session,
+            aiohttp.ClientSession(headers=self.headers) as session,
             session.ws_connect(websocket_url, max_msg_size=0) as socket,
         ):
             start = time.monotonic()
@@ -134,7 +137,7 @@ class ComfyClient:
         raise TimeoutError(f"prompt {prompt_id} ended but never appeared in the history")
 
     def _request(self, path: str, body: bytes | None = None) -> Any:
-        request = urllib.request.Request(self.url + path, data=body)
+        request = urllib.request.Request(self.url + path, data=body, headers=self.headers)
         if body is not None:
             request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request, timeout=60) as reply:

@@ -10,6 +10,7 @@ import logging
 from aiohttp import web
 from server import PromptServer
 
+from ..queued import install
 from . import fields, plan, stored, transfer, validation
 from .figures import estimate
 from .guard import guarded
@@ -33,18 +34,19 @@ ROUTES = (
 )
 
 
-def register(table: web.RouteTableDef) -> None:
-    """Adds the routes; ComfyUI serves each of them under /api too."""
+def register(table: web.RouteTableDef) -> bool:
+    """Adds the routes, unless they are there; ComfyUI serves each of them under /api too."""
     if any(getattr(route, "path", "") == ROUTES[0][1] for route in table):
         # A path that is there twice would keep ComfyUI from starting.
         log.warning("PSA: another copy of this pack is installed; it serves the routes under /psa")
-        return
+        return False
     for method, path, handler in ROUTES:
         table.route(method, path)(guarded(handler))
+    return True
 
 
 def register_routes() -> None:
     """Adds the routes to ComfyUI's server; a process without one needs none."""
     server = getattr(PromptServer, "instance", None)
-    if server is not None:
-        register(server.routes)
+    if server is not None and register(server.routes):
+        install(server)

@@ -115,16 +115,56 @@ def test_text_that_is_no_preset(graph, text, message):
     assert message in refusal["editor"]["yaml_overrides"]
 
 
-def test_a_clash_that_only_the_whole_preset_shows_stops_the_node(graph):
-    """Widgets against YAML is known when the node runs; the message is the validator's."""
+CLASH = "PSA Preset Editor: tail: found 64; it can be at most block_size.n = "
+
+
+@pytest.mark.parametrize(
+    "clash",
+    [
+        {"block_n": "32", "yaml_overrides": "tail: 64"},  # widgets against YAML
+        {"block_n": "32", "tail": "64", "yaml_overrides": ""},  # widget against widget
+        {"block_n": "32", "tail": "64"},
+        {"tail": "64", "yaml_overrides": "block_size: {n: 32}", "base": ("fast",)},
+        {"block_n": "32", "tail": "64", "base": ("faithful",)},
+        {"yaml_overrides": "block_size: {n: 32}", "base": ("lora_4step", {"tail": "64"})},
+    ],
+)
+def test_a_clash_that_only_the_whole_node_shows_is_refused(graph, clash):
+    """Also where the base is a loader, or another editor on top of one."""
     g = graph()
-    editor = g.add("PSAPresetEditor", {"block_n": "32", "yaml_overrides": "tail: 64"}, "editor")
+    clash = dict(clash)
+    if "base" in clash:
+        preset, *edit = clash["base"]
+        clash["base"] = g.add("PSAPresetLoader", {"family": FAMILY, "preset": preset}, "loader")
+        if edit:
+            clash["base"] = g.add("PSAPresetEditor", {**edit[0], "base": clash["base"]}, "middle")
+    g.sample(g.psa(g.model(), g.add("PSAPresetEditor", clash, "editor")))
+    refusal = g.refusal()
+    assert list(refusal) == ["editor"]
+    (message,) = refusal["editor"].values()
+    assert message.startswith(f"yaml_overrides - {CLASH}32"), message
+    assert "To mend it: " in message
+
+
+def test_an_editor_under_a_broken_one_is_silent(graph):
+    g = graph()
+    middle = g.add("PSAPresetEditor", {"block_n": "32", "tail": "64"}, "middle")
+    editor = g.add("PSAPresetEditor", {"base": middle, "yaml_overrides": ""}, "editor")
+    g.sample(g.psa(g.model(), editor))
+    assert list(g.refusal()) == ["middle"]
+
+
+def test_what_the_graph_does_not_tell_is_checked_by_the_node(graph):
+    """A widget that is linked has its value when the graph runs; the message is the validator's."""
+    g = graph()
+    text = g.add("PrimitiveStringMultiline", {"value": "tail: 64"})
+    editor = g.add("PSAPresetEditor", {"block_n": "32", "yaml_overrides": text}, "editor")
     g.sample(g.psa(g.model(), editor))
     run = g.client.run(g.nodes)
     assert run.outcome == "execution_error"
     assert run.error["node_id"] == "editor"
     message = run.error["exception_message"]
-    assert message.startswith("PSA Preset Editor: tail: found 64; "), message
+    assert message.startswith(f"{CLASH}32"), message
     assert "To mend it: " in message and "Traceback" not in message
 
 
