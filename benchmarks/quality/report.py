@@ -13,7 +13,7 @@ from .metrics import METRICS
 from .sanity import passed
 from .second_moment import VARIANTS
 from .settings import Setting
-from .statistics import Spread
+from .spread import Spread
 from .structure import ESTIMATORS, ORDERS
 from .summary import CAPTURED, Row, Summary, summarise
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from .metrics import METRICS
 from .second_moment import VARIANTS
 from .settings import Setting
-from .statistics import Spread, paired, spread
+from .spread import Spread, paired, spread
 from .structure import ESTIMATORS, ORDERS
 
 CAPTURED = "captured"

@@ -19,7 +19,7 @@ from psa_pack.benchmarks.quality.density import (
 )
 from psa_pack.benchmarks.quality.results import Mismatch, Results, merge, read
 from psa_pack.benchmarks.quality.settings import Setting, ablations, sweep
-from psa_pack.benchmarks.quality.statistics import paired, spread
+from psa_pack.benchmarks.quality.spread import paired, spread
 from psa_pack.benchmarks.recall import recall, share_holding
 from psa_pack.tools.clip_metrics import temporal_difference
 
