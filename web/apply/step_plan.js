@@ -23,7 +23,7 @@ export class ApplyNode {
     this.steps = numberInput({ low: 1, step: 1 }, { "aria-label": t("plan.steps") }, (value, final) => final && this.#type({ steps: value }));
     this.scheduler = h("select", { class: "psa-input psa-select", "aria-label": t("plan.scheduler"), onchange: () => this.#type({ scheduler: this.scheduler.value }) });
     this.from = h("button", { type: "button", class: "psa-link", onclick: () => this.#type(null) });
-    this.panel = mountPanel(node, "psa_plan", h("section", { class: "psa-plan", "aria-label": t("plan.title") },
+    this.panel = mountPanel(node, "psa_plan", h("div", { class: "psa-plan", role: "group", "aria-label": t("plan.title") },
       h("div", { class: "psa-plan-head" }, h("span", { class: "psa-plan-title" }, t("plan.title")), this.from),
       h("div", { class: "psa-plan-inputs" }, this.steps, h("span", {}, t("plan.stepsWord")), this.scheduler),
       this.cells, this.text, this.warning), { minWidth: WIDTH });
@@ -111,6 +111,7 @@ export class ApplyNode {
     this.scheduler.value = shown.scheduler ?? "";
     const node = found ? found.node.title || found.node.type : "";
     setText(this.from, typed ? (found ? t("plan.useGraph", { node }) : t("plan.clear")) : found ? t("plan.from", { node }) : "");
+    this.from.hidden = !this.from.textContent;
     this.from.disabled = !typed;
   }
 

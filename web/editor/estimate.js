@@ -32,8 +32,8 @@ export class Estimate {
     this.from = h("button", { type: "button", class: "psa-link psa-estimate-from", onclick: () => { this.choose(null); this.update(); } });
     this.problem = h("p", { class: "psa-note" });
     this.element = h(
-      "section",
-      { class: "psa-estimate", "aria-label": t("estimate.title") },
+      "div",
+      { class: "psa-estimate", role: "group", "aria-label": t("estimate.title") },
       h("div", { class: "psa-tiles" }, this.tiles.map((tile) => tile.element)),
       h("div", { class: "psa-video" }, h("span", { class: "psa-video-for" }, t("estimate.for")), this.family,
         h("span", { class: "psa-video-size" }, this.inputs[0], h("span", {}, "×"), this.inputs[1], h("span", {}, "px"), this.inputs[2], h("span", {}, t("estimate.framesShort")))),

@@ -9,6 +9,7 @@ import * as api from "../api.js";
 import { at, merged, same, within } from "./paths.js";
 
 const TYPING = 150; // ms without a further change before the server is asked
+const PATIENCE = 400; // ms after which it is asked amid a drag too
 
 export class EditorState extends EventTarget {
   /**
@@ -35,6 +36,7 @@ export class EditorState extends EventTarget {
   #seen;
   #asked = 0;
   #timer = null;
+  #since = 0; // when the first change came that the server has not been asked about
   #running = null;
   #abort = null;
 
@@ -119,15 +121,15 @@ export class EditorState extends EventTarget {
 
   #schedule(now) {
     this.settled = now;
+    const time = performance.now();
+    if (!this.#timer) this.#since = time;
     clearTimeout(this.#timer);
-    const ask = () => {
+    // Never at once: several changes in a row are one question.
+    const wait = now ? 0 : Math.max(0, Math.min(TYPING, this.#since + PATIENCE - time));
+    this.#timer = setTimeout(() => {
       this.#timer = null;
       this.#running = this.#ask();
-    };
-    if (now) {
-      // after the caller is done: several changes in a row are one question
-      this.#timer = setTimeout(ask, 0);
-    } else this.#timer = setTimeout(ask, TYPING);
+    }, wait);
   }
 
   #signature() {

@@ -85,6 +85,7 @@ export class EditorView {
 
   showYaml(shown, remember = false) {
     this.yaml.element.hidden = !shown;
+    this.yaml.update();
     this.element.classList.toggle("psa-with-yaml", shown);
     setAttr(this.yamlButton, "aria-pressed", String(shown));
     if (!remember) return;
