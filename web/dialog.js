@@ -32,7 +32,9 @@ export function openDialog({ title, body, footer = [], className = "", mayClose 
   function close(result) {
     if (!element.isConnected) return;
     element.close();
+    const messages = [...element.querySelectorAll(":scope > .psa-toast")];
     element.remove();
+    messages.forEach(show); // what was said last, with its Undo, outlives the dialog
     before?.focus?.({ preventScroll: true });
     done(result);
   }
@@ -160,8 +162,13 @@ export function toast(message, { action, label, seconds = 8, danger = false } = 
   element.append(h("button", { type: "button", class: "psa-icon-button", "aria-label": t("dialog.close"), onclick: close }, icon("close")));
   keepKeys(element);
   document.querySelector(".psa-toast")?.remove();
-  const open = [...document.querySelectorAll("dialog.psa-dialog")].at(-1);
-  (open ?? document.body).append(element);
-  element.showPopover();
+  show(element);
   setTimeout(close, seconds * 1000);
+}
+
+/** Put a message on top of everything; an open dialog makes all that is outside of it inert. */
+function show(message) {
+  const open = [...document.querySelectorAll("dialog.psa-dialog")].at(-1);
+  (open ?? document.body).append(message);
+  message.showPopover();
 }

@@ -77,6 +77,7 @@ export class PresetManager {
       return wanted.every((word) => text.includes(word));
     };
     const top = this.items.scrollTop;
+    const focused = this.items.contains(document.activeElement) ? { ...document.activeElement.dataset } : null;
     const groups = families
       .map((family) => [family, family.presets.filter((preset) => matches(family, preset))])
       .filter(([, presets]) => presets.length);
@@ -88,11 +89,19 @@ export class PresetManager {
     );
     if (!groups.length) this.items.append(h("p", { class: "psa-empty-list" }, t("manager.nothing", { text: this.search.value })));
     this.items.scrollTop = top;
+    if (focused) this.#focus(focused.family, focused.preset);
     this.problems.hidden = !problems.length;
     this.problems.replaceChildren(
       h("strong", {}, icon("warning"), t("manager.problems", { count: problems.length })),
       h("ul", {}, problems.map((problem) => h("li", {}, problem.message, this.#removeBroken(problem)))),
     );
+  }
+
+  /** The keyboard stays where it was when the list is made anew. */
+  #focus(family, preset) {
+    const items = [...this.items.querySelectorAll(".psa-manager-item")];
+    const item = items.find(({ dataset }) => dataset.family === family && dataset.preset === preset);
+    (item ?? this.search).focus({ preventScroll: true });
   }
 
   #removeBroken({ family, preset, what }) {
@@ -175,7 +184,7 @@ export class PresetManager {
     const button = (name, iconName, action, extra = {}) =>
       h("button", { type: "button", class: "psa-button", onclick: action, ...extra }, icon(iconName), t(`manager.${name}`));
     const { family, preset } = stored;
-    this.detail.replaceChildren(
+    const parts = [
       h("h3", {}, preset),
       h("p", { class: "psa-detail-where" }, icon(own ? "pencil" : "lock"), `${family} · ${t(own ? "manager.yoursLong" : "manager.shippedLong")}`),
       stored.config.description ? h("p", { class: "psa-detail-text" }, stored.config.description) : null,
@@ -188,7 +197,8 @@ export class PresetManager {
         own ? button("delete", "trash", () => this.#delete(stored)) : null,
         button("file", "download", () => this.#done(exportToFile(family, preset))),
         button("clipboard", "copy", () => this.#done(exportToClipboard(family, preset)))),
-    );
+    ];
+    this.detail.replaceChildren(...parts.filter(Boolean));
   }
 
   async #use() {

@@ -15,7 +15,6 @@ const FACES = {
 };
 
 const alive = new Set();
-let words = null;
 
 function addStyle() {
   const link = document.createElement("link");
@@ -49,9 +48,8 @@ app.registerExtension({
 
   async init() {
     addStyle();
-    words = loadWords(app.extensionManager?.setting?.get?.("Comfy.Locale") || "en");
-    await words;
-    guardQueue(api, (id) => app.graph?.getNodeById?.(Number(id))?.psaEditor ?? app.graph?.getNodeById?.(id)?.psaEditor ?? null);
+    await loadWords(app.extensionManager?.setting?.get?.("Comfy.Locale") || "en");
+    guardQueue(api, () => [...alive].filter((face) => face instanceof EditorNode));
     settleBeforeQueueing();
     api.addEventListener("graphChanged", lookAll);
   },

@@ -75,16 +75,11 @@ export class PyramidSection {
     return ratios;
   }
 
-  /** Boundaries as shown: what is being edited, else the server's reading. */
+  /** Boundaries as the preset has them, well-formed or not. */
   #bounds() {
-    const edited = this.state.pending.get(this.field.path);
-    if (edited) {
-      let upper = this.range.low;
-      return this.levels.slice(0, -1).map(({ level }) => (upper = edited[level] ? edited[level][1] : upper));
-    }
-    const pyramid = this.state.shown?.pyramid;
-    if (pyramid) this.last = boundsOf(pyramid);
-    return [...(this.last ?? this.levels.slice(1).map(() => this.range.low))];
+    const ratios = this.state.value(this.field.path);
+    let upper = this.range.low;
+    return this.levels.slice(0, -1).map(({ level }) => (upper = ratios?.[level]?.[1] ?? upper));
   }
 
   update() {
