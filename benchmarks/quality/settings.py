@@ -71,13 +71,14 @@ class Settings:
         against: str = "",
         target: float | None = None,
     ) -> None:
-        """`against`: the label of another row of the table."""
+        """`against`: label of an earlier row of the table; one left out does not count."""
         try:
             config = make()
         except Unreachable as reason:
             self.left_out.append((table, label, str(reason)))
             return
-        other = f"{table}: {against}" if against else ""
+        other = f"{table}: {against}"
+        other = other if any(row.key == other for row in self.rows) else ""
         self.rows.append(Setting(f"{table}: {label}", part, table, label, config, other, target))
 
 

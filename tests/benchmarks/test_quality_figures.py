@@ -86,6 +86,14 @@ def test_what_cannot_be_had_is_named():
     assert left_out == [("tail, density 0.1", "tail 8", "it costs 0.139 at least")]
 
 
+def test_no_row_is_compared_with_one_left_out():
+    # two key blocks: a tail of 16 costs more than half
+    found = ablations(256, 5, (0.5,))
+    keys = {row.key for row in found.rows}
+    assert len(found.left_out) > 10 and keys
+    assert all(row.against in keys for row in found.rows if row.against)
+
+
 def test_settings_survive_json():
     for row in sweep(8192, 20, (0.1,)).rows:
         assert Setting.from_data(json.loads(json.dumps(row.to_data()))) == row
