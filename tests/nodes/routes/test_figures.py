@@ -1,0 +1,280 @@
+"""POST /psa/estimate and /psa/plan: what they say is what runs, and where a figure is from."""
+
+import itertools
+import json
+import time
+
+import pytest
+import torch
+
+from psa_kernels import PSAAttention, PSAConfig
+
+from ..graphs import SIZE, reports
+
+FAMILY = "Wan2.1_1.3b"
+HD = {"width": 832, "height": 480, "frames": 81}
+
+
+def estimate(app, config, family=FAMILY, **more):
+    if isinstance(config, str):
+        source = {"preset": {"family": family, "preset": config}}
+    else:
+        source = {"config": config}
+    body = {**source, "family": family, **HD, **more}
+    status, answer, _ = app.ask("POST", "/psa/estimate", body)
+    assert status == 200, answer
+    return answer
+
+
+PYRAMIDS = (
+    {1: (0, 0.1), 2: (0.1, 0.15), 8: (0.15, 0.35), 0: (0.35, 1)},
+    {1: (0, 0.01), 0: (0.01, 1)},
+    {2: (0, 0.3), 4: (0.3, 1)},
+    {8: (0, 0.02), 0: (0.02, 1)},
+    {1: (0, 1)},
+)
+
+
+@pytest.mark.parametrize("ratios", PYRAMIDS, ids=str)
+def test_the_density_of_quotas_is_what_a_call_computes(app, ratios):
+    """Against `Stats.density` of the reference: exact, or within the range that is given."""
+    from psa_pack.nodes.estimate.density import Tokens, density
+
+    torch.manual_seed(1)
+    seen = set()
+    for grid, text, n, m, tail in itertools.product(
+        ((2, 8, 8), (3, 7, 9)), (0, 33), (32, 64, 128), (64, 128), ("none", 16, 32)
+    ):
+        config = PSAConfig(block_n=n, block_m=m, tail=tail, mask_ratios=ratios, tile_n=16)
+        tokens = Tokens(grid, text)
+        q, k, v = torch.randn(3, 1, 2, tokens.total, 16)
+        _, stats = PSAAttention(config)(q, k, v, extra_tokens=(text, 0), return_stats=True)
+        found = density(config, tokens)
+        assert found.low - 1e-9 <= stats.density <= found.high + 1e-9, (config, tokens)
+        assert found.low <= found.value <= found.high
+        if found.low == found.high:
+            assert found.value == pytest.approx(stats.density, abs=1e-12)
+        if tokens.video % n == 0:
+            assert found.low == found.high
+            shares = {level: share for level, share in found.per_level.items() if share}
+            assert shares == pytest.approx({x: s for x, s in stats.per_level.items() if s})
+        seen.add(found.low == found.high)
+    assert True in seen
+
+
+def test_levels_by_mass_follow_from_the_curve_of_a_profile():
+    """The table's way of counting, against the reference's own levels for the same importance."""
+    from psa_kernels.layout import Layout
+    from psa_kernels.reference import assign_levels
+    from psa_pack.benchmarks import density_profiles
+    from psa_pack.nodes.estimate import profiles
+
+    torch.manual_seed(2)
+    q = torch.zeros(1, 3, 128 * 40, 8)
+    mass = torch.softmax(3 * torch.randn(1, 3, 40, 40), -1)
+    kept = dict(profiles.table())
+    try:
+        profiles.table()["medium/raster/128/128"] = density_profiles._curve(mass)
+        for bounds in ((0.4, 0.5, 0.6, 0.8), (0.2, 0.2, 0.9, 0.95), (0.5, 0.7, 0.7, 1.0)):
+            one, two, four, eight = bounds
+            config = PSAConfig(
+                block_n=128, mask_mode="thresholdbound",
+                mask_ratios={1: (0, one), 2: (one, two), 4: (two, four), 8: (four, eight),
+                             0: (eight, 1)},
+            )  # fmt: skip
+            layout = Layout.of(q, q, q, config)
+            levels = assign_levels(mass, None, layout, config).matrix
+            wanted = {x: (levels == x).float().mean().item() for x in (1, 2, 4, 8, 0)}
+            found = profiles.level_shares(config, "medium")
+            assert found == pytest.approx(wanted, abs=1e-6)  # bounds lie on the curve's marks
+    finally:
+        profiles.table().clear()
+        profiles.table().update(kept)
+
+
+def test_the_similarity_mask_follows_from_single_key_blocks():
+    """Against the reference's levels on the very blocks that the table keeps."""
+    from psa_kernels.layout import Layout
+    from psa_kernels.reference import assign_levels, build_pyramid, importance
+    from psa_kernels.stages import Orders
+    from psa_pack.benchmarks import density_profiles
+    from psa_pack.nodes.estimate import profiles
+
+    torch.manual_seed(3)
+    heads, blocks = 2, density_profiles.KEY_BLOCKS // 2  # all of them are kept then
+    smooth = torch.randn(1, heads, blocks * 16, 1, 16).expand(-1, -1, -1, 8, -1).flatten(2, 3)
+    k = smooth + torch.rand(1, heads, blocks * 128, 1) * torch.randn(1, heads, blocks * 128, 16)
+    q = torch.randn(1, heads, blocks * 128, 16) + smooth
+    kept = dict(profiles.table())
+    try:
+        for mode, one, two, four, eight in (
+            ("thresholdbound", 0.3, 0.5, 0.6, 0.8), ("topk", 0.1, 0.2, 0.4, 0.6),
+        ):  # fmt: skip
+            config = PSAConfig(
+                block_n=128, mask_mode=mode, attn_impl="old_mask_type", use_sim_mask=True,
+                sim_2x_threshold=0.7, sim_4x_threshold=0.6, sim_8x_threshold=0.65,
+                mask_ratios={1: (0, one), 2: (one, two), 4: (two, four), 8: (four, eight),
+                             0: (eight, 1)},
+            )  # fmt: skip
+            layout = Layout.of(q, k, k, config)
+            pyramid = build_pyramid(k, k, Orders(), layout, config)
+            mass = importance(q, pyramid, Orders(), layout, config, 0.25)
+            parts = density_profiles._key_blocks(mass, pyramid, layout)
+            profiles.table().update({f"medium/raster/{name}": x for name, x in parts.items()})
+            levels = assign_levels(mass, pyramid, layout, config).matrix
+            wanted = {x: (levels == x).float().mean().item() for x in (1, 2, 4, 8, 0)}
+            found = profiles.level_shares(config, "medium")
+            # rows are counted in bins of 1/50, and a quota here is of 32 blocks
+            assert found == pytest.approx(wanted, abs=0.04), mode
+            assert wanted[1] > one / 3 and len([x for x in wanted.values() if x > 0.02]) >= 3
+    finally:
+        profiles.table().clear()
+        profiles.table().update(kept)
+
+
+def test_a_profile_is_named_and_the_range_is_that_of_all(app):
+    found = estimate(app, "psa_balanced")["density"]
+    assert found["kind"] == "profile" and found["profile"] == "medium"
+    values = found["profiles"]
+    assert set(values) == {"peaked", "medium", "flat"}
+    assert (found["low"], found["high"]) == (min(values.values()), max(values.values()))
+    assert found["value"] == values["medium"] and "synthetic" in found["note"]
+    assert sum(found["per_level"].values()) == pytest.approx(1)
+    # the flatter the attention, the more blocks a share of its mass takes
+    assert values["peaked"] < values["medium"] < values["flat"]
+    other = {"mask_mode": "thresholdbound", "rearrange_method": "STA", "tile_size": [1, 4, 4]}
+    found = estimate(app, other)
+    assert found["density"]["value"] is None and "tiles of 2 x 8 x 8" in found["density"]["note"]
+    assert found["attention"]["speedup"] is None
+
+
+def test_measured_calls_are_given_as_measured():
+    """Every row of the table comes back as itself, and the fitted model is close to it."""
+    from psa_pack.nodes.estimate import speed
+    from psa_pack.nodes.estimate.density import density
+    from psa_pack.nodes.estimate.models import Model
+
+    worst = 0
+    for shape in speed.table()["shapes"]:
+        tokens = speed._tokens(shape)
+        model = Model(shape["heads"], shape["head_dim"], "", "")
+        for call in shape["calls"]:
+            config = PSAConfig.from_preset(call["preset"])
+            found = density(config, tokens)
+            answer = speed.speedup(config, tokens, found, model)
+            assert answer.kind == "measured" and answer.measured["date"]
+            assert answer.value == shape["dense_ms"] / call["ms"]
+            costs = speed._costs(model.head_dim, tokens.total)
+            fitted = costs.of(found.full, found.value - found.full, config)
+            worst = max(worst, abs(fitted * answer.value - 1))
+    assert worst < 0.1
+
+
+def test_no_figure_without_a_measurement(app):
+    for config, words in (
+        ({"block_size": {"n": 32}}, "key blocks of 32"),
+        ({"block_size": {"m": 64}}, "query blocks of 64"),
+        ({"importance": "exact"}, "exact importance"),
+        ({"rearrange_method": "SemanticAware"}, "SemanticAware"),
+    ):
+        answer = estimate(app, config)["attention"]
+        assert answer["speedup"] is None and answer["kind"] is None and words in answer["reason"]
+    answer = estimate(app, {}, model={"heads": 12, "head_dim": 96})["attention"]
+    assert answer["speedup"] is None and "64 and 128" in answer["reason"]
+    assert estimate(app, "baseline")["attention"] | {"note": ""} == {
+        "speedup": 1.0, "kind": "dense", "reason": None, "note": "", "measured": None,
+    }  # fmt: skip
+    step = estimate(app, "fast")["step"]
+    assert step["speedup"] is None and "measured" in step["reason"]
+
+
+def test_what_is_extrapolated_says_so_and_is_in_order(app):
+    found = {name: estimate(app, name)["attention"] for name in ("fast", "balanced", "faithful")}
+    assert found["fast"]["kind"] == "measured" and found["balanced"]["kind"] == "extrapolated"
+    values = [answer["speedup"] for answer in found.values()]
+    assert values == sorted(values, reverse=True) and values[-1] > 1
+    assert "H100" in found["balanced"]["note"] and "only" in found["faithful"]["note"]
+    large = estimate(app, "fast", width=1280, height=720)["attention"]
+    small = estimate(app, "fast", width=416, height=240)["attention"]
+    assert large["speedup"] > found["fast"]["speedup"] > small["speedup"]
+
+
+def test_an_estimate_is_quick(app):
+    estimate(app, "psa_balanced")
+    start = time.perf_counter()
+    for name in ("psa_balanced", "fast", "psa_topk"):
+        estimate(app, name, width=1920, height=1080, frames=241)
+    assert time.perf_counter() - start < 3
+
+
+RUNS = (
+    {"steps": 6},
+    {"steps": 6, "scheduler": "karras", "sampler": "dpm_2"},
+    {"steps": 5, "scheduler": "beta", "sampler": "uni_pc"},
+    {"steps": 4, "denoise": 0.5},
+    {"steps": 5, "denoise": 0.6, "scheduler": "normal"},
+    {"steps": 4, "schedule": "percent", "start_percent": 0.3, "end_percent": 0.9},
+    {"steps": 3, "shift": 3.0, "schedule": "percent", "start_percent": 0.3},
+)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=str)
+def test_the_plan_is_what_runs(graph, comfy_client, run):
+    """Against the report of a real sampler run of a Wan model."""
+    warmup = "warmup_steps"
+    g = graph()
+    model = g.model()
+    if "shift" in run:
+        model = g.add("ModelSamplingSD3", {"model": model, "shift": run["shift"]})
+    options = {key: run[key] for key in ("schedule", "start_percent", "end_percent") if key in run}
+    patched = g.psa(model, g.preset(**{warmup: 3}), node_id="apply", **options)
+    sampler = {"sampler_name": run.get("sampler", "euler"), "denoise": run.get("denoise", 1.0),
+               "scheduler": run.get("scheduler", "simple"), "steps": run["steps"]}  # fmt: skip
+    g.sample(patched, **sampler)
+    report = reports(g.run())["apply"]
+    body = {"config": {warmup: 3}, "family": FAMILY, **run}
+    plan = comfy_client.post("/api/psa/plan", body)
+    assert ["dense" if step["dense"] else "sparse" for step in plan["steps"]] == report["plan"]
+    assert plan["text"] == report["plan_text"]
+    assert [step["sigma"] for step in plan["steps"]] == pytest.approx(
+        [step["sigma"] for step in report["steps"]]
+    )
+    assert plan["sparse_steps"] == report["plan"].count("sparse") and SIZE
+
+
+def test_plans_of_parts_dense_presets_and_warnings(app):
+    def plan(**body):
+        status, answer, _ = app.ask("POST", "/psa/plan", {"family": FAMILY, **body})
+        assert status == 200, answer
+        return answer
+
+    fast = {"preset": {"family": FAMILY, "preset": "fast"}}
+    part = plan(**fast, steps=8, end_step=4)
+    assert part["goes_on"] and part["warning"] is None and part["sparse_steps"] == 0
+    rest = plan(**fast, steps=8, start_step=4)
+    assert [(s["step"], s["dense"]) for s in rest["steps"]] == [
+        (5, True), (6, False), (7, False), (8, False),
+    ]  # fmt: skip
+    assert "lora_4step" in plan(**fast, steps=4)["warning"]
+    dense = plan(preset={"family": FAMILY, "preset": "baseline"}, steps=2)
+    assert [s["reason"] for s in dense["steps"]] == ["a dense preset"] * 2
+    assert dense["warning"] is None and dense["sparse_steps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"steps": 0}, 400, "steps"),
+        ({"scheduler": "nope"}, 400, "simple"),
+        ({"sampler": "nope"}, 400, "euler"),
+        ({"schedule": "percent", "start_percent": 0.9, "end_percent": 0.1}, 400, "start_percent"),
+        ({"family": "nope"}, 422, "noise schedule"),
+        ({"config": {"tail": 3}}, 422, "tail"),
+        ({"denoise": 0.0}, 400, "denoise"),
+        ({"x": 1}, 400, "'x'"),
+    ],
+)
+def test_plans_that_cannot_be_made(app, body, status, words):
+    asked = {"config": {}, "family": FAMILY, "steps": 8, **body}
+    got, answer, _ = app.ask("POST", "/psa/plan", asked)
+    assert got == status and words in answer["error"]["message"], json.dumps(answer)
