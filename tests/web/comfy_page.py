@@ -199,6 +199,26 @@ class ComfyPage:
     def model(self):
         return self.add("UNETLoader", (-400, 0), unet_name="tiny_wan.safetensors"), 0
 
+    # --- text from outside
+
+    def paste(self, text):
+        """The clipboard's text, by the keyboard, to whatever has the focus."""
+        self.page.evaluate("(text) => navigator.clipboard.writeText(text)", text)
+        self.page.keyboard.press("ControlOrMeta+v")
+
+    def drop(self, locator, name, text):
+        """A file from the desktop."""
+        transfer = self.page.evaluate_handle(
+            """([name, text]) => {
+                const transfer = new DataTransfer()
+                transfer.items.add(new File([text], name, {type: "application/yaml"}))
+                return transfer
+            }""",
+            [name, text],
+        )
+        for event in ("dragenter", "dragover", "drop"):
+            locator.dispatch_event(event, {"dataTransfer": transfer})
+
     # --- queueing
 
     def queue(self):

@@ -91,6 +91,19 @@ class Editor:
         return self.scope.get_by_role("status").first
 
     @property
+    def unsaved(self):
+        """The mark of changes that are stored nowhere."""
+        return self.scope.get_by_role("img", name=say("source.edited"))
+
+    def save_as(self, family, preset):
+        self.menu("save.as")
+        dialog = self.page.get_by_role("dialog", name=say("save.asTitle"))
+        dialog.get_by_label(say("save.family")).select_option(family)
+        dialog.get_by_label(say("save.name")).fill(preset)
+        dialog.get_by_role("button", name=say("save.save"), exact=True).click()
+        dialog.wait_for(state="detached")
+
+    @property
     def source(self):
         """The button that names the preset and opens the manager."""
         return self.scope.get_by_title(say("source.choose"))
