@@ -48,8 +48,8 @@ export class YamlView {
     this.area.addEventListener("blur", () => (this.released = false));
     this.drop = h("button", { type: "button", class: "psa-mend", onclick: () => { this.own = false; state.dropText(); } }, t("yaml.drop"));
     this.element = h(
-      "div",
-      { class: "psa-yaml", role: "group", "aria-label": t("yaml.title") },
+      "section",
+      { class: "psa-yaml", "aria-label": t("yaml.title") },
       h("div", { class: "psa-yaml-head" }, h("span", {}, "YAML"),
         h("button", { type: "button", class: "psa-icon-button", title: t("yaml.copy"), "aria-label": t("yaml.copy"), onclick: () => this.#copy() }, icon("copy"))),
       h("div", { class: "psa-yaml-body" }, this.gutter, h("div", { class: "psa-yaml-stack" }, this.paint, this.area)),
