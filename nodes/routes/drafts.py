@@ -68,9 +68,13 @@ class Draft:
         return shown if self.node is None else {**shown, "node": self._node_json()}
 
     def _unfinished(self) -> dict[str, Any]:
-        good = check_preset(self.mapping)[0] if self.mapping is not None else {}
+        whole = None
+        if self.mapping is not None:  # a form shows every field
+            whole = PSAConfig().to_preset()
+            lay_over(whole, self.mapping)
+        good = check_preset(whole)[0] if whole is not None else {}
         return {
-            "config": _in_json(self.mapping),
+            "config": _in_json(whole),
             "yaml": dump(self.mapping) if self.mapping is not None else None,
             "node": self._node_json(),
             "pyramid": (
