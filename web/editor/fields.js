@@ -8,14 +8,13 @@ import { issueText, mendButtons } from "./issues.js";
 /** How a choice reads: null is the absence of one. */
 export const choiceText = (choice) => (choice === null ? t("field.none") : String(choice));
 
-/** A field's value in a few characters, for the heads of closed sections; "" says nothing. */
+/** A field in a few words, for the heads of closed sections; "" says nothing. */
 export function brief(field, value) {
   if (value === undefined || value === "") return "";
   if (field.kind === "bool") return value ? field.label : "";
-  if (field.kind === "ints") return Array.isArray(value) ? value.join("×") : "";
-  if (field.kind === "choice") return choiceText(value);
   if (field.kind === "text") return String(value);
-  return `${value}${field.unit ? ` ${field.unit}` : ""}`;
+  if (field.kind === "ints") return Array.isArray(value) ? value.join("×") : "";
+  return `${field.label} ${field.kind === "choice" ? choiceText(value) : value}`;
 }
 
 /** "0 to 1000 · default 0 · steps" */

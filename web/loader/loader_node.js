@@ -49,7 +49,8 @@ export class LoaderNode {
       this.#offer();
       const stored = await library.preset(family, preset);
       if (this.seen !== `${family}/${preset}`) return;
-      setText(this.name, stored.preset === preset ? "" : t("loader.default", { name: stored.preset }));
+      const where = t(stored.origin === "user" ? "manager.yoursLong" : "manager.shippedLong");
+      setText(this.name, stored.preset === preset ? where : t("loader.default", { name: stored.preset }));
       setText(this.text, stored.config.description || "");
       this.picture.replaceChildren(...(stored.config.type === "psa" && stored.pyramid ? [thumbnail(stored, RANGE)] : []));
       this.text.classList.remove("psa-issue");

@@ -1,0 +1,151 @@
+"""What the editor looks like: pictures for the docs, and nothing that sticks out of its place.
+
+    pytest tests/web/test_pictures.py --screenshots docs/editor
+
+writes the pictures of the README anew; those of every frontend, theme and width go to everywhere/
+beside them.
+"""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from .editor import Editor
+from .manager import Manager
+from .words import say
+
+FAMILY = "Wan2.1_1.3b"
+# Elements of the panel whose content is wider than they are, or that reach out of the panel.
+STICKING_OUT = """(root) => {
+    const panel = root.getBoundingClientRect()
+    const clips = (e) => /auto|scroll/.test(getComputedStyle(e).overflowX)
+    const found = []
+    for (const element of root.querySelectorAll('*')) {
+        const box = element.getBoundingClientRect()
+        if (!box.width || element.closest('svg') || element.closest('[aria-hidden=true]')) continue
+        let inside = element.parentElement
+        while (inside !== root && !clips(inside)) inside = inside.parentElement
+        if (inside === root && (box.left < panel.left - 1 || box.right > panel.right + 1))
+            found.push(`${element.className} reaches out`)
+        const style = getComputedStyle(element)
+        if (style.overflowX === 'visible' && element.scrollWidth > element.clientWidth + 1
+            && style.display !== 'inline')
+            found.push(`${element.className} is too narrow for ${element.textContent.slice(0, 40)}`)
+    }
+    return found
+}"""
+
+
+@pytest.fixture
+def picture(pytestconfig, tmp_path):
+    """picture(page, name, clip) keeps a picture of at most 256 colours; its size in pixels."""
+
+    def picture(page, name, clip=None):
+        from PIL import Image
+
+        image = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+        path = Path(pytestconfig.getoption("--screenshots") or tmp_path) / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = image.quantize(256, dither=Image.Dither.NONE)
+        small.save(path, optimize=True)
+        assert len(image.getcolors(1 << 24)) > 20, "nothing to see"
+        return image.size
+
+    return picture
+
+
+def box(locators, margin=12):
+    """The rectangle around some elements."""
+    boxes = [locator.bounding_box() for locator in locators]
+    left, top = min(b["x"] for b in boxes), min(b["y"] for b in boxes)
+    right = max(b["x"] + b["width"] for b in boxes)
+    bottom = max(b["y"] + b["height"] for b in boxes)
+    return {"x": max(0, left - margin), "y": max(0, top - margin),
+            "width": right - left + 2 * margin, "height": bottom - top + 2 * margin}  # fmt: skip
+
+
+def load(editor, preset, family=FAMILY):
+    manager = Manager.of_editor(editor)
+    manager.item(family, preset).click()
+    manager.use()
+    manager.dialog.wait_for(state="detached")
+    editor.source.get_by_text(f"{family} / {preset}").wait_for()
+
+
+def settle(editor):
+    """Until the server's figures are there and messages are gone."""
+    tile = editor.scope.locator("[data-tile=density] strong")
+    editor.page.wait_for_function("(e) => /\\d/.test(e.textContent)", arg=tile.element_handle())
+    close = editor.page.locator(".psa-toast").get_by_role("button", name=say("dialog.close"))
+    if close.count():
+        close.click()
+    # figures of a preset that was there a moment before
+    editor.page.wait_for_timeout(600)
+
+
+@pytest.mark.everywhere
+@pytest.mark.parametrize(("theme", "width"), [("dark", 460), ("light", 900)])
+def test_nothing_sticks_out(server, combination, open_page, picture, theme, width):
+    comfy = open_page(server, combination[1], theme=theme, size=(1200, 1900))
+    editor = Editor(comfy, size=(width, 100))
+    load(editor, "psa_balanced")
+    if width > 460:
+        editor.show_yaml()
+    closed = editor.scope.locator(".psa-section-head[aria-expanded=false]")
+    while closed.count():
+        closed.first.click()
+    settle(editor)
+    root = editor.scope.element_handle()
+    assert comfy.page.evaluate(STICKING_OUT, root) == []
+    name = "-".join([*combination, theme, str(width)])
+    picture(comfy.page, f"everywhere/{name}", box([editor.scope], margin=0))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_editor(server, combination, open_page, picture, scale):
+    comfy = open_page(server, combination[1], size=(1300, 1000), scale=scale)
+    editor = Editor(comfy, size=(900, 100))
+    load(editor, "balanced")
+    editor.show_yaml()
+    settle(editor)
+    name = "editor" if scale == 2 else "everywhere/editor-1x"
+    width, _ = picture(comfy.page, name, box([editor.scope], margin=0))
+    assert width > 850 * scale
+
+
+def test_a_problem(server, combination, open_page, picture):
+    comfy = open_page(server, combination[1], size=(1300, 1300))
+    editor = Editor(comfy)
+    load(editor, "balanced")
+    editor.switch("use_sim_mask")
+    editor.summary.wait_for()
+    editor.row("use_sim_mask").get_by_role("button", name="drop the mask").wait_for()
+    comfy.page.locator(".psa-toast").get_by_role("button", name=say("dialog.close")).click()
+    picture(comfy.page, "problem", box([editor.scope], margin=0))
+
+
+def test_the_manager(server, combination, open_page, picture):
+    comfy = open_page(server, combination[1], size=(1100, 800), theme="light")
+    comfy.ask(
+        "PUT",
+        f"presets/{FAMILY}/night",
+        {"config": {"tail": 32, "description": "What I use at night."}, "expected": None},
+    )
+    manager = Manager.of_editor(Editor(comfy))
+    manager.search("night")
+    manager.item(FAMILY, "night").click()
+    manager.search("Wan2.1_1.3b")
+    manager.dialog.get_by_text("What I use at night.").first.wait_for()
+    comfy.page.wait_for_timeout(500)
+    picture(comfy.page, "manager", box([manager.dialog], margin=0))
+
+
+def test_the_plan(server, combination, open_page, picture):
+    comfy = open_page(server, combination[1], size=(1500, 900))
+    loader = comfy.add("PSAPresetLoader", (80, 120), family=FAMILY, preset="balanced")
+    apply = comfy.add("PSAApply", (480, 120), links={"preset": (loader, 0)})
+    comfy.add("KSampler", (880, 120), links={"model": (apply, 0)}, steps=20)
+    panel = comfy.panel(apply)
+    panel.get_by_text("20 steps: 1-6 dense (warm-up), 7-20 sparse").wait_for()
+    picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1130, "height": 470})
