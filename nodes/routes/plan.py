@@ -84,8 +84,9 @@ def model_sampling(family: str, shift: float | None) -> Any:
     known = model and getattr(comfy.supported_models, model.comfy, None)
     kind = getattr(comfy.model_base.ModelType, model.kind, None) if model else None
     if known is None or kind is None:
-        what = f"the noise schedule of {family[:60]!r} is not known here"
-        raise Refusal(422, "unknown_model", f"{what}; known: " + ", ".join(MODELS))
+        here = (name for name, m in MODELS.items() if hasattr(comfy.supported_models, m.comfy))
+        what = f"the noise schedule of {family[:60]!r} is not known to this ComfyUI"
+        raise Refusal(422, "unknown_model", f"{what}; known: " + ", ".join(here))
     settings = dict(known.sampling_settings)
     if shift is not None:
         if "shift" not in settings:
