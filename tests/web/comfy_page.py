@@ -8,12 +8,11 @@ PACK_PATH = "/extensions/ComfyUI-PSA/"
 SEEDS = itertools.count(1)
 SECOND = 1000
 # generous: the machine may be slow, and a condition ends the wait
-TIMEOUT = 8 * SECOND
-# no welcome, template or release dialog, and nothing restored from an earlier visit
+TIMEOUT = 30 * SECOND
+# no welcome, template or release dialog
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.InstalledVersion": "99.0.0",
-    "Comfy.Workflow.Persist": False,
     "Comfy.Minimap.Visible": False,
     "Comfy.Release.Status": "skipped",
     "Comfy.VueNodes.AutoScaleLayout": False,
@@ -22,7 +21,8 @@ READY = """() => {
     const app = window.app
     if (!app?.graph || !app.extensionManager || !window.LiteGraph?.registered_node_types?.PSAApply)
         return false
-    return !document.querySelector('.p-blockui-mask')
+    // the workflow that every visit begins with is in place
+    return app.extensionManager.workflow.activeWorkflow && !document.querySelector('.p-blockui-mask')
 }"""
 # a part of a split button, or the button itself
 RUN_BUTTON = "[data-testid=queue-button] button, button[data-testid=queue-button]"
@@ -60,6 +60,7 @@ class ComfyPage:
             base_url=server.url,
         )
         self.context.set_default_timeout(TIMEOUT)
+        self.context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
         self.context.route(lambda url: not url.startswith(server.url), lambda route: route.abort())
         self.page = self.context.new_page()
         self._watch()
@@ -113,6 +114,7 @@ class ComfyPage:
                     from.connect(slot, node, node.findInputSlot(name))
                 }
                 app.graph.setDirtyCanvas(true, true)
+                app.extensionManager.workflow.activeWorkflow?.changeTracker?.checkState()
                 return String(node.id)
             }""",
             {"kind": kind, "at": list(at), "size": size, "links": links or {}, "widgets": widgets},
@@ -136,6 +138,22 @@ class ComfyPage:
                     .filter((w) => w.serialize !== false).map((w) => [w.name, w.value]))""",
             node,
         )
+
+    def set_widget(self, node, name, value):
+        """As if the user had set an ordinary widget."""
+        self.page.evaluate(
+            """([id, name, value]) => {
+                const node = app.graph.nodes.find((n) => String(n.id) === id)
+                const widget = node.widgets.find((w) => w.name === name)
+                widget.value = value
+                widget.callback?.(value, app.canvas, node)
+                app.extensionManager.workflow.activeWorkflow?.changeTracker?.checkState()
+            }""",
+            [node, name, value],
+        )
+
+    def undo(self):
+        self.page.evaluate("app.extensionManager.command.execute('Comfy.Undo')")
 
     def wait_for_widgets(self, node, **values):
         self.page.wait_for_function(

@@ -1,5 +1,7 @@
 """The face of one PSA Preset Editor node, by what it is called and not by how it looks."""
 
+import copy
+
 from .words import say
 
 
@@ -77,6 +79,13 @@ class Editor:
 
     # --- the rest
 
+    def estimate(self):
+        return self.scope.get_by_role("group", name=say("estimate.title"))
+
+    def choose_family(self, name):
+        """The family that figures and step plan are for."""
+        self.estimate().get_by_label(say("estimate.family")).select_option(name)
+
     def button(self, key, **values):
         return self.scope.get_by_role("button", name=say(key, **values), exact=True)
 
@@ -89,6 +98,25 @@ class Editor:
     def summary(self):
         """All problems at the top of the node."""
         return self.scope.get_by_role("status").first
+
+    @property
+    def yaml_view(self):
+        return self.scope.get_by_role("region", name=say("yaml.title"))
+
+    @property
+    def yaml(self):
+        """The text."""
+        return self.scope.get_by_role("textbox", name=say("yaml.title"))
+
+    def show_yaml(self):
+        self.scope.get_by_role("button", name="YAML", exact=True).click()
+        self.yaml.wait_for()
+
+    def within(self, scope):
+        """The same node's editor in another place."""
+        other = copy.copy(self)
+        other.scope = scope
+        return other
 
     @property
     def unsaved(self):

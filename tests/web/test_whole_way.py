@@ -46,7 +46,7 @@ def test_drag_mend_save_reload_find_load_queue(comfy):
         "PSAApply", (800, 130), links={"model": comfy.model(), "preset": (loader, 0)}, min_tokens=0
     )
     comfy.sampler((apply, 0))
-    plan = comfy.panel(apply).get_by_role("region", name=say("plan.title"))
+    plan = comfy.panel(apply).get_by_role("group", name=say("plan.title"))
     expect(plan.get_by_role("img")).to_have_accessible_name(
         "4 steps: 1-2 dense (warm-up), 3-4 sparse"
     )

@@ -1,0 +1,104 @@
+"""Apply PSA shows which steps will be dense; the run then does that."""
+
+import pytest
+
+from .editor import Editor
+from .words import say
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+
+SMALL = {"block_m": "64", "block_n": "32", "tail": "32"}
+
+
+def plan_of(comfy, node):
+    return comfy.panel(node).get_by_role("group", name=say("plan.title"))
+
+
+def cells(plan):
+    """What every step is said to be."""
+    titles = plan.get_by_role("img").locator("[title]")
+    return ["dense" if "dense" in t.get_attribute("title") else "sparse" for t in titles.all()]
+
+
+@pytest.mark.everywhere
+def test_the_plan_follows_editor_and_sampler_and_the_run_follows_the_plan(comfy):
+    editor = Editor(comfy, **SMALL, warmup_steps=1)
+    editor.choose_family("Wan2.1_1.3b")
+    links = {"model": comfy.model(), "preset": (editor.node, 0)}
+    apply = comfy.add("PSAApply", (800, 130), links=links, min_tokens=0)
+    sampler = comfy.sampler((apply, 0), steps=5)
+    plan = plan_of(comfy, apply)
+    expect(plan).to_contain_text("5 steps: 1 dense (warm-up), 2-5 sparse")
+    assert cells(plan) == ["dense", *["sparse"] * 4]
+    editor.open_section("warmup_steps")
+    editor.field("warmup_steps").fill("3")
+    expect(plan).to_contain_text("5 steps: 1-3 dense (warm-up), 4-5 sparse")
+    comfy.set_widget(sampler, "steps", 6)
+    expect(plan).to_contain_text("6 steps: 1-3 dense (warm-up), 4-6 sparse")
+    assert comfy.run()["plan"] == cells(plan)
+
+
+def test_the_plan_without_a_sampler_is_for_typed_numbers(comfy):
+    loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
+    apply = comfy.add("PSAApply", (600, 130), links={"preset": (loader, 0)})
+    plan = plan_of(comfy, apply)
+    expect(plan).to_contain_text(say("plan.noSteps"))
+    plan.get_by_role("textbox", name=say("plan.steps")).fill("8")
+    plan.get_by_role("textbox", name=say("plan.steps")).press("Enter")
+    steps = comfy.ask("GET", "presets/Wan2.1_1.3b/fast")["config"]["warmup_steps"]
+    expect(plan).to_contain_text(f"8 steps: 1-{steps} dense (warm-up), {steps + 1}-8 sparse")
+
+
+def test_a_plan_that_is_dense_all_through_says_so(comfy):
+    loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="psa_balanced")
+    apply = comfy.add("PSAApply", (600, 130), links={"preset": (loader, 0)})
+    plan = plan_of(comfy, apply)
+    plan.get_by_role("textbox", name=say("plan.steps")).fill("4")
+    plan.get_by_role("textbox", name=say("plan.steps")).press("Enter")
+    expect(plan).to_contain_text("no step of this run is sparse")
+    assert cells(plan) == ["dense"] * 4
+
+
+def test_percent_off_and_no_preset_are_planned_too(comfy):
+    loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
+    apply = comfy.add("PSAApply", (600, 130), links={"preset": (loader, 0)})
+    plan = plan_of(comfy, apply)
+    plan.get_by_role("textbox", name=say("plan.steps")).fill("10")
+    plan.get_by_role("textbox", name=say("plan.steps")).press("Enter")
+    expect(plan.get_by_role("img")).to_be_visible()
+    by_preset = cells(plan)
+    comfy.set_widget(apply, "schedule", "percent")
+    comfy.set_widget(apply, "start_percent", 0.0)
+    expect(plan).to_contain_text("1-10 sparse")
+    assert cells(plan) == ["sparse"] * 10 != by_preset
+    comfy.set_widget(apply, "enabled", False)
+    expect(plan).to_contain_text(say("plan.off"))
+    comfy.set_widget(apply, "enabled", True)
+    comfy.page.evaluate(
+        "(id) => app.graph.nodes.find((n) => String(n.id) === id).disconnectInput(1)", apply
+    )
+    expect(plan).to_contain_text(say("plan.noPreset"))
+
+
+def test_estimates_are_the_servers(comfy):
+    editor = Editor(comfy)
+    part = editor.estimate()
+    request = {"family": "Wan2.1_1.3b", "width": 832, "height": 480, "frames": 81}
+    editor.choose_family(request["family"])
+    for name in ("width", "height", "frames"):
+        box = part.get_by_label(say(f"estimate.{name}"))
+        box.fill(str(request[name]))
+        box.press("Enter")
+    answer = comfy.ask("POST", "estimate", {"widgets": editor.plain_values(), **request})
+    assert answer["density"]["kind"] == "exact"
+    shown = f"{answer['density']['value'] * 100:.3g}%"
+    expect(part).to_contain_text(shown)
+    expect(part).to_contain_text(f"{float(format(answer['attention']['speedup'], '.2g')):g}\u00d7")
+    # never a number that nobody measured or computed
+    assert answer["step"]["speedup"] is None
+    expect(part).to_contain_text(say("estimate.unknown"))
+
+    # by attention mass it depends on the video, and says so
+    editor.scope.get_by_role("radio", name="thresholdbound").click()
+    editor.wait_for(mask_mode="thresholdbound")
+    expect(part).to_contain_text("≈")

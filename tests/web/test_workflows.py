@@ -1,0 +1,124 @@
+"""Workflows with the editor in them: readable, stable, loadable when older than a field."""
+
+import json
+
+import pytest
+
+from ..pack_import import ROOT
+from .editor import Editor
+from .pointer import drag_by_mouse
+from .words import say
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+
+NODES = ("PSAPresetEditor", "PSAPresetLoader", "PSAApply")
+
+
+def saved(comfy, kind):
+    """The node of a kind as the workflow's file has it."""
+    (node,) = (node for node in comfy.workflow()["nodes"] if node["type"] == kind)
+    return node
+
+
+@pytest.mark.everywhere
+def test_a_workflow_holds_plain_values_and_comes_back_as_it_was(comfy):
+    plain = Editor(comfy)
+    expected = plain.widgets()
+    plain.open_section("warmup_steps")
+    plain.field("warmup_steps").fill("3")
+    plain.wait_for(warmup_steps=3)
+    plain.fold_section("warmup_steps")  # folded again on the next visit anyway
+    expected["warmup_steps"] = 3
+    for kind in NODES[1:]:
+        comfy.panel(comfy.add(kind, (900, 130)))
+
+    editor = saved(comfy, "PSAPresetEditor")
+    assert editor["widgets_values"] == list(expected.values()), "nothing but the plain widgets"
+    for kind in NODES:
+        node = saved(comfy, kind)
+        # what the page remembers with a node: names and numbers, never a preset
+        ours = {k: v for k, v in node["properties"].items() if k.startswith("psa_")}
+        assert len(json.dumps(ours)) < 300, ours
+        assert all(isinstance(value, str | int | float | bool) for value in node["widgets_values"])
+    comfy.add("SaveLatent", (900, 700), links={})
+    assert comfy.prompt()[plain.node]["inputs"].keys() == expected.keys()
+
+    workflow = comfy.workflow()
+    comfy.load_page()
+    comfy.load_workflow(workflow)
+    again = Editor(comfy, node=plain.node)
+    assert again.widgets() == expected
+    loaded = comfy.workflow()
+    for kind in NODES:
+        (before,) = (n for n in workflow["nodes"] if n["type"] == kind)
+        (after,) = (n for n in loaded["nodes"] if n["type"] == kind)
+        assert after["widgets_values"] == before["widgets_values"]
+        assert after["properties"] == before["properties"]
+        assert after["size"] == pytest.approx(before["size"], abs=10)
+
+
+@pytest.mark.everywhere
+def test_a_workflow_from_before_a_field_was_added_loads(comfy):
+    """A saved list of values that ends early: the fields it lacks get their defaults."""
+    editor = Editor(comfy, warmup_steps=3)
+    names, values = zip(*editor.widgets().items(), strict=True)
+    workflow = comfy.workflow()
+    (node,) = workflow["nodes"]
+    kept = names.index("warmup_steps") + 1
+    assert kept < len(names), "the test needs a field after this one"
+    node["widgets_values"] = node["widgets_values"][:kept]
+    comfy.load_workflow(workflow)
+    again = Editor(comfy, node=editor.node)
+    assert again.widgets() == dict(zip(names, values, strict=True))
+    expect(again.summary).to_be_hidden()
+
+
+def test_a_prompt_made_without_the_browser_is_the_same(comfy):
+    """API prompts that leave fields out mean the defaults, as they always did."""
+    editor = Editor(comfy)
+    whole = comfy.ask("POST", "validate", {"widgets": editor.plain_values()})
+    nothing = comfy.ask("POST", "validate", {"widgets": {}})
+    assert whole["config"] == nothing["config"]
+
+
+def test_the_shipped_workflow_opens_with_its_faces(comfy):
+    shipped = json.loads((ROOT / "example_workflows" / "wan2.1_t2v_psa.json").read_text("utf-8"))
+    comfy.load_workflow(shipped)
+    (loader,) = (str(n["id"]) for n in shipped["nodes"] if n["type"] == "PSAPresetLoader")
+    (apply,) = (str(n["id"]) for n in shipped["nodes"] if n["type"] == "PSAApply")
+    expect(comfy.panel(loader).get_by_role("button", name=say("loader.browse"))).to_be_attached()
+    plan = comfy.panel(apply).get_by_role("group", name=say("plan.title"))
+    expect(plan.get_by_role("img")).to_be_attached()
+
+
+def test_a_copied_node_has_its_own_state(comfy):
+    editor = Editor(comfy)
+    comfy.page.evaluate(
+        """(id) => {
+            const node = app.graph.nodes.find((n) => String(n.id) === id)
+            app.canvas.selectNode(node)
+            app.canvas.copyToClipboard()
+            app.canvas.pasteFromClipboard({position: [700, 130]})
+        }""",
+        editor.node,
+    )
+    (other,) = (str(n["id"]) for n in comfy.workflow()["nodes"] if str(n["id"]) != editor.node)
+    copy = Editor(comfy, node=other)
+    copy.knob(8).focus()
+    comfy.page.keyboard.press("PageUp")
+    copy.wait_for(level_8_to=copy.ends()[8])
+    assert copy.ends()[8] > editor.ends()[8]
+
+
+def test_undo_takes_a_drag_back(comfy):
+    editor = Editor(comfy)
+    before = editor.ends()
+    drag_by_mouse(comfy.page, editor.knob(8), 60)
+    after = editor.ends()
+    assert after != before
+    editor.wait_for(level_8_to=after[8])
+    comfy.undo()
+    editor.wait_for(level_8_to=before[8])
+    expect(comfy.panel(editor.node).get_by_role("slider").last).to_have_attribute(
+        "aria-valuenow", f"{before[8]:g}"
+    )

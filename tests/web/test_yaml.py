@@ -1,0 +1,147 @@
+"""The preset as YAML beside the fields: edit either, both stay in step."""
+
+import re
+
+import pytest
+
+from .editor import Editor
+from .words import say
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+
+
+@pytest.fixture
+def editor(comfy):
+    editor = Editor(comfy)
+    editor.show_yaml()
+    return editor
+
+
+@pytest.mark.everywhere
+def test_a_field_shows_in_the_text_and_the_text_in_the_field(comfy):
+    editor = Editor(comfy)
+    editor.show_yaml()
+    editor.open_section("warmup_steps")
+    editor.field("warmup_steps").fill("7")
+    expect(editor.yaml).to_have_value(containing("warmup_steps: 7"))
+
+    text = editor.yaml.input_value()
+    editor.yaml.fill(text.replace("warmup_steps: 7", "warmup_steps: 12"))
+    expect(editor.field("warmup_steps")).to_have_value("12")
+    editor.wait_for(warmup_steps=12)
+    editor.knob(8).focus()
+    comfy.page.keyboard.press("ArrowRight")
+    end = editor.ends()[8]
+    editor.wait_for(level_8_to=end)
+    expect(editor.yaml).to_have_value(re.compile(rf"\b8: \[.*, {end:g}\]"))
+
+
+def containing(text):
+    return re.compile(re.escape(text))
+
+
+def test_a_short_text_means_the_defaults_elsewhere(editor):
+    editor.yaml.fill("warmup_steps: 5\ntail: 32\n")
+    editor.wait_for(warmup_steps=5, tail="32")
+    defaults = {path: field["default"] for path, field in editor.fields.items()}
+    assert editor.widgets()["mask_mode"] == defaults["mask_mode"]
+    # the user's own wording stays
+    expect(editor.yaml).to_have_value("warmup_steps: 5\ntail: 32\n")
+
+
+def test_an_error_names_its_line_and_leads_there(editor):
+    ends = editor.ends()
+    text = "# mine\ntail: 32\nwarmup_steps: -4\nblock_size: {m: 128, n: 48}\n"
+    editor.yaml.fill(text)
+    view = editor.yaml_view
+    expect(view.get_by_role("button", name="line 3, warmup_steps")).to_be_visible()
+    expect(view.get_by_role("button", name="line 4, block_size.n")).to_be_visible()
+    # what can be read shows in the fields at once, what is not there at its default
+    assert editor.ends() == ends
+    expect(editor.summary).to_contain_text(say("issue.many", count=2))
+    view.get_by_role("button", name="line 3").click()
+    assert selected(editor) == "warmup_steps: -4"
+    # a mend at the field mends the text
+    editor.open_section("warmup_steps")
+    editor.row("warmup_steps").get_by_role("button", name="set warmup_steps").first.click()
+    expect(editor.yaml).not_to_have_value(containing("-4"))
+    expect(view.get_by_role("button", name="warmup_steps")).to_have_count(0)
+    expect(view.get_by_role("button", name="block_size.n")).to_be_visible()
+
+
+def selected(editor):
+    return editor.yaml.evaluate("e => e.value.slice(e.selectionStart, e.selectionEnd)")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("warmup_steps: 1\ntail: [\n", 3),
+        ("tail: 32\ntail: 64\n", 2),
+        ("warmup_steps: 1\nwarm: 2\n", 2),
+        ("a: &x [1]\nb: *x\n", 1),
+    ],
+    ids=["no YAML", "a key twice", "an unknown key", "an alias"],
+)
+def test_text_that_cannot_be_applied_keeps_its_words_and_says_where(editor, text, line):
+    before = editor.widgets()
+    editor.yaml.fill(text)
+    problems = editor.yaml_view.get_by_role("button", name=f"line {line}")
+    expect(problems.first).to_be_visible()
+    expect(editor.yaml).to_have_value(text)
+    assert editor.widgets() == before
+    editor.button("yaml.drop").click()
+    expect(problems).to_have_count(0)
+    expect(editor.yaml).to_have_value(containing("mask_mode"))
+
+
+def test_text_that_is_not_applied_stops_the_queue_and_survives_a_reload(comfy):
+    editor = Editor(comfy, block_m="64", block_n="32", tail="32")
+    links = {"model": comfy.model(), "preset": (editor.node, 0)}
+    apply = comfy.add("PSAApply", (1200, 130), links=links, min_tokens=0)
+    comfy.sampler((apply, 0))
+    editor.show_yaml()
+    editor.yaml.fill("warmup_steps: [\n")
+    expect(editor.yaml_view.get_by_role("button", name="line 2")).to_be_visible()
+    comfy.queue()
+    comfy.open_refusal()
+    said = comfy.ask("POST", "validate", {"yaml": "warmup_steps: [\n"})["issues"][0]["message"]
+    expect(comfy.page.get_by_text(said).first).to_be_visible()
+    comfy.close_refusal()
+    workflow = comfy.workflow()
+    comfy.load_page()
+    comfy.load_workflow(workflow)
+    again = Editor(comfy, node=editor.node)
+    expect(again.yaml).to_have_value("warmup_steps: [\n")
+    again.yaml.fill("{block_size: {m: 64, n: 32}, tail: 32, warmup_steps: 1}")
+    again.wait_for(warmup_steps=1)
+    assert comfy.run()["plan"][0] == "dense"
+
+
+def test_the_large_window_is_the_same_editor(comfy):
+    editor = Editor(comfy)
+    editor.button("view.expand").click()
+    window = comfy.page.get_by_role("dialog", name=say("view.largeTitle"))
+    large = editor.within(window)
+    large.open_section("warmup_steps")
+    large.field("warmup_steps").fill("4")
+    editor.wait_for(warmup_steps=4)
+    expect(large.yaml).to_have_value(containing("warmup_steps: 4"))
+    comfy.page.keyboard.press("Escape")
+    expect(window).to_have_count(0)
+    editor.open_section("warmup_steps")
+    expect(editor.field("warmup_steps")).to_have_value("4")
+
+
+def test_tab_indents_and_escape_lets_the_keyboard_out(editor):
+    editor.yaml.fill("")
+    editor.yaml.focus()
+    keyboard = editor.page.keyboard
+    keyboard.type("tail: 32")
+    keyboard.press("Home")
+    keyboard.press("Tab")
+    expect(editor.yaml).to_have_value("  tail: 32")
+    keyboard.press("Escape")
+    keyboard.press("Tab")
+    expect(editor.yaml).not_to_be_focused()
+    expect(editor.yaml).to_have_value("  tail: 32")
