@@ -21,8 +21,9 @@ READY = """() => {
     const app = window.app
     if (!app?.graph || !app.extensionManager || !window.LiteGraph?.registered_node_types?.PSAApply)
         return false
+    if (document.querySelector('.p-blockui-mask')) return false
     // the workflow that every visit begins with is in place
-    return app.extensionManager.workflow.activeWorkflow && !document.querySelector('.p-blockui-mask')
+    return Boolean(app.extensionManager.workflow.activeWorkflow)
 }"""
 # a part of a split button, or the button itself
 RUN_BUTTON = "[data-testid=queue-button] button, button[data-testid=queue-button]"
