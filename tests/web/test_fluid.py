@@ -1,0 +1,79 @@
+"""Fifty PSA nodes in a graph: a step of a drag is cheap and asks the server next to nothing."""
+
+import pytest
+
+from .editor import Editor
+
+NODES = 50
+STEPS = 40
+# of script, for one step of a drag: what a user feels as immediate
+LIMIT_MS = 100
+KINDS = ("PSAPresetEditor", "PSAPresetLoader", "PSAApply")
+
+
+@pytest.fixture
+def crowd(comfy):
+    """The first of many editors, all of them up."""
+    comfy.page.evaluate(
+        """([kinds, count]) => {
+            for (let i = 0; i < count; i++) {
+                const node = LiteGraph.createNode(kinds[i % kinds.length])
+                node.pos = [60 + (i % 10) * 500, 130 + Math.floor(i / 10) * 950]
+                app.graph.add(node)
+            }
+        }""",
+        [KINDS, NODES],
+    )
+    editors = len(range(0, NODES, len(KINDS)))
+    comfy.page.wait_for_function(
+        f"document.querySelectorAll('.psa-root .psa-bar').length === {editors}"
+    )
+    editor = Editor(comfy, node="1")
+    editor.scope.locator("[data-tile=density] strong").get_by_text("%").wait_for()
+    comfy.page.wait_for_timeout(2000)  # the other editors' first figures
+    return editor
+
+
+@pytest.mark.everywhere
+def test_a_step_of_a_drag_takes_little_script(crowd):
+    page = crowd.page
+    asked = []
+    page.on("request", lambda request: "/psa/" in request.url and asked.append(request.url))
+    session = page.context.new_cdp_session(page)
+    # the thread's own time: what other programs take of the machine does not count
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def script_ms():
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return 1000 * next(m["value"] for m in metrics if m["name"] == "ScriptDuration")
+
+    box = crowd.knob(8).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    before, start = script_ms(), page.evaluate("performance.now()")
+    slowest, last = 0.0, before
+    for step in range(1, STEPS + 1):
+        page.mouse.move(x + 2 * step, y)
+        page.evaluate("new Promise(requestAnimationFrame)")
+        now = script_ms()
+        slowest, last = max(slowest, now - last), now
+    seconds = (page.evaluate("performance.now()") - start) / 1000
+    page.mouse.up()
+    moved = float(crowd.knob(8).get_attribute("aria-valuenow"))
+    assert moved > 0.5, "the drag did not move the boundary"
+    assert slowest < LIMIT_MS
+    assert (last - before) / STEPS < LIMIT_MS / 4
+    # at most a question every 400 ms about the preset, and one every 250 ms about its speed
+    assert len(asked) <= 2 + seconds / 0.4 + seconds / 0.25, asked
+
+
+def test_fields_are_asked_for_once(server, combination, open_page):
+    comfy = open_page(server, combination[1])
+    asked = []
+    comfy.page.on("request", lambda r: asked.append(r.url.split("/psa/")[-1].split("?")[0]))
+    editors = [Editor(comfy, at=(100 + 520 * i, 130)) for i in range(2)]
+    editors[1].knob(1).wait_for()
+    # once by the page, and once for each `Editor` of this test
+    assert asked.count("fields") == 1 + len(editors)
+    assert asked.count("presets") == 1
