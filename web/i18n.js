@@ -1,5 +1,7 @@
 // The editor's own words, in ComfyUI's language. Words about fields come from the server.
 
+const TRANSLATED = ["zh"]; // the files of locales/, beside English
+
 let words = {};
 let english = {};
 let current = "en";
@@ -9,8 +11,8 @@ export const locale = () => current;
 /** Read the words of a language; what it lacks is English. */
 export async function loadWords(wanted) {
   english = await read("en");
-  const found = wanted === "en" ? {} : (await read(wanted)) ?? (await read(wanted.split("-")[0]));
-  words = found ?? {};
+  const language = wanted.split("-")[0];
+  words = TRANSLATED.includes(language) ? ((await read(language)) ?? {}) : {};
   current = wanted;
 }
 
@@ -26,5 +28,7 @@ async function read(name) {
 /** t("bar.knob", {level: "2x"}): the text with {level} filled in. */
 export function t(key, values = {}) {
   const text = words[key] ?? english?.[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return text.replace(/\{(\w+)\}/g, (whole, name) =>
+    name in values ? String(values[name]) : whole,
+  );
 }
