@@ -124,7 +124,7 @@ def flattened(*arguments):
     ids=["wrong by 2%", "NaN", "not repeatable", "raises", "wrong importance"],
 )
 def test_failed_check_has_no_time(monkeypatch, tmp_path, capsys, stages, reason):
-    names = ("reorder", "build_pyramid", "importance", "assign_levels", "attend")
+    names = ("reorder", "build_pyramid", "importance", "assign_levels", "attend", "head_groups")
     package = SimpleNamespace(**{name: getattr(reference, name) for name in names})
     vars(package).update(stages)
     for module in (psa_methods, checks):

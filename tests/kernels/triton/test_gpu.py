@@ -70,15 +70,17 @@ def test_the_result_is_what_a_model_reads_next_without_a_copy(config):
 
 
 @every_config
-def test_a_call_never_waits_for_the_gpu(config):
+def test_a_call_and_its_tally_never_wait_for_the_gpu(config):
     q, k, v = tensors()
-    call(q, k, v, config)  # token orders are made, and copied, once
-    torch.cuda.synchronize()
+    _, stats = call(q, k, v, config, return_stats=True)  # token orders are made, and copied, once
+    wanted = stats.tally.tolist()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        call(q, k, v, config)
+        _, stats = call(q, k, v, config, return_stats=True)
+        tally = stats.tally
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert tally.tolist() == wanted
 
 
 def test_a_causal_call_never_waits_for_the_gpu():
@@ -119,7 +121,40 @@ def test_torch_compile_takes_a_call_whole(name):
     torch.testing.assert_close(compiled(q, k, v), layer(q, k, v), rtol=0, atol=0)
 
 
-def test_extra_memory_stays_below_the_stated_share_of_k_and_v():
+@every_config
+def test_groups_of_heads_give_the_same_bits(config, monkeypatch):
+    from psa_kernels.triton import memory
+
+    q, k, v = tensors()
+    together = call(q, k, v, config)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "MOST_SHARE", 0.5)
+    out, stats = call(q, k, v, config, return_stats=True)
+    assert len(stats.plan.parts) == 2
+    assert torch.equal(out, together)
+
+
+def test_logits_within_and_beyond_the_bound_agree_with_dense_attention():
+    """The first queries are so long that they need a running maximum, the others are not."""
+    q, k, v = tensors()
+    q[:, :, : q.shape[2] // 2] *= 20
+    config = PSAConfig(block_n=128, use_rearrange=False, mask_ratios={1: (0, 1)})
+    out = psa_attention(q, k, v, config=config).float()
+    k, v = (x.float().repeat_interleave(2, 1) for x in (k, v))
+    wanted = torch.nn.functional.scaled_dot_product_attention(q.float(), k, v)
+    for found, dense in zip(out.chunk(2, 2), wanted.chunk(2, 2), strict=True):
+        assert (found - dense).norm() <= 3 * 2**-8 * dense.norm()
+
+
+@pytest.mark.parametrize(
+    "ratios",
+    [
+        {1: (0, 0.1), 8: (0.1, 0.3), 0: (0.3, 1)},
+        {1: (0, 0.1), 2: (0.1, 0.2), 4: (0.2, 0.4), 8: (0.4, 1)},
+    ],
+    ids=["level 8", "every level"],
+)
+def test_extra_memory_stays_below_the_stated_share_of_k_and_v(ratios):
     q, k, v = (
         torch.randn(1, 20_000, 8, 128, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
         for _ in range(3)
@@ -128,7 +163,7 @@ def test_extra_memory_stays_below_the_stated_share_of_k_and_v():
         block_n=128,
         tail=64,
         second_moment=True,
-        mask_ratios={1: (0, 0.1), 8: (0.1, 0.3), 0: (0.3, 1)},
+        mask_ratios=ratios,
     )
     out = psa_attention(q, k, v, config=config)
     del out
@@ -138,6 +173,16 @@ def test_extra_memory_stays_below_the_stated_share_of_k_and_v():
     out = psa_attention(q, k, v, config=config)
     extra = torch.cuda.max_memory_allocated() - before - out.numel() * out.element_size()
     assert extra <= 1.3 * 2 * k.numel() * k.element_size()
+
+
+@dataclasses.dataclass
+class LastHead:
+    """The plan of one head of a call."""
+
+    found: torch.Tensor
+
+    def levels(self):
+        return self.found
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["strides", "buffers"])
@@ -174,7 +219,7 @@ def test_past_two_to_the_31_elements(fused):
     last = slice(heads - 1, heads)
     small = dataclasses.replace(layout, heads=1, kv_heads=1)
     exact = reference.build_pyramid(k[:, last].float(), v[:, last].float(), Orders(), small, config)
-    plan = dataclasses.replace(stats.plan, matrix=stats.plan.matrix[:, last], layout=small)
+    plan = LastHead(stats.levels[:, last])
     wanted = rounded_attend(q[:, last], exact, plan, Orders(), small, config, dim**-0.5)
     found = out[:, last].float()
     assert (found - wanted).norm() <= 3 * 2**-8 * wanted.norm()
