@@ -3,7 +3,7 @@
 import { api } from "../../scripts/api.js";
 
 /** A refused request; `kind`, `issues` and `current` are the server's. */
-export class RouteError extends Error {
+class RouteError extends Error {
   constructor(status, error) {
     super(error.message);
     this.status = status;
@@ -22,7 +22,10 @@ async function ask(method, path, body, signal) {
   const response = await api.fetchApi(`/psa/${path}`, options);
   const answer = await response.json().catch(() => null);
   if (response.ok && answer) return answer;
-  const error = answer?.error ?? { kind: "server", message: `${response.status} ${response.statusText}` };
+  const error = answer?.error ?? {
+    kind: "server",
+    message: `${response.status} ${response.statusText}`,
+  };
   throw new RouteError(response.status, error);
 }
 
@@ -66,8 +69,4 @@ export const send = ({ method, path, body }) => ask(method, path.replace(/^\/psa
 /** Call `listener` whenever the server says that presets changed. */
 export function onPresetsChanged(listener) {
   api.addEventListener("psa.presets_changed", listener);
-}
-
-export function onGraphChanged(listener) {
-  api.addEventListener("graphChanged", listener);
 }

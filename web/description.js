@@ -15,8 +15,3 @@ export function description() {
     });
   return asked;
 }
-
-/** After a change of language. */
-export function forgetDescription() {
-  asked = null;
-}

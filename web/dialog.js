@@ -4,7 +4,7 @@ import { h, icon, uniqueId } from "./dom.js";
 import { t } from "./i18n.js";
 
 /** Keys pressed in our own surfaces are not ComfyUI's shortcuts. */
-export function keepKeys(element) {
+function keepKeys(element) {
   element.addEventListener("keydown", (event) => event.stopPropagation());
   for (const type of ["copy", "cut", "paste"]) {
     element.addEventListener(type, (event) => event.stopPropagation());
@@ -15,14 +15,34 @@ export function keepKeys(element) {
  * A modal dialog with `body`; {element, close, closed}, where `closed` is a promise of what `close`
  * was given (undefined for Escape). `mayClose()` may hold it open by answering false.
  */
-export function openDialog({ title, body, footer = [], className = "", mayClose = async () => true }) {
+export function openDialog({
+  title,
+  body,
+  footer = [],
+  className = "",
+  mayClose = async () => true,
+}) {
   const heading = h("h2", { id: uniqueId("title") }, title);
   const shut = async () => (await mayClose()) && close();
   const element = h(
     "dialog",
     { class: `psa psa-dialog ${className}`, "aria-labelledby": heading.id },
-    h("header", { class: "psa-dialog-head" }, heading,
-      h("button", { type: "button", class: "psa-icon-button", "aria-label": t("dialog.close"), title: t("dialog.close"), onclick: shut }, icon("close"))),
+    h(
+      "header",
+      { class: "psa-dialog-head" },
+      heading,
+      h(
+        "button",
+        {
+          type: "button",
+          class: "psa-icon-button",
+          "aria-label": t("dialog.close"),
+          title: t("dialog.close"),
+          onclick: shut,
+        },
+        icon("close"),
+      ),
+    ),
     h("div", { class: "psa-dialog-body" }, body),
     footer.length ? h("footer", { class: "psa-dialog-foot" }, footer) : null,
   );
@@ -59,12 +79,24 @@ export async function ask({ title, message, fields = [], choices, check = async 
   const rows = fields.map(({ name, label, value, options }) => {
     const id = uniqueId("ask");
     const input = options
-      ? h("select", { id, class: "psa-input psa-select" }, options.map((o) => h("option", { value: o, selected: o === value }, o)))
-      : h("input", { id, class: "psa-input", type: "text", value: value ?? "", autocomplete: "off", spellcheck: "false" });
+      ? h(
+          "select",
+          { id, class: "psa-input psa-select" },
+          options.map((o) => h("option", { value: o, selected: o === value }, o)),
+        )
+      : h("input", {
+          id,
+          class: "psa-input",
+          type: "text",
+          value: value ?? "",
+          autocomplete: "off",
+          spellcheck: "false",
+        });
     inputs.set(name, input);
     return h("div", { class: "psa-ask-row" }, h("label", { for: id }, label), input);
   });
-  const read = () => Object.fromEntries([...inputs].map(([name, input]) => [name, input.value.trim()]));
+  const read = () =>
+    Object.fromEntries([...inputs].map(([name, input]) => [name, input.value.trim()]));
   let dialog;
   let busy = false;
   const choose = async (id) => {
@@ -77,22 +109,42 @@ export async function ask({ title, message, fields = [], choices, check = async 
     else dialog.close({ choice: id, values });
   };
   const buttons = choices.map(({ id, label, primary, danger }) =>
-    h("button", {
-      type: "button", "data-choice": id,
-      class: `psa-button${primary ? " psa-primary" : ""}${danger ? " psa-danger" : ""}`,
-      onclick: () => choose(id),
-    }, label),
+    h(
+      "button",
+      {
+        type: "button",
+        "data-choice": id,
+        class: `psa-button${primary ? " psa-primary" : ""}${danger ? " psa-danger" : ""}`,
+        onclick: () => choose(id),
+      },
+      label,
+    ),
   );
-  const cancel = h("button", { type: "button", class: "psa-button", onclick: () => dialog.close() }, t("dialog.cancel"));
-  const form = h("form", {
-    class: "psa-ask",
-    onsubmit: (event) => {
-      event.preventDefault();
-      choose(choices.find((c) => c.primary)?.id ?? choices[0].id);
+  const cancel = h(
+    "button",
+    { type: "button", class: "psa-button", onclick: () => dialog.close() },
+    t("dialog.cancel"),
+  );
+  const form = h(
+    "form",
+    {
+      class: "psa-ask",
+      onsubmit: (event) => {
+        event.preventDefault();
+        choose(choices.find((c) => c.primary)?.id ?? choices[0].id);
+      },
     },
-  }, message ? h("p", { class: "psa-ask-message" }, message) : null, rows, problem,
-  h("button", { type: "submit", hidden: true, tabindex: "-1" }));
-  dialog = openDialog({ title, body: form, footer: [cancel, ...buttons], className: "psa-dialog-small" });
+    message ? h("p", { class: "psa-ask-message" }, message) : null,
+    rows,
+    problem,
+    h("button", { type: "submit", hidden: true, tabindex: "-1" }),
+  );
+  dialog = openDialog({
+    title,
+    body: form,
+    footer: [cancel, ...buttons],
+    className: "psa-dialog-small",
+  });
   const first = inputs.values().next().value;
   if (first) {
     first.focus();
@@ -109,14 +161,22 @@ export function openMenu(anchor, items) {
     ...items.map((item) =>
       item === null
         ? h("hr", {})
-        : h("button", {
-            type: "button", role: "menuitem", class: `psa-menu-item${item.danger ? " psa-danger" : ""}`,
-            disabled: Boolean(item.disabled), title: item.title ?? null,
-            onclick: () => {
-              close();
-              item.action();
+        : h(
+            "button",
+            {
+              type: "button",
+              role: "menuitem",
+              class: `psa-menu-item${item.danger ? " psa-danger" : ""}`,
+              disabled: Boolean(item.disabled),
+              title: item.title ?? null,
+              onclick: () => {
+                close();
+                item.action();
+              },
             },
-          }, item.icon ? icon(item.icon) : h("span", { class: "psa-icon" }), item.label),
+            item.icon ? icon(item.icon) : h("span", { class: "psa-icon" }),
+            item.label,
+          ),
     ),
   );
   keepKeys(menu);
@@ -147,19 +207,39 @@ export function openMenu(anchor, items) {
 
 /** A message that goes by itself, with at most one action. */
 export function toast(message, { action, label, seconds = 8, danger = false } = {}) {
-  const element = h("div", { class: `psa psa-toast${danger ? " psa-danger" : ""}`, role: danger ? "alert" : "status", popover: "manual" },
-    h("span", {}, message));
+  const element = h(
+    "div",
+    {
+      class: `psa psa-toast${danger ? " psa-danger" : ""}`,
+      role: danger ? "alert" : "status",
+      popover: "manual",
+    },
+    h("span", {}, message),
+  );
   const close = () => element.remove();
   if (action) {
-    element.append(h("button", {
-      type: "button", class: "psa-button",
-      onclick: () => {
-        close();
-        action();
-      },
-    }, label));
+    element.append(
+      h(
+        "button",
+        {
+          type: "button",
+          class: "psa-button",
+          onclick: () => {
+            close();
+            action();
+          },
+        },
+        label,
+      ),
+    );
   }
-  element.append(h("button", { type: "button", class: "psa-icon-button", "aria-label": t("dialog.close"), onclick: close }, icon("close")));
+  element.append(
+    h(
+      "button",
+      { type: "button", class: "psa-icon-button", "aria-label": t("dialog.close"), onclick: close },
+      icon("close"),
+    ),
+  );
   keepKeys(element);
   document.querySelector(".psa-toast")?.remove();
   show(element);

@@ -2,9 +2,10 @@
 
 const byId = (graph, id) => graph?.getNodeById?.(id) ?? null;
 
-const linkOf = (graph, id) => graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
+const linkOf = (graph, id) =>
+  graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
 
-/** The node that feeds an input, past reroutes and muted-through nodes; null if none can be seen. */
+/** The node that feeds an input, past reroutes and bypassed nodes; null if none can be seen. */
 export function source(node, inputName) {
   const input = node.inputs?.find((slot) => slot.name === inputName);
   let link = input?.link != null ? linkOf(node.graph, input.link) : null;
@@ -12,7 +13,9 @@ export function source(node, inputName) {
     const from = byId(node.graph, link.origin_id);
     if (!from) return null;
     if (!passesThrough(from)) return from;
-    const through = from.inputs?.find((slot) => slot.link != null && (from.type === "Reroute" || slot.type === input.type));
+    const through = from.inputs?.find(
+      (slot) => slot.link != null && (from.type === "Reroute" || slot.type === input.type),
+    );
     link = through ? linkOf(node.graph, through.link) : null;
   }
   return null;
@@ -21,10 +24,11 @@ export function source(node, inputName) {
 const BYPASSED = 4;
 const passesThrough = (node) => node.type === "Reroute" || node.mode === BYPASSED;
 
-export const isLinked = (node, inputName) => node.inputs?.find((slot) => slot.name === inputName)?.link != null;
+export const isLinked = (node, inputName) =>
+  node.inputs?.find((slot) => slot.name === inputName)?.link != null;
 
 /** All nodes that get something from `node`, directly or through others, nearest first. */
-export function* downstream(node) {
+function* downstream(node) {
   const seen = new Set([node]);
   const queue = [node];
   while (queue.length) {
@@ -42,13 +46,14 @@ export function* downstream(node) {
 }
 
 /** The same against the flow. */
-export function* upstream(node) {
+function* upstream(node) {
   const seen = new Set([node]);
   const queue = [node];
   while (queue.length) {
     const to = queue.shift();
     for (const input of to.inputs ?? []) {
-      const from = input.link != null ? byId(to.graph, linkOf(to.graph, input.link)?.origin_id) : null;
+      const from =
+        input.link != null ? byId(to.graph, linkOf(to.graph, input.link)?.origin_id) : null;
       if (!from || seen.has(from)) continue;
       seen.add(from);
       queue.push(from);
@@ -72,11 +77,26 @@ const number = (value) => (Number.isFinite(value) ? value : undefined);
  */
 export function samplingOf(node) {
   const reached = [...downstream(node)];
-  const sampler = reached.find((n) => number(widgetValue(n, "steps")) !== undefined && n.widgets?.some((w) => w.name === "scheduler"));
+  const sampler = reached.find(
+    (n) =>
+      number(widgetValue(n, "steps")) !== undefined &&
+      n.widgets?.some((w) => w.name === "scheduler"),
+  );
   if (!sampler) return null;
-  const shifts = reached.filter((n) => number(widgetValue(n, "shift")) !== undefined && n.outputs?.some((o) => o.type === "MODEL"));
-  const before = [...upstream(node)].find((n) => number(widgetValue(n, "shift")) !== undefined && n.outputs?.some((o) => o.type === "MODEL"));
-  const named = widgetValue(sampler, "sampler_name") ?? reached.map((n) => [...upstream(n)].map((u) => widgetValue(u, "sampler_name"))).flat().find(Boolean);
+  const shifts = reached.filter(
+    (n) =>
+      number(widgetValue(n, "shift")) !== undefined && n.outputs?.some((o) => o.type === "MODEL"),
+  );
+  const before = [...upstream(node)].find(
+    (n) =>
+      number(widgetValue(n, "shift")) !== undefined && n.outputs?.some((o) => o.type === "MODEL"),
+  );
+  const named =
+    widgetValue(sampler, "sampler_name") ??
+    reached
+      .map((n) => [...upstream(n)].map((u) => widgetValue(u, "sampler_name")))
+      .flat()
+      .find(Boolean);
   return {
     node: sampler,
     steps: number(widgetValue(sampler, "steps")),

@@ -38,7 +38,7 @@ class Library extends EventTarget {
     await this.listing();
     const name = this.family(family)?.presets.find((p) => p.name === preset)
       ? preset
-      : this.family(family)?.default ?? preset;
+      : (this.family(family)?.default ?? preset);
     const key = `${family}/${name}@${this.info(family, name)?.version}`;
     if (!this.#presets.has(key)) {
       const asked = api.getPreset(family, preset);

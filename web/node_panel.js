@@ -35,10 +35,13 @@ export function mountPanel(node, name, content, { minWidth }) {
   const root = h("div", { class: "psa psa-root" }, inner);
   let height = 60;
   const widget = node.addDOMWidget(name, name, root, {
-    hideOnZoom: false, serialize: false, margin: MARGIN,
+    hideOnZoom: false,
+    serialize: false,
+    margin: MARGIN,
     getMinHeight: () => height + 2 * MARGIN,
     getMaxHeight: () => height + 2 * MARGIN,
-    getValue: () => "", setValue: () => {},
+    getValue: () => "",
+    setValue: () => {},
   });
   widget.serialize = false;
   keepPlainKeys(root);
@@ -79,7 +82,11 @@ function keepPlainKeys(root) {
 /** The wheel zooms the canvas, as anywhere on a node, unless something under it scrolls. */
 function forwardWheel(event, root) {
   for (let at = event.target; at && at !== root; at = at.parentElement) {
-    if (at.scrollHeight > at.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(at).overflowY) && at.contains(document.activeElement)) {
+    if (
+      at.scrollHeight > at.clientHeight + 1 &&
+      /auto|scroll/.test(getComputedStyle(at).overflowY) &&
+      at.contains(document.activeElement)
+    ) {
       event.stopPropagation();
       return;
     }
@@ -90,4 +97,3 @@ function forwardWheel(event, root) {
   event.preventDefault();
   canvas.canvas.dispatchEvent(new WheelEvent("wheel", event));
 }
-

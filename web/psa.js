@@ -3,7 +3,8 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { ApplyNode } from "./apply/step_plan.js";
-import { EditorNode, EDITOR, LOADER } from "./editor/editor_node.js";
+import { EditorNode } from "./editor/editor_node.js";
+import { EDITOR, LOADER } from "./editor/given.js";
 import { loadWords } from "./i18n.js";
 import { LoaderNode } from "./loader/loader_node.js";
 import { guardQueue } from "./queue_guard.js";
@@ -63,6 +64,7 @@ app.registerExtension({
     const removed = node.onRemoved;
     node.onRemoved = function () {
       alive.delete(face);
+      face.close();
       return removed?.apply(this, arguments);
     };
     const linked = node.onConnectionsChange;

@@ -22,13 +22,18 @@ async function sent(request, fileName) {
     const answer = await api.importPresets(request);
     await library.refresh();
     const notes = answer.notes.map((note) => note.message).join("\n");
-    toast([t("import.done", { saved: answer.saved.length, skipped: answer.skipped.length }), notes].filter(Boolean).join("\n"));
+    toast(
+      [t("import.done", { saved: answer.saved.length, skipped: answer.skipped.length }), notes]
+        .filter(Boolean)
+        .join("\n"),
+    );
     return answer;
   } catch (error) {
     if (error.kind === "name_needed") return named(request, fileName);
     if (error.kind !== "name_taken" || request.replace) throw error;
     const answer = await ask({
-      title: t("import.taken"), message: error.message,
+      title: t("import.taken"),
+      message: error.message,
       choices: [{ id: "replace", label: t("import.replace"), primary: true, danger: true }],
     });
     return answer ? sent({ ...request, replace: true }, fileName) : null;
@@ -39,9 +44,15 @@ async function named(request, fileName) {
   const families = library.known.families.map((family) => family.name);
   let result = null;
   await ask({
-    title: t("import.nameTitle"), message: t("import.nameMessage"),
+    title: t("import.nameTitle"),
+    message: t("import.nameMessage"),
     fields: [
-      { name: "family", label: t("save.family"), options: families, value: families.find((f) => fileName.startsWith(f)) ?? families[0] },
+      {
+        name: "family",
+        label: t("save.family"),
+        options: families,
+        value: families.find((f) => fileName.startsWith(f)) ?? families[0],
+      },
       { name: "preset", label: t("save.name"), value: fileName.replace(/\.ya?ml$/i, "") },
     ],
     choices: [{ id: "save", label: t("save.save"), primary: true }],
@@ -53,7 +64,7 @@ async function named(request, fileName) {
   return result;
 }
 
-export const isYamlFile = (file) => /\.ya?ml$/i.test(file.name);
+const isYamlFile = (file) => /\.ya?ml$/i.test(file.name);
 
 /** Let files be dropped on `element`: `take(text, fileName)` for every YAML file. */
 export function acceptDrops(element, take) {
@@ -80,7 +91,9 @@ export function acceptDrops(element, take) {
 /** Let the user choose YAML files. */
 export function chooseFiles(take) {
   const input = h("input", {
-    type: "file", accept: ".yaml,.yml", multiple: true,
+    type: "file",
+    accept: ".yaml,.yml",
+    multiple: true,
     onchange: async () => {
       for (const file of input.files) await take(await file.text(), file.name);
     },
@@ -88,11 +101,16 @@ export function chooseFiles(take) {
   input.click();
 }
 
+/** Hand the user a text as a file. */
+export function saveFile(text, name) {
+  const url = URL.createObjectURL(new Blob([text], { type: "application/yaml" }));
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
 export async function exportToFile(family, preset) {
   const { yaml, filename } = await api.exportPresets(family, preset);
-  const url = URL.createObjectURL(new Blob([yaml], { type: "application/yaml" }));
-  h("a", { href: url, download: filename }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
+  saveFile(yaml, filename);
 }
 
 export async function exportToClipboard(family, preset) {

@@ -1,8 +1,8 @@
 // Apply PSA: which steps of the coming run are dense and which are sparse.
 
 import * as api from "../api.js";
-import { EDITOR, requestOf, storedOf } from "../editor/editor_node.js";
-import { numberInput, showNumber } from "../editor/fields.js";
+import { editorOf, Follower, requestOf, storedOf } from "../editor/given.js";
+import { numberInput, showNumber } from "../editor/controls.js";
 import { h, setText } from "../dom.js";
 import { isLinked, samplingOf, source, widgetValue } from "../graph.js";
 import { t } from "../i18n.js";
@@ -17,18 +17,54 @@ export class ApplyNode {
   constructor(app, node) {
     this.app = app;
     this.node = node;
+    this.follower = new Follower(() => this.look());
+    this.stop = new AbortController();
     this.cells = h("div", { class: "psa-steps", role: "img" });
-    this.text = h("p", { class: "psa-plan-text", "aria-live": "polite" });
+    this.text = h("p", { "aria-live": "polite" });
     this.warning = h("p", { class: "psa-plan-warning" });
-    this.steps = numberInput({ low: 1, step: 1 }, { "aria-label": t("plan.steps") }, (value, final) => final && this.#type({ steps: value }));
-    this.scheduler = h("select", { class: "psa-input psa-select", "aria-label": t("plan.scheduler"), onchange: () => this.#type({ scheduler: this.scheduler.value }) });
+    this.steps = numberInput(
+      { low: 1, step: 1 },
+      { "aria-label": t("plan.steps") },
+      (value, final) => final && this.#type({ steps: value }),
+    );
+    this.scheduler = h("select", {
+      class: "psa-input psa-select",
+      "aria-label": t("plan.scheduler"),
+      onchange: () => this.#type({ scheduler: this.scheduler.value }),
+    });
     this.from = h("button", { type: "button", class: "psa-link", onclick: () => this.#type(null) });
-    this.panel = mountPanel(node, "psa_plan", h("div", { class: "psa-plan", role: "group", "aria-label": t("plan.title") },
-      h("div", { class: "psa-plan-head" }, h("span", { class: "psa-plan-title" }, t("plan.title")), this.from),
-      h("div", { class: "psa-plan-inputs" }, this.steps, h("span", {}, t("plan.stepsWord")), this.scheduler),
-      this.cells, this.text, this.warning), { minWidth: WIDTH });
-    library.addEventListener("change", () => this.refresh());
+    this.panel = mountPanel(
+      node,
+      "psa_plan",
+      h(
+        "div",
+        { class: "psa-plan", role: "group", "aria-label": t("plan.title") },
+        h(
+          "div",
+          { class: "psa-plan-head" },
+          h("span", { class: "psa-plan-title" }, t("plan.title")),
+          this.from,
+        ),
+        h(
+          "div",
+          { class: "psa-plan-inputs" },
+          this.steps,
+          h("span", {}, t("plan.stepsWord")),
+          this.scheduler,
+        ),
+        this.cells,
+        this.text,
+        this.warning,
+      ),
+      { minWidth: WIDTH },
+    );
+    library.addEventListener("change", () => this.refresh(), { signal: this.stop.signal });
     this.ready = this.refresh();
+  }
+
+  close() {
+    this.stop.abort();
+    this.follower.follow(null);
   }
 
   async refresh() {
@@ -48,19 +84,29 @@ export class ApplyNode {
   #sampling() {
     const found = samplingOf(this.node);
     const typed = this.node.properties[TYPED];
-    const shown = { steps: typed?.steps ?? found?.steps, scheduler: typed?.scheduler ?? found?.scheduler };
+    const shown = {
+      steps: typed?.steps ?? found?.steps,
+      scheduler: typed?.scheduler ?? found?.scheduler,
+    };
     return { found, typed, shown };
   }
 
   #request({ found, typed, shown }) {
     const own = (name) => widgetValue(this.node, name);
-    const request = { ...shown, schedule: own("schedule"), start_percent: own("start_percent"), end_percent: own("end_percent") };
+    const request = {
+      ...shown,
+      schedule: own("schedule"),
+      start_percent: own("start_percent"),
+      end_percent: own("end_percent"),
+    };
     if (found && !typed) {
       const { sampler, denoise, start_step, end_step, shift } = found;
       Object.assign(request, { sampler, denoise, start_step, end_step, shift });
       if (end_step !== undefined && end_step >= shown.steps) delete request.end_step;
     } else if (found?.shift !== undefined) request.shift = found.shift;
-    return Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined && value !== null));
+    return Object.fromEntries(
+      Object.entries(request).filter(([, value]) => value !== undefined && value !== null),
+    );
   }
 
   /** Ask again if anything that the plan depends on is another than before. */
@@ -72,10 +118,10 @@ export class ApplyNode {
     const from = source(this.node, "preset");
     if (!Number.isInteger(sampling.shown.steps)) return this.#say(t("plan.noSteps"));
     const stored = storedOf(from);
-    const editor = from?.comfyClass === EDITOR ? from.psaEditor : null;
+    const editor = editorOf(from);
     const family = stored?.family ?? editor?.video?.now().family ?? editor?.identity.named?.family;
     if (!stored && !editor) return this.#say(t("plan.unknownPreset"));
-    this.#follow(editor);
+    this.follower.follow(editor);
     const request = this.#request(sampling);
     const content = stored ? { preset: stored } : { version: editor.state.answer?.yaml ?? null };
     const key = JSON.stringify([request, content, family]);
@@ -92,13 +138,6 @@ export class ApplyNode {
     }
   }
 
-  /** Plan again when the editor that is linked here has an answer. */
-  #follow(editor) {
-    if (!editor || this.followed === editor) return;
-    this.followed = editor;
-    editor.state.addEventListener("answer", () => this.followed === editor && this.look());
-  }
-
   #showInputs({ found, typed, shown }) {
     showNumber(this.steps, shown.steps);
     const known = found?.node.widgets.find((widget) => widget.name === "scheduler")?.options.values;
@@ -110,7 +149,16 @@ export class ApplyNode {
     this.scheduler.hidden = !list.length;
     this.scheduler.value = shown.scheduler ?? "";
     const node = found ? found.node.title || found.node.type : "";
-    setText(this.from, typed ? (found ? t("plan.useGraph", { node }) : t("plan.clear")) : found ? t("plan.from", { node }) : "");
+    setText(
+      this.from,
+      typed
+        ? found
+          ? t("plan.useGraph", { node })
+          : t("plan.clear")
+        : found
+          ? t("plan.from", { node })
+          : "",
+    );
     this.from.hidden = !this.from.textContent;
     this.from.disabled = !typed;
   }
@@ -131,10 +179,21 @@ export class ApplyNode {
     this.cells.setAttribute("aria-label", text);
     this.cells.replaceChildren(
       ...steps.map(({ step, dense, reason, sigma }) =>
-        h("span", {
-          class: `psa-step ${dense ? "psa-step-dense" : "psa-step-sparse"}`,
-          title: [t(dense ? "plan.dense" : "plan.sparse", { step }), reason, `sigma ${Number(sigma.toPrecision(3))}`].filter(Boolean).join(" · "),
-        }, steps.length > LABELLED ? "" : String(step))),
+        h(
+          "span",
+          {
+            class: `psa-step ${dense ? "psa-step-dense" : "psa-step-sparse"}`,
+            title: [
+              t(dense ? "plan.dense" : "plan.sparse", { step }),
+              reason,
+              `sigma ${Number(sigma.toPrecision(3))}`,
+            ]
+              .filter(Boolean)
+              .join(" · "),
+          },
+          steps.length > LABELLED ? "" : String(step),
+        ),
+      ),
       ...(goesOn ? [h("span", { class: "psa-step-on", title: t("plan.goesOn") }, "…")] : []),
     );
     setText(this.text, text);

@@ -1,10 +1,10 @@
 // What the preset does to a video of a chosen size: density, attention, a whole step.
 
 import * as api from "../api.js";
-import { h, icon, setText } from "../dom.js";
+import { h, setText } from "../dom.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
-import { numberInput, showNumber } from "./fields.js";
+import { numberInput, showNumber } from "./controls.js";
 
 const PAUSE = 250; // ms between two questions while something is being dragged
 
@@ -12,43 +12,85 @@ const SIZES = ["width", "height", "frames"];
 
 export class Estimate {
   /**
-   * video()       {family, width, height, frames, from}: what is meant now; `from` names its source
-   * choose(part)  remember that the user wants other values; null: the graph's again
+   * video   the Video that it is for
    */
-  constructor({ state, video, choose }) {
+  constructor({ state, video }) {
     this.state = state;
     this.video = video;
-    this.choose = choose;
     this.answer = null;
     this.tiles = ["density", "attention", "step"].map((name) => {
       const value = h("strong", {});
       const note = h("small", {});
-      return { name, value, note, element: h("div", { class: "psa-tile", "data-tile": name }, h("span", {}, t(`estimate.${name}`)), value, note) };
+      return {
+        name,
+        value,
+        note,
+        element: h(
+          "div",
+          { class: "psa-tile", "data-tile": name },
+          h("span", {}, t(`estimate.${name}`)),
+          value,
+          note,
+        ),
+      };
     });
-    this.family = h("select", { class: "psa-input psa-select", "aria-label": t("estimate.family"), onchange: () => this.#chose({ family: this.family.value }) });
+    this.family = h("select", {
+      class: "psa-input psa-select",
+      "aria-label": t("estimate.family"),
+      onchange: () => this.#chose({ family: this.family.value }),
+    });
     this.inputs = SIZES.map((name) =>
-      numberInput({ low: 1, step: name === "frames" ? 4 : 16 }, { "aria-label": t(`estimate.${name}`), title: t(`estimate.${name}`) }, (value, final) => final && this.#chose({ [name]: value })),
+      numberInput(
+        { low: 1, step: name === "frames" ? 4 : 16 },
+        { "aria-label": t(`estimate.${name}`), title: t(`estimate.${name}`) },
+        (value, final) => final && this.#chose({ [name]: value }),
+      ),
     );
-    this.from = h("button", { type: "button", class: "psa-link psa-estimate-from", onclick: () => { this.choose(null); this.update(); } });
+    this.from = h("button", {
+      type: "button",
+      class: "psa-link psa-estimate-from",
+      onclick: () => {
+        this.video.forgetSize();
+        this.update();
+      },
+    });
     this.problem = h("p", { class: "psa-note" });
     this.element = h(
       "div",
       { class: "psa-estimate", role: "group", "aria-label": t("estimate.title") },
-      h("div", { class: "psa-tiles" }, this.tiles.map((tile) => tile.element)),
-      h("div", { class: "psa-video" }, h("span", { class: "psa-video-for" }, t("estimate.for")), this.family,
-        h("span", { class: "psa-video-size" }, this.inputs[0], h("span", {}, "×"), this.inputs[1], h("span", {}, "px"), this.inputs[2], h("span", {}, t("estimate.framesShort")))),
+      h(
+        "div",
+        { class: "psa-tiles" },
+        this.tiles.map((tile) => tile.element),
+      ),
+      h(
+        "div",
+        { class: "psa-video" },
+        h("span", {}, t("estimate.for")),
+        this.family,
+        h(
+          "span",
+          { class: "psa-video-size" },
+          this.inputs[0],
+          h("span", {}, "×"),
+          this.inputs[1],
+          h("span", {}, "px"),
+          this.inputs[2],
+          h("span", {}, t("estimate.framesShort")),
+        ),
+      ),
       this.from,
       this.problem,
     );
   }
 
   #chose(part) {
-    this.choose(part);
+    this.video.choose(part);
     this.update();
   }
 
   update() {
-    const video = this.video();
+    const video = this.video.now();
     const families = library.known?.families.map((family) => family.name) ?? [];
     if (this.family.dataset.of !== families.join()) {
       this.family.dataset.of = families.join();
@@ -57,7 +99,14 @@ export class Estimate {
     this.family.value = video.family ?? "";
     SIZES.forEach((name, i) => showNumber(this.inputs[i], video[name]));
     this.from.hidden = !video.from && !video.typed;
-    setText(this.from, video.typed ? (video.graph ? t("estimate.useGraph") : t("estimate.useUsual")) : t("estimate.from", { node: video.from }));
+    setText(
+      this.from,
+      video.typed
+        ? video.graph
+          ? t("estimate.useGraph")
+          : t("estimate.useUsual")
+        : t("estimate.from", { node: video.from }),
+    );
     this.from.disabled = !video.typed;
     const { shown, issues } = this.state;
     const { family, width, height, frames } = video;
@@ -97,7 +146,9 @@ export class Estimate {
 
   #show(answer, problem) {
     this.answer = answer;
-    const shown = answer ? [densityTile(answer), speedTile(answer.attention), speedTile(answer.step)] : this.tiles.map(() => ({ value: "–", note: "", title: "" }));
+    const shown = answer
+      ? [densityTile(answer), speedTile(answer.attention), speedTile(answer.step)]
+      : this.tiles.map(() => ({ value: "–", note: "", title: "" }));
     this.tiles.forEach((tile, i) => {
       setText(tile.value, shown[i].value);
       setText(tile.note, shown[i].note);
@@ -112,12 +163,16 @@ const percent = (x) => `${Number((x * 100).toPrecision(3))}%`;
 function densityTile({ density, tokens }) {
   if (density.value == null) return { value: "–", note: density.note ?? "", title: density.note };
   const notes = {
-    exact: t("estimate.exact"), dense: t("estimate.dense"),
+    exact: t("estimate.exact"),
+    dense: t("estimate.dense"),
     profile: t("estimate.profile", { low: percent(density.low), high: percent(density.high) }),
   };
   return {
-    value: `${density.kind === "profile" ? "≈ " : ""}${percent(density.value)}`, note: notes[density.kind] ?? "",
-    title: [density.note, t("estimate.tokens", { tokens: tokens.total.toLocaleString() })].filter(Boolean).join("\n"),
+    value: `${density.kind === "profile" ? "≈ " : ""}${percent(density.value)}`,
+    note: notes[density.kind] ?? "",
+    title: [density.note, t("estimate.tokens", { tokens: tokens.total.toLocaleString() })]
+      .filter(Boolean)
+      .join("\n"),
   };
 }
 

@@ -2,11 +2,9 @@
 
 import { h, icon, setAttr, setText, uniqueId } from "../dom.js";
 import { t } from "../i18n.js";
-import { within } from "./paths.js";
+import { choiceText, controlFor } from "./controls.js";
 import { issueText, mendButtons } from "./issues.js";
-
-/** How a choice reads: null is the absence of one. */
-export const choiceText = (choice) => (choice === null ? t("field.none") : String(choice));
+import { within } from "./paths.js";
 
 /** A field in a few words, for the heads of closed sections; "" says nothing. */
 export function brief(field, value) {
@@ -18,7 +16,7 @@ export function brief(field, value) {
 }
 
 /** "0 to 1000 · default 0 · steps" */
-export function facts(field) {
+function facts(field) {
   const parts = [];
   if (field.low != null) parts.push(t("field.range", { low: field.low, high: field.high }));
   if (field.unit) parts.push(field.unit);
@@ -34,12 +32,6 @@ function defaultText(field) {
   return field.kind === "choice" ? choiceText(field.default) : String(field.default);
 }
 
-/** What was typed, as the number that it is, else as the text that it is: the server judges it. */
-export function typedNumber(text) {
-  const number = Number(text);
-  return text.trim() !== "" && Number.isFinite(number) ? number : text;
-}
-
 export class FieldRow {
   constructor(field, state, { asCards = false } = {}) {
     this.field = field;
@@ -49,7 +41,11 @@ export class FieldRow {
       state.change({ [field.path]: value }, final),
     );
     this.note = h("p", { class: "psa-note" });
-    this.issues = h("div", { class: "psa-field-issues", "aria-live": "polite", id: `${this.id}-issue` });
+    this.issues = h("div", {
+      class: "psa-field-issues",
+      "aria-live": "polite",
+      id: `${this.id}-issue`,
+    });
     this.help = h(
       "div",
       { class: "psa-help", id: `${this.id}-help`, hidden: true },
@@ -59,7 +55,9 @@ export class FieldRow {
     this.reset = h(
       "button",
       {
-        type: "button", class: "psa-icon-button psa-reset", "aria-label": t("field.reset", { label: field.label }),
+        type: "button",
+        class: "psa-icon-button",
+        "aria-label": t("field.reset", { label: field.label }),
         title: t("field.resetTitle", { value: defaultText(field) }),
         onclick: () => state.change({ [field.path]: field.default }),
       },
@@ -68,8 +66,12 @@ export class FieldRow {
     const info = h(
       "button",
       {
-        type: "button", class: "psa-icon-button", "aria-expanded": "false", "aria-controls": this.help.id,
-        "aria-label": t("field.help", { label: field.label }), title: field.help,
+        type: "button",
+        class: "psa-icon-button",
+        "aria-expanded": "false",
+        "aria-controls": this.help.id,
+        "aria-label": t("field.help", { label: field.label }),
+        title: field.help,
         onclick: () => {
           this.help.hidden = !this.help.hidden;
           info.setAttribute("aria-expanded", String(!this.help.hidden));
@@ -87,7 +89,15 @@ export class FieldRow {
         h(
           "div",
           { class: "psa-field-head" },
-          h(this.control.labelled ? "label" : "span", { class: "psa-label", for: this.control.labelled ? this.id : null, id: `${this.id}-label` }, field.label),
+          h(
+            this.control.labelled ? "label" : "span",
+            {
+              class: "psa-label",
+              for: this.control.labelled ? this.id : null,
+              id: `${this.id}-label`,
+            },
+            field.label,
+          ),
           info,
           field.kind === "text" ? null : this.reset,
         ),
@@ -110,8 +120,12 @@ export class FieldRow {
     this.control.disable(disabled);
     this.element.classList.toggle("psa-inapplicable", disabled);
     this.element.classList.toggle("psa-wrong", issues.length > 0);
-    setText(this.note, linked ? t("field.linked") : reason ? t("field.inapplicable", { reason }) : "");
-    this.reset.hidden = disabled || value === undefined || JSON.stringify(value) === JSON.stringify(field.default);
+    setText(
+      this.note,
+      linked ? t("field.linked") : reason ? t("field.inapplicable", { reason }) : "",
+    );
+    this.reset.hidden =
+      disabled || value === undefined || JSON.stringify(value) === JSON.stringify(field.default);
     for (const input of this.control.inputs) {
       setAttr(input, "aria-invalid", issues.length ? "true" : null);
       setAttr(input, "aria-describedby", issues.length ? this.issues.id : this.help.id);
@@ -144,140 +158,3 @@ export function showIssues(element, issues, state) {
 /** All issues that belong to `path` or what is in it. */
 export const issuesAt = (state, path) =>
   state.issues.filter((issue) => issue.field === path || within(issue.path, path));
-
-const CONTROLS = { bool: toggle, int: number, float: number, text, choice: select, ints };
-
-function controlFor(field, id, asCards, change) {
-  if (asCards) return cards(field, id, change);
-  return (CONTROLS[field.kind] ?? text)(field, id, change);
-}
-
-function toggle(field, id, change) {
-  const button = h("button", {
-    type: "button", id, role: "switch", class: "psa-switch", "aria-checked": "false",
-    "aria-labelledby": `${id}-label`,
-    onclick: () => change(button.getAttribute("aria-checked") !== "true", true),
-  }, h("span", {}));
-  return {
-    element: button, inputs: [button],
-    set: (value) => setAttr(button, "aria-checked", String(value === true)),
-    disable: (off) => (button.disabled = off),
-  };
-}
-
-/** A box for one number. It holds any text: what is wrong with it is the server's to say. */
-export function numberInput({ low, high, step }, attributes, change) {
-  const input = h("input", {
-    type: "text", inputmode: "decimal", autocomplete: "off", spellcheck: "false", class: "psa-input psa-number",
-    ...attributes,
-  });
-  input.addEventListener("input", () => change(typedNumber(input.value), false));
-  input.addEventListener("change", () => change(typedNumber(input.value), true));
-  input.addEventListener("keydown", (event) => {
-    const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
-    const now = Number(input.value);
-    if (!direction || !step || !Number.isFinite(now) || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    const next = now + direction * step * (event.shiftKey ? 10 : 1);
-    const inside = Math.min(high ?? next, Math.max(low ?? next, Number(next.toFixed(6))));
-    input.value = String(inside);
-    change(inside, true);
-  });
-  return input;
-}
-
-/** Show a value in a box, unless the user is typing there and means the same. */
-export function showNumber(input, value) {
-  const shown = value === undefined || value === null ? "" : typeof value === "number" ? String(Number(value.toFixed(6))) : String(value);
-  if (document.activeElement === input && typedNumber(input.value) === value) return;
-  if (input.value !== shown) input.value = shown;
-}
-
-function number(field, id, change) {
-  const input = numberInput(field, { id }, change);
-  return {
-    element: input, inputs: [input], labelled: true,
-    set: (value) => showNumber(input, value),
-    disable: (off) => (input.disabled = off),
-  };
-}
-
-function text(field, id, change) {
-  const area = h("textarea", { id, rows: "2", class: "psa-input", spellcheck: "false" });
-  area.addEventListener("input", () => change(area.value, false));
-  area.addEventListener("change", () => change(area.value, true));
-  return {
-    element: area, inputs: [area], labelled: true,
-    set: (value) => {
-      const shown = value == null ? "" : String(value);
-      if (area.value !== shown && document.activeElement !== area) area.value = shown;
-    },
-    disable: (off) => (area.disabled = off),
-  };
-}
-
-function select(field, id, change) {
-  const box = h("select", { id, class: "psa-input psa-select", onchange: () => change(values[Number(box.value)], true) });
-  let values = [];
-  const fill = (list) => {
-    values = list;
-    box.replaceChildren(...list.map((choice, i) => h("option", { value: String(i) }, choiceText(choice))));
-  };
-  fill(field.choices);
-  return {
-    element: box, inputs: [box], labelled: true,
-    set: (value) => {
-      if (value === undefined) return;
-      // a value that is no choice is shown as what it is
-      if (!values.includes(value)) fill([...field.choices, value]);
-      else if (values.length > field.choices.length && field.choices.includes(value)) fill(field.choices);
-      box.value = String(values.indexOf(value));
-    },
-    disable: (off) => (box.disabled = off),
-  };
-}
-
-/** A choice as cards, each with its line of help. */
-function cards(field, id, change) {
-  const lines = new Map(field.choice_help);
-  const buttons = field.choices.map((choice) =>
-    h("button", {
-      type: "button", role: "radio", class: "psa-card", "aria-checked": "false", "data-choice": String(choice),
-      onclick: () => change(choice, true),
-      onkeydown: (event) => {
-        const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-        if (!by) return;
-        event.preventDefault();
-        const next = (field.choices.indexOf(choice) + by + buttons.length) % buttons.length;
-        buttons[next].focus();
-        change(field.choices[next], true);
-      },
-    }, h("b", {}, choiceText(choice)), lines.has(choice) ? h("span", {}, lines.get(choice)) : null),
-  );
-  return {
-    element: h("div", { class: "psa-cards", role: "radiogroup", id, "aria-labelledby": `${id}-label` }, buttons),
-    inputs: buttons,
-    set: (value) => {
-      const known = field.choices.includes(value);
-      buttons.forEach((button, i) => {
-        const on = field.choices[i] === value;
-        setAttr(button, "aria-checked", String(on));
-        button.tabIndex = on || (!known && i === 0) ? 0 : -1;
-      });
-    },
-    disable: (off) => buttons.forEach((button) => (button.disabled = off)),
-  };
-}
-
-function ints(field, id, change) {
-  const read = (final) => change(inputs.map((input) => typedNumber(input.value)), final);
-  const inputs = Array.from({ length: field.length }, (_, i) =>
-    numberInput(field, { id: i ? null : id, "aria-label": `${field.label} ${i + 1}/${field.length}` }, (_value, final) => read(final)),
-  );
-  return {
-    element: h("div", { class: "psa-ints", role: "group", "aria-labelledby": `${id}-label` }, inputs),
-    inputs,
-    set: (value) => inputs.forEach((input, i) => showNumber(input, Array.isArray(value) ? value[i] : undefined)),
-    disable: (off) => inputs.forEach((input) => (input.disabled = off)),
-  };
-}

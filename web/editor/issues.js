@@ -4,7 +4,8 @@ import { h, icon } from "../dom.js";
 import { t } from "../i18n.js";
 
 /** What is wrong, without the ways out, which have buttons. */
-export const issueText = ({ found, allowed, message }) => (found ? t("issue.found", { found, allowed }) : message);
+export const issueText = ({ found, allowed, message }) =>
+  found ? t("issue.found", { found, allowed }) : message;
 
 /** One button for each way out of an issue; a click takes it. */
 export function mendButtons(issue, state) {
@@ -16,7 +17,8 @@ export function mendButtons(issue, state) {
       h(
         "button",
         {
-          type: "button", class: `psa-mend${i === 0 ? " psa-mend-first" : ""}`,
+          type: "button",
+          class: `psa-mend${i === 0 ? " psa-mend-first" : ""}`,
           onclick: () => state.change(mend.changes),
         },
         mend.label,
@@ -41,7 +43,12 @@ export class IssueSummary {
     this.element.hidden = !state.issues.length && !state.failure;
     if (state.failure) {
       this.element.replaceChildren(
-        h("div", { class: "psa-issue" }, icon("warning"), h("span", {}, t("issue.server", { message: state.failure.message }))),
+        h(
+          "div",
+          { class: "psa-issue" },
+          icon("warning"),
+          h("span", {}, t("issue.server", { message: state.failure.message })),
+        ),
       );
       return;
     }

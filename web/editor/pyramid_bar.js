@@ -47,13 +47,20 @@ export class PyramidBar {
 
   #build() {
     this.segments = this.levels.map(({ level }) =>
-      h("div", { class: "psa-segment", "data-level": level }, h("span", { class: "psa-segment-name" })),
+      h(
+        "div",
+        { class: "psa-segment", "data-level": level },
+        h("span", { class: "psa-segment-name" }),
+      ),
     );
-    this.marker = h("div", { class: "psa-bar-marker", hidden: true });
-    this.track = h("div", { class: "psa-bar-track" }, this.segments, this.marker);
+    this.track = h("div", { class: "psa-bar-track" }, this.segments);
     this.track.addEventListener("pointerdown", (event) => this.#grabTrack(event));
     this.lines = this.bounds.map(() => svg("polyline", { class: "psa-leader" }));
-    this.leaders = svg("svg", { class: "psa-leaders", height: LEADER, "aria-hidden": "true" }, ...this.lines);
+    this.leaders = svg(
+      "svg",
+      { class: "psa-leaders", height: LEADER, "aria-hidden": "true" },
+      ...this.lines,
+    );
     this.knobs = this.bounds.map((_, i) => this.#knob(i));
     const ticks = [0, 0.25, 0.5, 0.75, 1].map((x) =>
       h("span", { class: "psa-tick", style: `left:${x * 100}%` }, percent(x)),
@@ -71,7 +78,10 @@ export class PyramidBar {
     const knob = h(
       "div",
       {
-        class: "psa-knob", role: "slider", tabindex: "0", "aria-orientation": "horizontal",
+        class: "psa-knob",
+        role: "slider",
+        tabindex: "0",
+        "aria-orientation": "horizontal",
         "data-level": this.levels[i].level,
       },
       h("span", {}, this.levels[i].short),
@@ -147,9 +157,8 @@ export class PyramidBar {
   }
 
   /** Show other values or other words; nothing is reported back. */
-  update({ bounds, levels = this.levels, disabled = false, of }) {
+  update({ bounds, levels, disabled }) {
     this.levels = levels;
-    this.of = of;
     this.bounds = bounds;
     this.disabled = disabled;
     this.element.classList.toggle("psa-disabled", disabled);
@@ -167,7 +176,7 @@ export class PyramidBar {
       segment.style.left = `${edges[i] * 100}%`;
       segment.style.width = `${width * 100}%`;
       setAttr(segment, "data-tail", tail ? "" : null);
-      setAttr(segment, "title", `${title}: ${percent(width, 2)} ${this.of ?? ""}`);
+      setAttr(segment, "title", `${title}: ${percent(width, 2)}`);
       setText(segment.firstChild, name);
     });
     this.knobs.forEach((knob, i) => {
@@ -179,7 +188,10 @@ export class PyramidBar {
       setAttr(knob, "aria-valuenow", this.bounds[i]);
       setAttr(knob, "aria-disabled", this.disabled ? "true" : null);
       setAttr(knob, "aria-label", t("bar.knob", { level: title }));
-      const said = { end: percent(this.bounds[i], 2), width: percent(Math.max(0, this.bounds[i] - start), 2) };
+      const said = {
+        end: percent(this.bounds[i], 2),
+        width: percent(Math.max(0, this.bounds[i] - start), 2),
+      };
       setAttr(knob, "aria-valuetext", t("bar.value", said));
       setAttr(knob, "title", `${t("bar.knob", { level: title })}: ${said.end}`);
     });

@@ -9,7 +9,7 @@ const tidy = (value) => Number(value.toFixed(6));
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-export function snap(value, step, low) {
+function snap(value, step, low) {
   return tidy(low + Math.round((value - low) / step) * step);
 }
 
@@ -28,8 +28,12 @@ export function rest(value, { low, high, step }, perPixel, fine = false) {
 export function keyed(key, large, value, { low, high, step }) {
   const by = large ? step * COARSE : step;
   const moves = {
-    ArrowRight: by, ArrowUp: by, ArrowLeft: -by, ArrowDown: -by,
-    PageUp: step * COARSE, PageDown: -step * COARSE,
+    ArrowRight: by,
+    ArrowUp: by,
+    ArrowLeft: -by,
+    ArrowDown: -by,
+    PageUp: step * COARSE,
+    PageDown: -step * COARSE,
   };
   if (key === "Home") return low;
   if (key === "End") return high;
@@ -71,13 +75,13 @@ export function spread(wanted, width, total) {
     limit = places[i] - width;
   }
   // A cluster that was pushed to the right only is centred on what it stands for.
-  for (let start = 0; start < places.length; ) {
+  for (let start = 0; start < places.length;) {
     let end = start;
     while (end + 1 < places.length && places[end + 1] - places[end] < width + 0.5) end++;
     const shift = average(wanted, start, end) - average(places, start, end);
     const room = start ? places[start] - places[start - 1] - width : places[start] - half;
-    const ahead = end + 1 < places.length ? places[end + 1] - places[end] - width
-      : total - half - places[end];
+    const ahead =
+      end + 1 < places.length ? places[end + 1] - places[end] - width : total - half - places[end];
     const by = clamp(shift, -Math.max(0, room), Math.max(0, ahead));
     for (let i = start; i <= end; i++) places[i] += by;
     start = end + 1;

@@ -2,7 +2,8 @@
 
 import { h, setAttr, setText } from "../dom.js";
 import { t } from "../i18n.js";
-import { FieldRow, issuesAt, numberInput, showIssues, showNumber } from "./fields.js";
+import { numberInput, showNumber } from "./controls.js";
+import { FieldRow, issuesAt, showIssues } from "./fields.js";
 import { PyramidBar, percent } from "./pyramid_bar.js";
 
 /** How the levels are called; `pyramid` says what becomes of the last one, which has no number. */
@@ -11,7 +12,9 @@ export function levelNames(levels, pyramid) {
     if (level) return { level, name: `${level}×`, short: `${level}×`, title: label };
     const keys = pyramid?.find((part) => part.level === level)?.pool ?? null;
     return {
-      level, tail: keys !== null, title: keys === null ? label : t("level.tail", { keys }),
+      level,
+      tail: keys !== null,
+      title: keys === null ? label : t("level.tail", { keys }),
       name: keys === null ? t("level.skip") : t("level.tailShort", { keys }),
     };
   });
@@ -28,10 +31,13 @@ export class PyramidSection {
     this.range = range;
     this.field = fields.find((field) => field.kind === "mask_ratios");
     const place = fields.indexOf(this.field);
-    this.before = fields.slice(0, place).map((field) => new FieldRow(field, state, { asCards: field.kind === "choice" }));
+    this.before = fields
+      .slice(0, place)
+      .map((field) => new FieldRow(field, state, { asCards: field.kind === "choice" }));
     this.rest = fields.slice(place + 1).map((field) => new FieldRow(field, state));
     this.bar = new PyramidBar({
-      levels: levelNames(levels), range,
+      levels: levelNames(levels),
+      range,
       onChange: (bounds, final) => state.change({ [this.field.path]: this.#ratios(bounds) }, final),
     });
     this.issues = h("div", { class: "psa-field-issues", "aria-live": "polite" });
@@ -42,7 +48,11 @@ export class PyramidSection {
       { class: "psa-pyramid", "aria-label": this.field.label },
       this.before.map((row) => row.element),
       this.bar.element,
-      h("div", { class: "psa-levels" }, this.cells.map((cell) => cell.element)),
+      h(
+        "div",
+        { class: "psa-levels" },
+        this.cells.map((cell) => cell.element),
+      ),
       this.note,
       this.issues,
     );
@@ -52,14 +62,22 @@ export class PyramidSection {
     const last = i === this.levels.length - 1;
     const name = h("span", { class: "psa-level-name" });
     const width = h("span", { class: "psa-level-width" });
-    const input = last ? null : numberInput(this.range, {}, (value, final) => {
-      const bounds = this.#bounds();
-      bounds[i] = value;
-      this.state.change({ [this.field.path]: this.#ratios(bounds) }, final);
-    });
-    const element = h("div", { class: "psa-level", "data-level": this.levels[i].level },
-      h("span", { class: "psa-level-head" }, h("span", { class: "psa-swatch" }), name), width,
-      last ? h("span", { class: "psa-level-end" }, t("level.rest")) : h("label", { class: "psa-level-end" }, h("span", {}, t("level.to")), input));
+    const input = last
+      ? null
+      : numberInput(this.range, {}, (value, final) => {
+          const bounds = this.#bounds();
+          bounds[i] = value;
+          this.state.change({ [this.field.path]: this.#ratios(bounds) }, final);
+        });
+    const element = h(
+      "div",
+      { class: "psa-level", "data-level": this.levels[i].level },
+      h("span", { class: "psa-level-head" }, h("span", { class: "psa-swatch" }), name),
+      width,
+      last
+        ? h("span", { class: "psa-level-end" }, t("level.rest"))
+        : h("label", { class: "psa-level-end" }, h("span", {}, t("level.to")), input),
+    );
     return { element, name, width, input };
   }
 
@@ -89,11 +107,16 @@ export class PyramidSection {
     const reason = state.shown?.not_applicable?.[field.path];
     const linked = state.linkedFields?.has(field.path);
     const levels = levelNames(this.levels, state.shown?.pyramid);
-    const drawn = bounds.map((bound, i) => (Number.isFinite(bound) ? bound : this.drawn?.[i] ?? this.range.low));
+    const drawn = bounds.map((bound, i) =>
+      Number.isFinite(bound) ? bound : (this.drawn?.[i] ?? this.range.low),
+    );
     this.drawn = drawn;
     this.bar.update({ bounds: drawn, levels, disabled: Boolean(reason || linked) });
     this.element.classList.toggle("psa-inapplicable", Boolean(reason || linked));
-    setText(this.note, linked ? t("field.linked") : reason ? t("field.inapplicable", { reason }) : "");
+    setText(
+      this.note,
+      linked ? t("field.linked") : reason ? t("field.inapplicable", { reason }) : "",
+    );
     const edges = [this.range.low, ...drawn, this.range.high];
     this.cells.forEach((cell, i) => {
       const width = edges[i + 1] - edges[i];

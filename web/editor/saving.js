@@ -7,13 +7,14 @@ import { library } from "../library.js";
 import { at, same } from "./paths.js";
 
 /** Where two presets differ: [{path, from, to}], in the order of the fields. */
-export function differences(fields, from, to) {
+function differences(fields, from, to) {
   return fields
     .map(({ path }) => ({ path, from: at(from, path), to: at(to, path) }))
     .filter((difference) => !same(difference.from, difference.to));
 }
 
-const listed = (list) => list.map(({ path, from, to }) => `${path}: ${shown(from)} → ${shown(to)}`).join("\n");
+const listed = (list) =>
+  list.map(({ path, from, to }) => `${path}: ${shown(from)} → ${shown(to)}`).join("\n");
 const shown = (value) => (value === undefined ? "–" : JSON.stringify(value).replaceAll('"', ""));
 
 export class Saving {
@@ -49,8 +50,17 @@ export class Saving {
     const answer = await ask({
       title: t("save.asTitle"),
       fields: [
-        { name: "family", label: t("save.family"), value: named?.family ?? this.family() ?? families[0], options: families },
-        { name: "preset", label: t("save.name"), value: named ? freeName(named.family, named.preset) : "" },
+        {
+          name: "family",
+          label: t("save.family"),
+          value: named?.family ?? this.family() ?? families[0],
+          options: families,
+        },
+        {
+          name: "preset",
+          label: t("save.name"),
+          value: named ? freeName(named.family, named.preset) : "",
+        },
       ],
       choices: [{ id: "save", label: t("save.save"), primary: true }],
       check: async (_choice, { family, preset }) => {
@@ -60,8 +70,14 @@ export class Saving {
           if (error.kind !== "conflict" || !error.current) throw error;
           const over = await ask({
             title: t("save.overwriteTitle", { name: preset }),
-            message: t("save.overwrite", { changes: listed(differences(this.fields, error.current.config, this.state.answer.config)) }),
-            choices: [{ id: "over", label: t("save.overwriteButton"), primary: true, danger: true }],
+            message: t("save.overwrite", {
+              changes: listed(
+                differences(this.fields, error.current.config, this.state.answer.config),
+              ),
+            }),
+            choices: [
+              { id: "over", label: t("save.overwriteButton"), primary: true, danger: true },
+            ],
           });
           if (!over) return t("save.taken", { name: preset });
           saved = await this.#store(family, preset, error.current.version);
@@ -93,7 +109,9 @@ export class Saving {
     const { identity } = this;
     await this.state.flush();
     if (!identity.edited) return true;
-    const name = identity.named ? `${identity.named.family}/${identity.named.preset}` : t("source.none");
+    const name = identity.named
+      ? `${identity.named.family}/${identity.named.preset}`
+      : t("source.none");
     const answer = await ask({
       title: t("unsaved.title"),
       message: t("unsaved.message", { name }),
@@ -131,7 +149,12 @@ export class Saving {
   }
 
   async #store(family, preset, expected) {
-    const stored = await api.savePreset(family, preset, { config: this.state.answer.config }, expected);
+    const stored = await api.savePreset(
+      family,
+      preset,
+      { config: this.state.answer.config },
+      expected,
+    );
     this.identity.adopt(stored);
     await library.refresh();
     toast(t("save.done", { name: `${family}/${preset}` }), { seconds: 4 });
@@ -165,7 +188,7 @@ export class Saving {
 }
 
 /** A name like `name` that the family does not have yet. */
-export function freeName(family, name) {
+function freeName(family, name) {
   const taken = new Set(library.family(family)?.presets.map((preset) => preset.name.toLowerCase()));
   for (let i = 1; ; i++) {
     const candidate = i === 1 ? `${name} mine` : `${name} mine ${i}`;

@@ -43,7 +43,8 @@ export class EditorState extends EventTarget {
   /** The value to show for a path. */
   value(path) {
     for (const [changed, value] of this.pending) {
-      if (within(path, changed)) return path === changed ? value : at(value, path.slice(changed.length + 1));
+      if (within(path, changed))
+        return path === changed ? value : at(value, path.slice(changed.length + 1));
     }
     return at(this.shown?.config, path);
   }
@@ -163,12 +164,16 @@ export class EditorState extends EventTarget {
   #take(sent, answer) {
     this.answer = answer;
     if (!answer.node) return; // the node cannot hold it: it stays pending, shown with its issues
-    this.pending = new Map([...this.pending].filter(([path, value]) => !same(sent.get(path), value)));
+    this.pending = new Map(
+      [...this.pending].filter(([path, value]) => !same(sent.get(path), value)),
+    );
     if (sent.size) this.#put(answer.node);
   }
 
   #takeText(text, sent, answer) {
-    this.pending = new Map([...this.pending].filter(([path, value]) => !same(sent.get(path), value)));
+    this.pending = new Map(
+      [...this.pending].filter(([path, value]) => !same(sent.get(path), value)),
+    );
     if (answer.node) {
       this.#keep(null);
       this.answer = answer;

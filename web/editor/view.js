@@ -1,17 +1,18 @@
 // The editor's face for one state: in the node, and once more in the large window.
 
 import { openMenu } from "../dialog.js";
-import { h, icon, setAttr, setText, uniqueId } from "../dom.js";
+import { h, icon, setAttr, setText } from "../dom.js";
 import { t } from "../i18n.js";
 import { Estimate } from "./estimate.js";
-import { FieldRow, brief } from "./fields.js";
+import { FieldRow } from "./fields.js";
 import { IssueSummary } from "./issues.js";
 import { PyramidSection } from "./pyramid_section.js";
+import { Section } from "./section.js";
 import { YamlView } from "./yaml_view.js";
 
 export class EditorView {
   /**
-   * editor   {state, identity, saving, description, range, video, actions} of editor_node.js
+   * editor   {state, identity, saving, description, range, video, ...}: an EditorNode
    * large    whether this is the large window
    */
   constructor(editor, { large = false } = {}) {
@@ -19,46 +20,137 @@ export class EditorView {
     this.large = large;
     const { state, description } = editor;
     this.summary = new IssueSummary(state, (issue) => this.goTo(issue));
-    const grouped = new Map(description.groups.map(({ id }) => [id, description.fields.filter((field) => field.group === id)]));
-    const pyramid = description.groups.find(({ id }) => grouped.get(id).some((field) => field.kind === "mask_ratios"));
-    this.pyramid = new PyramidSection({ fields: grouped.get(pyramid.id), levels: description.levels, range: editor.range, state });
-    this.estimate = new Estimate({ state, video: editor.video.now, choose: editor.video.choose });
+    const grouped = new Map(
+      description.groups.map(({ id }) => [
+        id,
+        description.fields.filter((field) => field.group === id),
+      ]),
+    );
+    const pyramid = description.groups.find(({ id }) =>
+      grouped.get(id).some((field) => field.kind === "mask_ratios"),
+    );
+    this.pyramid = new PyramidSection({
+      fields: grouped.get(pyramid.id),
+      levels: description.levels,
+      range: editor.range,
+      state,
+    });
+    this.estimate = new Estimate({ state, video: editor.video });
     // The pyramid's further fields come first among the sections: they are about the same thing.
     const others = description.groups.filter((group) => group !== pyramid);
     const order = [...others.slice(1), others[0]];
     this.sections = [
       new Section(pyramid.label, this.pyramid.rest, state, large),
-      ...order.map(({ id, label }) => new Section(label, grouped.get(id).map((field) => new FieldRow(field, state)), state, large)),
+      ...order.map(
+        ({ id, label }) =>
+          new Section(
+            label,
+            grouped.get(id).map((field) => new FieldRow(field, state)),
+            state,
+            large,
+          ),
+      ),
     ].filter((section) => section.rows.length);
     this.yaml = new YamlView(state);
     this.head = this.#head();
     this.notice = h("div", { class: "psa-notices" });
-    this.main = h("div", { class: "psa-main" }, this.notice, this.summary.element, this.pyramid.element, this.estimate.element,
-      h("div", { class: "psa-sections" }, this.sections.map((section) => section.element)));
-    this.element = h("div", { class: `psa-editor${large ? " psa-editor-large" : ""}` }, this.head,
-      h("div", { class: "psa-columns" }, this.main, this.yaml.element));
+    this.main = h(
+      "div",
+      { class: "psa-main" },
+      this.notice,
+      this.summary.element,
+      this.pyramid.element,
+      this.estimate.element,
+      h(
+        "div",
+        { class: "psa-sections" },
+        this.sections.map((section) => section.element),
+      ),
+    );
+    this.element = h(
+      "div",
+      { class: `psa-editor${large ? " psa-editor-large" : ""}` },
+      this.head,
+      h("div", { class: "psa-columns" }, this.main, this.yaml.element),
+    );
     this.#listen();
     this.showYaml(large || Boolean(editor.node.properties.psa_yaml));
     this.update();
   }
 
   #head() {
-    const { actions, saving } = this.editor;
+    const { editor } = this;
     this.name = h("span", { class: "psa-source-name" });
-    this.dot = h("span", { class: "psa-dirty", role: "img", "aria-label": t("source.edited"), title: t("source.edited") });
-    const source = h("button", { type: "button", class: "psa-source", title: t("source.choose"), onclick: () => actions.choose() },
-      this.name, this.dot, icon("chevron"));
-    this.saveButton = h("button", { type: "button", class: "psa-button", onclick: () => saving.save() }, t("save.save"));
-    this.yamlButton = h("button", {
-      type: "button", class: "psa-button psa-toggle", "aria-pressed": "false",
-      onclick: () => this.showYaml(this.yaml.element.hidden, true),
-    }, "YAML");
-    const expand = h("button", { type: "button", class: "psa-icon-button", "aria-label": t("view.expand"), title: t("view.expand"), onclick: () => actions.expand() }, icon("expand"));
-    const more = h("button", {
-      type: "button", class: "psa-icon-button", "aria-label": t("view.more"), title: t("view.more"), "aria-haspopup": "menu", "aria-expanded": "false",
-      onclick: () => openMenu(more, actions.menu()),
-    }, icon("more"));
-    return h("header", { class: "psa-head" }, source, h("span", { class: "psa-head-buttons" }, this.saveButton, this.large ? null : this.yamlButton, this.large ? null : expand, more));
+    this.dot = h("span", {
+      class: "psa-dirty",
+      role: "img",
+      "aria-label": t("source.edited"),
+      title: t("source.edited"),
+    });
+    const source = h(
+      "button",
+      {
+        type: "button",
+        class: "psa-source",
+        title: t("source.choose"),
+        onclick: () => editor.openManager(),
+      },
+      this.name,
+      this.dot,
+      icon("chevron"),
+    );
+    this.saveButton = h(
+      "button",
+      { type: "button", class: "psa-button", onclick: () => editor.saving.save() },
+      t("save.save"),
+    );
+    this.yamlButton = h(
+      "button",
+      {
+        type: "button",
+        class: "psa-button psa-toggle",
+        "aria-pressed": "false",
+        onclick: () => this.showYaml(this.yaml.element.hidden, true),
+      },
+      "YAML",
+    );
+    const expand = h(
+      "button",
+      {
+        type: "button",
+        class: "psa-icon-button",
+        "aria-label": t("view.expand"),
+        title: t("view.expand"),
+        onclick: () => editor.openLarge(),
+      },
+      icon("expand"),
+    );
+    const more = h(
+      "button",
+      {
+        type: "button",
+        class: "psa-icon-button",
+        "aria-label": t("view.more"),
+        title: t("view.more"),
+        "aria-haspopup": "menu",
+        "aria-expanded": "false",
+        onclick: () => openMenu(more, editor.menu()),
+      },
+      icon("more"),
+    );
+    return h(
+      "header",
+      { class: "psa-head" },
+      source,
+      h(
+        "span",
+        { class: "psa-head-buttons" },
+        this.saveButton,
+        this.large ? null : this.yamlButton,
+        this.large ? null : expand,
+        more,
+      ),
+    );
   }
 
   #listen() {
@@ -92,7 +184,7 @@ export class EditorView {
     const { properties } = this.editor.node;
     if (shown) properties.psa_yaml = true;
     else delete properties.psa_yaml;
-    if (shown) this.editor.actions.widen();
+    if (shown) this.editor.widen();
   }
 
   update() {
@@ -110,24 +202,48 @@ export class EditorView {
   }
 
   #notices() {
-    const { identity, state, actions, saving } = this.editor;
+    const { identity, state, saving } = this.editor;
     const list = [];
-    const action = (label, onclick) => h("button", { type: "button", class: "psa-link", onclick }, label);
+    const action = (label, onclick) =>
+      h("button", { type: "button", class: "psa-link", onclick }, label);
     if (identity.missing) list.push([t("notice.missing")]);
     else if (identity.changedElsewhere) {
-      list.push([t("notice.changed"), action(t("notice.load"), () => saving.reset()), action(t("notice.keep"), () => identity.adopt(identity.stored))]);
+      list.push([
+        t("notice.changed"),
+        action(t("notice.load"), () => saving.reset()),
+        action(t("notice.keep"), () => identity.adopt(identity.stored)),
+      ]);
     }
     if (state.linked) {
-      list.push([state.linked.request ? t("notice.base", { name: state.linked.label }) : t("notice.baseUnknown"),
-        action(t("notice.fold"), actions.fold)]);
+      list.push([
+        state.linked.request
+          ? t("notice.base", { name: state.linked.label })
+          : t("notice.baseUnknown"),
+        action(t("notice.fold"), () => this.editor.fold()),
+      ]);
     }
     if (state.text) {
-      list.push([t("notice.text"), action(t("notice.showText"), () => { this.showYaml(true, true); this.yaml.area.focus(); })]);
+      list.push([
+        t("notice.text"),
+        action(t("notice.showText"), () => {
+          this.showYaml(true, true);
+          this.yaml.area.focus();
+        }),
+      ]);
     }
     const key = JSON.stringify(list.map(([text]) => text));
     if (key === this.notice.dataset.shown) return;
     this.notice.dataset.shown = key;
-    this.notice.replaceChildren(...list.map((parts) => h("p", { class: "psa-notice" }, icon("info"), h("span", {}, ...parts.flatMap((part, i) => (i ? [" ", part] : [part]))))));
+    this.notice.replaceChildren(
+      ...list.map((parts) =>
+        h(
+          "p",
+          { class: "psa-notice" },
+          icon("info"),
+          h("span", {}, ...parts.flatMap((part, i) => (i ? [" ", part] : [part]))),
+        ),
+      ),
+    );
   }
 
   /** Bring an issue's field into view and put the cursor there. */
@@ -145,43 +261,5 @@ export class EditorView {
     }
     const row = this.pyramid.before.find(({ field }) => field.path === issue.field);
     (row ?? this.pyramid).focus();
-  }
-}
-
-/** A group of fields that folds; closed, its head says what is in it. */
-class Section {
-  constructor(label, rows, state, open) {
-    this.rows = rows;
-    this.state = state;
-    this.body = h("div", { class: "psa-section-body", id: uniqueId("section"), hidden: true }, rows.map((row) => row.element));
-    this.brief = h("span", { class: "psa-section-brief" });
-    this.button = h("button", { type: "button", class: "psa-section-head", "aria-expanded": "false", "aria-controls": this.body.id, onclick: () => this.toggle() },
-      icon("chevron"), h("span", { class: "psa-section-label" }, label), this.brief);
-    this.element = h("section", { class: "psa-section" }, this.button, this.body);
-    if (open) this.toggle(true);
-  }
-
-  toggle(open = this.body.hidden) {
-    this.body.hidden = !open;
-    this.button.setAttribute("aria-expanded", String(open));
-    this.update();
-  }
-
-  update() {
-    const { state } = this;
-    const wrong = this.rows.some(({ field }) => state.issues.some((issue) => issue.field === field.path));
-    this.element.classList.toggle("psa-wrong", wrong);
-    // A new problem is seen at its field, even in a folded section.
-    if (wrong && !this.wrong && this.body.hidden) {
-      this.body.hidden = false;
-      this.button.setAttribute("aria-expanded", "true");
-    }
-    this.wrong = wrong;
-    if (!this.body.hidden) for (const row of this.rows) row.update();
-    const words = this.rows
-      .filter(({ field }) => !state.shown?.not_applicable?.[field.path])
-      .map(({ field }) => brief(field, state.value(field.path)))
-      .filter(Boolean);
-    setText(this.brief, this.body.hidden ? words.join(" · ") : "");
   }
 }

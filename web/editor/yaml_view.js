@@ -5,10 +5,11 @@ import { t } from "../i18n.js";
 import { toast } from "../dialog.js";
 import { issueText } from "./issues.js";
 
-const TOKEN = /(#.*$)|(^\s*(?:- )?)([^\s#:][^:#]*)(?=:(?:\s|$))|("(?:[^"\\]|\\.)*"|'[^']*')|\b(true|false|null)\b|(-?\b\d+(?:\.\d+)?\b)/gm;
+const TOKEN =
+  /(#.*$)|(^\s*(?:- )?)([^\s#:][^:#]*)(?=:(?:\s|$))|("(?:[^"\\]|\\.)*"|'[^']*')|\b(true|false|null)\b|(-?\b\d+(?:\.\d+)?\b)/gm;
 
 /** The text as coloured spans; what is not known stays as it is. */
-function coloured(text) {
+export function coloured(text) {
   const parts = [];
   let end = 0;
   for (const match of text.matchAll(TOKEN)) {
@@ -27,7 +28,13 @@ function coloured(text) {
 export class YamlView {
   constructor(state) {
     this.state = state;
-    this.area = h("textarea", { class: "psa-yaml-text", spellcheck: "false", autocomplete: "off", wrap: "off", "aria-label": t("yaml.title") });
+    this.area = h("textarea", {
+      class: "psa-yaml-text",
+      spellcheck: "false",
+      autocomplete: "off",
+      wrap: "off",
+      "aria-label": t("yaml.title"),
+    });
     this.paint = h("pre", { class: "psa-yaml-paint", "aria-hidden": "true" });
     this.gutter = h("div", { class: "psa-yaml-gutter", "aria-hidden": "true" });
     this.problems = h("div", { class: "psa-yaml-problems", "aria-live": "polite" });
@@ -46,13 +53,43 @@ export class YamlView {
       this.released = event.key === "Escape" || (this.released && event.key === "Tab");
     });
     this.area.addEventListener("blur", () => (this.released = false));
-    this.drop = h("button", { type: "button", class: "psa-mend", onclick: () => { this.own = false; state.dropText(); } }, t("yaml.drop"));
+    this.drop = h(
+      "button",
+      {
+        type: "button",
+        class: "psa-mend",
+        onclick: () => {
+          this.own = false;
+          state.dropText();
+        },
+      },
+      t("yaml.drop"),
+    );
     this.element = h(
       "section",
       { class: "psa-yaml", "aria-label": t("yaml.title") },
-      h("div", { class: "psa-yaml-head" }, h("span", {}, "YAML"),
-        h("button", { type: "button", class: "psa-icon-button", title: t("yaml.copy"), "aria-label": t("yaml.copy"), onclick: () => this.#copy() }, icon("copy"))),
-      h("div", { class: "psa-yaml-body" }, this.gutter, h("div", { class: "psa-yaml-stack" }, this.paint, this.area)),
+      h(
+        "div",
+        { class: "psa-yaml-head" },
+        h("span", {}, "YAML"),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "psa-icon-button",
+            title: t("yaml.copy"),
+            "aria-label": t("yaml.copy"),
+            onclick: () => this.#copy(),
+          },
+          icon("copy"),
+        ),
+      ),
+      h(
+        "div",
+        { class: "psa-yaml-body" },
+        this.gutter,
+        h("div", { class: "psa-yaml-stack" }, this.paint, this.area),
+      ),
       this.problems,
     );
   }
@@ -71,7 +108,8 @@ export class YamlView {
       if (this.area.value !== text) this.area.value = text;
     } else if (!(this.own && !edited && this.sameAs === state.answer?.yaml)) {
       // The user's own wording stays as long as it says what the node holds.
-      if (this.own && !edited && document.activeElement === this.area) this.sameAs = state.answer?.yaml;
+      if (this.own && !edited && document.activeElement === this.area)
+        this.sameAs = state.answer?.yaml;
       else if (!edited) {
         this.own = false;
         this.sameAs = null;
@@ -93,7 +131,9 @@ export class YamlView {
       const lines = text.split("\n");
       this.area.style.height = `calc(${lines.length} * var(--psa-line) + 16px)`;
       this.gutter.replaceChildren(
-        ...(lines.at(-1) === "" ? lines.slice(0, -1) : lines).map((_, i) => h("span", { class: wrong.has(i + 1) ? "psa-yaml-wrong" : "" }, String(i + 1))),
+        ...(lines.at(-1) === "" ? lines.slice(0, -1) : lines).map((_, i) =>
+          h("span", { class: wrong.has(i + 1) ? "psa-yaml-wrong" : "" }, String(i + 1)),
+        ),
       );
     }
     const shown = JSON.stringify(state.text ? state.issues : null);
@@ -103,8 +143,17 @@ export class YamlView {
       ...(state.text && state.issues.length
         ? [
             ...state.issues.map((issue) =>
-              h("button", { type: "button", class: "psa-link psa-yaml-problem", onclick: () => this.goTo(issue.line) },
-                issue.found ? h("b", {}, issue.line ? t("issue.line", issue) : issue.path) : null, ` ${issueText(issue)}`)),
+              h(
+                "button",
+                {
+                  type: "button",
+                  class: "psa-link psa-yaml-problem",
+                  onclick: () => this.goTo(issue.line),
+                },
+                issue.found ? h("b", {}, issue.line ? t("issue.line", issue) : issue.path) : null,
+                ` ${issueText(issue)}`,
+              ),
+            ),
             this.drop,
           ]
         : []),
@@ -114,11 +163,13 @@ export class YamlView {
   /** Put the cursor on a 1-based line. */
   goTo(line) {
     if (!line) return this.area.focus();
-    const start = this.area.value.split("\n").slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
+    const start =
+      this.area.value
+        .split("\n")
+        .slice(0, line - 1)
+        .join("\n").length + (line > 1 ? 1 : 0);
     const end = this.area.value.indexOf("\n", start);
     this.area.focus();
     this.area.setSelectionRange(start, end < 0 ? this.area.value.length : end);
   }
 }
-
-export { coloured };

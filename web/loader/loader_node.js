@@ -3,7 +3,8 @@
 import { h, icon, setText } from "../dom.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
-import { PresetManager, thumbnail } from "../manager.js";
+import { PresetManager } from "../manager/manager.js";
+import { thumbnail } from "../manager/thumbnail.js";
 import { mountPanel } from "../node_panel.js";
 
 const WIDTH = 300;
@@ -17,10 +18,25 @@ export class LoaderNode {
     this.preset = node.widgets.find((widget) => widget.name === "preset");
     this.picture = h("div", { class: "psa-loader-bar" });
     this.text = h("p", { class: "psa-loader-text" });
-    this.name = h("span", { class: "psa-loader-name" });
-    const browse = h("button", { type: "button", class: "psa-button", onclick: () => this.openManager() }, icon("search"), t("loader.browse"));
-    this.panel = mountPanel(node, "psa_loader", h("div", { class: "psa-loader" },
-      h("div", { class: "psa-loader-head" }, this.name, browse), this.picture, this.text), { minWidth: WIDTH });
+    this.name = h("span");
+    const browse = h(
+      "button",
+      { type: "button", class: "psa-button", onclick: () => this.openManager() },
+      icon("search"),
+      t("loader.browse"),
+    );
+    this.panel = mountPanel(
+      node,
+      "psa_loader",
+      h(
+        "div",
+        { class: "psa-loader" },
+        h("div", { class: "psa-loader-head" }, this.name, browse),
+        this.picture,
+        this.text,
+      ),
+      { minWidth: WIDTH },
+    );
     for (const widget of [this.family, this.preset]) {
       const called = widget.callback;
       widget.callback = (...args) => {
@@ -29,8 +45,13 @@ export class LoaderNode {
         return result;
       };
     }
-    library.addEventListener("change", () => this.update());
+    this.stop = new AbortController();
+    library.addEventListener("change", () => this.update(), { signal: this.stop.signal });
     this.ready = this.update();
+  }
+
+  close() {
+    this.stop.abort();
   }
 
   refresh() {
@@ -50,9 +71,12 @@ export class LoaderNode {
       const stored = await library.preset(family, preset);
       if (this.seen !== `${family}/${preset}`) return;
       const where = t(stored.origin === "user" ? "manager.yoursLong" : "manager.shippedLong");
-      setText(this.name, stored.preset === preset ? where : t("loader.default", { name: stored.preset }));
+      setText(
+        this.name,
+        stored.preset === preset ? where : t("loader.default", { name: stored.preset }),
+      );
       setText(this.text, stored.config.description || "");
-      this.picture.replaceChildren(...(stored.config.type === "psa" && stored.pyramid ? [thumbnail(stored, RANGE)] : []));
+      this.picture.replaceChildren(...[thumbnail(stored, RANGE)].filter(Boolean));
       this.text.classList.remove("psa-issue");
     } catch (error) {
       if (this.seen !== `${family}/${preset}`) return;
@@ -68,7 +92,10 @@ export class LoaderNode {
     const { families } = library.known;
     const own = library.family(this.family.value)?.presets.map(({ name }) => name) ?? [];
     const special = (this.declared ??= this.preset.options.values?.[0]);
-    put(this.family, families.map(({ name }) => name));
+    put(
+      this.family,
+      families.map(({ name }) => name),
+    );
     put(this.preset, [special, ...own]);
   }
 
@@ -76,7 +103,9 @@ export class LoaderNode {
     const name = library.family(this.family.value)?.default;
     const chosen = library.info(this.family.value, this.preset.value) ? this.preset.value : name;
     new PresetManager({
-      current: { family: this.family.value, preset: chosen }, useLabel: t("manager.use"), range: RANGE,
+      current: { family: this.family.value, preset: chosen },
+      useLabel: t("manager.use"),
+      range: RANGE,
       use: async ({ family, preset }) => {
         this.family.value = family;
         this.family.callback?.(family); // the Vue renderer of 1.32 shows a value only so

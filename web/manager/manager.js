@@ -1,0 +1,239 @@
+// The preset manager: all families and presets, searchable; look, use, copy, rename, delete, share.
+
+import * as api from "../api.js";
+import { ask, openDialog, toast } from "../dialog.js";
+import { h, icon } from "../dom.js";
+import { coloured } from "../editor/yaml_view.js";
+import { t } from "../i18n.js";
+import { library } from "../library.js";
+import {
+  acceptDrops,
+  chooseFiles,
+  exportToClipboard,
+  exportToFile,
+  importText,
+} from "../transfer.js";
+import { PresetList } from "./preset_list.js";
+import { thumbnail } from "./thumbnail.js";
+
+export class PresetManager {
+  /**
+   * current   {family, preset} to start at, or null
+   * use       (stored) => a promise; true closes the manager
+   * renamed   ({family, preset}, stored): a preset got another name
+   * range     {low, high} of a level's boundary
+   */
+  constructor({ current, use, useLabel, renamed = () => {}, range }) {
+    this.selected = current;
+    this.use = use;
+    this.useLabel = useLabel;
+    this.renamed = renamed;
+    this.range = range;
+  }
+
+  async open() {
+    await library.listing();
+    this.list = new PresetList({
+      selected: this.selected,
+      range: this.range,
+      select: (family, preset) => this.#select(family, preset),
+      use: () => this.#use(),
+      familyActions: (family) => this.#familyActions(family),
+      removeBroken: (problem) => this.#removeBroken(problem),
+    });
+    this.detail = h("div", { class: "psa-manager-detail", "aria-live": "polite" });
+    const choose = () => chooseFiles((text, name) => this.#import(text, name));
+    const footer = [
+      h("span", { class: "psa-hint" }, t("manager.drop")),
+      h(
+        "button",
+        { type: "button", class: "psa-button", onclick: choose },
+        icon("upload"),
+        t("manager.import"),
+      ),
+    ];
+    this.dialog = openDialog({
+      title: t("manager.title"),
+      body: h("div", { class: "psa-manager" }, this.list.element, this.detail),
+      footer,
+      className: "psa-dialog-wide",
+    });
+    acceptDrops(this.dialog.element, (text, name) => this.#import(text, name));
+    this.dialog.element.addEventListener("paste", (event) => {
+      if (event.target.closest("input, textarea")) return;
+      const text = event.clipboardData.getData("text/plain");
+      if (text.trim()) this.#import(text);
+    });
+    const change = () => this.list.update();
+    library.addEventListener("change", change);
+    this.list.update();
+    this.#show();
+    this.list.search.focus();
+    await this.dialog.closed;
+    library.removeEventListener("change", change);
+    this.list.close();
+  }
+
+  #familyActions(family) {
+    return [
+      {
+        label: t("manager.exportFamily"),
+        icon: "download",
+        action: () => this.#done(exportToFile(family)),
+      },
+      {
+        label: t("manager.copyFamily"),
+        icon: "copy",
+        action: () => this.#done(exportToClipboard(family)),
+      },
+    ];
+  }
+
+  async #removeBroken({ family, preset, what }) {
+    const sure = await ask({
+      title: t("delete.brokenTitle", { name: `${family}/${preset}` }),
+      message: what,
+      choices: [{ id: "delete", label: t("manager.delete"), primary: true, danger: true }],
+    });
+    if (sure) await this.#done(api.deletePreset(family, preset, null));
+  }
+
+  #select(family, preset, scroll = false) {
+    this.selected = { family, preset };
+    this.list.select(family, preset, scroll);
+    this.#show();
+  }
+
+  async #show() {
+    const { selected } = this;
+    if (!selected || !library.info(selected.family, selected.preset)) {
+      this.stored = null;
+      this.detail.replaceChildren(h("p", { class: "psa-empty-list" }, t("manager.choose")));
+      return;
+    }
+    let stored;
+    try {
+      stored = await library.preset(selected.family, selected.preset);
+    } catch (error) {
+      this.detail.replaceChildren(h("p", { class: "psa-issue" }, error.message));
+      return;
+    }
+    if (this.selected !== selected) return;
+    this.stored = stored;
+    const own = stored.origin === "user";
+    const picture = thumbnail(stored, this.range);
+    const button = (name, iconName, action, extra = {}) =>
+      h(
+        "button",
+        { type: "button", class: "psa-button", onclick: action, ...extra },
+        icon(iconName),
+        t(`manager.${name}`),
+      );
+    const { family, preset } = stored;
+    const parts = [
+      h("h3", {}, preset),
+      h(
+        "p",
+        { class: "psa-detail-where" },
+        icon(own ? "pencil" : "lock"),
+        `${family} · ${t(own ? "manager.yoursLong" : "manager.shippedLong")}`,
+      ),
+      stored.config.description ? h("p", {}, stored.config.description) : null,
+      picture && h("div", { class: "psa-detail-bar" }, picture),
+      h(
+        "pre",
+        { class: "psa-detail-yaml", tabindex: "0", "aria-label": "YAML" },
+        coloured(stored.yaml),
+      ),
+      h(
+        "div",
+        { class: "psa-detail-buttons" },
+        h(
+          "button",
+          { type: "button", class: "psa-button psa-primary", onclick: () => this.#use() },
+          icon("check"),
+          this.useLabel,
+        ),
+        button("duplicate", "copy", () => this.#duplicate(stored)),
+        own ? button("rename", "pencil", () => this.#rename(stored)) : null,
+        own ? button("delete", "trash", () => this.#delete(stored)) : null,
+        button("file", "download", () => this.#done(exportToFile(family, preset))),
+        button("clipboard", "copy", () => this.#done(exportToClipboard(family, preset))),
+      ),
+    ];
+    this.detail.replaceChildren(...parts.filter(Boolean));
+  }
+
+  async #use() {
+    if (this.stored && (await this.use(this.stored))) this.dialog.close();
+  }
+
+  async #duplicate({ family, preset }) {
+    const families = library.known.families.map((f) => f.name);
+    await ask({
+      title: t("manager.duplicateTitle", { name: preset }),
+      fields: [
+        { name: "family", label: t("save.family"), value: family, options: families },
+        { name: "to", label: t("save.name"), value: `${preset} copy` },
+      ],
+      choices: [{ id: "save", label: t("manager.duplicate"), primary: true }],
+      check: async (_choice, values) => {
+        const stored = await api.duplicatePreset(family, preset, values.to, values.family);
+        await this.#changed(stored);
+        return null;
+      },
+    });
+  }
+
+  async #rename({ family, preset, version }) {
+    await ask({
+      title: t("manager.renameTitle", { name: preset }),
+      fields: [{ name: "to", label: t("save.name"), value: preset }],
+      choices: [{ id: "save", label: t("manager.rename"), primary: true }],
+      check: async (_choice, { to }) => {
+        const stored = await api.renamePreset(family, preset, to, version);
+        await this.#changed(stored);
+        this.renamed({ family, preset }, stored);
+        return null;
+      },
+    });
+  }
+
+  async #delete({ family, preset, version }) {
+    const answer = await this.#done(api.deletePreset(family, preset, version));
+    if (!answer) return;
+    await library.refresh();
+    this.#show();
+    toast(t("delete.done", { name: `${family}/${preset}` }), {
+      label: t("load.undo"),
+      seconds: 20,
+      action: async () => {
+        await this.#done(api.send(answer.undo));
+        await library.refresh();
+        if (this.dialog.element.isConnected) this.#select(family, preset);
+      },
+    });
+  }
+
+  async #import(text, fileName) {
+    const answer = await importText(text, fileName);
+    const first = answer?.saved[0] ?? answer?.skipped[0];
+    if (first) await this.#changed(first);
+  }
+
+  async #changed({ family, preset }) {
+    await library.refresh();
+    this.list.update();
+    this.#select(family, preset, true);
+  }
+
+  /** Await a request; what it is refused for is shown. */
+  async #done(request) {
+    try {
+      return (await request) ?? true;
+    } catch (error) {
+      toast(error.message, { danger: true, seconds: 15 });
+      return null;
+    }
+  }
+}
