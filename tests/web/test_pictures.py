@@ -147,5 +147,6 @@ def test_the_plan(server, combination, open_page, picture):
     apply = comfy.add("PSAApply", (480, 120), links={"preset": (loader, 0)})
     comfy.add("KSampler", (880, 120), links={"model": (apply, 0)}, steps=20)
     panel = comfy.panel(apply)
-    panel.get_by_text("20 steps: 1-6 dense (warm-up), 7-20 sparse").wait_for()
+    request = {"preset": {"family": FAMILY, "preset": "balanced"}, "family": FAMILY, "steps": 20}
+    panel.get_by_text(comfy.ask("POST", "plan", request)["text"]).wait_for()
     picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1130, "height": 470})
