@@ -42,6 +42,23 @@ def test_registry_entry():
     assert not re.search(r"^web = ", text, re.MULTILINE)
 
 
+def test_the_registry_gets_no_model():
+    """comfy-cli packs what git tracks, without what .comfyignore matches as a .gitignore would."""
+    tracked = ["git", "ls-files", "--cached"]
+    ignored = ["--ignored", "--exclude-from", ".comfyignore"]
+    listing = subprocess.run(tracked, cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    left_out = subprocess.run(
+        [*tracked, *ignored], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    packed = set(listing.stdout.splitlines()) - set(left_out)
+    assert "examples/tiny_wan/tiny_wan.safetensors" in left_out
+    assert all(name.startswith("examples/") for name in left_out)
+    sizes = {name: (ROOT / name).stat().st_size for name in packed if (ROOT / name).is_file()}
+    assert max(sizes.values()) < 2**20, max(sizes, key=sizes.get)
+
+
 @pytest.fixture(scope="module")
 def built_library(tmp_path_factory):
     """The wheel of a copy of the sources, unpacked: building leaves files beside what it reads."""

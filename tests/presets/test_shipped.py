@@ -64,9 +64,11 @@ def test_our_presets(store, family):
         assert (config.block_m, config.block_n, config.tile_n) == (128, 128, 32)
         assert (config.mask_mode, config.attn_impl) == ("topk", "new_mask_type")
         assert config.order == "Gilbert"
-        assert config.tail != "none"
-        assert config.second_moment is False
     fast, balanced, faithful, lora = configs
+    # where the tail is coarsest, a mean key understates its group most
+    assert (fast.tail, fast.second_moment) == (balanced.tail, balanced.second_moment) == (128, True)
+    assert (faithful.tail, faithful.second_moment) == (8, False)
+    assert (lora.tail, lora.second_moment) == (16, False)
     assert density(fast) < density(balanced) < density(faithful)
     # a fifth to a third of the 20 to 30 steps that people sample with
     assert 4 <= fast.warmup_steps <= balanced.warmup_steps <= faithful.warmup_steps <= 10

@@ -189,8 +189,12 @@ def test_no_figure_without_a_measurement(app):
 
 
 def test_what_is_extrapolated_says_so_and_is_in_order(app):
+    from psa_pack.nodes.estimate import speed
+
+    row = speed.table()["shapes"][1]["calls"][0]["preset"]
+    assert estimate(app, row)["attention"]["kind"] == "measured"
     found = {name: estimate(app, name)["attention"] for name in ("fast", "balanced", "faithful")}
-    assert found["fast"]["kind"] == "measured" and found["balanced"]["kind"] == "extrapolated"
+    assert {answer["kind"] for answer in found.values()} == {"extrapolated"}
     values = [answer["speedup"] for answer in found.values()]
     assert values == sorted(values, reverse=True) and values[-1] > 1
     assert "H100" in found["balanced"]["note"] and "only" in found["faithful"]["note"]
