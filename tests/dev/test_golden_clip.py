@@ -21,16 +21,18 @@ from psa_pack.tools.tiny_wan.__main__ import PROMPTS
 from psa_pack.tools.tiny_wan.codec import Codec
 
 GOLDEN = Path(__file__).with_name("golden") / "tiny_wan_psa.safetensors"
-# 6 x 16 x 16 tokens: 12 blocks of 128; two of eight steps are dense
+# 6 x 16 x 16 tokens: 12 blocks of 128; three of eight steps are dense
 SHAPE = (1, 16, 6, 32, 32)
-STEPS, WARMUP, CFG, SEED = 8, 2, 4.0, 11
+STEPS, WARMUP, CFG, SEED = 8, 3, 4.0, 11
 # not a shipped preset: their shares may change with what is measured, this must not
 CONFIG = {
-    "block_m": 128, "block_n": 128, "tail": 16, "rearrange_method": "Gilbert", "mask_mode": "topk",
-    "mask_ratios": {1: (0.0, 0.15), 8: (0.15, 0.45), 0: (0.45, 1.0)}, "warmup_steps": WARMUP,
+    "block_m": 128, "block_n": 128, "tail": 16, "second_moment": True, "mask_mode": "topk",
+    "mask_ratios": {1: (0.0, 0.34), 8: (0.34, 0.67), 0: (0.67, 1.0)}, "warmup_steps": WARMUP,
+    "rearrange_method": "Gilbert",
 }  # fmt: skip
-# measured when the golden was stored: see its metadata; the floor leaves room for other machines
-PSNR_FLOOR = 20.0
+# 24.5 dB when the golden was stored (its metadata); 3 dB are left for other machines. The clip's own
+# mirror image has 15 dB, the clip played backwards 17.6.
+PSNR_FLOOR = 21.5
 # The reference is deterministic; other CPUs and torch versions round otherwise, and where two
 # blocks are about equally important a rounding decides which of them is read.
 TOLERANCE = 0.02
