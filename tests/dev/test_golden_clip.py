@@ -30,8 +30,8 @@ CONFIG = {
     "mask_ratios": {1: (0.0, 0.34), 8: (0.34, 0.67), 0: (0.67, 1.0)}, "warmup_steps": WARMUP,
     "rearrange_method": "Gilbert",
 }  # fmt: skip
-# 24.5 dB when the golden was stored (its metadata); 3 dB are left for other machines. The clip's own
-# mirror image has 15 dB, the clip played backwards 17.6.
+# 24.5 dB when the golden was stored (its metadata); 3 dB are left for other machines. The clip's
+# own mirror image has 15 dB, the clip played backwards 17.6.
 PSNR_FLOOR = 21.5
 # The reference is deterministic; other CPUs and torch versions round otherwise, and where two
 # blocks are about equally important a rounding decides which of them is read.
