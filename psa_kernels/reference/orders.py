@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -23,45 +24,7 @@ from .tiles import tile_order
 from .tokens import compute_dtype
 
 
-@torch.no_grad()
-def reorder(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    layout: Layout,
-    config: PSAConfig,
-    state: OrderState | None = None,
-) -> Orders:
-    """The orders of q `[B, H, Lq, D]` and of k `[B, Hkv, Lk, D]`.
-
-    With `state`, k-means starts from the centroids of the step before and leaves its own there.
-    """
-    if layout.q_video == 0 or config.order is None:
-        return Orders()
-    state = OrderState() if state is None else state
-    if config.order in ("Gilbert", "STA"):
-        order = static_order(config.order, layout.grid, config.tile_size, q.device)
-        return Orders(order, order)
-    k_order = _semantic(k, "k", layout, layout.k_blocks, state)
-    if config.order == "Hybrid":
-        return Orders(static_order("Gilbert", layout.grid, config.tile_size, q.device), k_order)
-    return Orders(_semantic(q, "q", layout, layout.q_blocks, state), k_order)
-
-
-@lru_cache(maxsize=16)
-def static_order(
-    method: str, grid: tuple[int, int, int], tile: tuple[int, int, int], device: torch.device
-) -> torch.Tensor:
-    """int64 `[1, 1, T * h * w]` on `device`: the "Gilbert" or "STA" order of `grid`."""
-    # made outside inference mode, since a later caller may want gradients
-    with torch.inference_mode(False):
-        if method == "Gilbert":
-            order = torch.tensor(gilbert_order(grid), dtype=torch.int64)
-        else:
-            order = tile_order(grid, tile)
-        return order.to(device)[None, None]
-
-
-def _semantic(
+def semantic_order(
     x: torch.Tensor, name: str, layout: Layout, blocks: int, state: OrderState
 ) -> torch.Tensor:
     """int64 `[B, heads, L]`: the semantic order of each head's video tokens."""
@@ -82,3 +45,43 @@ def _semantic(
             order[b, head] = cluster_order(tokens, centroids[b, head])
     state.keep(name, centroids)
     return order
+
+
+@torch.no_grad()
+def reorder(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    layout: Layout,
+    config: PSAConfig,
+    state: OrderState | None = None,
+    semantic: Callable[..., torch.Tensor] = semantic_order,
+) -> Orders:
+    """The orders of q `[B, H, Lq, D]` and of k `[B, Hkv, Lk, D]`.
+
+    With `state`, k-means starts from the centroids of the step before and leaves its own there.
+    `semantic` makes the semantic orders.
+    """
+    if layout.q_video == 0 or config.order is None:
+        return Orders()
+    state = OrderState() if state is None else state
+    if config.order in ("Gilbert", "STA"):
+        order = static_order(config.order, layout.grid, config.tile_size, q.device)
+        return Orders(order, order)
+    k_order = semantic(k, "k", layout, layout.k_blocks, state)
+    if config.order == "Hybrid":
+        return Orders(static_order("Gilbert", layout.grid, config.tile_size, q.device), k_order)
+    return Orders(semantic(q, "q", layout, layout.q_blocks, state), k_order)
+
+
+@lru_cache(maxsize=16)
+def static_order(
+    method: str, grid: tuple[int, int, int], tile: tuple[int, int, int], device: torch.device
+) -> torch.Tensor:
+    """int64 `[1, 1, T * h * w]` on `device`: the "Gilbert" or "STA" order of `grid`."""
+    # made outside inference mode, since a later caller may want gradients
+    with torch.inference_mode(False):
+        if method == "Gilbert":
+            order = torch.tensor(gilbert_order(grid), dtype=torch.int64)
+        else:
+            order = tile_order(grid, tile)
+        return order.to(device)[None, None]

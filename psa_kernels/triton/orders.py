@@ -1,7 +1,25 @@
-"""Stage 1: the token order (section 1)."""
+"""Stage 1: the token order (section 1): the reference's tables, and k-means as kernels."""
 
 from __future__ import annotations
 
-from ..reference import reorder
+import torch
 
-__all__ = ["reorder"]
+from .. import reference
+from ..config import PSAConfig
+from ..layout import Layout
+from ..order_state import OrderState
+from ..stages import Orders
+
+
+@torch.no_grad()
+def reorder(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    layout: Layout,
+    config: PSAConfig,
+    state: OrderState | None = None,
+) -> Orders:
+    """The orders of q `[B, H, Lq, D]` and of k `[B, Hkv, Lk, D]`; see the reference's."""
+    from .clusters import semantic_order
+
+    return reference.reorder(q, k, layout, config, state, semantic=semantic_order)

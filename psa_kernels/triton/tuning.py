@@ -42,6 +42,15 @@ class Estimate:
     tma: bool = False
 
 
+@dataclass(frozen=True)
+class Clusters:
+    """tokens and clusters: of an inner step of k-means."""
+
+    tokens: int
+    clusters: int
+    warps: int
+
+
 # architecture -> row width -> settings; a width takes the first entry at least as wide
 ATTEND = {
     "sm_80": {
@@ -96,6 +105,11 @@ ESTIMATE = {
     "gfx1100": {128: Estimate(64, 64, 8, 1), 256: Estimate(64, 32, 8, 1)},
     "float32": {128: Estimate(32, 32, 4, 1), 256: Estimate(32, 32, 4, 1)},
 }
+# one for all architectures, small enough for any of them; nothing was measured
+CLUSTERS = {
+    "half": {128: Clusters(64, 64, 8), 256: Clusters(32, 64, 8)},
+    "float32": {128: Clusters(32, 32, 4), 256: Clusters(16, 32, 4)},
+}
 
 
 @lru_cache(maxsize=16)
@@ -126,6 +140,10 @@ def attend(device: torch.device, dtype: torch.dtype, dim: int) -> Attend:
 def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
     entry = pick(ESTIMATE, architecture(device), dtype, dim)
     return _without_tma(entry) if entry.tma and not has_tma(device) else entry
+
+
+def clusters(dtype: torch.dtype, dim: int) -> Clusters:
+    return pick(CLUSTERS, "half", dtype, dim)
 
 
 def _without_tma(entry):

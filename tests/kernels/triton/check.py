@@ -2,6 +2,7 @@
 
 Tolerances. Everything is accumulated in float32; what is stored or multiplied in half precision
 rounds once. So with u = 2^-11 (float16) or 2^-8 (bfloat16), half a unit in the last place:
+  orders    see `check_orders`
   pyramid   u (a mean is rounded when it is stored; the reference keeps it)
   S         compared where scores are of ordinary size: the rounded means of queries and keys move
             a score by about 2u of itself
@@ -22,8 +23,11 @@ import psa_kernels.triton as line
 from psa_kernels import reference
 from psa_kernels.causal import FREE, block_kinds
 from psa_kernels.layout import Layout
+from psa_kernels.order_state import OrderState
 from psa_kernels.reference import attention as reference_attention
 from psa_kernels.reference.pyramid import group_counts, group_spread, pool
+
+from .check_orders import check_orders
 
 UNIT = {torch.float32: 2e-6, torch.float16: 2**-11, torch.bfloat16: 2**-8}
 
@@ -64,8 +68,10 @@ def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None,
     """Raises AssertionError where a stage is off. `ordinary`: scores are small enough for S."""
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra, causal=causal)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    orders = line.reorder(q, k, layout, config)
+    state = OrderState()
     with poisoned():
+        orders = line.reorder(q, k, layout, config, state)
+        check_orders(q, k, orders, state, layout, config)
         pyramid, shares, plan, out = run(q, k, v, config, layout, orders, scale)
     exact = reference.build_pyramid(k.float(), v.float(), orders, layout, config)
     check_pyramid(pyramid, exact, layout, config, q.dtype)

@@ -105,7 +105,7 @@ def calls(dim: int, everything: bool):
     if not everything:
         return
     old = {"attn_impl": "old_mask_type", "block_n": 128, "tail": 64}
-    yield PSAConfig(mask_ratios=ratios), {}
+    yield PSAConfig(mask_ratios=ratios, rearrange_method="SemanticAware"), {}
     yield (
         PSAConfig(block_n=32, block_m=64, tail=16, mask_mode="thresholdbound", mask_ratios=ratios),
         {},
