@@ -1,8 +1,10 @@
 """Real Chromium against real ComfyUI servers.  See `ComfyPage` for what a test has in hand.
 
-Tests run in one combination of frontend and renderer, those marked `everywhere` in all of them;
-`--all-frontends` runs every test in all.  The servers live for the session, browser contexts for
-a test, and the driver for a module: while it lives, no other test could use asyncio.
+Tests run in one combination of frontend and renderer; those marked `both` with each frontend and
+each renderer, those marked `everywhere` in all four combinations; `--all-frontends` runs every test
+in all.  The servers live for the session, browser contexts for a test (newer frontends remember
+widget values of nodes that are gone), and the driver for a module: while it lives, no other test
+could use asyncio.
 """
 
 import importlib.metadata
@@ -17,6 +19,7 @@ from psa_pack.tools.dev import frontend as second_frontend
 from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
 
 from ..pack_import import ROOT
+from .comfy_page import TIMEOUT, ComfyPage
 
 DEV_DIR = ROOT / ".dev"
 TINY_WAN = "tiny_wan.safetensors"
@@ -30,16 +33,18 @@ COMBINATIONS = [
     for frontend in ("own", "newer")
     for renderer in ("classic", "vue")
 ]
-ONE_COMBINATION = COMBINATIONS[-1:]
+CHOSEN = {"everywhere": COMBINATIONS, "both": [COMBINATIONS[0], COMBINATIONS[-1]]}
 
 
 def pytest_generate_tests(metafunc):
     if "combination" in metafunc.fixturenames:
-        everywhere = metafunc.definition.get_closest_marker("everywhere")
-        every = everywhere or metafunc.config.getoption("--all-frontends")
-        metafunc.parametrize(
-            "combination", COMBINATIONS if every else ONE_COMBINATION, indirect=True
-        )
+        chosen = COMBINATIONS[-1:]
+        for marker, combinations in CHOSEN.items():
+            if metafunc.definition.get_closest_marker(marker):
+                chosen = combinations
+        if metafunc.config.getoption("--all-frontends"):
+            chosen = COMBINATIONS
+        metafunc.parametrize("combination", chosen, indirect=True)
 
 
 def missing(config, reason: str):
@@ -54,6 +59,7 @@ def browser(pytestconfig):
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     if browsers.folder(DEV_DIR).is_dir():
         os.environ["PLAYWRIGHT_BROWSERS_PATH"] = str(browsers.folder(DEV_DIR))
+    playwright.expect.set_options(timeout=TIMEOUT)
     with playwright.sync_playwright() as driver:
         for path in browsers.candidates():
             try:
@@ -132,8 +138,6 @@ def open_page(browser, request):
 
     After the test: none of our scripts failed in any of the pages.
     """
-    from .comfy_page import ComfyPage
-
     pages = []
 
     def open_page(server, renderer="vue", **options):
@@ -141,13 +145,19 @@ def open_page(browser, request):
         return pages[-1]
 
     yield open_page
-    faults = [fault for page in pages for fault in page.faults]
-    failed = request.node.stash.get(FAILED, False)
+    folder = request.config.getoption("--screenshots")
     for number, page in enumerate(pages):
-        if failed and (folder := request.config.getoption("--screenshots")):
+        if folder and request.node.stash.get(FAILED, False):
             page.screenshot(f"{folder}/failed/{request.node.name}-{number}.png")
         page.context.close()
+    faults = [fault for page in pages for fault in page.faults]
     assert not faults, faults
+
+
+@pytest.fixture
+def comfy(combination, server, open_page):
+    """An empty canvas, loaded and settled."""
+    return open_page(server, combination[1])
 
 
 FAILED = pytest.StashKey[bool]()
@@ -159,9 +169,3 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         item.stash[FAILED] = True
     return report
-
-
-@pytest.fixture
-def comfy(combination, server, open_page):
-    """An empty canvas, loaded and settled."""
-    return open_page(server, combination[1])

@@ -87,7 +87,7 @@ def test_an_editor_is_a_base_too_and_is_followed(comfy, loader):
     expect(second.summary).to_contain_text("use_sim_mask")
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_plain_widgets_come_and_go_and_a_linked_one_stays(comfy):
     editor = Editor(comfy)
     number = comfy.add("PrimitiveInt", (700, 130), value=5)

@@ -34,7 +34,7 @@ def crowd(comfy):
     return editor
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_a_step_of_a_drag_takes_little_script(crowd):
     page = crowd.page
     asked = []

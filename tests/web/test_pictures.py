@@ -84,7 +84,7 @@ def settle(editor):
     editor.page.wait_for_timeout(600)
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 @pytest.mark.parametrize(("theme", "width"), [("dark", 460), ("light", 900)])
 def test_nothing_sticks_out(server, combination, open_page, picture, theme, width):
     comfy = open_page(server, combination[1], theme=theme, size=(1200, 1900))

@@ -20,7 +20,7 @@ def cells(plan):
     return ["dense" if "dense" in t.get_attribute("title") else "sparse" for t in titles.all()]
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_the_plan_follows_editor_and_sampler_and_the_run_follows_the_plan(comfy):
     editor = Editor(comfy, **SMALL, warmup_steps=1)
     editor.choose_family("Wan2.1_1.3b")

@@ -23,7 +23,7 @@ def agree(editor):
     return ends
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_a_boundary_follows_the_mouse(comfy):
     editor = Editor(comfy)
     before = agree(editor)
@@ -38,7 +38,7 @@ def test_a_boundary_follows_the_mouse(comfy):
     assert pushed[1] <= pushed[2] == pushed[4] == pushed[8]
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_a_boundary_keeps_to_the_pointer_when_the_canvas_is_zoomed(comfy):
     editor = Editor(comfy)
     comfy.view(scale=0.6, offset=(100, 60))

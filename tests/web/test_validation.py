@@ -26,7 +26,7 @@ def queued(comfy):
     )
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_a_clash_is_told_stops_the_queue_and_is_mended_by_a_click(comfy):
     editor = ready_to_run(comfy)
     before = queued(comfy)

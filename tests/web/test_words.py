@@ -59,7 +59,7 @@ def test_chinese_is_one_of_them():
     assert len(same) < 10, same
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_the_page_speaks_chinese(server, combination, open_page):
     comfy = open_page(server, combination[1], locale="zh")
     node = comfy.add("PSAPresetEditor", (100, 130))

@@ -20,7 +20,7 @@ def saved(comfy, kind):
     return node
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_a_workflow_holds_plain_values_and_comes_back_as_it_was(comfy):
     plain = Editor(comfy)
     expected = plain.widgets()
@@ -57,7 +57,7 @@ def test_a_workflow_holds_plain_values_and_comes_back_as_it_was(comfy):
         assert after["size"] == pytest.approx(before["size"], abs=10)
 
 
-@pytest.mark.everywhere
+@pytest.mark.both
 def test_a_workflow_from_before_a_field_was_added_loads(comfy):
     """A saved list of values that ends early: the fields it lacks get their defaults."""
     editor = Editor(comfy, warmup_steps=3)
