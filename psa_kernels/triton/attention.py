@@ -68,8 +68,7 @@ def attend(
         LISTED=sum(sizes), POOLED=bool(sizes) or tail > 0, SPREAD=spread is not None,
         ORDERED=ordered, CAUSAL=layout.causal, NEGATIVE=scale < 0, TMA=tune.tma,
         PRECISION=tuning.precision(q.device, q.dtype),
-        # weights above 1 need the exponents of float32
-        BOUNDED=q.dtype != torch.float16, FULL_STAGES=tune.full_stages,
+        BOUNDED=tuning.bounded(q.device, q.dtype), FULL_STAGES=tune.full_stages,
         LIST_STAGES=tune.list_stages,
         TAIL_STAGES=tune.tail_stages if spread is None else tune.spread_stages,
         num_warps=tune.warps,

@@ -150,6 +150,15 @@ def _without_tma(entry):
     return type(entry)(**{**vars(entry), "tma": False})
 
 
+def bounded(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the attention has loops without a running maximum too.
+
+    Their weights may be far above 1, which takes the exponents of float32. AMD's compiler spills
+    over them, and the gain was measured on sm_90 only.
+    """
+    return dtype != torch.float16 and not architecture(device).startswith("gfx")
+
+
 def precision(device: torch.device, dtype: torch.dtype) -> str:
     """float32 is multiplied as float32, at the plain units' rate: the stated, slow path.
 

@@ -98,14 +98,14 @@ def calls(dim: int, everything: bool):
     ratios = {1: (0, 0.2), 2: (0.2, 0.3), 4: (0.3, 0.5), 8: (0.5, 0.7), 0: (0.7, 1)}
     yield (
         PSAConfig(
-            block_n=128, tail=32, second_moment=True, mask_ratios=ratios, rearrange_method="Gilbert"
+            block_n=128, tail=32, second_moment=True, mask_ratios=ratios, rearrange_method="Hybrid"
         ),
         {},
     )
     if not everything:
         return
     old = {"attn_impl": "old_mask_type", "block_n": 128, "tail": 64}
-    yield PSAConfig(mask_ratios=ratios, rearrange_method="SemanticAware"), {}
+    yield PSAConfig(mask_ratios=ratios), {}
     yield (
         PSAConfig(block_n=32, block_m=64, tail=16, mask_mode="thresholdbound", mask_ratios=ratios),
         {},
