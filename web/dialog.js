@@ -13,17 +13,10 @@ function keepKeys(element) {
 
 /**
  * A modal dialog with `body`; {element, close, closed}, where `closed` is a promise of what `close`
- * was given (undefined for Escape). `mayClose()` may hold it open by answering false.
+ * was given (undefined for Escape).
  */
-export function openDialog({
-  title,
-  body,
-  footer = [],
-  className = "",
-  mayClose = async () => true,
-}) {
+export function openDialog({ title, body, footer = [], className = "" }) {
   const heading = h("h2", { id: uniqueId("title") }, title);
-  const shut = async () => (await mayClose()) && close();
   const element = h(
     "dialog",
     { class: `psa psa-dialog ${className}`, "aria-labelledby": heading.id },
@@ -38,7 +31,7 @@ export function openDialog({
           class: "psa-icon-button",
           "aria-label": t("dialog.close"),
           title: t("dialog.close"),
-          onclick: shut,
+          onclick: () => close(),
         },
         icon("close"),
       ),
@@ -61,7 +54,7 @@ export function openDialog({
   keepKeys(element);
   element.addEventListener("cancel", (event) => {
     event.preventDefault();
-    shut();
+    close();
   });
   document.body.append(element);
   element.showModal();
@@ -105,7 +98,7 @@ export async function ask({ title, message, fields = [], choices, check = async 
     const values = read();
     const wrong = await check(id, values).catch((error) => error.message);
     busy = false;
-    if (wrong) problem.textContent = wrong;
+    if (wrong !== null) problem.textContent = wrong;
     else dialog.close({ choice: id, values });
   };
   const buttons = choices.map(({ id, label, primary, danger }) =>

@@ -13,7 +13,7 @@ export async function loadWords(wanted) {
   english = await read("en");
   const language = wanted.split("-")[0];
   words = TRANSLATED.includes(language) ? ((await read(language)) ?? {}) : {};
-  current = wanted;
+  current = language; // so that the server's words are of the same one
 }
 
 async function read(name) {

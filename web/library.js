@@ -13,7 +13,10 @@ class Library extends EventTarget {
   /** {version, families, problems}; asked once until something changes. */
   async listing() {
     this.#watch();
-    if (this.#listing) return this.#listing;
+    return this.#listing ?? this.#read();
+  }
+
+  async #read() {
     this.#loading ??= api.getPresets().finally(() => (this.#loading = null));
     this.#listing = await this.#loading;
     return this.#listing;
@@ -51,8 +54,7 @@ class Library extends EventTarget {
   /** Read the list again and tell everybody if it is another one. */
   async refresh() {
     const before = this.#listing?.version;
-    this.#listing = null;
-    const after = await this.listing();
+    const after = await this.#read(); // the old list stays if this fails
     if (after.version !== before) this.dispatchEvent(new Event("change"));
     return after;
   }

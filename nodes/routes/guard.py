@@ -92,10 +92,14 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if (request.content_length or 0) > MAX_BODY:
         raise _too_large()
     content = bytearray()
-    async for chunk in request.content.iter_chunked(64 * 1024):
-        content += chunk
-        if len(content) > MAX_BODY:
-            raise _too_large()
+    try:
+        async for chunk in request.content.iter_chunked(64 * 1024):
+            content += chunk
+            if len(content) > MAX_BODY:
+                raise _too_large()
+    except web.RequestPayloadError:  # not compressed or cut up as its headers say
+        what = "the body cannot be read as Content-Encoding and Transfer-Encoding say"
+        raise Refusal(400, "bad_request", what) from None
     return _parsed(bytes(content))
 
 

@@ -118,7 +118,9 @@ export class EditorNode {
   /** Take everything over from the base, so that the link can go. */
   async fold() {
     await this.state.flush();
-    const answer = await api.validate({ config: this.state.answer.config });
+    const config = this.state.answer?.config;
+    if (!config || this.state.unheld) return; // it shows what is wrong; nothing typed is lost
+    const answer = await api.validate({ config });
     if (!answer.node) return;
     this.node.disconnectInput(this.node.inputs.findIndex((input) => input.name === BASE));
     await this.state.load(answer.node);
@@ -132,8 +134,8 @@ export class EditorNode {
       range: this.range,
       use: (stored) => this.saving.replaceWith(stored),
       renamed: (was, stored) => {
-        if (named?.family === was.family && named.preset === was.preset)
-          this.identity.adopt(stored);
+        const now = this.identity.named; // it may be renamed twice
+        if (now?.family === was.family && now.preset === was.preset) this.identity.adopt(stored);
       },
     }).open();
   }
@@ -228,7 +230,8 @@ export class EditorNode {
 
   /** A text from a file: one preset goes into this node, families go to the presets. */
   async #take(text, name) {
-    const answer = await api.validate({ yaml: text }).catch(() => null);
+    const base = (await this.base.ask())?.request ?? null;
+    const answer = await api.validate({ yaml: text, base }).catch(() => null);
     if (!answer?.ok) return importText(text, name);
     if (!(await this.saving.mayReplace())) return null;
     this.identity.forget();

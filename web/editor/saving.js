@@ -91,13 +91,14 @@ export class Saving {
   /** Load a stored preset, after asking what becomes of changes that are stored nowhere. */
   async replaceWith(stored) {
     if (!(await this.mayReplace())) return false;
-    const { node, named } = { node: this.state.read(), named: this.identity.named };
+    const { named } = this.identity;
+    const back = this.#wayBack();
     await this.load(stored);
     toast(t("load.done", { name: `${stored.family}/${stored.preset}` }), {
       label: t("load.undo"),
       action: async () => {
         this.identity.named = named;
-        await this.state.load(node);
+        await back();
         await this.identity.look();
       },
     });
@@ -127,18 +128,29 @@ export class Saving {
   /** Back to what is stored under the name that the settings came from. */
   async reset() {
     const { identity } = this;
+    await this.state.flush();
     await identity.look();
     if (!identity.stored) return;
-    const node = this.state.read();
+    const back = this.#wayBack();
     const { named } = identity;
     await this.load(identity.stored);
     toast(t("reset.done", { name: `${named.family}/${named.preset}` }), {
       label: t("load.undo"),
       action: async () => {
         identity.named = named;
-        await this.state.load(node);
+        await back();
       },
     });
+  }
+
+  /** Brings back what the node holds now, and text that it cannot hold. */
+  #wayBack() {
+    const { state } = this;
+    const [node, text] = [state.read(), state.text?.yaml];
+    return async () => {
+      await state.load(node);
+      if (text !== undefined) state.type(text);
+    };
   }
 
   async #ready() {

@@ -171,6 +171,7 @@ export class EditorState extends EventTarget {
   }
 
   #takeText(text, sent, answer) {
+    if (this.text !== text) return; // typed on, or dropped: the next answer is about that
     this.pending = new Map(
       [...this.pending].filter(([path, value]) => !same(sent.get(path), value)),
     );
