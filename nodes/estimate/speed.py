@@ -73,7 +73,7 @@ def _unknown(config: PSAConfig, found: Density, model: Model | None) -> str | No
     if config.importance == "exact":
         return "exact importance is for studies; as slow as dense attention and not measured"
     if config.order in ("SemanticAware", "Hybrid"):
-        return f"the {config.order} order clusters in torch and has not been measured"
+        return f"calls with the {config.order} order have not been measured"
     if config.block_n == 32:
         return "key blocks of 32 have not been measured"
     if config.block_m != 128:
