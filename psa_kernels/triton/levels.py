@@ -8,6 +8,7 @@ are taken in the order of their numbers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -96,13 +97,8 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
 
 def quota_ends(blocks: int, config: PSAConfig) -> dict[int, int]:
     """level -> the rank among `blocks` blocks at which it ends ("topk")."""
-    ends, begin = {}, 0
-    for level, upper in config.mask_ratios.uppers():
-        end = math.floor(upper * blocks + 1e-6)
-        if level == 1 and config.mask_ratios.width(1) > 0:
-            end = max(end, 1)
-        begin = ends[level] = max(begin, end)
-    return ends
+    quotas = config.mask_ratios.quotas(blocks)
+    return dict(zip(quotas, itertools.accumulate(quotas.values()), strict=True))
 
 
 def capacities(blocks: int, config: PSAConfig) -> tuple[int, int]:

@@ -28,6 +28,8 @@ def head_groups(layout: Layout, config: PSAConfig, element_size: int) -> list[sl
     inputs = 2 * layout.batch * layout.kv_heads * layout.k_len * layout.head_dim * element_size
     count = 1
     if buffers > SMALL:
-        count = min(layout.kv_heads, math.ceil(buffers / (MOST_SHARE * inputs)))
+        # by the largest group: heads seldom divide evenly
+        most = max(1, math.floor(MOST_SHARE * inputs * layout.kv_heads / buffers))
+        count = math.ceil(layout.kv_heads / most)
     ends = [layout.kv_heads * i // count for i in range(count + 1)]
     return [slice(begin, end) for begin, end in itertools.pairwise(ends)]

@@ -28,6 +28,7 @@ def test_groups_of_heads_change_nothing(config, monkeypatch):
     apart, parts = psa_attention(
         q, k, v, config=config, grid=GRID, extra_tokens=(4, 2), return_stats=True
     )
+    assert len(parts.plan.parts) == 2
     assert torch.equal(apart, together)
     assert torch.equal(parts.levels, stats.levels)
     assert parts.density == stats.density
