@@ -145,7 +145,7 @@ def attend_kernel(
     online = True
     if BOUNDED:
         bound = tl.sqrt(squares * tl.load(longest + kv_pair)) * scale
-        # written so that a NaN stays with the running maximum
+        # written so that an infinite or NaN bound means the running maximum
         online = not (tl.max(bound, 0) <= BOUND)
         high = tl.where(online, high, bound + (POOLED_MOST - BOUND_ROOM))
     # contiguous keys of this program: the extra ones, a ragged last block; all for extra queries

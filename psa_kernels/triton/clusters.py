@@ -49,7 +49,7 @@ def _nearest(x: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     batch, heads, length, dim = x.shape
     count = centroids.shape[2]
     labels = torch.empty(batch, heads, length, dtype=torch.int32, device=x.device)
-    halves = centroids.square().sum(-1) / 2
+    halves = (centroids.square().sum(-1) / 2).contiguous()
     high = centroids.to(x.dtype)
     low = (centroids - high.float()).to(x.dtype)
     tune = tuning.clusters(x.dtype, padded_dim(dim))

@@ -8,6 +8,7 @@ import math
 from ..config import PSAConfig
 from ..layout import Layout
 from .common import padded_dim
+from .levels import capacities
 from .pyramid import pooling_sizes
 
 MOST_SHARE = 1.25  # of the bytes of k and v
@@ -21,9 +22,11 @@ def head_groups(layout: Layout, config: PSAConfig, element_size: int) -> list[sl
     Nearly all of a call's buffers are the pyramid: k and v once for level 1, again by 1 / size for
     every pooling size. Levels 2 and 4 together take 1.8 times k and v, in two groups 0.9 times.
     """
-    row = padded_dim(layout.head_dim) * element_size
-    pyramid = 2 * layout.k_len * row * (1 + sum(1 / size for size in pooling_sizes(config)))
-    shares = layout.q_blocks * layout.k_blocks * (4 + 1)  # float32 mass, int8 level
+    stored = padded_dim(layout.head_dim) * element_size
+    pyramid = 2 * layout.k_len * stored * (1 + sum(1 / size for size in pooling_sizes(config)))
+    # of a query block: float32 mass, int8 levels, int32 lists
+    row = layout.k_blocks * (4 + 1) + 4 * sum(capacities(layout.k_blocks, config))
+    shares = layout.q_blocks * row
     buffers = layout.batch * (layout.kv_heads * pyramid + layout.heads * shares)
     inputs = 2 * layout.batch * layout.kv_heads * layout.k_len * layout.head_dim * element_size
     count = 1

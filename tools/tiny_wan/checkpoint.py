@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 # so that a state can be carried where single files are limited
 PIECE_BYTES = 15 * 2**20
 MODEL_BYTES = 15 * 2**20
-STATE = "state"
+STATE, OLD_STATE = "state", "state.old"
 
 
 def save_state(out: Path, numbers: dict, tensors: dict[str, torch.Tensor]) -> None:
     """Replace out/state by these; a run that is ended meanwhile leaves the old one whole."""
-    fresh, place, old = out / "state.new", out / STATE, out / "state.old"
+    fresh, place, old = out / "state.new", out / STATE, out / OLD_STATE
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -46,7 +46,10 @@ def save_state(out: Path, numbers: dict, tensors: dict[str, torch.Tensor]) -> No
 
 def load_state(out: Path) -> tuple[dict, dict[str, torch.Tensor]] | None:
     """What `save_state` wrote, or None where there is nothing yet."""
-    place = out / STATE
+    place, old = out / STATE, out / OLD_STATE
+    if old.exists() and not place.exists():
+        # a process ended between the two renames of `save_state`
+        old.rename(place)
     if not (place / "state.json").is_file():
         return None
     numbers = json.loads((place / "state.json").read_text(encoding="utf-8"))
