@@ -98,7 +98,7 @@ def _widgets(field: Field) -> list[io.Input]:
         ]
     return [
         _widget(
-            io.Float, part, default[level][1], min=0.0, max=1.0, step=0.01,
+            io.Float, part, default[level][1], min=field.low, max=field.high, step=field.step,
             display_name=f"Level {level} up to",
             tooltip=f"Where pyramid level {level} ends, as a share from 0 to 1. {field.help}",
         )

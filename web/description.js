@@ -5,10 +5,16 @@ import { locale } from "./i18n.js";
 
 let asked = null;
 
-/** {groups, fields, levels, ...} of GET /psa/fields, and `fresh`: a preset with every field at its default. */
+/**
+ * {groups, fields, levels, ...} of GET /psa/fields; `fresh`: a preset with every field at its
+ * default; `range`: {low, high, step} of a pyramid level's boundary.
+ */
 export function description() {
   asked ??= Promise.all([api.getFields(locale()), api.validate({ config: {} })])
-    .then(([fields, fresh]) => ({ ...fields, fresh }))
+    .then(([answer, fresh]) => {
+      const range = answer.fields.find((field) => field.kind === "mask_ratios");
+      return { ...answer, fresh, range };
+    })
     .catch((error) => {
       asked = null;
       throw error;

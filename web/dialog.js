@@ -142,7 +142,7 @@ export async function ask({ title, message, fields = [], choices, check = async 
   if (first) {
     first.focus();
     first.select?.();
-  } else buttons.at(-1).focus();
+  } else cancel.focus(); // Enter must not overwrite or delete
   return (await dialog.closed) ?? null;
 }
 

@@ -10,6 +10,7 @@ from ...presets.names import RULE
 from ...psa_kernels.config import FIELDS, GROUPS, LEVELS, Field, MaskRatios
 from .. import field_widgets
 from ..languages import LANGUAGES, Words, words
+from .plan import SCHEDULER, schedulers
 
 
 def get_fields(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def get_fields(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
             {"level": level, "label": spoken.level(level), "widget": field_widgets.UPPER.get(level)}
             for level in LEVELS
         ],
+        "schedulers": {"names": schedulers(), "default": SCHEDULER},
         "locale": locale,
         "locales": list(LANGUAGES),
         "name_rule": RULE,

@@ -21,6 +21,12 @@ from .errors import Refusal
 from .users import store_of
 
 MOST_STEPS = 1000
+SCHEDULER = "simple"
+
+
+def schedulers() -> list[str]:
+    """ComfyUI's schedulers that a plan can be made for, in its order."""
+    return [name for name in comfy.samplers.SCHEDULER_NAMES if name in OWN]
 
 
 def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
@@ -28,8 +34,7 @@ def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     config = take_draft(body, store).config()
     family = body.take("family", str)
     steps = body.number("steps", int, 1, MOST_STEPS)
-    names = [name for name in OWN if name in comfy.samplers.SCHEDULER_NAMES]
-    scheduler = body.choice("scheduler", names, "simple")
+    scheduler = body.choice("scheduler", schedulers(), SCHEDULER)
     sampler = body.choice("sampler", comfy.samplers.SAMPLER_NAMES, "euler")
     denoise = body.number("denoise", float, 0.0, 1.0, 1.0)
     first = body.number("start_step", int, 0, 10_000, 0)

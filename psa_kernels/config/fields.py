@@ -24,7 +24,8 @@ class Field:
     argument   its name as a `PSAConfig` argument
     kind       "bool", "int", "float", "text", "choice", "ints" (a list) or "mask_ratios"
     choices    for kind "choice": every accepted value
-    low, high  for numbers: the inclusive range; `step` is what an arrow key moves by
+    low, high  for numbers, and for the ends of levels in kind "mask_ratios": the inclusive range;
+               `step` is what an arrow key moves by
     length     for kind "ints": how many
     group      which part of an editor it belongs to: a key of `GROUPS`
     unit       what its numbers count; may be empty
@@ -143,7 +144,7 @@ FIELDS: tuple[Field, ...] = (
         "mask_ratios", "mask_ratios", "mask_ratios", DEFAULT_MASK_RATIOS, "Pyramid levels",
         "Which part of the key blocks, most important first, is seen at full resolution (1), "
         "pooled 2x, 4x, 8x, or skipped (0). Pairs [from, to] that join up from 0 to 1.",
-        "pyramid",
+        "pyramid", low=0.0, high=1.0, step=0.01,
     ),
     Field(
         "tail", "tail", "choice", "none", "Tail",

@@ -87,6 +87,49 @@ def test_an_editor_is_a_base_too_and_is_followed(comfy, loader):
     expect(second.summary).to_contain_text("use_sim_mask")
 
 
+def test_bases_in_a_circle_hold_nothing_up(comfy):
+    first = Editor(comfy)
+    second = on_base(comfy, first.node, at=(620, 130))
+    unknown = say("notice.baseUnknown")
+    comfy.page.evaluate(
+        """([from, to]) => {
+            const find = (id) => app.graph.nodes.find((n) => String(n.id) === id)
+            find(from).connect(0, find(to), find(to).findInputSlot('base'))
+        }""",
+        [second.node, first.node],
+    )
+    for editor in (first, second):
+        expect(editor.scope.get_by_text(unknown)).to_be_visible()
+    # ComfyUI refuses such a graph when it is queued; until then nothing waits for it
+    made = comfy.page.evaluate(
+        """() => Promise.race([
+            app.graphToPrompt().then(({output}) => Object.keys(output)),
+            new Promise((resolve) => setTimeout(resolve, 10000, 'never')),
+        ])"""
+    )
+    assert sorted(made) == sorted([first.node, second.node])
+    # nor do they ask because of each other's answers, for ever
+    asked = []
+    comfy.page.on("request", lambda request: asked.append(request.url))
+    comfy.page.wait_for_timeout(1000)
+    assert [url for url in asked if url.endswith("/psa/validate")] == []
+    # once it is open again, the base is followed
+    comfy.page.evaluate(
+        """(id) => {
+            const node = app.graph.nodes.find((n) => String(n.id) === id)
+            node.disconnectInput(node.findInputSlot('base'))
+        }""",
+        first.node,
+    )
+    for editor in (first, second):
+        expect(editor.scope.get_by_text(unknown)).to_have_count(0)
+    first.knob(1).focus()
+    comfy.page.keyboard.press("PageUp")
+    expect(second.knob(1)).to_have_attribute(
+        "aria-valuenow", first.knob(1).get_attribute("aria-valuenow")
+    )
+
+
 @pytest.mark.both
 def test_plain_widgets_come_and_go_and_a_linked_one_stays(comfy):
     editor = Editor(comfy)

@@ -24,7 +24,8 @@ EDITS = [
      '"blocks", choices=(16, 24, 32), unit="tokens",'),
     (FIELDS, "8: (0.15, 0.35), 0: (0.35, 1.0)", "8: (0.15, 0.55), 0: (0.55, 1.0)"),
     (FIELDS, "Tuning hint for the kernel:", "Quite another help:"),
-    ("nodes/field_widgets.py", "min=0.0, max=1.0, step=0.01,", "min=0.0, max=1.0, step=0.05,"),
+    (FIELDS, '"pyramid", low=0.0, high=1.0, step=0.01,',
+     '"pyramid", low=0.0, high=1.0, step=0.05,'),
 ]  # fmt: skip
 
 

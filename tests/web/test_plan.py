@@ -1,5 +1,7 @@
 """Apply PSA shows which steps will be dense; the run then does that."""
 
+import re
+
 import pytest
 
 from .editor import Editor
@@ -47,6 +49,17 @@ def test_the_plan_without_a_sampler_is_for_typed_numbers(comfy):
     plan.get_by_role("textbox", name=say("plan.steps")).press("Enter")
     steps = comfy.ask("GET", "presets/Wan2.1_1.3b/fast")["config"]["warmup_steps"]
     expect(plan).to_contain_text(f"8 steps: 1-{steps} dense (warm-up), {steps + 1}-8 sparse")
+    # the schedulers are the server's, and the chosen one is planned with
+    box = plan.get_by_role("combobox", name=say("plan.scheduler"))
+    known = comfy.ask("GET", "fields")["schedulers"]
+    assert box.locator("option").all_inner_texts() == known["names"]
+    expect(box).to_have_value(known["default"])
+    box.select_option("karras")
+    preset = {"family": "Wan2.1_1.3b", "preset": "fast"}
+    request = {"preset": preset, "family": preset["family"], "steps": 8, "scheduler": "karras"}
+    planned = comfy.ask("POST", "plan", request)["steps"]
+    middle = plan.get_by_role("img").locator("[title]").nth(4)
+    expect(middle).to_have_attribute("title", re.compile(f"sigma {planned[4]['sigma']:.3g}$"))
 
 
 def test_a_plan_that_is_dense_all_through_says_so(comfy):

@@ -91,6 +91,37 @@ def test_text_that_cannot_be_applied_keeps_its_words_and_says_where(editor):
         expect(editor.yaml).to_have_value(containing("mask_mode"))
 
 
+def test_text_typed_while_an_answer_is_on_its_way_stays(editor):
+    page = editor.page
+    # The answer comes right after the second text, before the server is asked about that.
+    page.evaluate(
+        """() => {
+            const {api} = app, {fetchApi} = api
+            api.fetchApi = async (path, ...rest) => {
+                const reply = await fetchApi.call(api, path, ...rest)
+                if (path !== '/psa/validate') return reply
+                api.fetchApi = fetchApi
+                const body = await reply.text()
+                await new Promise((resolve) => (window.psaTestRelease = resolve))
+                return new Response(body, {status: reply.status})
+            }
+        }"""
+    )
+    editor.yaml.fill("warmup_steps: 5\n")
+    page.wait_for_function("window.psaTestRelease")
+    text = "warmup_steps: 5\ntail: 32\n"
+    editor.yaml.evaluate(
+        """(area, text) => {
+            area.value = text
+            area.dispatchEvent(new Event('input', {bubbles: true}))
+            psaTestRelease()
+        }""",
+        text,
+    )
+    editor.wait_for(warmup_steps=5, tail="32")
+    expect(editor.yaml).to_have_value(text)
+
+
 def test_text_that_is_not_applied_stops_the_queue_and_survives_a_reload(comfy):
     editor = Editor(comfy, block_m="64", block_n="32", tail="32")
     links = {"model": comfy.model(), "preset": (editor.node, 0)}

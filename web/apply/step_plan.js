@@ -1,6 +1,7 @@
 // Apply PSA: which steps of the coming run are dense and which are sparse.
 
 import * as api from "../api.js";
+import { description } from "../description.js";
 import { editorOf, Follower, requestOf, storedOf } from "../editor/given.js";
 import { numberInput, showNumber } from "../editor/controls.js";
 import { h, setText } from "../dom.js";
@@ -59,7 +60,18 @@ export class ApplyNode {
       { minWidth: WIDTH },
     );
     library.addEventListener("change", () => this.refresh(), { signal: this.stop.signal });
-    this.ready = this.refresh();
+    this.schedulers = { names: [], default: undefined };
+    this.ready = this.#start();
+  }
+
+  async #start() {
+    try {
+      this.schedulers = (await description()).schedulers;
+    } catch (error) {
+      this.#say(error.message, true);
+      return;
+    }
+    if (!this.stop.signal.aborted) await this.refresh();
   }
 
   close() {
@@ -86,7 +98,7 @@ export class ApplyNode {
     const typed = this.node.properties[TYPED];
     const shown = {
       steps: typed?.steps ?? found?.steps,
-      scheduler: typed?.scheduler ?? found?.scheduler,
+      scheduler: typed?.scheduler ?? (found ? found.scheduler : this.schedulers.default),
     };
     return { found, typed, shown };
   }
@@ -141,7 +153,7 @@ export class ApplyNode {
   #showInputs({ found, typed, shown }) {
     showNumber(this.steps, shown.steps);
     const known = found?.node.widgets.find((widget) => widget.name === "scheduler")?.options.values;
-    const list = Array.isArray(known) ? known : shown.scheduler ? [shown.scheduler] : [];
+    const list = Array.isArray(known) ? known : this.schedulers.names;
     if (this.scheduler.dataset.of !== list.join()) {
       this.scheduler.dataset.of = list.join();
       this.scheduler.replaceChildren(...list.map((name) => h("option", { value: name }, name)));

@@ -62,10 +62,8 @@ export class EditorNode {
       this.body.textContent = t("issue.server", { message: error.message });
       return;
     }
-    const { fresh, levels, fields } = this.description;
+    const { fresh, fields } = this.description;
     this.identity.fresh = fresh;
-    const [, declared] = this.node.constructor.nodeData.input.optional[levels[0].widget];
-    this.range = { low: declared.min, high: declared.max, step: declared.step };
     this.saving = new Saving({
       state: this.state,
       identity: this.identity,
@@ -74,7 +72,9 @@ export class EditorNode {
       load: (stored) => this.#load(stored),
     });
     await library.listing().catch(() => {});
+    if (this.stop.signal.aborted) return;
     await this.refresh();
+    if (this.stop.signal.aborted) return;
     this.view = new EditorView(this);
     this.frame.replaceChildren(this.view.element);
   }
@@ -83,7 +83,9 @@ export class EditorNode {
   close() {
     this.stop.abort();
     this.base.follower.follow(null);
+    this.state.close();
     this.view?.close();
+    this.large?.close();
   }
 
   /** Look at the node anew, as after loading a workflow. */
@@ -131,7 +133,6 @@ export class EditorNode {
     new PresetManager({
       current: named,
       useLabel: t("manager.load"),
-      range: this.range,
       use: (stored) => this.saving.replaceWith(stored),
       renamed: (was, stored) => {
         const now = this.identity.named; // it may be renamed twice
@@ -143,8 +144,9 @@ export class EditorNode {
   async openLarge() {
     const view = new EditorView(this, { large: true });
     const title = t("view.largeTitle");
-    const dialog = openDialog({ title, body: view.element, className: "psa-dialog-editor" });
-    await dialog.closed;
+    this.large = openDialog({ title, body: view.element, className: "psa-dialog-editor" });
+    await this.large.closed;
+    this.large = null;
     view.close();
   }
 

@@ -56,16 +56,26 @@ export class Base {
     return isLinked(this.node, this.input) ? source(this.node, this.input) : null;
   }
 
+  /** Whether the bases of the bases lead back; each would wait for the other's answer for ever. */
+  #circular() {
+    const seen = new Set([this.node]);
+    for (let node = this.#source(); editorOf(node); node = editorOf(node).base.#source()) {
+      if (seen.has(node)) return true;
+      seen.add(node);
+    }
+    return false;
+  }
+
   /** A text that is another one when something else is linked or chosen there. */
   signature() {
     const node = this.#source();
-    return JSON.stringify([node?.id ?? null, storedOf(node)]);
+    return JSON.stringify([node?.id ?? null, storedOf(node), this.#circular()]);
   }
 
   /** {request, label, family}, or null without a link; `request` is null if it cannot be known. */
   async ask() {
     const node = this.#source();
-    const editor = editorOf(node);
+    const editor = this.#circular() ? null : editorOf(node);
     this.follower.follow(editor);
     if (!isLinked(this.node, this.input)) return null;
     const stored = storedOf(node);

@@ -38,11 +38,16 @@ export class PyramidBar {
     this.disabled = false;
     this.width = 0;
     this.#build();
-    new ResizeObserver(() => {
+    this.observer = new ResizeObserver(() => {
       // offsetWidth is in the node's own pixels, whatever the canvas' zoom
       this.width = this.track.offsetWidth;
       this.#place();
-    }).observe(this.track);
+    });
+    this.observer.observe(this.track);
+  }
+
+  close() {
+    this.observer.disconnect();
   }
 
   #build() {
@@ -62,8 +67,9 @@ export class PyramidBar {
       ...this.lines,
     );
     this.knobs = this.bounds.map((_, i) => this.#knob(i));
+    const { low, high } = this.range;
     const ticks = [0, 0.25, 0.5, 0.75, 1].map((x) =>
-      h("span", { class: "psa-tick", style: `left:${x * 100}%` }, percent(x)),
+      h("span", { class: "psa-tick", style: `left:${x * 100}%` }, percent(low + x * (high - low))),
     );
     this.element = h(
       "div",

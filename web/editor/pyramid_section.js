@@ -135,6 +135,10 @@ export class PyramidSection {
     showIssues(this.issues, issues, state);
   }
 
+  close() {
+    this.bar.close();
+  }
+
   focus() {
     this.bar.knobs[0].focus();
   }

@@ -120,6 +120,14 @@ export class EditorState extends EventTarget {
     await this.#running;
   }
 
+  /** Nothing more is asked, and an answer on its way is of no interest. */
+  close() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#asked += 1;
+    this.#abort?.abort();
+  }
+
   #schedule(now) {
     this.settled = now;
     const time = performance.now();

@@ -12,7 +12,7 @@ import { YamlView } from "./yaml_view.js";
 
 export class EditorView {
   /**
-   * editor   {state, identity, saving, description, range, video, ...}: an EditorNode
+   * editor   {state, identity, saving, description, video, ...}: an EditorNode
    * large    whether this is the large window
    */
   constructor(editor, { large = false } = {}) {
@@ -32,7 +32,7 @@ export class EditorView {
     this.pyramid = new PyramidSection({
       fields: grouped.get(pyramid.id),
       levels: description.levels,
-      range: editor.range,
+      range: description.range,
       state,
     });
     this.estimate = new Estimate({ state, video: editor.video });
@@ -173,6 +173,7 @@ export class EditorView {
 
   close() {
     this.stop.abort();
+    this.pyramid.close();
   }
 
   showYaml(shown, remember = false) {

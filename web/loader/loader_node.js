@@ -1,5 +1,6 @@
 // PSA Preset Loader: the chosen preset at a glance, and the manager to choose from.
 
+import { description } from "../description.js";
 import { h, icon, setText } from "../dom.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
@@ -8,7 +9,6 @@ import { thumbnail } from "../manager/thumbnail.js";
 import { mountPanel } from "../node_panel.js";
 
 const WIDTH = 300;
-const RANGE = { low: 0, high: 1 };
 
 export class LoaderNode {
   constructor(app, node) {
@@ -68,6 +68,7 @@ export class LoaderNode {
     try {
       await library.listing();
       this.#offer();
+      const { range } = await description();
       const stored = await library.preset(family, preset);
       if (this.seen !== `${family}/${preset}`) return;
       const where = t(stored.origin === "user" ? "manager.yoursLong" : "manager.shippedLong");
@@ -76,7 +77,7 @@ export class LoaderNode {
         stored.preset === preset ? where : t("loader.default", { name: stored.preset }),
       );
       setText(this.text, stored.config.description || "");
-      this.picture.replaceChildren(...[thumbnail(stored, RANGE)].filter(Boolean));
+      this.picture.replaceChildren(...[thumbnail(stored, range)].filter(Boolean));
       this.text.classList.remove("psa-issue");
     } catch (error) {
       if (this.seen !== `${family}/${preset}`) return;
@@ -105,7 +106,6 @@ export class LoaderNode {
     new PresetManager({
       current: { family: this.family.value, preset: chosen },
       useLabel: t("manager.use"),
-      range: RANGE,
       use: async ({ family, preset }) => {
         this.family.value = family;
         this.family.callback?.(family); // the Vue renderer of 1.32 shows a value only so

@@ -1,6 +1,7 @@
 // The preset manager: all families and presets, searchable; look, use, copy, rename, delete, share.
 
 import * as api from "../api.js";
+import { description } from "../description.js";
 import { ask, openDialog, toast } from "../dialog.js";
 import { h, icon } from "../dom.js";
 import { coloured } from "../editor/yaml_view.js";
@@ -21,18 +22,18 @@ export class PresetManager {
    * current   {family, preset} to start at, or null
    * use       (stored) => a promise; true closes the manager
    * renamed   ({family, preset}, stored): a preset got another name
-   * range     {low, high} of a level's boundary
    */
-  constructor({ current, use, useLabel, renamed = () => {}, range }) {
+  constructor({ current, use, useLabel, renamed = () => {} }) {
     this.selected = current;
     this.use = use;
     this.useLabel = useLabel;
     this.renamed = renamed;
-    this.range = range;
   }
 
   async open() {
-    await library.listing();
+    const known = await this.#done(Promise.all([description(), library.listing()]));
+    if (!known) return;
+    this.range = known[0].range; // of a level's boundary
     this.list = new PresetList({
       selected: this.selected,
       range: this.range,
@@ -64,7 +65,10 @@ export class PresetManager {
       const text = event.clipboardData.getData("text/plain");
       if (text.trim()) this.#import(text);
     });
-    const change = () => this.list.update();
+    const change = () => {
+      this.list.update();
+      this.#show();
+    };
     library.addEventListener("change", change);
     this.list.update();
     this.#show();
@@ -108,24 +112,26 @@ export class PresetManager {
     const { selected } = this;
     if (!selected || !library.info(selected.family, selected.preset)) {
       this.stored = null;
-      this.detail.replaceChildren(h("p", { class: "psa-empty-list" }, t("manager.choose")));
+      this.#fill(h("p", { class: "psa-empty-list" }, t("manager.choose")));
       return;
     }
     let stored;
     try {
       stored = await library.preset(selected.family, selected.preset);
     } catch (error) {
-      this.detail.replaceChildren(h("p", { class: "psa-issue" }, error.message));
+      if (this.selected !== selected) return;
+      this.stored = null;
+      this.#fill(h("p", { class: "psa-issue" }, error.message));
       return;
     }
-    if (this.selected !== selected) return;
+    if (this.selected !== selected || this.stored === stored) return;
     this.stored = stored;
     const own = stored.origin === "user";
     const picture = thumbnail(stored, this.range);
-    const button = (name, iconName, action, extra = {}) =>
+    const button = (name, iconName, action) =>
       h(
         "button",
-        { type: "button", class: "psa-button", onclick: action, ...extra },
+        { type: "button", class: "psa-button", onclick: action, "data-part": name },
         icon(iconName),
         t(`manager.${name}`),
       );
@@ -142,7 +148,7 @@ export class PresetManager {
       picture && h("div", { class: "psa-detail-bar" }, picture),
       h(
         "pre",
-        { class: "psa-detail-yaml", tabindex: "0", "aria-label": "YAML" },
+        { class: "psa-detail-yaml", tabindex: "0", "aria-label": "YAML", "data-part": "yaml" },
         coloured(stored.yaml),
       ),
       h(
@@ -150,7 +156,12 @@ export class PresetManager {
         { class: "psa-detail-buttons" },
         h(
           "button",
-          { type: "button", class: "psa-button psa-primary", onclick: () => this.#use() },
+          {
+            type: "button",
+            class: "psa-button psa-primary",
+            onclick: () => this.#use(),
+            "data-part": "use",
+          },
           icon("check"),
           this.useLabel,
         ),
@@ -161,7 +172,17 @@ export class PresetManager {
         button("clipboard", "copy", () => this.#done(exportToClipboard(family, preset))),
       ),
     ];
-    this.detail.replaceChildren(...parts.filter(Boolean));
+    this.#fill(...parts.filter(Boolean));
+  }
+
+  /** Another detail; the keyboard stays where it was, or goes to what is nearest to it. */
+  #fill(...parts) {
+    const { activeElement } = document;
+    const focused = this.detail.contains(activeElement) ? activeElement.dataset.part : null;
+    this.detail.replaceChildren(...parts);
+    if (!focused) return;
+    const find = (part) => this.detail.querySelector(`[data-part="${part}"]`);
+    (find(focused) ?? find("use") ?? this.list.search).focus({ preventScroll: true });
   }
 
   async #use() {
