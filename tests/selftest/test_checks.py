@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 def variant(**stages):
     """The reference with some stages replaced."""
-    names = ("reorder", "build_pyramid", "importance", "assign_levels", "attend")
+    names = ("reorder", "build_pyramid", "importance", "assign_levels", "attend", "head_groups")
     package = SimpleNamespace(**{name: getattr(reference, name) for name in names})
     vars(package).update(stages)
     return package
