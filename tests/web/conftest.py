@@ -65,9 +65,21 @@ def missing(config, reason: str):
     pytest.skip(reason)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """A module that skips itself, for want of playwright or axe, is one whose tests are missing."""
+    report = yield
+    if report.skipped and collector.config.getoption("--require-browser"):
+        report.outcome, report.longrepr = "failed", f"{collector.nodeid}: {report.longrepr[-1]}"
+    return report
+
+
 @pytest.fixture(scope="module")
 def browser(pytestconfig):
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    try:
+        from playwright import sync_api as playwright
+    except ImportError:
+        missing(pytestconfig, "needs playwright")
     if browsers.folder(DEV_DIR).is_dir():
         os.environ["PLAYWRIGHT_BROWSERS_PATH"] = str(browsers.folder(DEV_DIR))
     playwright.expect.set_options(timeout=TIMEOUT)

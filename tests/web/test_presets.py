@@ -85,7 +85,9 @@ def test_a_taken_name_is_told_before_anything_is_overwritten(comfy):
     press(asked, "save.save")
     over = dialog(comfy, "save.overwriteTitle", name="mine")
     expect(over).to_contain_text("warmup_steps: 3 → 9")
-    press(over, "dialog.cancel")
+    # the keyboard is on what does no harm
+    expect(over.get_by_role("button", name=say("dialog.cancel"), exact=True)).to_be_focused()
+    comfy.page.keyboard.press("Enter")
     expect(asked.get_by_role("alert")).to_have_text(say("save.taken", name="mine"))
     assert files(comfy)[FAMILY]["mine"]["warmup_steps"] == 3
     # a name that the store does not take is told there too
@@ -138,6 +140,30 @@ def test_search_duplicate_rename_delete_undo(comfy):
     undo.click()
     expect(manager.item(FAMILY, "hasty")).to_be_visible()
     assert files(comfy)[FAMILY] == {"hasty": swift}
+
+
+def test_the_manager_shows_what_another_tab_stores_and_the_keyboard_stays(comfy):
+    store(comfy, "mine", warmup_steps=3)
+    editor = Editor(comfy)
+    manager = Manager.of_editor(editor)
+    manager.item(FAMILY, "mine").click()
+    shown = manager.dialog.get_by_label("YAML", exact=True)
+    expect(shown).to_contain_text("warmup_steps: 3")
+    button = manager.dialog.get_by_role("button", name=say("manager.duplicate"), exact=True)
+    button.focus()
+    store(comfy, "mine", warmup_steps=4)
+    expect(shown).to_contain_text("warmup_steps: 4")
+    expect(button).to_be_focused()
+
+
+def test_without_a_list_the_manager_says_why(comfy):
+    comfy.page.route("**/psa/presets", lambda route: route.abort())
+    loader = comfy.add("PSAPresetLoader", (100, 130))
+    panel = comfy.panel(loader)
+    panel.get_by_role("button", name=say("loader.browse")).click()
+    expect(comfy.page.get_by_role("alert").filter(has_text="fetch")).to_be_visible()
+    comfy.page.unroute("**/psa/presets")
+    Manager.of_loader(comfy, loader)
 
 
 def test_loading_can_be_undone_and_asks_for_unsaved_changes_first(comfy):

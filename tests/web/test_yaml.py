@@ -108,7 +108,7 @@ def test_text_typed_while_an_answer_is_on_its_way_stays(editor):
         }"""
     )
     editor.yaml.fill("warmup_steps: 5\n")
-    page.wait_for_function("window.psaTestRelease")
+    page.wait_for_function("Boolean(window.psaTestRelease)")
     text = "warmup_steps: 5\ntail: 32\n"
     editor.yaml.evaluate(
         """(area, text) => {
