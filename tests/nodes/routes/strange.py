@@ -78,6 +78,9 @@ def _request(rng):
             ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16",
              "multipart/form-data", "application/JSON", "application/jsonx", "*/*")
         )  # fmt: skip
+    if rng.random() < 0.02:  # which the body is not; aiohttp refuses others before our routes
+        headers["Content-Encoding"] = rng.choice(("gzip", "deflate", "x"))
+        headers["Connection"] = "close"  # aiohttp closes it, and the next request is another's
     if rng.random() < 0.04:
         headers["Origin"] = rng.choice(ORIGINS)
     if rng.random() < 0.03:

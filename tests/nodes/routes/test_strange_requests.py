@@ -34,6 +34,8 @@ def assert_whole(folder):
 def assert_answered(request, status, answer):
     about = (request.method, request.path[:100], request.raw[:300], status, answer)
     assert status != 500 and 200 <= status < 600, about
+    if status == 400 and answer is None and "Content-Encoding" in request.headers:
+        return  # a short body is read, and refused, before there is a request to route
     # an empty name in a path makes it another path, which is aiohttp's to answer
     if status >= 400 and (answer is not None or status not in (404, 405)):
         error = answer["error"]
