@@ -13,10 +13,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from . import pack_import
 
 pack_import.install()
+
+# a busy machine is no finding
+SLOW = [HealthCheck.too_slow]
+settings.register_profile("any machine", deadline=None, suppress_health_check=SLOW)
+settings.load_profile("any machine")
 
 TINY_WAN = "tiny_wan.safetensors"
 

@@ -85,7 +85,7 @@ def test_ending_the_demo_ends_its_server(tmp_path, number):
         assert is_running(server)
         # a terminal's Ctrl-C reaches the whole group, `kill` only the process named
         (os.killpg if number == signal.SIGINT else os.kill)(demo.pid, number)
-        assert demo.wait(timeout=20) != 0
+        assert demo.wait(timeout=60) != 0
         wait_for(lambda: not is_running(server))
     finally:
         demo.kill()

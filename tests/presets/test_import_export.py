@@ -148,7 +148,8 @@ DATA = st.recursive(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.dictionaries(KEYS | st.text(max_size=5), DATA, max_size=3), single=st.booleans())
 def test_any_data_is_taken_or_refused(store, data, single):

@@ -57,7 +57,8 @@ def test_default_is_reserved(store, name):
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     st.text(st.sampled_from("aB1._- /\\:\0\u00e9\u2024~\n%"), max_size=6) | st.text(max_size=80),
