@@ -19,12 +19,11 @@ from safetensors.torch import load_file
 from . import demo_pictures, demo_report
 from .comfy_client import ComfyClient, Run
 from .comfy_server import ComfyServer, ServerError
-from .tiny_wan.checkpoint import load_record
+from .tiny_wan.checkpoint import EXAMPLE, load_record
 from .tiny_wan.codec import Codec
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "example_workflows" / "demo" / "psa_demo_api.json"
-EXAMPLE = ROOT / "examples" / "tiny_wan"
 RUN_FINISHED = "psa.run_finished"
 MODEL, CODEC = "tiny_wan.safetensors", "codec.safetensors"
 PACKS = {"ComfyUI-PSA": ROOT, "psa_tiny_wan": ROOT / "tools" / "tiny_wan"}

@@ -138,6 +138,8 @@ def measure(args: argparse.Namespace, results) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
+    from .settings import SWEEP_DENSITIES, TARGETS
+
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.quality", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -157,8 +159,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="frames, height, width in tokens; default 8 32 32")  # fmt: skip
     add("--steps", type=int, default=20)
     add("--cfg", type=float, default=4.0)
-    add("--targets", type=float, nargs="+", default=(0.2, 0.1), help="densities of the ablations")
-    add("--densities", type=float, nargs="+", default=(0.06, 0.1, 0.15, 0.2, 0.3, 0.5),
+    add("--targets", type=float, nargs="+", default=TARGETS, help="densities of the ablations")
+    add("--densities", type=float, nargs="+", default=SWEEP_DENSITIES,
         help="of the sweep")  # fmt: skip
     add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")
     add("--capture", type=Path, metavar="FILE",

@@ -9,6 +9,7 @@ from ..config import PSAConfig
 from ..layout import Layout
 from ..order_state import OrderState
 from ..stages import Orders
+from .clusters import semantic_order
 
 
 @torch.no_grad()
@@ -20,6 +21,4 @@ def reorder(
     state: OrderState | None = None,
 ) -> Orders:
     """The orders of q `[B, H, Lq, D]` and of k `[B, Hkv, Lk, D]`; see the reference's."""
-    from .clusters import semantic_order
-
     return reference.reorder(q, k, layout, config, state, semantic=semantic_order)

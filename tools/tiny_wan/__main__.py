@@ -23,9 +23,7 @@ from . import checkpoint, comfy_model, conditions, evaluate, pictures, pool, sam
 from .codec import FRAMES, Codec, fit, frames_of
 from .train import MODEL_FILE, Settings, Trainer, train, training_record
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-EXAMPLE = ROOT / "examples" / "tiny_wan"
-CODEC = EXAMPLE / "codec.safetensors"
+CODEC = checkpoint.EXAMPLE / "codec.safetensors"
 PROMPTS = (
     "camera left, plaid green background, red striped disc drifting, blue plain star spinning",
     "camera still, plain blue background, yellow plain cross spinning",

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 PIECE_BYTES = 15 * 2**20
 MODEL_BYTES = 15 * 2**20
 STATE, OLD_STATE = "state", "state.old"
+# what the repository ships
+EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "tiny_wan"
 
 
 def save_state(out: Path, numbers: dict, tensors: dict[str, torch.Tensor]) -> None:
