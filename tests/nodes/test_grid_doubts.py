@@ -92,11 +92,11 @@ def no_such_attribute(found):
 )
 def test_a_model_unlike_its_class_stays_dense(bench, monkeypatch, caplog, fault, reason):
     """A fork or a later version may keep the name of a class and not its layout."""
-    from psa_pack.nodes.patching import grids
+    from psa_pack.nodes.patching.grids import table
 
     name = "comfy.ldm.wan.model.WanModel"
-    reader = grids._READERS[name]
-    monkeypatch.setitem(grids._READERS, name, lambda call: fault(reader(call)))
+    reader = table.READERS[name]
+    monkeypatch.setitem(table.READERS, name, lambda call: fault(reader(call)))
     model = zoo.wan()
     out = run(bench, bench.patch(model=model), VIDEO)
     assert torch.equal(out, run(bench, model, VIDEO))

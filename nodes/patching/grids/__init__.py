@@ -1,0 +1,12 @@
+"""Where each ComfyUI model keeps its video tokens: the grid, and the extra tokens around it.
+
+One file a model family, each with functions that read one model call and say how its self-attention
+sequence is laid out; table.py says which function reads which model class. A model that is not
+in the table has an unknown layout and stays dense.
+"""
+
+from .contradictions import contradictions
+from .table import token_grid
+from .token_grid import ModelCall, TokenGrid
+
+__all__ = ["ModelCall", "TokenGrid", "contradictions", "token_grid"]
