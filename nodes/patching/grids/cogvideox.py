@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, patches
+from .token_grid import ModelCall, TokenGrid, is_video, patches
 
 
 def cogvideox(call: ModelCall) -> TokenGrid | None:
     """CogVideoX: text tokens first, then the video; no cross-attention."""
     text = call.conditions.get("c_crossattn")
-    if not isinstance(text, torch.Tensor):
+    if not is_video(call.x) or not isinstance(text, torch.Tensor):
         return None
     model = call.diffusion_model
     patch = (model.patch_size_t or 1, model.patch_size, model.patch_size)

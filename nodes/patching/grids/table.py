@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from .cogvideox import cogvideox
 from .token_grid import ModelCall, TokenGrid
 from .wan import wan
@@ -20,6 +18,4 @@ def token_grid(call: ModelCall) -> TokenGrid | None:
     """The layout of this call's self-attention, or None where it is unknown."""
     kind = type(call.diffusion_model)
     reader = READERS.get(f"{kind.__module__}.{kind.__qualname__}")
-    if reader is None or not isinstance(call.x, torch.Tensor) or call.x.dim() != 5:
-        return None
-    return reader(call)
+    return None if reader is None else reader(call)

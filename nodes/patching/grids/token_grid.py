@@ -31,11 +31,20 @@ class TokenGrid:
 
 @dataclass(frozen=True)
 class ModelCall:
-    """One call of `BaseModel.apply_model`: latent `x` and the named conditions beside it."""
+    """One call of `BaseModel.apply_model`: latent `x` and the named conditions beside it.
+
+    `x` is as the sampler has it: of an image 4-D, of packed latents flat, with `latent_shapes`
+    among the conditions.
+    """
 
     diffusion_model: torch.nn.Module
     x: torch.Tensor
     conditions: Mapping[str, Any]
+
+
+def is_video(x: Any) -> bool:
+    """Whether `x` is a latent `[B, C, frames, height, width]`: a reader checks what it can read."""
+    return isinstance(x, torch.Tensor) and x.dim() == 5
 
 
 def patches(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,11 +6,13 @@ import math
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, patches
+from .token_grid import ModelCall, TokenGrid, is_video, patches
 
 
-def wan(call: ModelCall) -> TokenGrid:
+def wan(call: ModelCall) -> TokenGrid | None:
     """Wan 2.1 and 2.2: a reference frame before the video, context latents after it."""
+    if not is_video(call.x):
+        return None
     patch = tuple(call.diffusion_model.patch_size)
     frames, height, width = call.x.shape[2:]
     appended = call.conditions.get("time_dim_concat")
