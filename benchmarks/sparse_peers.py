@@ -86,7 +86,7 @@ def _short(error: BaseException) -> str:
 
 def _sol(**setting):
     def prepare(problem: Problem):
-        attend = _kitchen("sol_attn")
+        attend = kitchen("sol_attn")
         q, k, v = (x.transpose(1, 2) for x in (problem.q, problem.k, problem.v))
         return lambda: attend(q, k, v, **setting).transpose(1, 2)
 
@@ -94,11 +94,11 @@ def _sol(**setting):
 
 
 def _kitchen_int8(problem: Problem):
-    attend = _kitchen("int8_attention")
+    attend = kitchen("int8_attention")
     return lambda: attend(problem.q, problem.k, problem.v)
 
 
-def _kitchen(function: str):
+def kitchen(function: str):
     attend = _function("comfy_kitchen", function, "comfy-kitchen")
     # without its compiled kernels it would quietly run something slow
     if not _function("comfy_kitchen", f"{function}_is_available", "comfy-kitchen")():

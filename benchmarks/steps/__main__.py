@@ -1,0 +1,147 @@
+"""Seconds per sampler step of full-size Wan models with random weights, in ComfyUI.
+
+    python -m benchmarks.steps                                  14B and 1.3B, 720p and 480p
+    python -m benchmarks.steps --models 14b --videos 720p       one of them
+
+Needs a GPU that holds the model (14B in bfloat16: 28 GB, and 20 GB beside it at 720p). A way whose
+result fails its check gets no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from .. import report
+from ..quality import ROOT
+from . import wan
+
+# of the family that the presets are measured for: the same in all of ours
+PRESETS = ("fast", "balanced")
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse(argv)
+    begin = time.monotonic()
+    for folder in filter(None, os.environ.get("PEERS", "").split(os.pathsep)):
+        # last: a peer's dependencies must not hide the torch in use
+        sys.path.append(folder)
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - begin:5.0f} s] {text}", flush=True)
+
+    if not torch.cuda.is_available():
+        print("error: models of this size need a GPU", file=sys.stderr)
+        return 2
+    from psa_pack.tools.comfy_inprocess import ComfyInProcess
+
+    results = {"environment": report.environment(argv), "runs": []}
+    with tempfile.TemporaryDirectory(prefix="psa-steps-") as base:
+        comfy = ComfyInProcess(args.comfyui, Path(base))
+        results["environment"]["comfyui"] = comfyui_version()
+        for name in args.models:
+            size = wan.SIZES[name]
+            model = wan.load(size, torch.device("cuda"))
+            say(f"Wan {name}: {sum(p.numel() for p in model.model.parameters()) / 1e9:.1f} B")
+            for video in args.videos:
+                run = measure(args, comfy, model, name, video, begin, say)
+                results["runs"].append(run)
+                print(table(run), flush=True)
+                print(f"wrote {report.write(args.out / 'steps.json', results)}", flush=True)
+            del model
+            import comfy.model_management
+
+            comfy.model_management.unload_all_models()
+    return int(any(row["left_out"] and row["way"].startswith("PSA")
+                   for run in results["runs"] for row in run["rows"]))
+
+
+def measure(args, comfy, model, name: str, video: str, begin: float, say) -> dict:
+    from dataclasses import asdict
+
+    from psa_pack.presets.store import PresetStore
+
+    from . import ways
+    from .measure import Bench
+
+    size, latent = wan.SIZES[name], wan.VIDEOS[video]
+    store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
+    family = store.get_family(f"Wan2.1_{name}")
+    chosen = [ways.psa(preset, family.attention_configs[preset]) for preset in args.presets]
+    dense = ways.dense_ways()
+    # the dense run again at the end tells how much the clock moved meanwhile
+    order = [dense[0], *chosen, *dense[1:], *ways.sparse_peers(), dense[0]]
+    bench = Bench(comfy, model, size.layers, latent, args.steps)
+    rows = []
+    for way in order:
+        if args.only and not any(text in way.name for text in args.only):
+            continue
+        if args.time_limit and time.monotonic() - begin > args.time_limit:
+            say(f"left out for want of time: {way.name}")
+            continue
+        row = bench.measure(way)
+        say(f"{name} {video}: {row.way}: {row.left_out or f'{row.seconds:.3f} s a step'}")
+        rows.append(asdict(row))
+    return {"model": name, "video": video, "tokens": wan.tokens(latent), "steps": args.steps,
+            "rows": rows}
+
+
+def table(run: dict) -> str:
+    exact = [row["seconds"] for row in run["rows"] if row["exact"] and row["seconds"]]
+    lines = [
+        f"Wan {run['model']}, {run['video']}, {run['tokens']:,} tokens, seconds a step",
+        f"{'s':>8} {'first':>8} {'x own':>7} {'x best':>7} {'density':>8} {'error':>7} "
+        f"{'peak GiB':>9}  attention",
+    ]
+    own = run["rows"][0]["seconds"]
+    for row in run["rows"]:
+        if row["left_out"]:
+            lines.append(f"{'-':>8} {row['way']}: {row['left_out']}")
+            continue
+        density = (row["report"] or {}).get("density")
+        lines.append(
+            f"{row['seconds']:8.3f} {row['first']:8.3f} {own / row['seconds']:7.2f} "
+            f"{min(exact) / row['seconds']:7.2f} "
+            f"{'-' if density is None else format(density, '.3f'):>8} {row['error']:7.4f} "
+            f"{row['peak_gib']:9.1f}  {row['way']}"
+        )
+    return "\n".join(lines)
+
+
+def comfyui_version() -> str:
+    from comfyui_version import __version__
+
+    return __version__
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.steps", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), metavar="PATH",
+        help="a ComfyUI folder; default: COMFYUI_PATH")  # fmt: skip
+    add("--models", nargs="+", choices=wan.SIZES, default=list(wan.SIZES))
+    add("--videos", nargs="+", choices=wan.VIDEOS, default=list(wan.VIDEOS))
+    add("--presets", nargs="+", default=PRESETS)
+    add("--only", nargs="+", metavar="TEXT", help="ways by a part of their name")
+    add("--steps", type=int, default=4, help="of which the first is not counted")
+    add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")
+    add("--out", type=Path, default=Path(".dev/steps"))
+    args = parser.parse_args(argv)
+    if args.comfyui is None:
+        parser.error("say where ComfyUI is: --comfyui PATH, or COMFYUI_PATH")
+    args.comfyui = Path(args.comfyui).absolute()
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""One run of a sampler with one way of attention: seconds per step, timed from outside."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ..method import Unavailable
+from . import wan
+from .ways import Way
+
+# Of the model's output in the first step, against dense. Random weights attend nearly evenly, so a
+# way that only approximates is close; this bound catches garbage.
+GARBAGE = 0.1
+EXACT = 0.02  # bfloat16 through 40 layers with sums in another order
+
+
+@dataclass
+class Row:
+    """seconds   median of the steps after the first, which compiles
+    steps     each of them
+    first     the first step
+    error     rel-L2 of the model's output in the first step
+    report    PSA's own, of the run
+    """
+
+    way: str
+    exact: bool
+    seconds: float | None = None
+    steps: list[float] = field(default_factory=list)
+    first: float | None = None
+    error: float | None = None
+    peak_gib: float | None = None
+    left_out: str | None = None
+    report: dict[str, Any] | None = None
+
+
+class Bench:
+    """A model and a video size; `dense` of it is the first way measured."""
+
+    def __init__(
+        self, comfy: Any, model: Any, layers: int, video: tuple[int, int, int], steps: int
+    ):
+        self.comfy, self.model, self.layers = comfy, model, layers
+        self.video, self.steps = video, steps
+        self.gpu = torch.cuda.is_available()
+        self.dense: torch.Tensor | None = None
+
+    def measure(self, way: Way) -> Row:
+        row = Row(way.name, way.exact)
+        way.reports.clear()
+        try:
+            marks, output = self._sample(way)
+        except (Unavailable, torch.OutOfMemoryError) as reason:
+            row.left_out = f"{type(reason).__name__}: {reason}".splitlines()[0][:200]
+            return row
+        row.report = way.reports[0] if way.reports else None
+        if self.dense is None:
+            self.dense = output
+        row.error = ((output - self.dense).norm() / self.dense.norm()).item()
+        if self.gpu:
+            row.peak_gib = torch.cuda.max_memory_allocated() / 2**30
+        row.left_out = self._fault(way, row)
+        if row.left_out is None:
+            row.first, *row.steps = (b - a for a, b in pairwise(marks))
+            row.seconds = statistics.median(row.steps)
+        return row
+
+    def _sample(self, way: Way) -> tuple[list[float], torch.Tensor]:
+        outputs: list[torch.Tensor] = []
+
+        def mark() -> float:
+            if self.gpu:
+                torch.cuda.synchronize()
+            return time.perf_counter()
+
+        def after_step(step: int, denoised, x, total: int) -> None:
+            marks.append(mark())
+            if step == 0:
+                outputs.append((x - denoised).float().cpu())
+
+        if self.gpu:
+            torch.cuda.reset_peak_memory_stats()
+        model = way.patch(self.model)
+        marks = [mark()]
+        self.comfy.ksampler(
+            model, positive=wan.text(1), negative=wan.text(2),
+            latent=torch.zeros(1, 16, *self.video), seed=1, steps=self.steps, cfg=1.0,
+            callback=after_step,
+        )  # fmt: skip
+        return marks, outputs[0]
+
+    def _fault(self, way: Way, row: Row) -> str | None:
+        """Why no time may be shown, or None."""
+        calls = self.layers * self.steps
+        if not row.error < (EXACT if way.exact else GARBAGE):  # NaN too
+            return f"the first step's output is {row.error:.3f} off"
+        if way.served is not None and way.served[0] != calls:
+            return f"it served {way.served[0]} of {calls} self-attention calls"
+        if row.report is not None:
+            sparse = row.report["calls"]["sparse"]
+            if row.report["failure"] or sparse != calls:
+                return f"{sparse} of {calls} calls sparse; {row.report['failure']}"
+        return None

@@ -1,0 +1,64 @@
+"""Wan models of full size with random weights: a step's time does not depend on what they know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+TEXT_TOKENS, TEXT_DIM = 512, 4096
+
+
+@dataclass(frozen=True)
+class Size:
+    """As in the published weights' config.json."""
+
+    dim: int
+    heads: int
+    layers: int
+    ffn: int
+
+
+SIZES = {"14b": Size(5120, 40, 40, 13824), "1.3b": Size(1536, 12, 30, 8960)}
+
+# latent (frames, height, width) of 81 frames at 1280 x 720 and 832 x 480
+VIDEOS = {"720p": (21, 90, 160), "480p": (21, 60, 104)}
+
+
+def load(size: Size, device: torch.device):
+    """The `ModelPatcher` of a random Wan 2.1 text-to-video model in bfloat16, by ComfyUI's loader.
+
+    The weights are drawn on `device`, where that takes a second; ComfyUI puts them where it wants.
+    """
+    import comfy.ldm.wan.model
+    import comfy.ops
+    import comfy.sd
+
+    shapes = comfy.ldm.wan.model.WanModel(
+        dim=size.dim, ffn_dim=size.ffn, num_heads=size.heads, num_layers=size.layers,
+        device="meta", dtype=torch.bfloat16, operations=comfy.ops.disable_weight_init,
+    ).state_dict()  # fmt: skip
+    generator = torch.Generator(device).manual_seed(0)
+    weights = {name: _random(name, old.shape, generator) for name, old in shapes.items()}
+    return comfy.sd.load_diffusion_model_state_dict(weights)
+
+
+def _random(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    kind = {"device": generator.device, "dtype": torch.bfloat16}
+    if len(shape) < 2:
+        scale = "norm" in name and name.endswith("weight")
+        return torch.ones(shape, **kind) if scale else torch.zeros(shape, **kind)
+    fan_in = shape[-1] if "modulation" in name else math.prod(shape[1:])
+    return torch.randn(shape, generator=generator, **kind) * fan_in**-0.5
+
+
+def text(seed: int) -> list:
+    """Conditioning as nodes pass it."""
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(1, TEXT_TOKENS, TEXT_DIM, generator=generator), {}]]
+
+
+def tokens(video: tuple[int, int, int]) -> int:
+    frames, height, width = video
+    return frames * -(-height // 2) * -(-width // 2)

@@ -1,0 +1,65 @@
+"""The benchmark of whole steps, with a small model on the CPU."""
+
+import pytest
+import torch
+
+STEPS = 3
+
+
+@pytest.fixture
+def bench(comfy_inproc):
+    from psa_pack.benchmarks.steps import wan
+    from psa_pack.benchmarks.steps.measure import Bench
+
+    size = wan.Size(dim=256, heads=2, layers=2, ffn=512)
+    model = wan.load(size, torch.device("cpu"))
+    return Bench(comfy_inproc, model, size.layers, (3, 16, 16), STEPS)
+
+
+def ways():
+    from psa_pack.benchmarks.steps import ways as found
+
+    return found
+
+
+def sparse(**changes):
+    from psa_pack.psa_kernels import PSAConfig
+
+    return PSAConfig(block_m=64, block_n=32, rearrange_method="Gilbert", tail=8, **changes)
+
+
+def test_dense_and_psa_get_times(bench):
+    dense = bench.measure(ways().dense_ways()[0])
+    assert dense.left_out is None and dense.error == 0.0
+    assert len(dense.steps) == STEPS - 1 and min(dense.steps) <= dense.seconds <= max(dense.steps)
+    row = bench.measure(ways().psa("test", sparse()))
+    assert row.left_out is None
+    assert 0 < row.error < 0.1
+    # no dense step first, whatever the preset says
+    assert row.report["calls"]["sparse"] == 2 * STEPS
+
+
+def test_garbage_gets_no_time(bench):
+    bench.measure(ways().dense_ways()[0])
+    garbage = ways()._overriding("garbage", lambda q, k, v: torch.randn_like(v) * 9)
+    row = bench.measure(garbage)
+    assert row.seconds is None and "off" in row.left_out
+
+
+def test_calls_that_stayed_dense_get_no_time(bench):
+    from psa_pack.benchmarks.steps.ways import Way
+
+    bench.measure(ways().dense_ways()[0])
+    idle = Way("idle", lambda model: model.clone(), served=[0])
+    assert "0 of 6" in bench.measure(idle).left_out
+    dense = ways().psa("dense", sparse(type="dense"))
+    row = bench.measure(dense)
+    assert row.seconds is None and "0 of 6 calls sparse" in row.left_out
+
+
+def test_what_is_missing_is_said(bench):
+    bench.measure(ways().dense_ways()[0])
+    row = bench.measure(ways().sparse_peers()[0])
+    if torch.cuda.is_available():
+        pytest.skip("a GPU may have it")
+    assert row.left_out.startswith("Unavailable: ")
