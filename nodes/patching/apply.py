@@ -7,6 +7,7 @@ is there by then, whether another node put it on before or after this one. Nothi
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import comfy.patcher_extension
 import torch
 
 from ..preset_value import PresetValue
+from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import nothing_sparse, plan_run
@@ -58,25 +60,39 @@ def _run_wrapper(
     on_report: Callable[[dict[str, Any]], None] | None,
 ) -> Callable:
     def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        guider = executor.class_obj
-        sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
         try:
-            run = Run(preset, options, _plan(guider, sigmas, preset, options))
-            _announce(run)
+            run, transformer_options = _start(executor.class_obj, args, kwargs, preset, options)
+        except Interrupt:
+            raise
         except Exception as error:  # a guider or noise schedule like none in ComfyUI
-            log.error("PSA cannot plan this run and leaves it dense: %s", error, exc_info=error)
+            log.error("PSA cannot plan this run and leaves it dense: %s\n%s",
+                      one_line(error), told(error))
+            let_go(error)
             return executor(*args, **kwargs)
-        # The guider's options are this run's own copy; the model calls of the run see them.
-        transformer_options = guider.model_options.setdefault("transformer_options", {})
         outer = transformer_options.get(RUN)
         transformer_options[RUN] = run
+        finished = False
         try:
-            return executor(*args, **kwargs)
+            out = executor(*args, **kwargs)
+            finished = True
+            return out
         finally:
             transformer_options[RUN] = outer
-            _report(run, on_report)
+            _report(run, on_report, finished)
+            run.end()
 
     return sample
+
+
+def _start(
+    guider: Any, args: tuple, kwargs: dict, preset: PresetValue, options: PatchOptions
+) -> tuple[Run, dict[str, Any]]:
+    """The run that begins, and where the model calls of it look for it."""
+    sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
+    run = Run(preset, options, _plan(guider, sigmas, preset, options))
+    _announce(run)
+    # The guider's options are this run's own copy; the model calls of the run see them.
+    return run, guider.model_options.setdefault("transformer_options", {})
 
 
 def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) -> Schedule:
@@ -98,46 +114,75 @@ def _announce(run: Run) -> None:
         log.info("PSA %s: %s", run.preset.label, run.schedule.describe())
 
 
-def _report(run: Run, on_report: Callable[[dict[str, Any]], None] | None) -> None:
+def _report(
+    run: Run, on_report: Callable[[dict[str, Any]], None] | None, finished: bool
+) -> None:
     try:
         report = run.report()
         (log.error if run.failure else log.info)("PSA %s", summary_line(report))
+        calls = report["calls"]
+        if finished and run.schedule.steps and not (calls["sparse"] or calls["dense"]):
+            log.warning(
+                "PSA %s: no attention call of this run could be seen, so nothing was sparse. This "
+                "model's attention, or another patch on it, does not ask ComfyUI's override.",
+                run.preset.label,
+            )
         if on_report is not None:
             on_report(report)
+    except Interrupt:
+        raise
     except Exception as error:  # the video is done, or has an error of its own to tell of
-        log.warning("PSA %s: no report of this run (%s: %s)",
-                    run.preset.label, type(error).__name__, error)
+        log.warning("PSA %s: no report of this run (%s)", run.preset.label, one_line(error))
+        let_go(error)
 
 
 def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    position, options = _transformer_options(args, kwargs)
-    run = options.get(RUN) if options else None
+    place, options = _transformer_options(args, kwargs)
+    run = options.get(RUN)
     if run is None or not run.schedule.steps:
         return executor(*args, **kwargs)
-
-    diffusion_model = executor.class_obj.diffusion_model
-    # A compiled model is a wrapper around the one that the table of layouts knows.
-    diffusion_model = getattr(diffusion_model, "_orig_mod", diffusion_model)
-    model_call = ModelCall(diffusion_model, args[0], _conditions(args, kwargs))
-    grid = _token_grid(run, executor.class_obj, model_call)
-    override = AttentionOverride(
-        run,
-        grid,
-        run.schedule.step_of(float(options["sigmas"].max())),
-        key=_key(options),
-        previous=options.get(OVERRIDE),
-    )
+    override = _override(executor, args, kwargs, options, run)
     # A traced override would freeze its first decision into the compiled graph. Only a process
     # that compiles has torch._dynamo loaded; importing it for the others would cost seconds.
     served = torch.compiler.disable(override) if "torch._dynamo" in sys.modules else override
-    own = {**options, OVERRIDE: served}
-    if isinstance(position, int):
-        args = (*args[:position], own, *args[position + 1 :])
-    else:
-        kwargs = {**kwargs, position: own}
-    out = executor(*args, **kwargs)
+
+    def call() -> Any:
+        # what lies deeper may put its own override over this one, into a dict of its own
+        own = {**options, OVERRIDE: served}
+        if isinstance(place, int):
+            return executor(*args[:place], own, *args[place + 1 :], **kwargs)
+        return executor(*args, **{**kwargs, place: own})
+
+    out = call()
     # PSA has stepped aside by then: the same call again, dense, loses nothing.
-    return executor(*args, **kwargs) if override.spoiled() else out
+    return call() if override.spoiled() else out
+
+
+def _override(
+    executor: Any, args: tuple, kwargs: dict, options: dict[str, Any], run: Run
+) -> AttentionOverride:
+    """What serves the attention calls of this model call; none of them sparse if it is unreadable.
+    """
+    grid = step = key = None
+    try:
+        named = _by_name(executor.original, args, kwargs)
+        # The noise level is the model's second argument as well.
+        sigma = options["sigmas"] if options.get("sigmas") is not None else named["t"]
+        step = run.schedule.step_of(float(sigma.max()))
+        key = _key(options)
+        grid = _token_grid(run, executor.class_obj, named)
+    except Interrupt:
+        raise
+    except Exception as error:  # a call like none in the versions of ComfyUI that we know
+        run.step_aside(error)
+    return AttentionOverride(run, grid, step, key, previous=options.get(OVERRIDE))
+
+
+def _by_name(function: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:
+    """Arguments of a call by the names they have in this version of ComfyUI."""
+    bound = inspect.signature(function).bind(*args, **kwargs).arguments
+    rest = bound.pop("kwargs", {})
+    return {**bound, **rest}
 
 
 def _key(options: dict[str, Any]) -> Any:
@@ -146,25 +191,27 @@ def _key(options: dict[str, Any]) -> Any:
     return tuple(options.get("uuids") or ()), tuple(options.get("cond_or_uncond") or ())
 
 
-def _transformer_options(args: tuple, kwargs: dict) -> tuple[int | str, dict | None]:
+def _transformer_options(args: tuple, kwargs: dict) -> tuple[int | str, dict[str, Any]]:
     """(where it is, the dict) of this call's transformer options, whatever their position."""
     for place, value in (*enumerate(args), *kwargs.items()):
-        if isinstance(value, dict) and "sigmas" in value:
+        if isinstance(value, dict) and RUN in value:
             return place, value
-    return 0, None
+    return 0, {}
 
 
-def _conditions(args: tuple, kwargs: dict) -> dict[str, Any]:
-    # BaseModel.apply_model(x, t, c_concat, c_crossattn, control, transformer_options, **conditions)
-    return {"c_crossattn": args[3] if len(args) > 3 else None, **kwargs}
-
-
-def _token_grid(run: Run, base_model: Any, call: ModelCall) -> TokenGrid | None:
+def _token_grid(run: Run, base_model: Any, named: dict[str, Any]) -> TokenGrid | None:
+    diffusion_model = base_model.diffusion_model
+    # A compiled model is a wrapper around the one that the table of layouts knows.
+    diffusion_model = getattr(diffusion_model, "_orig_mod", diffusion_model)
+    call = ModelCall(diffusion_model, named["x"], named)
     try:
         grid = token_grid(call)
+    except Interrupt:
+        raise
     except Exception as error:  # a model whose attributes are not what the table expects
         if run.first_time("layout"):
-            log.warning("PSA cannot read this model's token layout (%s); it stays dense", error)
+            log.warning("PSA cannot read this model's token layout (%s); it stays dense",
+                        one_line(error))
         return None
     if grid is None and run.first_time("layout"):
         log.warning(

@@ -15,17 +15,20 @@ import torch
 
 from ...psa_kernels import NoKernelsError, psa_attention
 from .attention_call import AttentionCall
+from .faults import Interrupt
 from .grids import TokenGrid
 from .run import Run
 
 log = logging.getLogger("PSA")
+
+STEPPED_ASIDE = "PSA stepped aside"
 
 
 class AttentionOverride:
     """Serves the attention calls of one call of the model.
 
     token_grid  the model's layout, None where unknown
-    step        index of the sampler step
+    step        index of the sampler step, None where nothing tells which
     key         identifies the conditions of this model call across steps; None where the next
                 step has no such call, since windows of a longer video move
     previous    the override that was on the model without PSA, if any
@@ -35,7 +38,7 @@ class AttentionOverride:
         self,
         run: Run,
         token_grid: TokenGrid | None,
-        step: int,
+        step: int | None,
         key: Any,
         previous: Callable | None,
     ):
@@ -49,6 +52,28 @@ class AttentionOverride:
         self.sums: list[tuple[int, torch.Tensor]] = []
 
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        try:
+            out, reason = self._serve(args, kwargs)
+        except Interrupt:
+            raise
+        except Exception as error:
+            self.run.step_aside(error)
+            out, reason = None, STEPPED_ASIDE
+        if out is not None:
+            return out
+        self._count_dense(reason)
+        if self.previous is not None:
+            return self.previous(func, *args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _count_dense(self, reason: str) -> None:
+        try:
+            self.run.stats.dense(self.step, reason)
+        except Exception as error:
+            self.run.step_aside(error)
+
+    def _serve(self, args: tuple, kwargs: dict) -> tuple[torch.Tensor | None, str]:
+        """(output, "") of a call that PSA serves, (None, why) of one that stays dense."""
         call = AttentionCall.read(args, kwargs)
         reason = "unknown call signature" if call is None else self._layout_reason(call)
         if reason is None:
@@ -56,13 +81,8 @@ class AttentionOverride:
             index = next(self.video_calls)
             reason = self._choice_reason(call, index) or call.unsupported()
             if reason is None:
-                out, reason = self._try_sparse(call, index)
-                if out is not None:
-                    return out
-        self.run.stats.dense(self.step, reason)
-        if self.previous is not None:
-            return self.previous(func, *args, **kwargs)
-        return func(*args, **kwargs)
+                return self._sparse(call, index)
+        return None, reason
 
     def _layout_reason(self, call: AttentionCall) -> str | None:
         """Why this is not self-attention over video tokens that we know the place of, or None."""
@@ -70,7 +90,7 @@ class AttentionOverride:
         if queries != keys:
             return "cross-attention"
         if self.token_grid is None:
-            return "unknown token layout"
+            return STEPPED_ASIDE if self.run.failure else "unknown token layout"
         if queries != self.token_grid.length:
             return "not the video's tokens"
         if queries in self.token_grid.other_lengths:
@@ -82,7 +102,7 @@ class AttentionOverride:
     def _choice_reason(self, call: AttentionCall, index: int) -> str | None:
         """Why settings keep this call dense, or None."""
         if self.run.failure:
-            return "PSA stepped aside"
+            return STEPPED_ASIDE
         if self.run.preset.config.type == "dense":
             return "dense preset"
         planned = self.run.schedule.steps[self.step].dense
@@ -96,10 +116,10 @@ class AttentionOverride:
             return "dense block"
         return None
 
-    def _try_sparse(self, call: AttentionCall, index: int) -> tuple[torch.Tensor | None, str]:
+    def _sparse(self, call: AttentionCall, index: int) -> tuple[torch.Tensor | None, str]:
         grid = self.token_grid
+        q, k, v = call.split_heads()
         try:
-            q, k, v = call.split_heads()
             out, stats = psa_attention(
                 q, k, v,
                 config=self.run.preset.config,
@@ -111,40 +131,35 @@ class AttentionOverride:
                 # On a GPU the reference would be slower than the dense attention it replaces.
                 need_kernels=q.device.type != "cpu",
             )
-            # Read when the model call is over: reading a GPU result waits for it.
-            self.sums.append((index, out.sum(dtype=torch.float32)))
-            out = call.join_heads(out)
         except NoKernelsError as error:
             if self.run.first_time("kernels"):
                 log.warning("PSA has no kernels for this run and leaves it dense: %s", error)
             return None, f"no kernels: {error}"
-        except Exception as error:
-            self.step_aside(error)
-            return None, "PSA stepped aside"
+        if out.shape != (*q.shape[:-1], v.shape[-1]):
+            raise RuntimeError(f"PSA's output is {tuple(out.shape)} for queries {tuple(q.shape)}")
+        # Read when the model call is over: reading a GPU result waits for it.
+        self.sums.append((index, out.sum(dtype=torch.float32)))
         self.run.stats.sparse(self.step, stats)
         if self.run.preset.config.verbose:
             log.info(
                 "step %d, call %d: sparse, density %.3f", self.step + 1, index, stats.density
             )
-        return out, ""
+        return call.join_heads(out), ""
 
     def spoiled(self) -> bool:
         """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end."""
-        if not self.sums:
+        sums, self.sums = self.sums, []
+        if not sums:
             return False
-        finite = torch.stack([total for _, total in self.sums]).isfinite().tolist()
-        bad = [index for (index, _), good in zip(self.sums, finite, strict=True) if not good]
-        self.sums.clear()
-        if bad:
-            where = f"NaN or Inf in the output of attention call {bad[0]}"
-            self.step_aside(FloatingPointError(where))
-        return bool(bad)
-
-    def step_aside(self, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}"
-        self.run.failure = text
-        if self.run.first_time("failure"):
-            log.error(
-                "PSA met an error and steps aside: the rest of this run uses the model's own "
-                "attention, the render goes on. %s", text, exc_info=error,
-            )
+        try:
+            finite = torch.stack([total for _, total in sums]).isfinite().tolist()
+            bad = [index for (index, _), good in zip(sums, finite, strict=True) if not good]
+            if bad:
+                where = f"NaN or Inf in the output of attention call {bad[0]}"
+                raise FloatingPointError(where)
+        except Interrupt:
+            raise
+        except Exception as error:  # or the outputs cannot be told: the dense ones can be trusted
+            self.run.step_aside(error)
+            return True
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict
@@ -10,8 +11,11 @@ from typing import Any
 
 from ...psa_kernels import OrderState
 from ..preset_value import PresetValue
+from .faults import let_go, one_line, told
 from .schedule import Schedule
 from .stats import RunStats
+
+log = logging.getLogger("PSA")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,23 @@ class Run:
         """Semantic-order centroids of one attention call, carried from step to step."""
         with self._lock:
             return self._order_states[key]
+
+    def step_aside(self, error: Exception) -> None:
+        """The rest of the run is dense. Said once; what the error holds in memory is given back."""
+        text = one_line(error)
+        self.failure = self.failure or text
+        if self.first_time("failure"):
+            log.error(
+                "PSA met an error and steps aside: the rest of this run uses the model's own "
+                "attention, the render goes on. %s\n%s", text, told(error),
+            )  # fmt: skip
+        self.end()
+        let_go(error)
+
+    def end(self) -> None:
+        """Drops the tensors that lead from step to step."""
+        with self._lock:
+            self._order_states.clear()
 
     def first_time(self, what: str) -> bool:
         """True once per run for each `what`: to say a thing once."""

@@ -19,31 +19,34 @@ class RunStats:
         self._lock = threading.Lock()
         self._sparse = [0] * steps
         self._dense: list[Counter[str]] = [Counter() for _ in range(steps)]
+        # Of model calls that cannot be told a step.
+        self._unplaced: Counter[str] = Counter()
         self._implementations: set[str] = set()
         self._reasons: set[str] = set()
         # Left on the device and read when the run is over: no waiting for a GPU in between.
         self._tallies: list[tuple[torch.Tensor, int]] = []
 
-    def dense(self, step: int, reason: str) -> None:
+    def dense(self, step: int | None, reason: str) -> None:
         with self._lock:
-            self._dense[step][reason] += 1
+            (self._unplaced if step is None else self._dense[step])[reason] += 1
 
     def sparse(self, step: int, stats: Stats) -> None:
         tally = stats.tally, stats.dense_products
         with self._lock:
+            self._tallies.append(tally)
             self._sparse[step] += 1
             self._implementations.add(stats.implementation)
             if stats.reason:
                 self._reasons.add(stats.reason)
-            self._tallies.append(tally)
 
     def report(self, sigmas: list[float]) -> dict[str, Any]:
         with self._lock:
             tallies = [tally.tolist() for tally, _ in self._tallies]
             pairs = [sum(column) for column in zip(*tallies, strict=True)][:-1]
             dense = sum(products for _, products in self._tallies)
+            calls = {"sparse": sum(self._sparse), "dense": dict(sum(self._dense, self._unplaced))}
             return {
-                "calls": {"sparse": sum(self._sparse), "dense": dict(sum(self._dense, Counter()))},
+                "calls": calls,
                 "density": sum(tally[-1] for tally in tallies) / dense if tallies else None,
                 "per_level": {
                     str(level): count / max(1, sum(pairs))
