@@ -30,7 +30,17 @@ class Orders:
 
 
 class Plan(Protocol):
-    """Which key blocks each query block attends to, and at which level."""
+    """Which key blocks each query block attends to, and at which level.
+
+    mass  float32 `[B, H, video query blocks, 5]`: the share of a row of S in its blocks on levels
+          1, 2, 4, 8, 0
+    read  int32 `[B, H, video query blocks, 5]`: a row's video blocks on levels 1, 2, 4, 8; then the
+          video keys that each of its queries reads, where a pooled group is one. None where
+          `levels` must be counted for that.
+    """
+
+    mass: torch.Tensor
+    read: torch.Tensor | None
 
     def levels(self) -> torch.Tensor:
         """int8 `[B, H, query blocks, key blocks]`, see `Stats.levels`."""
@@ -42,6 +52,15 @@ class JoinedPlan:
     """Plans of groups of heads, in the order of the heads."""
 
     parts: list[Plan]
+
+    @property
+    def mass(self) -> torch.Tensor:
+        return torch.cat([part.mass for part in self.parts], 1)
+
+    @property
+    def read(self) -> torch.Tensor | None:
+        rows = [part.read for part in self.parts]
+        return None if any(x is None for x in rows) else torch.cat(rows, 1)
 
     def levels(self) -> torch.Tensor:
         return torch.cat([part.levels() for part in self.parts], 1)

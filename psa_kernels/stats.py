@@ -46,20 +46,52 @@ class Stats:
 
         On the call's own device and small, so that many calls can be kept and read later at once.
         """
+        return self.head_tally.sum(0)
+
+    @cached_property
+    def head_tally(self) -> torch.Tensor:
+        """int64 `[H, 6]`: `tally` of each head, summed over the batch."""
+        rows = self.plan.read
+        return self._from_levels() if rows is None else self._from_rows(rows)
+
+    @cached_property
+    def head_mass(self) -> torch.Tensor:
+        """float32 `[H, 5]`: the share of the estimated mass in blocks on levels 1, 2, 4, 8, 0.
+
+        Of the mass that queries of the video have in keys of the video, as S estimates it; the mean
+        over the queries and the batch. What S does not choose among (blocks that a causal mask
+        cuts) has no part in it. All zero where S is empty.
+        """
+        layout = self.layout
+        queries = _block_sizes(layout.q_video, 0, layout.m, self.plan.mass.device)
+        mass = (self.plan.mass * queries[:, None]).sum((0, 2))
+        return mass / mass.sum(1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
+
+    def _from_rows(self, rows: torch.Tensor) -> torch.Tensor:
+        layout = self.layout
+        queries = _block_sizes(layout.q_video, 0, layout.m, rows.device)
+        pairs = rows[..., :4].sum((0, 2))
+        all_pairs = layout.batch * layout.q_blocks * layout.k_blocks
+        skipped = all_pairs - pairs.sum(1, keepdim=True)
+        products = (rows[..., 4] * queries).sum((0, 2))
+        exact = layout.q_video * layout.extra + layout.extra * layout.k_len
+        return torch.cat((pairs, skipped, products[:, None] + layout.batch * exact), 1)
+
+    def _from_levels(self) -> torch.Tensor:
         levels, layout = self.levels, self.layout
         # Made on the call's device: a copy from ordinary memory would wait for the GPU.
         queries = _block_sizes(layout.q_video, layout.extra, layout.m, levels.device)[:, None]
         keys = _block_sizes(layout.k_video, layout.extra, layout.n, levels.device)
         sizes = {1: 1, 2: 2, 4: 4, 8: 8, 0: None if self.tail == "none" else self.tail}
-        counts, products = [], levels.new_zeros((), dtype=torch.int64)
+        counts, products = [], levels.new_zeros(layout.heads, dtype=torch.int64)
         for level in LEVELS:
-            pairs = (levels == level).sum((0, 1))
-            counts.append(pairs[: layout.q_blocks, : layout.k_blocks].sum())
+            pairs = (levels == level).sum(0)
+            counts.append(pairs[:, : layout.q_blocks, : layout.k_blocks].sum((1, 2)))
             if sizes[level] is not None:
                 masked = level == 1 and layout.causal
                 cost = _unmasked(layout) if masked else queries * -(-keys // sizes[level])
-                products = products + (pairs * cost.to(levels.device)).sum()
-        return torch.stack([*counts, products])
+                products = products + (pairs * cost.to(levels.device)).sum((1, 2))
+        return torch.stack([*counts, products], 1)
 
     @cached_property
     def dense_products(self) -> int:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 import torch
 
 from ..causal import FREE, block_kinds
-from ..config import MaskRatios, PSAConfig
+from ..config import LEVELS, MaskRatios, PSAConfig
 from ..layout import Layout
 from .pyramid import Pyramid
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The level of each block pair."""
+    """The level of each block pair, and the mass on each level; see `stages.Plan`."""
 
     matrix: torch.Tensor
+    mass: torch.Tensor
+    read: None = None
 
     def levels(self) -> torch.Tensor:
         """int8 `[B, H, query blocks, key blocks]`, see `Stats.levels`."""
@@ -54,9 +56,11 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
         levels.scatter_(-1, first, kept)
     if config.use_sim_mask:
         _limit_to_alike(levels, pyramid, layout, config)
+    shares = S.masked_fill(~free, 0)
+    mass = torch.stack([shares.mul(levels == x).sum(-1) for x in LEVELS], -1)
     levels = torch.where(free, levels, kinds)
     extra = (0, layout.k_extra_blocks, 0, layout.q_extra_blocks)
-    return Plan(torch.nn.functional.pad(levels, extra, value=1))
+    return Plan(torch.nn.functional.pad(levels, extra, value=1), mass.float())
 
 
 def _by_quota(counts: torch.Tensor, blocks: int, ratios: MaskRatios) -> torch.Tensor:

@@ -35,6 +35,7 @@ class Plan:
               pooled rows
     counts    int32 `[..., 4]`: valid entries of `full`, ends of the three levels in `chunks`
     coarse    int32 `[..., words]`: one bit a block, set on level 0
+    read      int32 `[..., 5]`, mass float32 `[..., 5]`: see `stages.Plan`
 
     The lists and `coarse` hold whole blocks only, and no block under a causal mask: a ragged last
     block, whose groups are of several sizes, is read by itself.
@@ -45,6 +46,8 @@ class Plan:
     chunks: torch.Tensor
     counts: torch.Tensor
     coarse: torch.Tensor
+    read: torch.Tensor | None
+    mass: torch.Tensor
     layout: Layout
 
     def levels(self) -> torch.Tensor:
@@ -59,12 +62,15 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     batch, heads, rows, blocks = S.shape
     full_most, chunks_most = capacities(blocks, config)
 
-    def lists(size):
-        return torch.empty(batch, heads, rows, size, dtype=torch.int32, device=S.device)
+    def lists(size, dtype=torch.int32):
+        return torch.empty(batch, heads, rows, size, dtype=dtype, device=S.device)
 
     matrix = torch.empty(S.shape, dtype=torch.int8, device=S.device)
     width = max(128, triton.next_power_of_2(max(1, blocks)))
-    plan = Plan(matrix, lists(full_most), lists(chunks_most), lists(4), lists(width // 32), layout)
+    plan = Plan(
+        matrix, lists(full_most), lists(chunks_most), lists(4), lists(width // 32),
+        None if layout.causal else lists(5), lists(5, torch.float32), layout,
+    )  # fmt: skip
     if S.numel() == 0:
         return plan
     assert blocks <= MOST_KEY_BLOCKS, blocks
@@ -82,7 +88,8 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     # a causal row always has the block that holds its own tokens
     keeps = config.tail == "none" and layout.extra == 0 and not layout.causal
     _levels_kernel[(rows, batch * heads)](
-        S, matrix, plan.full, plan.chunks, plan.counts, plan.coarse, table,
+        S, matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
+        plan.counts if plan.read is None else plan.read, plan.mass, table,
         pyramid.allowed if pyramid.allowed is not None else matrix,
         heads, heads // layout.kv_heads, blocks, layout.k_video, full_most, chunks_most,
         *(ends.get(level, 0) for level in ranked), *(uppers.get(level, 0.0) for level in ranked),
@@ -90,6 +97,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
         WIDTH=width, LEVEL_A=ranked[0], LEVEL_B=ranked[1], LEVEL_C=ranked[2], LEVEL_D=ranked[3],
         LAST=last, TOPK=topk, CAUSAL=layout.causal, M=layout.m, N=layout.n,
         KEEP=next((x for x in taking if x), 0) if keeps else 0, ALIKE=pyramid.allowed is not None,
+        TAIL=0 if config.tail == "none" else config.tail,
         num_warps=min(16, max(1, width // 512)),
     )  # fmt: skip
     return plan
@@ -190,13 +198,13 @@ def _before(bits, share, bound):
     "start_2", "start_4", "start_8",
 ])  # fmt: skip
 def _levels_kernel(
-    shares, matrix, full, chunks, counts, coarse, ends, allowed,
+    shares, matrix, full, chunks, counts, coarse, read, mass, ends, allowed,
     heads, heads_per_kv, blocks, video, full_most, chunks_most,
     end_a, end_b, end_c, end_d, upper_a, upper_b, upper_c, upper_d,
     start_2, start_4, start_8,
     WIDTH: tl.constexpr, LEVEL_A: tl.constexpr, LEVEL_B: tl.constexpr, LEVEL_C: tl.constexpr,
     LEVEL_D: tl.constexpr, LAST: tl.constexpr, TOPK: tl.constexpr, CAUSAL: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr, KEEP: tl.constexpr, ALIKE: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, KEEP: tl.constexpr, ALIKE: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
     query_block = tl.program_id(0)
     pair = tl.program_id(1).to(tl.int64)
@@ -245,6 +253,31 @@ def _levels_kernel(
         last_query = tl.minimum(first_query + M, video) - 1
         shown = tl.where(free, level, tl.where(block * N > last_query, -1, 1))
     tl.store(matrix + row * blocks + block, shown.to(tl.int8), mask=inside)
+
+    # for the statistics: here it costs a few sums, later it would cost reading everything again
+    dropped = tl.sum(tl.where(level == 0, share, 0.0), 0)
+    tl.store(mass + row * 5 + 4, dropped)
+    for depth in tl.static_range(4):
+        on_level = tl.sum(tl.where(level == (1 << depth), share, 0.0), 0)
+        tl.store(mass + row * 5 + depth, on_level)
+    if not CAUSAL:
+        # several small counts in one sum, as in `_top`
+        pairs = (level == 1).to(tl.int64) + ((level == 2).to(tl.int64) << 21)
+        pairs = tl.sum(pairs + ((level == 4).to(tl.int64) << 42), 0)
+        size = tl.minimum(tl.maximum(video - block * N, 0), N)
+        keys = tl.where(level == 1, size, 0)
+        keys = tl.where(level == 2, (size + 1) // 2, keys)
+        keys = tl.where(level == 4, (size + 3) // 4, keys)
+        keys = tl.where(level == 8, (size + 7) // 8, keys)
+        if TAIL > 0:
+            keys = tl.where(level == 0, (size + TAIL - 1) // TAIL, keys)
+        other = keys.to(tl.int64) + ((level == 8).to(tl.int64) << 42)
+        other = tl.sum(tl.where(inside, other, 0), 0)
+        tl.store(read + row * 5, (pairs & 0x1FFFFF).to(tl.int32))
+        tl.store(read + row * 5 + 1, ((pairs >> 21) & 0x1FFFFF).to(tl.int32))
+        tl.store(read + row * 5 + 2, (pairs >> 42).to(tl.int32))
+        tl.store(read + row * 5 + 3, (other >> 42).to(tl.int32))
+        tl.store(read + row * 5 + 4, (other & 0x3FFFFFFFFFF).to(tl.int32))
 
     whole = free & ((block + 1) * N <= video)
     listed = whole & (level == 1)

@@ -20,8 +20,9 @@ from unittest import mock
 import torch
 
 import psa_kernels.triton as line
-from psa_kernels import reference
+from psa_kernels import Stats, reference
 from psa_kernels.causal import FREE, block_kinds
+from psa_kernels.config import LEVELS
 from psa_kernels.layout import Layout
 from psa_kernels.order_state import OrderState
 from psa_kernels.reference import attention as reference_attention
@@ -77,6 +78,7 @@ def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None,
     check_pyramid(pyramid, exact, layout, config, q.dtype)
     check_shares(shares, q, exact, orders, layout, config, scale, ordinary)
     check_levels(shares, plan, exact, layout, config)
+    check_counts(shares, plan, layout, config)
     wanted = rounded_attend(q, exact, plan, orders, layout, config, scale)
     difference = (out.float() - wanted).norm()
     size = torch.maximum(
@@ -156,6 +158,20 @@ def check_levels(shares, plan, exact, layout, config):
                 ]
                 loose[b, head] |= sets[0] != sets[1]
     assert not (differs & ~loose).any(), f"levels: {int((differs & ~loose).sum())} differ"
+
+
+def check_counts(shares, plan, layout, config):
+    """What the kernel counts of its rows is what its levels say."""
+    levels = plan.levels()[..., : layout.q_blocks, : layout.k_blocks]
+    free = block_kinds(layout, shares.device) == FREE
+    for column, level in enumerate(LEVELS):
+        wanted = shares.masked_fill(~(free & (levels == level)), 0).sum(-1)
+        torch.testing.assert_close(plan.mass[..., column], wanted, rtol=1e-5, atol=1e-6)
+    assert (plan.read is None) == layout.causal
+    if plan.read is not None:
+        counted = dataclasses.replace(plan, read=None)
+        found, wanted = (Stats(x, layout, config.tail).head_tally for x in (plan, counted))
+        assert torch.equal(found, wanted)
 
 
 def rounded_attend(q, exact, plan, orders, layout, config, scale):
