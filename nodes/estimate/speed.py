@@ -20,32 +20,20 @@ import numpy as np
 
 from ...psa_kernels.config import LEVELS, PSAConfig
 from .density import Density, Tokens, density
+from .figure import Figure
 from .models import Model
 
 
-@dataclass(frozen=True)
-class Speedup:
-    """value   times the dense attention; None with a `reason`
-    kind    "measured", "extrapolated" or "dense"
-    """
-
-    value: float | None
-    kind: str | None = None
-    reason: str | None = None
-    note: str | None = None
-    measured: Mapping[str, Any] | None = None
-
-
-def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Speedup:
-    """Of one attention call in a sparse step."""
+def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Figure:
+    """Times the fastest dense attention, of one attention call in a sparse step."""
     if config.type == "dense":
-        return Speedup(1.0, "dense", note="a dense preset runs the model's own attention")
+        return Figure(1.0, "dense", note="a dense preset runs the model's own attention")
     reason = _unknown(config, found, model)
     if reason:
-        return Speedup(None, reason=reason)
+        return Figure(None, reason=reason)
     exact = _measured(config, tokens, model)
     if exact is not None:
-        return Speedup(exact, "measured", note=_CALL, measured=_source())
+        return Figure(exact, "measured", note=_CALL, measured=_source())
     costs = _costs(model.head_dim, tokens.total)
     time = costs.of(found.full, found.value - found.full, config)
     note = (
@@ -55,7 +43,7 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
     low, high = _measured_densities()
     if not low / 1.1 < found.value < high * 1.1:
         note += f". Measured were densities from {low:.0%} to {high:.0%} only"
-    return Speedup(1 / time, "extrapolated", note=note, measured=_source())
+    return Figure(1 / time, "extrapolated", note=note, measured=_source())
 
 
 _CALL = "a single attention call, reordering included, against the fastest dense attention there"
@@ -121,7 +109,7 @@ def _fitted() -> tuple[tuple[int, int, _Costs], ...]:
     return tuple(fitted)
 
 
-def _costs(head_dim: int, tokens: int) -> _Costs:
+def _costs(head_dim: int, tokens: float) -> _Costs:
     """Between two measured lengths by the logarithm of the length; outside, the nearest one's.
 
     Below the shortest, what is not attention itself grows with 1 / length: it is about linear in
@@ -139,6 +127,58 @@ def _costs(head_dim: int, tokens: int) -> _Costs:
     return dataclasses.replace(costs, other=costs.other * shorter)
 
 
+def break_even(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Figure:
+    """The sequence length at which PSA's call takes as long as dense attention, to two digits."""
+    if config.type == "dense":
+        return Figure(None, reason="a dense preset runs the model's own attention")
+    reason = _unknown(config, found, model)
+    if reason:
+        return Figure(None, reason=reason)
+
+    def slower(length: float) -> bool:
+        costs = _costs(model.head_dim, length)
+        return costs.of(found.full, found.value - found.full, config) > 1
+
+    low, high = 64.0, 4e6
+    if slower(high):
+        return Figure(None, reason="at this density PSA is slower than dense attention throughout")
+    if not slower(low):
+        high = low  # faster at any length worth a call
+    while high > low * 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if slower(middle) else (low, middle)
+    shortest = min(_tokens(x).total for x in table()["shapes"] if x["head_dim"] == model.head_dim)
+    note = (
+        "at this density, against the fastest dense attention on the measured GPU; calls shorter "
+        f"than {shortest:,} tokens were not measured: what is not attention itself is taken as "
+        "linear in the length"
+    )
+    value = float(f"{high:.2g}")
+    return Figure(value, "extrapolated", note=note, measured=_source())
+
+
+def dense_call(tokens: Tokens, model: Model) -> float | None:
+    """Seconds of one call of the fastest dense attention, batch 1, at the rate of measured calls.
+
+    The rate goes by the logarithm of the length between two measured ones, outside it is the
+    nearest one's. None where no head of this size was measured.
+    """
+    known = sorted(
+        (_tokens(shape).total, _flops(_tokens(shape), shape["heads"] * shape["head_dim"])
+         / (shape["dense_ms"] * 1e-3))
+        for shape in table()["shapes"] if shape["head_dim"] == model.head_dim
+    )  # fmt: skip
+    if not known:
+        return None
+    lengths, rates = zip(*known, strict=True)
+    rate = float(np.interp(math.log(tokens.total), [math.log(x) for x in lengths], rates))
+    return _flops(tokens, model.dim) / rate
+
+
+def _flops(tokens: Tokens, dim: int) -> float:
+    return 4.0 * tokens.total**2 * dim  # two products, a multiplication and an addition each
+
+
 def _measured(config: PSAConfig, tokens: Tokens, model: Model) -> float | None:
     """The speed-up of this very call, if it was measured."""
     for shape in table()["shapes"]:
@@ -146,9 +186,14 @@ def _measured(config: PSAConfig, tokens: Tokens, model: Model) -> float | None:
         if size != (model.heads, model.head_dim, tokens):
             continue
         for call in shape["calls"]:
-            if _what_runs(PSAConfig.from_preset(call["preset"])) == _what_runs(config):
+            if same_work(PSAConfig.from_preset(call["preset"]), config):
                 return shape["dense_ms"] / call["ms"]
     return None
+
+
+def same_work(one: PSAConfig, other: PSAConfig) -> bool:
+    """Whether two presets' calls take the same time."""
+    return _what_runs(one) == _what_runs(other)
 
 
 def _what_runs(config: PSAConfig) -> tuple:
@@ -183,8 +228,3 @@ def table() -> dict[str, Any]:
     """The measured calls."""
     path = Path(__file__).parent / "measured.json"
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def step_speedup() -> Speedup:
-    """Of a whole sampler step: nothing is said before one has been measured."""
-    return Speedup(None, reason="no whole sampler step has been measured yet")

@@ -1,4 +1,7 @@
-"""POST /psa/estimate: density and expected speed-up of a preset at a video's size."""
+"""POST /psa/estimate: density and expected speed-up of a preset at a video's size.
+
+Of an attention call, of a whole step and, with a plan, of a whole run.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ from typing import Any
 from aiohttp import web
 
 from ..estimate.density import Tokens, density
+from ..estimate.figure import Figure
+from ..estimate.gpu import this_gpu
 from ..estimate.models import MODELS, Model
-from ..estimate.speed import speedup, step_speedup
+from ..estimate.speed import speedup
+from ..estimate.step import Plan, estimate_step
+from ..patching.block_list import parse_block_list
 from .bodies import Body, bad_request
 from .drafts import take_draft
 from .users import store_of
 
 MOST_PIXELS, MOST_FRAMES, MOST_TOKENS = 16_384, 10_000, 50_000_000
+LONGEST_NAME = 100  # of a GPU
 
 
 def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
@@ -24,12 +32,22 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     width, height = (body.number(side, int, 16, MOST_PIXELS) for side in ("width", "height"))
     frames = body.number("frames", int, 1, MOST_FRAMES)
     model = _model(name, body.take("model", dict, None))
+    gpu = (body.take("gpu", str, None) or "")[:LONGEST_NAME] or this_gpu()
+    plan = _plan(body.take("plan", dict, None))
+    min_tokens = body.number("min_tokens", int, 0, MOST_TOKENS, 0)
+    dense_blocks = _dense_blocks(body.take("dense_blocks", str, ""), model)
     body.done()
     family = store.get_family(name)
     tokens = Tokens(family.video_scale.grid(width, height, frames), family.text_length)
     if tokens.total > MOST_TOKENS:
         raise bad_request(f"width, height, frames: {tokens.total} tokens are too many")
     found = density(config, tokens)
+    whole = estimate_step(
+        config, tokens, model, plan, gpu=gpu, dense_blocks=dense_blocks, found=found
+    )
+    run = whole.run
+    if plan and tokens.video < min_tokens:
+        run = Figure(1.0, "dense", note="fewer video tokens than min_tokens: all steps are dense")
     return {
         "tokens": {"grid": list(tokens.grid), "video": tokens.video, "text": tokens.text,
                    "total": tokens.total},
@@ -38,8 +56,17 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
             key: getattr(found, key)
             for key in ("value", "low", "high", "kind", "profile", "profiles", "per_level", "note")
         },
-        "attention": _speedup_json(speedup(config, tokens, found, model)),
-        "step": _speedup_json(step_speedup()),
+        "attention": _json(speedup(config, tokens, found, model), "speedup"),
+        "step": {
+            **_json(whole.step, "speedup"),
+            **{
+                name: _json(getattr(whole, name))
+                for name in ("flops_share", "less_work", "time_share", "dense_s", "sparse_s")
+            },
+        },
+        "run": {**_json(run, "speedup"), **dataclasses.asdict(plan)} if plan else None,
+        "break_even": _json(whole.break_even, "tokens"),
+        "gpu": gpu,
     }
 
 
@@ -47,12 +74,33 @@ def _model(family: str, given: dict[str, Any] | None) -> Model | None:
     if given is None:
         return MODELS.get(family)
     body = Body(given, "model")
-    heads = body.number("heads", int, 1, 1024)
-    model = Model(heads, body.number("head_dim", int, 1, 1024), "", "")
+    sizes = {name: body.number(name, int, 1, 1024) for name in ("heads", "head_dim")}
+    sizes["blocks"] = body.number("blocks", int, 0, 1000, 0)
+    sizes["ffn"] = body.number("ffn", int, 0, 1_000_000, 0)
+    sizes["cross"] = body.number("cross", int, 0, 1_000_000, 0)
     body.done()
-    return model
+    return Model(comfy="", kind="", **sizes)
 
 
-def _speedup_json(found: Any) -> dict[str, Any]:
+def _plan(given: dict[str, Any] | None) -> Plan | None:
+    if given is None:
+        return None
+    body = Body(given, "plan")
+    steps = body.number("steps", int, 1, 10_000)
+    plan = Plan(steps, body.number("sparse", int, 0, steps))
+    body.done()
+    return plan
+
+
+def _dense_blocks(text: str, model: Model | None) -> int:
+    """How many of the model's blocks Apply PSA's input `dense_blocks` names."""
+    try:
+        named = parse_block_list(text)
+    except ValueError as error:
+        raise bad_request(str(error)) from None
+    return sum(block < model.blocks for block in named) if model else 0
+
+
+def _json(found: Figure, name: str = "value") -> dict[str, Any]:
     content = dataclasses.asdict(found)
-    return {"speedup": content.pop("value"), **content}
+    return {name: content.pop("value"), **content}

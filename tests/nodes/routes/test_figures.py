@@ -1,5 +1,6 @@
 """POST /psa/estimate and /psa/plan: what they say is what runs, and where a figure is from."""
 
+import dataclasses
 import itertools
 import json
 import time
@@ -12,6 +13,7 @@ from psa_kernels import PSAAttention, PSAConfig
 from ..graphs import SIZE, reports
 
 FAMILY = "Wan2.1_1.3b"
+H100 = "NVIDIA H100 80GB HBM3"
 HD = {"width": 832, "height": 480, "frames": 81}
 
 
@@ -184,8 +186,69 @@ def test_no_figure_without_a_measurement(app):
     assert estimate(app, "baseline")["attention"] | {"note": ""} == {
         "speedup": 1.0, "kind": "dense", "reason": None, "note": "", "measured": None,
     }  # fmt: skip
-    step = estimate(app, "fast")["step"]
-    assert step["speedup"] is None and "measured" in step["reason"]
+    step = estimate(app, {"block_size": {"n": 32}}, gpu=H100)["step"]
+    assert step["speedup"] is None and "key blocks of 32" in step["reason"]
+    step = estimate(app, "fast", family="Wan2.1_1.3b", model={"heads": 12, "head_dim": 128})["step"]
+    assert step["speedup"] is None and "sizes are not known" in step["reason"]
+
+
+def test_a_step_and_a_run_are_those_of_the_estimate(app):
+    """The route only passes on; the figures themselves: tests/nodes/test_step_estimate.py."""
+    from psa_pack.nodes.estimate.density import Tokens
+    from psa_pack.nodes.estimate.models import MODELS
+    from psa_pack.nodes.estimate.step import Plan, estimate_step
+
+    config = {"block_size": {"n": 128}, "tail": 64, "rearrange_method": "Gilbert"}
+    plan = {"steps": 8, "sparse": 3}
+    answer = estimate(app, config, gpu=H100, plan=plan, dense_blocks="0, 28-99")
+    found = estimate_step(
+        PSAConfig.from_preset(config), Tokens((21, 30, 52), 0), MODELS[FAMILY], Plan(8, 3),
+        gpu=H100, dense_blocks=3,
+    )  # fmt: skip
+    assert answer["step"]["speedup"] == found.step.value > 1
+    assert answer["step"]["kind"] == "extrapolated" and answer["gpu"] == H100
+    for name in ("flops_share", "less_work", "time_share", "dense_s", "sparse_s"):
+        assert answer["step"][name] == dataclasses.asdict(getattr(found, name))
+    assert answer["run"]["speedup"] == found.run.value > 1
+    assert (answer["run"]["steps"], answer["run"]["sparse"]) == (8, 3)
+    assert answer["break_even"]["tokens"] == found.break_even.value
+    assert estimate(app, config, gpu=H100)["run"] is None
+    # sizes that are given count as a known family's do
+    sizes = {"heads": 12, "head_dim": 128, "blocks": 30, "ffn": 8960, "cross": 512}
+    given = estimate(app, config, gpu=H100, model=sizes)["step"]
+    assert given == estimate(app, config, gpu=H100)["step"]
+
+
+def test_short_videos_and_other_gpus_are_said_to_be_so(app):
+    run = {"gpu": H100, "plan": {"steps": 8, "sparse": 3}}
+    short = estimate(app, "fast", **run, min_tokens=40_000)["run"]
+    assert (short["speedup"], short["kind"]) == (1.0, "dense") and "min_tokens" in short["note"]
+    assert estimate(app, "fast", **run, min_tokens=32_760)["run"]["speedup"] > 1
+    other = estimate(app, "fast", gpu="NVIDIA L4", plan=run["plan"])
+    assert other["step"]["speedup"] is None and "NVIDIA L4" in other["step"]["reason"]
+    assert other["step"]["flops_share"]["value"] > 0.5 and other["run"]["speedup"] is None
+    # without a name it is the machine's own
+    found = estimate(app, "fast")
+    assert found["gpu"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else None)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"plan": {"steps": 4}}, "sparse"),
+        ({"plan": {"steps": 4, "sparse": 5}}, "from 0 to 4"),
+        ({"plan": {"steps": 0, "sparse": 0}}, "steps"),
+        ({"plan": {"steps": 4, "sparse": 1, "x": 1}}, "'x'"),
+        ({"dense_blocks": "3-1"}, "dense_blocks"),
+        ({"min_tokens": -1}, "min_tokens"),
+        ({"gpu": 3}, "gpu"),
+        ({"model": {"heads": 1, "head_dim": 64, "ffn": -1}}, "ffn"),
+    ],
+)
+def test_estimates_that_cannot_be_made(app, body, words):
+    asked = {"config": {}, "family": FAMILY, **HD, **body}
+    status, answer, _ = app.ask("POST", "/psa/estimate", asked)
+    assert status == 400 and words in answer["error"]["message"]
 
 
 def test_what_is_extrapolated_says_so_and_is_in_order(app):

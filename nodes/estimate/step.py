@@ -1,0 +1,269 @@
+"""How much faster a whole step and a whole run become, before they are run.
+
+A model evaluation is self-attention over the sequence in every block, and the rest: projections,
+cross-attention, feed-forward. Their FLOPs follow from the model's sizes. Their times come from a
+measured step where there is one ("steps" in measured.json); else attention goes by measured calls
+(speed.py) and the rest at the measured rate of matrix products, which a model does not quite reach:
+norms, activations and launches come on top of it, so that real steps gain a little less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...psa_kernels.config import PSAConfig
+from .density import Density, Tokens, density
+from .figure import Figure
+from .models import MODELS, Model
+from .speed import break_even, dense_call, same_work, speedup, table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run of `steps` sampler steps, of which `sparse` are not dense."""
+
+    steps: int
+    sparse: int
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """flops_share  self-attention's part of a dense step's FLOPs
+    less_work    a dense step's FLOPs over a sparse step's
+    time_share   self-attention's part of a dense step's time
+    dense_s      seconds of one evaluation of the model, batch 1, in a dense step
+    sparse_s     the same in a sparse step
+    step         a dense step's time over a sparse step's
+    run          a dense run's time over that of a run by the plan; None without a plan
+    break_even   tokens of the sequence from which on PSA's attention is the faster
+    """
+
+    flops_share: Figure
+    less_work: Figure
+    time_share: Figure
+    dense_s: Figure
+    sparse_s: Figure
+    step: Figure
+    run: Figure | None
+    break_even: Figure
+
+
+def estimate_step(
+    config: PSAConfig,
+    tokens: Tokens,
+    model: Model | None,
+    plan: Plan | None = None,
+    *,
+    gpu: str | None,
+    dense_blocks: int = 0,
+    found: Density | None = None,
+) -> StepEstimate:
+    """What a preset does to a step and a run.
+
+    gpu           as torch names it; None: there is none
+    dense_blocks  how many blocks stay dense in sparse steps
+    found         `density(config, tokens)`, where it is known already
+    """
+    found = found or density(config, tokens)
+    even = _break_even(config, tokens, found, model, gpu)
+    work = _work(model, tokens)
+    if isinstance(work, str):
+        nothing = Figure(None, reason=work)
+        return StepEstimate(*[nothing] * 6, _run(nothing, plan), even)
+    # the part of the blocks that PSA changes
+    changed = 0.0 if config.type == "dense" else 1.0 - min(dense_blocks / model.blocks, 1.0)
+    flops_share = Figure(work.attention / work.total, "arithmetic", note=_COUNTED)
+    if found.value is None:
+        less_work = Figure(None, reason=found.note)
+    else:
+        kept = 1 - changed * (1 - found.value)
+        less = work.total / (work.rest + work.attention * kept)
+        less_work = Figure(less, "arithmetic", note=f"{_COUNTED}; {_NO_TIME}")
+    times = _times(config, tokens, model, found, gpu, work, changed)
+    if isinstance(times, str):
+        share = dense_s = sparse_s = step = Figure(None, reason=times)
+    else:
+        basis = {"note": times.note, "measured": times.measured}
+        share = Figure(times.share, "extrapolated", **basis)
+        dense_s = Figure(times.dense, times.dense_kind, **basis)
+        sparse_s = Figure(times.sparse, times.sparse_kind, **basis)
+        step = Figure(times.dense / times.sparse, times.sparse_kind, **basis)
+    if config.type == "dense":
+        step = Figure(1.0, "dense", note="a dense preset runs the model's own attention")
+    run = _run(step, plan)
+    return StepEstimate(flops_share, less_work, share, dense_s, sparse_s, step, run, even)
+
+
+_COUNTED = (
+    "counted from the model's sizes: two FLOPs for each product of a matrix multiplication in its "
+    "blocks; embeddings, norms and activations left out"
+)
+_NO_TIME = (
+    "choosing the blocks is left out too, and time gains as much only if all of it runs at one rate"
+)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """FLOPs of one evaluation, batch 1."""
+
+    attention: float
+    rest: float
+
+    @property
+    def total(self) -> float:
+        return self.attention + self.rest
+
+
+def _work(model: Model | None, tokens: Tokens) -> _Work | str:
+    """The work, or why it is not known."""
+    if model is None or not (model.blocks and model.ffn):
+        return "the family's blocks and their sizes are not known"
+    length, dim, text = tokens.total, model.dim, model.cross
+    attention = 4.0 * length**2 * dim
+    weights = 4 * dim**2 + 2 * dim * model.ffn  # q, k, v, out; two layers of the feed-forward net
+    rest = 2.0 * length * weights
+    if text:
+        # q and out for the video, k and v for the text, and the attention itself
+        rest += 2.0 * (length + text) * 2 * dim**2 + 4.0 * length * text * dim
+    return _Work(model.blocks * attention, model.blocks * rest)
+
+
+@dataclass(frozen=True)
+class _Times:
+    """Seconds of one evaluation; `share` is attention's part of `dense`."""
+
+    dense: float
+    sparse: float
+    share: float
+    dense_kind: str
+    sparse_kind: str
+    note: str
+    measured: Mapping[str, Any]
+
+
+def _times(
+    config: PSAConfig, tokens: Tokens, model: Model, found: Density, gpu: str | None,
+    work: _Work, changed: float,
+) -> _Times | str:  # fmt: skip
+    """The times, or why they are not known. `changed`: the part of the blocks that is not dense."""
+    near = _nearest_step(model, tokens, gpu)
+    if near is None and gpu != table()["gpu"]:
+        return _not_here(gpu)
+    call = speedup(config, tokens, found, model)
+    if call.value is None:
+        return call.reason
+    one = dense_call(tokens, model)
+    if one is None:
+        return f"heads of {model.head_dim} have not been measured"
+    fastest = one * model.blocks
+    exact = near is not None and _tokens(near) == tokens
+    if near is None:
+        attention, rest = fastest, work.rest / (table()["matmul"]["tflops"] * 1e12)
+        source = {name: table()[name] for name in ("gpu", "versions", "date", "against", "source")}
+        note = _ASSUMED.format(**source, tflops=table()["matmul"]["tflops"])
+    else:
+        attention, rest = _parts(near, model)
+        then = _work(model, _tokens(near))
+        attention *= work.attention / then.attention
+        rest *= work.rest / then.rest
+        source = {name: near[name] for name in ("gpu", "versions", "date", "source")}
+        source["against"] = near["backend"]
+        note = f"from whole steps measured on one {gpu} with {near['backend']} where dense"
+        if not exact:
+            note += f", at {_tokens(near).total:,} tokens, and the FLOPs of this length"
+    dense = near["dense_s"] / near["evaluations"] if exact else attention + rest
+    sparse = rest + attention * (1 - changed) + fastest / call.value * changed
+    row = _row(near, config) if exact and changed == 1 else None
+    if row is not None:
+        sparse, note = row["s"] / near["evaluations"], "whole steps of these sizes"
+    return _Times(
+        dense, sparse, attention / dense, "measured" if exact else "extrapolated",
+        "measured" if row else "extrapolated", note, source,
+    )  # fmt: skip
+
+
+_ASSUMED = (
+    "from calls measured on one {gpu}, where the fastest dense attention is {against}, and the "
+    "rest of the step at its measured rate of matrix products, {tflops} TFLOP/s: norms, "
+    "activations and launches come on top, so a real step gains a little less"
+)
+
+
+def _row(step: Mapping[str, Any], config: PSAConfig) -> Mapping[str, Any] | None:
+    """The measured sparse step of this preset."""
+    for row in step["psa"]:
+        if same_work(PSAConfig.from_preset(row["preset"]), config):
+            return row
+    return None
+
+
+def _nearest_step(model: Model, tokens: Tokens, gpu: str | None) -> Mapping[str, Any] | None:
+    """The measured step of this model on this GPU that is nearest in length; of several there the
+    one with the fastest dense attention.
+    """
+    known = [step for step in table()["steps"] if step["gpu"] == gpu and _same(step, model)]
+    return min(
+        known,
+        key=lambda step: (abs(_tokens(step).total - tokens.total), step["dense_s"]),
+        default=None,
+    )
+
+
+def _same(step: Mapping[str, Any], model: Model) -> bool:
+    return _sizes(MODELS[step["model"]]) == _sizes(model)
+
+
+def _sizes(model: Model) -> tuple[int, ...]:
+    return model.heads, model.head_dim, model.blocks, model.ffn, model.cross
+
+
+def _parts(step: Mapping[str, Any], model: Model) -> tuple[float, float]:
+    """(dense attention, rest) in seconds of one evaluation of a measured step.
+
+    The rest is what the sparse steps took beside PSA's calls.
+    """
+    tokens, count = _tokens(step), step["evaluations"]
+    fastest = dense_call(tokens, model) * model.blocks
+    rests = []
+    for row in step["psa"]:
+        config = PSAConfig.from_preset(row["preset"])
+        call = speedup(config, tokens, density(config, tokens), model)
+        rests.append(row["s"] / count - fastest / call.value)
+    rest = sum(rests) / len(rests)
+    return step["dense_s"] / count - rest, rest
+
+
+def _tokens(step: Mapping[str, Any]) -> Tokens:
+    return Tokens(tuple(step["grid"]), step["text"])
+
+
+def _run(step: Figure, plan: Plan | None) -> Figure | None:
+    if plan is None:
+        return None
+    if not plan.sparse:
+        return Figure(1.0, "dense", note="no step is sparse")
+    if step.value is None:
+        return step
+    share = plan.sparse / plan.steps
+    value = 1 / (1 - share + share / step.value)
+    note = f"{plan.sparse} of {plan.steps} steps sparse, all steps of equal work"
+    if step.note:
+        note += f"; {step.note}"
+    kind = "extrapolated" if step.kind == "measured" else step.kind
+    return Figure(value, kind, note=note, measured=step.measured)
+
+
+def _break_even(
+    config: PSAConfig, tokens: Tokens, found: Density, model: Model | None, gpu: str | None
+) -> Figure:
+    if config.type != "dense" and gpu != table()["gpu"]:
+        return Figure(None, reason=_not_here(gpu))
+    return break_even(config, tokens, found, model)
+
+
+def _not_here(gpu: str | None) -> str:
+    here = "there is no GPU here" if gpu is None else f"this is {gpu}"
+    return f"times are known for {table()['gpu']} only, and {here}"

@@ -1,0 +1,263 @@
+"""What a whole step costs: FLOPs against ComfyUI's real models, times by hand."""
+
+import copy
+import re
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from psa_kernels import PSAConfig
+
+H100 = "NVIDIA H100 80GB HBM3"
+PRESET = {
+    "block_size": {"n": 128}, "rearrange_method": "Gilbert", "tail": 32, "second_moment": True,
+    "mask_ratios": {"1": [0, 0.05], "8": [0.05, 0.2], "0": [0.2, 1]},
+}  # fmt: skip
+CONFIG = PSAConfig.from_preset(PRESET)
+HD_GRID = (21, 45, 80)  # 1280 x 720, 81 frames
+
+
+def estimate(name="Wan2.1_14b", grid=HD_GRID, plan=None, config=CONFIG, gpu=H100, **options):
+    from psa_pack.nodes.estimate.density import Tokens
+    from psa_pack.nodes.estimate.models import MODELS
+    from psa_pack.nodes.estimate.step import Plan, estimate_step
+
+    plan = plan and Plan(*plan)
+    model = MODELS[name] if isinstance(name, str) else name
+    return estimate_step(config, Tokens(grid, options.pop("text", 0)), model, plan, gpu=gpu,
+                         **options)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _comfyui(comfy_inproc):
+    """nodes/ is importable."""
+
+
+def counted(model, call):
+    """(FLOPs of self-attention, FLOPs of the blocks) of one model call, by torch's own counter."""
+
+    def attention(func, q, k, v, heads, **options):
+        before = counter.get_total_flops()
+        q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+        out = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+        if q.shape[2] == k.shape[2]:
+            own.append(counter.get_total_flops() - before)
+        return out.transpose(1, 2).flatten(2)
+
+    own = []
+    with FlopCounterMode(display=False) as counter:
+        call({"optimized_attention_override": attention})
+    blocks = sum(
+        sum(flops.values())
+        for name, flops in counter.get_flop_counts().items()
+        if re.fullmatch(r"\w+\.blocks\.\d+", name)
+    )
+    return sum(own), blocks
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "grid"),
+    [
+        ("Wan2.1_14b", {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40}, HD_GRID),
+        ("Wan2.1_1.3b", {"dim": 1536, "ffn_dim": 8960, "num_heads": 12, "num_layers": 30},
+         (21, 30, 52)),
+        ("Tiny_Wan", {"dim": 256, "ffn_dim": 768, "num_heads": 2, "num_layers": 6}, (8, 32, 32)),
+    ],
+)  # fmt: skip
+def test_flops_are_those_of_comfyuis_wan_at_full_size(family, settings, grid):
+    """The real model class; weights and activations take no memory (device "meta")."""
+    import comfy.ops
+    from comfy.ldm.wan.model import WanModel
+
+    from psa_pack.nodes.estimate.models import MODELS
+
+    facts, (frames, height, width) = MODELS[family], grid
+    meta = {"device": "meta", "dtype": torch.bfloat16}
+    model = WanModel(**meta, operations=comfy.ops.disable_weight_init, **settings)
+    x = torch.empty(1, 16, frames, 2 * height, 2 * width, **meta)
+    time, text = torch.empty(1, **meta), torch.empty(1, facts.cross, 4096, **meta)
+    own, blocks = counted(model, lambda options: model(x, time, text, transformer_options=options))
+    found = estimate(family, grid)
+    assert own == 4 * (frames * height * width) ** 2 * facts.dim * facts.blocks
+    assert found.flops_share.kind == "arithmetic"
+    assert found.flops_share.value == pytest.approx(own / blocks, rel=1e-9)
+
+
+def test_flops_are_those_of_comfyuis_cogvideox_at_full_size():
+    import comfy.ops
+
+    try:
+        from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
+    except ImportError:
+        pytest.skip("this ComfyUI has no CogVideoX")
+    meta = {"device": "meta", "dtype": torch.bfloat16}
+    model = CogVideoXTransformer3DModel(
+        num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True,
+        operations=comfy.ops.disable_weight_init, **meta,
+    )  # fmt: skip
+    x, time, text = (torch.empty(1, *s, **meta) for s in ((16, 13, 60, 90), (), (226, 4096)))
+    own, blocks = counted(model, lambda options: model(x, time, text, transformer_options=options))
+    found = estimate("CogVideo_5b", (13, 30, 45), text=226)
+    # the blocks' layers of the time embedding are left out
+    assert found.flops_share.value == pytest.approx(own / blocks, rel=1e-4)
+
+
+def test_the_share_and_the_step_of_wan_14b_at_720p_by_hand():
+    """75,600 tokens, 40 blocks of 5120 wide, feed-forward 13,824, 512 tokens of text.
+
+    In units of 10^12 FLOP a block: attention 4 * 75,600^2 * 5120 = 117.05; its projections
+    8 * 75,600 * 5120^2 = 15.85; feed-forward 4 * 75,600 * 5120 * 13,824 = 21.40; cross-attention
+    4 * 76,112 * 5120^2 = 7.98 and 4 * 75,600 * 512 * 5120 = 0.79. So 117.05 of 163.08.
+    """
+    found = estimate(plan=(20, 15))
+    assert found.flops_share.value == pytest.approx(117.05 / 163.08, abs=1e-4)  # 0.718
+    # that call was measured: 171.15 ms dense, 32.34 ms sparse; the rest 46.03e12 / 694e12 s
+    rest = 46.03 / 694
+    assert found.dense_s.value == pytest.approx(40 * (0.17115 + rest), rel=1e-3)  # 9.5 s
+    assert found.sparse_s.value == pytest.approx(40 * (0.03234 + rest), rel=1e-3)  # 3.9 s
+    assert found.time_share.value == pytest.approx(0.17115 / (0.17115 + rest), rel=1e-3)
+    step = (0.17115 + rest) / (0.03234 + rest)  # 2.41
+    assert found.step.value == pytest.approx(step, rel=1e-3)
+    assert found.run.value == pytest.approx(20 / (5 + 15 / step), rel=1e-3)  # 1.78
+    kinds = {found.dense_s.kind, found.sparse_s.kind, found.time_share.kind, found.step.kind,
+             found.run.kind, found.break_even.kind}  # fmt: skip
+    assert kinds == {"extrapolated"}
+    assert "norms" in found.step.note and "FlashAttention-3" in found.step.note
+    assert "15 of 20" in found.run.note and found.step.measured["date"] == "2026-11-22"
+    # by arithmetic alone: attention at a density of .093
+    assert found.less_work.value == pytest.approx(163.08 / (46.03 + 0.0931 * 117.05), rel=1e-3)
+
+
+def test_dense_blocks_stay_dense():
+    rest = 46.03 / 694
+    found = estimate(dense_blocks=10)
+    sparse = 40 * rest + 10 * 0.17115 + 30 * 0.03234
+    assert found.sparse_s.value == pytest.approx(sparse, rel=1e-3)
+    all_dense = estimate(dense_blocks=40)
+    assert all_dense.step.value == pytest.approx(1) and all_dense.less_work.value == 1
+
+
+def test_a_dense_preset_and_a_plan_without_sparse_steps_gain_nothing():
+    found = estimate(config=PSAConfig(type="dense"), plan=(20, 20))
+    assert (found.step.value, found.step.kind, found.run.value) == (1.0, "dense", 1.0)
+    assert found.break_even.value is None and "dense preset" in found.break_even.reason
+    found = estimate(plan=(4, 0))
+    assert (found.run.value, found.run.kind) == (1.0, "dense") and found.step.value > 2
+    assert estimate().run is None
+
+
+@pytest.mark.parametrize(("gpu", "words"), [("NVIDIA H200", "NVIDIA H200"), (None, "no GPU")])
+def test_elsewhere_only_arithmetic_is_said(gpu, words):
+    there, here = estimate(), estimate(gpu=gpu, plan=(20, 15))
+    assert here.flops_share == there.flops_share and here.less_work == there.less_work
+    for name in ("time_share", "dense_s", "sparse_s", "step", "run", "break_even"):
+        figure = getattr(here, name)
+        assert figure.value is None and figure.kind is None and words in figure.reason
+        assert "H100" in figure.reason
+
+
+def test_a_model_of_unknown_sizes_has_no_step():
+    from psa_pack.nodes.estimate.models import Model
+
+    for model in (None, Model(40, 128, "", "")):
+        found = estimate(model, plan=(20, 15))
+        assert found.step.value is found.flops_share.value is found.run.value is None
+        assert "not known" in found.step.reason
+    assert found.break_even.value > 1000  # which goes by heads and their size alone
+
+
+def test_unmeasured_calls_give_shares_but_no_gain():
+    found = estimate(config=PSAConfig(block_n=32))
+    assert found.flops_share.value and found.less_work.value > 1
+    assert found.step.value is None and "blocks of 32" in found.step.reason
+    assert found.break_even.value is None and "blocks of 32" in found.break_even.reason
+
+
+def test_unmeasured_heads_have_no_time():
+    from psa_pack.nodes.estimate.models import Model
+
+    model = Model(16, 80, "", "", 10, 5120, 0)
+    for config in (CONFIG, PSAConfig(type="dense")):
+        found = estimate(model, config=config)
+        assert found.flops_share.value and found.dense_s.value is None
+        assert "heads of" in found.dense_s.reason
+    assert found.step.value == 1.0
+
+
+def test_break_even_is_where_the_fitted_call_takes_as_long_as_dense():
+    from psa_pack.nodes.estimate import speed
+    from psa_pack.nodes.estimate.density import Tokens, density
+
+    found = estimate().break_even
+    assert 1000 < found.value < 32_760 and "32,760" in found.note
+    hd = density(CONFIG, Tokens(HD_GRID, 0))
+    ratio = speed._costs(128, found.value).of(hd.full, hd.value - hd.full, CONFIG)
+    assert ratio == pytest.approx(1, rel=0.05)  # given to two digits
+    # the more is computed, the longer a sequence has to be; at full density none is long enough
+    denser = PSAConfig.from_preset({**PRESET, "mask_ratios": {"1": [0, 0.3], "0": [0.3, 1]}})
+    assert estimate(config=denser).break_even.value > found.value
+    full = PSAConfig.from_preset({**PRESET, "mask_ratios": {"1": [0, 1]}})
+    nowhere = estimate(config=full)
+    assert nowhere.break_even.value is None and "slower" in nowhere.break_even.reason
+    assert nowhere.step.value < 1
+
+
+MEASURED = {
+    "model": "Wan2.1_14b", "grid": list(HD_GRID), "text": 0, "gpu": "NVIDIA H999",
+    "versions": "torch 9", "date": "2031-01-01", "backend": "SDPA", "evaluations": 2,
+    "dense_s": 24.0, "psa": [{"preset": PRESET, "s": 9.0}], "source": "here",
+}  # fmt: skip
+
+
+@pytest.fixture
+def measured_step():
+    """One measured step more, of a GPU of which nothing else is known."""
+    from psa_pack.nodes.estimate import speed
+
+    steps = speed.table()["steps"]
+    steps.append(copy.deepcopy(MEASURED))
+    yield steps[-1]
+    steps.pop()
+
+
+def test_a_measured_step_comes_first(measured_step):
+    found = estimate(gpu="NVIDIA H999")
+    assert (found.step.value, found.step.kind) == (pytest.approx(24 / 9), "measured")
+    assert (found.dense_s.value, found.sparse_s.value) == (12.0, 4.5)
+    assert found.dense_s.kind == found.sparse_s.kind == "measured"
+    assert found.step.measured == {"gpu": "NVIDIA H999", "versions": "torch 9", "source": "here",
+                                   "date": "2031-01-01", "against": "SDPA"}  # fmt: skip
+    # the same sizes under another name; other calls than the one that was measured
+    assert estimate("Wan2.2_A14B", gpu="NVIDIA H999").step == found.step
+    assert estimate().step.kind == "extrapolated" and estimate().dense_s.value < 10
+
+
+def test_other_steps_go_by_the_parts_of_the_measured_one(measured_step):
+    """12 s dense, 4.5 s sparse with calls of 32.34 ms: the rest is 4.5 - 40 * .03234 = 3.206 s."""
+    rest = 4.5 - 40 * 0.03234
+    assert estimate(gpu="NVIDIA H999").time_share.value == pytest.approx((12 - rest) / 12)
+    other = PSAConfig.from_preset({"block_size": {"n": 128}, "rearrange_method": "Gilbert",
+                                   "mask_ratios": {"1": [0, 0.15], "0": [0.15, 1]}})  # fmt: skip
+    found = estimate(gpu="NVIDIA H999", config=other)  # that call took 37.43 ms
+    assert found.sparse_s.value == pytest.approx(rest + 40 * 0.03743)
+    assert (found.dense_s.kind, found.sparse_s.kind) == ("measured", "extrapolated")
+    assert found.step.kind == "extrapolated" and "SDPA" in found.step.note
+    dense_half = estimate(gpu="NVIDIA H999", dense_blocks=20)
+    assert dense_half.sparse_s.value == pytest.approx((12 + 4.5) / 2)
+    # another size: attention by the square of the length, the rest in proportion to its FLOPs
+    small = estimate(gpu="NVIDIA H999", grid=(21, 30, 52))
+    length = 32_760 / 75_600
+    assert small.dense_s.value == pytest.approx((12 - rest) * length**2 + rest * length, rel=1e-3)
+    assert small.dense_s.kind == "extrapolated" and "75,600" in small.step.note
+
+
+def test_every_measured_step_in_the_table_is_whole():
+    from psa_pack.nodes.estimate.models import MODELS
+    from psa_pack.nodes.estimate.speed import table
+
+    for step in [*table()["steps"], MEASURED]:
+        assert step.keys() == MEASURED.keys() and step["model"] in MODELS and step["psa"]
+        for row in step["psa"]:
+            PSAConfig.from_preset(row["preset"])
+            assert row["s"] > 0
