@@ -56,8 +56,8 @@ class Bench:
         way.reports.clear()
         try:
             marks, output = self._sample(way)
-        except (Unavailable, torch.OutOfMemoryError) as reason:
-            row.left_out = f"{type(reason).__name__}: {reason}".splitlines()[0][:200]
+        except (Unavailable, RuntimeError) as reason:  # a peer's own, or out of memory
+            row.left_out = f"{type(reason).__name__}: {reason}".splitlines()[0][-160:]
             return row
         row.report = way.reports[0] if way.reports else None
         if self.dense is None:

@@ -16,9 +16,13 @@ def main(argv: list[str] | None = None) -> int:
         "numbers are right.",
     )
     parser.add_argument("--verbose", action="store_true", help="every case, and tracebacks")
+    parser.add_argument(
+        "--every", action="store_true",
+        help="the kernels' every feature and dtype, not only what presets use: minutes",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     try:
-        report = run_selftest()
+        report = run_selftest(args.every)
     except Exception as error:
         if args.verbose:
             traceback.print_exc()

@@ -71,6 +71,9 @@ FEATURES = (
     Case("exact importance", {"importance": "exact", "mask_ratios": DROPPING}),
 )  # fmt: skip
 
+# what shipped presets are made of
+USUAL = (BASE, *(case for case in FEATURES if case.label == "Gilbert order"))
+
 
 @dataclass(frozen=True)
 class Call:

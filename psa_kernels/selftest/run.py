@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from .. import reference
 from ..attention import choose_implementation
 from .agreement import TOLERANCE, agreement, dense_error
-from .cases import BASE, FEATURES, Case, make_call
+from .cases import BASE, FEATURES, USUAL, Case, make_call
 from .diagnosis import REPORT_IT, diagnose, not_installed
 from .machine import describe, gpu_name, interpreting, triton_version
 from .report import FAILED, OK, SKIPPED, Check, Report
@@ -19,8 +19,12 @@ from .report import FAILED, OK, SKIPPED, Check, Report
 Setting = tuple[Case, torch.dtype, int]  # a case, a dtype, a head dim
 
 
-def run_selftest() -> Report:
-    """Tries everything that can be tried on this machine; takes seconds, plus compilation.
+def run_selftest(every: bool = False) -> Report:
+    """Tries what this machine can run.
+
+    Each configuration compiles kernels of its own, some ten seconds of them where no cache has
+    them: without `every` the kernels run the few configurations that presets are made of, with it
+    every feature in every dtype, which can take minutes.
 
     It runs in this process: a broken GPU driver that kills a process kills this one.
     """
@@ -30,11 +34,11 @@ def run_selftest() -> Report:
     checks = [check_dense(reference, "torch reference on the CPU", cpu, torch.float32)]
     if on_gpu:
         checks.append(check_agreement(reference, "torch reference on the GPU", device))
-    checks += _triton(device)
+    checks += _triton(device, every)
     return Report(describe(), tuple(checks), _serving(device))
 
 
-def _triton(device: torch.device) -> list[Check]:
+def _triton(device: torch.device, every: bool = False) -> list[Check]:
     """Import, a kernel of a few lines, then the real ones: each only if the one before works."""
     name = "Triton imports"
     runs_here = device.type == "cuda" or interpreting()
@@ -62,8 +66,10 @@ def _triton(device: torch.device) -> list[Check]:
         return checks
     from .. import triton as kernels
 
-    checks.append(check_dense(kernels, "Triton kernels", device, usual_dtype(device)))
-    checks.append(check_agreement(kernels, "Triton kernels", device))
+    cases = FEATURES if every else USUAL
+    dtype = usual_dtype(device)
+    checks.append(check_dense(kernels, "Triton kernels", device, dtype, cases))
+    checks.append(check_agreement(kernels, "Triton kernels", device, every))
     return checks
 
 
@@ -126,7 +132,11 @@ def _attempt(name: str, action: Callable[[], str]) -> tuple[bool, Check]:
 
 
 def check_dense(
-    package: ModuleType, name: str, device: torch.device, dtype: torch.dtype
+    package: ModuleType,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    cases: Sequence[Case] = FEATURES,
 ) -> Check:
     """Whether every configuration that loses nothing gives dense attention.
 
@@ -139,19 +149,21 @@ def check_dense(
         error = dense_error(package, **vars(call))
         return error <= TOLERANCE[dtype].output, error, f"rel-L2 {error:.1e}"
 
-    settings = [(case, dtype, 128) for case in FEATURES if case.lossless]
+    settings = [(case, dtype, 128) for case in cases if case.lossless]
     return _run_cases(f"{name}: dense where nothing is lost", settings, distance)
 
 
-def check_agreement(package: ModuleType, name: str, device: torch.device) -> Check:
-    """Whether all stages agree with the float32 reference, on every feature."""
+def check_agreement(
+    package: ModuleType, name: str, device: torch.device, every: bool = True
+) -> Check:
+    """Whether all stages agree with the float32 reference."""
 
     def distance(case: Case, dtype: torch.dtype, dim: int) -> tuple[bool, float, str]:
         call = make_call(case, device, dtype, dim)
         found = agreement(package, **vars(call))
         return found.within(TOLERANCE[dtype]), found.output, str(found)
 
-    return _run_cases(f"{name}: agrees with the reference", settings_for(device), distance)
+    return _run_cases(f"{name}: agrees with the reference", settings_for(device, every), distance)
 
 
 def usual_dtype(device: torch.device) -> torch.dtype:
@@ -159,9 +171,12 @@ def usual_dtype(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cpu" else torch.bfloat16
 
 
-def settings_for(device: torch.device) -> list[Setting]:
-    """Every feature in the usual dtype, and one case in every dtype and head dim."""
+def settings_for(device: torch.device, every: bool = True) -> list[Setting]:
+    """Every feature in the usual dtype, and one case in every dtype and head dim; or a few."""
     usual = usual_dtype(device)
+    if not every:
+        others = [(BASE, usual, 64), (BASE, torch.float16, 128)]
+        return [(case, usual, 128) for case in USUAL] + others[: 1 if usual == torch.float16 else 2]
     return [(case, usual, 128) for case in FEATURES] + [
         (BASE, dtype, dim)
         for dtype in dict.fromkeys((usual, torch.float16, torch.float32))

@@ -188,3 +188,15 @@ def test_report_is_plain_data_and_text():
     text = report.text()
     assert "FAILED   b: x" in text and "-> do y" in text and "run on z" in text
     assert dataclasses.replace(report, checks=report.checks[:1]).ok
+
+
+def test_the_short_form_covers_what_presets_use_and_no_more():
+    few, all_of_them = (run.settings_for(torch.device("cuda"), every) for every in (False, True))
+    assert all(setting in all_of_them for setting in few) and len(few) < len(all_of_them)
+    # each compiles kernels of its own: ten seconds or so
+    assert len(few) <= 4
+    configs = [case.config for case, _, _ in few]
+    assert any(c.second_moment and c.tail != "none" for c in configs)
+    assert any(c.order == "Gilbert" for c in configs)
+    assert {dtype for _, dtype, _ in few} == {torch.bfloat16, torch.float16}
+    assert {dim for _, _, dim in few} == {64, 128}
