@@ -9,6 +9,7 @@ import { isLinked, samplingOf, source, widgetValue } from "../graph.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
 import { mountPanel } from "../node_panel.js";
+import { RunEstimate } from "./run_estimate.js";
 
 const WIDTH = 300;
 const TYPED = "psa_plan"; // the property that holds what the user typed
@@ -23,6 +24,7 @@ export class ApplyNode {
     this.cells = h("div", { class: "psa-steps", role: "img" });
     this.text = h("p", { "aria-live": "polite" });
     this.warning = h("p", { class: "psa-plan-warning" });
+    this.estimate = new RunEstimate();
     this.steps = numberInput(
       { low: 1, step: 1 },
       { "aria-label": t("plan.steps") },
@@ -56,6 +58,7 @@ export class ApplyNode {
         this.cells,
         this.text,
         this.warning,
+        this.estimate.element,
       ),
       { minWidth: WIDTH },
     );
@@ -136,7 +139,10 @@ export class ApplyNode {
     this.follower.follow(editor);
     const request = this.#request(sampling);
     const content = stored ? { preset: stored } : { version: editor.state.answer?.yaml ?? null };
-    const key = JSON.stringify([request, content, family]);
+    const video = RunEstimate.videoFor(this.node, editor);
+    const own = { dense_blocks: widgetValue(this.node, "dense_blocks") ?? "" };
+    own.min_tokens = widgetValue(this.node, "min_tokens") ?? 0;
+    const key = JSON.stringify([request, content, family, video, own]);
     if (key === this.seen) return;
     this.seen = key;
     try {
@@ -144,7 +150,11 @@ export class ApplyNode {
       if (!preset || !family) throw new Error(t("plan.unknownPreset"));
       if (editor?.state.broken) throw new Error(t("plan.broken"));
       const answer = await api.plan({ ...preset, family, ...request });
-      if (this.seen === key) this.#show(answer);
+      if (this.seen !== key) return;
+      this.#show(answer);
+      const plan = { steps: answer.steps.length, sparse: answer.sparse_steps };
+      if (video && plan.steps) this.estimate.show({ ...preset, family, ...video, plan, ...own });
+      else this.estimate.clear();
     } catch (error) {
       if (this.seen === key) this.#say(error.message, true);
     }
@@ -181,6 +191,7 @@ export class ApplyNode {
     this.cells.hidden = true;
     setText(this.text, message);
     setText(this.warning, "");
+    this.estimate.clear();
     this.text.classList.toggle("psa-issue", wrong);
   }
 

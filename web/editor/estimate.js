@@ -2,6 +2,7 @@
 
 import * as api from "../api.js";
 import { h, setText } from "../dom.js";
+import { basis, breakEven, percent, share, times } from "../figures.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
 import { numberInput, showNumber } from "./controls.js";
@@ -54,6 +55,7 @@ export class Estimate {
         this.update();
       },
     });
+    this.facts = h("p", { class: "psa-note" });
     this.problem = h("p", { class: "psa-note" });
     this.element = h(
       "div",
@@ -80,6 +82,7 @@ export class Estimate {
         ),
       ),
       this.from,
+      this.facts,
       this.problem,
     );
   }
@@ -147,18 +150,20 @@ export class Estimate {
   #show(answer, problem) {
     this.answer = answer;
     const shown = answer
-      ? [densityTile(answer), speedTile(answer.attention), speedTile(answer.step)]
+      ? [densityTile(answer), speedTile(answer.attention), stepTile(answer.step)]
       : this.tiles.map(() => ({ value: "–", note: "", title: "" }));
     this.tiles.forEach((tile, i) => {
       setText(tile.value, shown[i].value);
       setText(tile.note, shown[i].note);
       tile.element.title = shown[i].title ?? "";
     });
+    const facts = answer ? [share(answer.step), breakEven(answer)].filter(Boolean) : [];
+    this.facts.replaceChildren(
+      ...facts.map(([fact, from]) => h("span", { class: "psa-fact", title: from }, fact)),
+    );
     setText(this.problem, problem);
   }
 }
-
-const percent = (x) => `${Number((x * 100).toPrecision(3))}%`;
 
 function densityTile({ density, tokens }) {
   if (density.value == null) return { value: "–", note: density.note ?? "", title: density.note };
@@ -176,12 +181,20 @@ function densityTile({ density, tokens }) {
   };
 }
 
-function speedTile({ speedup, kind, reason, measured, note }) {
-  if (speedup == null) return { value: "–", note: t("estimate.unknown"), title: reason ?? "" };
-  const source = measured ? t("estimate.source", measured) : "";
+const KINDS = { measured: "estimate.measured", dense: "estimate.dense" };
+
+function speedTile(found) {
+  if (found.speedup == null) return { value: "–", note: t("estimate.unknown"), title: found.reason };
+  const note = t(KINDS[found.kind] ?? "estimate.extrapolated");
+  return { value: times(found), note, title: basis(found) };
+}
+
+/** Without a time there is still how much less there is to compute. */
+function stepTile(step) {
+  if (step.speedup != null || step.less_work.value == null) return speedTile(step);
   return {
-    value: `${kind === "measured" ? "" : "≈ "}${Number(speedup.toPrecision(2))}×`,
-    note: kind === "measured" ? t("estimate.measured") : t("estimate.extrapolated"),
-    title: [note, source].filter(Boolean).join("\n"),
+    value: times({ speedup: step.less_work.value }),
+    note: t("estimate.lessWork"),
+    title: [step.reason, basis(step.less_work)].join("\n"),
   };
 }

@@ -1,0 +1,108 @@
+"""The estimate of steps and runs, in the editor and on Apply PSA: what the server says, no more."""
+
+import json
+
+import pytest
+
+from .editor import Editor
+from .words import say
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+
+H100 = "NVIDIA H100 80GB HBM3"
+FAMILY = "Wan2.1_14b"
+FAST = {"preset": {"family": FAMILY, "preset": "fast"}, "family": FAMILY}
+HD = {"width": 1280, "height": 720, "frames": 81}
+
+
+def on_gpu(comfy, name):
+    """The page's questions are for this GPU; the server answers them itself."""
+
+    def asked(route):
+        body = json.dumps({**route.request.post_data_json, "gpu": name})
+        route.continue_(post_data=body)
+
+    comfy.page.route("**/psa/estimate", asked)
+
+
+def times(speedup):
+    return f"≈ {float(format(speedup, '.2g')):g}\u00d7"
+
+
+def whole(value):
+    return f"{float(format(value * 100, '.2g')):g}%"
+
+
+def apply_psa(comfy, **widgets):
+    loader = comfy.add("PSAPresetLoader", (60, 130), family=FAMILY, preset="fast")
+    apply = comfy.add("PSAApply", (460, 130), links={"preset": (loader, 0)}, **widgets)
+    comfy.add("EmptyHunyuanLatentVideo", (60, 400), width=1280, height=720, length=81)
+    comfy.add("KSampler", (860, 130), links={"model": (apply, 0)}, steps=20)
+    return apply, comfy.panel(apply).get_by_role("group", name=say("plan.title"))
+
+
+def asked(comfy, **more):
+    plan = comfy.ask("POST", "plan", {**FAST, "steps": 20})
+    counts = {"steps": len(plan["steps"]), "sparse": plan["sparse_steps"]}
+    body = {**FAST, **HD, "gpu": H100, "plan": counts, **more}
+    return comfy.ask("POST", "estimate", body)
+
+
+@pytest.mark.both
+def test_apply_psa_says_what_the_whole_run_gains(comfy, pytestconfig):
+    on_gpu(comfy, H100)
+    apply, panel = apply_psa(comfy)
+    answer = asked(comfy)
+    assert answer["run"]["speedup"] > 1.3
+    expect(panel).to_contain_text(say("run.speed", times=times(answer["run"]["speedup"]), **HD))
+    share = whole(answer["step"]["time_share"]["value"])
+    expect(panel).to_contain_text(say("estimate.share", share=share))
+    even = f"{answer['break_even']['tokens']:,.0f}"
+    expect(panel).to_contain_text(say("estimate.breakEven", tokens=even, here="75,600"))
+    source = panel.get_by_title("come on top")  # what the figures assume
+    expect(source.first).to_be_visible()
+    # its inputs count
+    comfy.set_widget(apply, "dense_blocks", "0-19")
+    fewer = asked(comfy, dense_blocks="0-19")["run"]["speedup"]
+    assert times(fewer) != times(answer["run"]["speedup"])
+    expect(panel).to_contain_text(say("run.speed", times=times(fewer), **HD))
+    comfy.set_widget(apply, "min_tokens", 80_000)
+    expect(panel).to_contain_text("min_tokens")
+    comfy.set_widget(apply, "min_tokens", 4096)
+    expect(panel).to_contain_text(say("run.speed", times=times(fewer), **HD))
+    folder = pytestconfig.getoption("--screenshots")
+    if folder:
+        comfy.screenshot(f"{folder}/everywhere/run-estimate-{comfy.renderer}.png")
+    comfy.set_widget(apply, "enabled", False)
+    expect(panel.get_by_text(say("estimate.share", share=share))).to_be_hidden()
+
+
+def test_on_another_gpu_only_arithmetic_is_shown(comfy):
+    on_gpu(comfy, "NVIDIA L4")
+    _, panel = apply_psa(comfy)
+    counted = whole(asked(comfy)["step"]["flops_share"]["value"])
+    expect(panel).to_contain_text(say("run.unknown"))
+    expect(panel).to_contain_text(say("estimate.shareCounted", share=counted))
+    expect(panel.get_by_title("NVIDIA L4")).to_be_visible()
+
+
+@pytest.mark.both
+def test_the_editor_says_what_a_step_gains(comfy, pytestconfig):
+    on_gpu(comfy, H100)
+    editor = Editor(comfy, size=(460, 100))
+    editor.choose_family(FAMILY)
+    part = editor.estimate()
+    for name, value in HD.items():
+        box = part.get_by_label(say(f"estimate.{name}"))
+        box.fill(str(value))
+        box.press("Enter")
+    body = {"widgets": editor.plain_values(), "family": FAMILY, **HD}
+    answer = comfy.ask("POST", "estimate", {**body, "gpu": H100})
+    tile = part.locator("[data-tile=step]")
+    expect(tile).to_contain_text(times(answer["step"]["speedup"]))
+    expect(tile).to_contain_text(say("estimate.extrapolated"))
+    share = whole(answer["step"]["time_share"]["value"])
+    expect(part).to_contain_text(say("estimate.share", share=share))
+    folder = pytestconfig.getoption("--screenshots")
+    if folder:
+        comfy.screenshot(f"{folder}/everywhere/step-estimate-{comfy.renderer}.png")

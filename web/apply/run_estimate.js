@@ -1,0 +1,58 @@
+// Apply PSA: how much faster the planned run should be.
+
+import * as api from "../api.js";
+import { h, setText } from "../dom.js";
+import { basis, breakEven, share, times } from "../figures.js";
+import { videoOf } from "../graph.js";
+import { t } from "../i18n.js";
+
+export class RunEstimate {
+  constructor() {
+    this.speed = h("p", { class: "psa-run-speed" });
+    this.facts = h("p", { class: "psa-note" });
+    this.element = h("div", { class: "psa-run", hidden: true }, this.speed, this.facts);
+  }
+
+  clear() {
+    this.asked = null;
+    this.element.hidden = true;
+  }
+
+  /** The size of the video that will be made: the graph's, else the one that the editor shows. */
+  static videoFor(node, editor) {
+    const video = videoOf(node.graph) ?? editor?.video?.now();
+    return video ? { width: video.width, height: video.height, frames: video.frames } : null;
+  }
+
+  /** `request`: a preset, its family, the video's size, the plan and Apply PSA's own inputs. */
+  async show(request) {
+    const asked = (this.asked = JSON.stringify(request));
+    let answer;
+    try {
+      answer = await api.estimate(request);
+    } catch (error) {
+      if (this.asked === asked) this.#say([error.message, ""], []);
+      return;
+    }
+    if (this.asked !== asked) return;
+    const { width, height, frames } = request;
+    const speed = runSpeed(answer.run, { width, height, frames });
+    this.#say(speed, [share(answer.step), breakEven(answer)]);
+  }
+
+  #say([text, title], facts) {
+    const known = facts.filter(Boolean);
+    setText(this.speed, text);
+    this.speed.title = title ?? "";
+    this.facts.replaceChildren(
+      ...known.map(([fact, from]) => h("span", { class: "psa-fact", title: from }, fact)),
+    );
+    this.element.hidden = false;
+  }
+}
+
+function runSpeed(run, video) {
+  if (run.speedup == null) return [t("run.unknown"), run.reason];
+  if (run.kind === "dense") return [t("run.dense", { reason: run.note }), ""];
+  return [t("run.speed", { times: times(run), ...video }), basis(run)];
+}

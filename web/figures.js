@@ -1,0 +1,28 @@
+// Figures of POST /psa/estimate as people read them. Each says whether it was measured.
+
+import { t } from "./i18n.js";
+
+export const percent = (x) => `${Number((x * 100).toPrecision(3))}%`;
+const rounded = (x) => `${Number((x * 100).toPrecision(2))}%`;
+
+/** "2.1×", with ≈ before what was not measured itself. */
+export const times = ({ speedup, kind }) =>
+  `${kind === "measured" || kind === "dense" ? "" : "≈ "}${Number(speedup.toPrecision(2))}×`;
+
+/** Where a figure is from: its note and its measurement. */
+export const basis = ({ reason, note, measured }) =>
+  [reason, note, measured ? t("estimate.source", measured) : ""].filter(Boolean).join("\n");
+
+/** [text, basis] of attention's part of a dense step, in time if that is known; or null. */
+export function share({ time_share: time, flops_share: counted }) {
+  if (time.value != null) return [t("estimate.share", { share: rounded(time.value) }), basis(time)];
+  if (counted.value == null) return null;
+  return [t("estimate.shareCounted", { share: rounded(counted.value) }), basis(counted)];
+}
+
+/** [text, basis] of the length from which on PSA is the faster, or null. */
+export function breakEven({ break_even: found, tokens }) {
+  if (found.tokens == null) return null;
+  const values = { tokens: found.tokens.toLocaleString(), here: tokens.total.toLocaleString() };
+  return [t("estimate.breakEven", values), basis(found)];
+}
