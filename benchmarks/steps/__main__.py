@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         results["environment"]["comfyui"] = comfyui_version()
         for name in args.models:
             size = wan.SIZES[name]
-            model = wan.load(size, torch.device("cuda"))
+            model = wan.load(size, torch.device("cuda"), torch.bfloat16 if args.bf16 else None)
             say(f"Wan {name}: {sum(p.numel() for p in model.model.parameters()) / 1e9:.1f} B")
             for video in args.videos:
                 run = measure(args, comfy, model, name, video, begin, say)
@@ -89,14 +89,16 @@ def measure(args, comfy, model, name: str, video: str, begin: float, say) -> dic
         row = bench.measure(way)
         say(f"{name} {video}: {row.way}: {row.left_out or f'{row.seconds:.3f} s a step'}")
         rows.append(asdict(row))
-    return {"model": name, "video": video, "tokens": wan.tokens(latent), "steps": args.steps,
-            "rows": rows}
+    dtype = str(model.model.get_dtype()).removeprefix("torch.")
+    return {"model": name, "video": video, "tokens": wan.tokens(latent), "dtype": dtype,
+            "steps": args.steps, "rows": rows}
 
 
 def table(run: dict) -> str:
     exact = [row["seconds"] for row in run["rows"] if row["exact"] and row["seconds"]]
     lines = [
-        f"Wan {run['model']}, {run['video']}, {run['tokens']:,} tokens, seconds a step",
+        f"Wan {run['model']}, {run['video']}, {run['tokens']:,} tokens, {run['dtype']}, "
+        "seconds a step",
         f"{'s':>8} {'first':>8} {'x own':>7} {'x best':>7} {'density':>8} {'error':>7} "
         f"{'peak GiB':>9}  attention",
     ]
@@ -132,6 +134,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--models", nargs="+", choices=wan.SIZES, default=list(wan.SIZES))
     add("--videos", nargs="+", choices=wan.VIDEOS, default=list(wan.VIDEOS))
     add("--presets", nargs="+", default=PRESETS)
+    add("--bf16", action="store_true",
+        help="run the model in bfloat16; ComfyUI's own choice for Wan is float16")  # fmt: skip
     add("--only", nargs="+", metavar="TEXT", help="ways by a part of their name")
     add("--steps", type=int, default=4, help="of which the first is not counted")
     add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")

@@ -26,10 +26,11 @@ SIZES = {"14b": Size(5120, 40, 40, 13824), "1.3b": Size(1536, 12, 30, 8960)}
 VIDEOS = {"720p": (21, 90, 160), "480p": (21, 60, 104)}
 
 
-def load(size: Size, device: torch.device):
-    """The `ModelPatcher` of a random Wan 2.1 text-to-video model in bfloat16, by ComfyUI's loader.
+def load(size: Size, device: torch.device, dtype: torch.dtype | None = None):
+    """The `ModelPatcher` of a random Wan 2.1 text-to-video model, by ComfyUI's loader.
 
-    The weights are drawn on `device`, where that takes a second; ComfyUI puts them where it wants.
+    The weights are drawn on `device`, where that takes a second; ComfyUI puts them where it wants,
+    and chooses the dtype that the model runs in where `dtype` leaves it free.
     """
     import comfy.ldm.wan.model
     import comfy.ops
@@ -41,7 +42,8 @@ def load(size: Size, device: torch.device):
     ).state_dict()  # fmt: skip
     generator = torch.Generator(device).manual_seed(0)
     weights = {name: _random(name, old.shape, generator) for name, old in shapes.items()}
-    return comfy.sd.load_diffusion_model_state_dict(weights)
+    options = {} if dtype is None else {"dtype": dtype}
+    return comfy.sd.load_diffusion_model_state_dict(weights, model_options=options)
 
 
 def _random(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
