@@ -56,9 +56,13 @@ class AttentionCall:
         axis = 2 if self.heads_first else 1
         return self.q.shape[axis], self.k.shape[axis]
 
+    @property
+    def masked(self) -> bool:
+        return self.options.get("mask") is not None
+
     def unsupported(self) -> str | None:
         """Why PSA cannot give what this call asks for, or None."""
-        if self.options.get("mask") is not None:
+        if self.masked:
             return "masked attention"
         if self.options.get("low_precision_attention") is False:
             return "model asks for full precision"

@@ -87,15 +87,18 @@ class AttentionOverride:
     def _layout_reason(self, call: AttentionCall) -> str | None:
         """Why this is not self-attention over video tokens that we know the place of, or None."""
         queries, keys = call.tokens
+        grid = self.token_grid
         if queries != keys:
-            return "cross-attention"
-        if self.token_grid is None:
+            # Some of the video's queries at a time, to give each part its own mask.
+            part = call.masked and grid is not None and keys == grid.length
+            return "masked attention" if part else "cross-attention"
+        if grid is None:
             return STEPPED_ASIDE if self.run.failure else "unknown token layout"
-        if queries != self.token_grid.length:
+        if queries != grid.length:
             return "not the video's tokens"
-        if queries in self.token_grid.other_lengths:
+        if queries in grid.other_lengths:
             return "video and text have the same length"
-        if call.grid_sizes() not in (None, self.token_grid.grid):
+        if call.grid_sizes() not in (None, grid.grid):
             return "unknown token layout"
         return None
 

@@ -88,7 +88,9 @@ class Spy:
             serve = seen if inner is None else lambda *a, **k: inner(seen, *a, **k)
             out = serve(*call_args, **call_kwargs)
             q, k = call_args[:2]
-            self.calls.append(SeenCall(sigma, q.shape[1], k.shape[1], q.shape[0], bool(reached)))
+            axis = 2 if call_kwargs.get("skip_reshape") else 1
+            tokens = q.shape[axis], k.shape[axis]
+            self.calls.append(SeenCall(sigma, *tokens, q.shape[0], bool(reached)))
             return out
 
         options[OVERRIDE] = override

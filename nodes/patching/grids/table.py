@@ -5,12 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .cogvideox import cogvideox
+from .flux import chroma, flux
+from .hidream import hidream
+from .hunyuan import hunyuan
+from .lightricks import ltx
+from .lumina import lumina
+from .minimax import minimax
+from .qwen_image import qwen_image
 from .token_grid import ModelCall, TokenGrid
 from .wan import wan
 
 READERS: dict[str, Callable[[ModelCall], TokenGrid | None]] = {
     "comfy.ldm.wan.model.WanModel": wan,
     "comfy.ldm.cogvideo.model.CogVideoXTransformer3DModel": cogvideox,
+    "comfy.ldm.hunyuan_video.model.HunyuanVideo": hunyuan,
+    "comfy.ldm.lightricks.model.LTXVModel": ltx,
+    "comfy.ldm.lightricks.av_model.LTXAVModel": ltx,
+    "comfy.ldm.minimax.model.MiniMaxH3Model": minimax,
+    "comfy.ldm.qwen_image.model.QwenImageTransformer2DModel": qwen_image,
+    "comfy.ldm.flux.model.Flux": flux,
+    "comfy.ldm.chroma.model.Chroma": chroma,
+    "comfy.ldm.chroma_radiance.model.ChromaRadiance": chroma,
+    "comfy.ldm.lumina.model.NextDiT": lumina,
+    "comfy.ldm.hidream.model.HiDreamImageTransformer2DModel": hidream,
 }
 
 

@@ -19,7 +19,7 @@ class TokenGrid:
     patch: tuple[int, int, int]
     before: int = 0
     after: int = 0
-    # How many of `before` are text.
+    # How many of the extra tokens are text.
     text: int = 0
     # Other token counts in the same call; self-attention of that length cannot be told apart.
     other_lengths: tuple[int, ...] = ()
@@ -45,6 +45,19 @@ class ModelCall:
 def is_video(x: Any) -> bool:
     """Whether `x` is a latent `[B, C, frames, height, width]`: a reader checks what it can read."""
     return isinstance(x, torch.Tensor) and x.dim() == 5
+
+
+def is_image(x: Any) -> bool:
+    """Whether `x` is a latent `[B, C, height, width]`."""
+    return isinstance(x, torch.Tensor) and x.dim() == 4
+
+
+def latent_shapes(call: ModelCall) -> list[tuple[int, ...]]:
+    """The shape of each latent in `x`: of the video first, then of its audio if they are packed."""
+    packed = call.conditions.get("latent_shapes")
+    # Of a single latent the list says what it was before a context window cut it.
+    shapes = packed if packed is not None and len(packed) > 1 else [call.x.shape]
+    return [tuple(shape) for shape in shapes]
 
 
 def patches(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:
