@@ -37,6 +37,7 @@ CASES = {
 
 @pytest.fixture
 def bench(comfy_inproc, one_thread):
+    comfy_inproc.load_pack()  # and so ComfyUI's own nodes, in the order they can be loaded in
     return zoo.ZooBench()
 
 
