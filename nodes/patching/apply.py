@@ -15,15 +15,18 @@ from typing import Any
 
 import comfy.patcher_extension
 import torch
+from comfy_execution.utils import get_executing_context
 
 from ..preset_value import PresetValue
+from ..recording.run_log import KEY as LOG
+from ..recording.run_log import LoggedRun, RunLog
 from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import nothing_sparse, plan_run
 from .run import PatchOptions, Run
 from .schedule import Schedule
-from .stats import summary_line
+from .summary import summary_line
 
 log = logging.getLogger("PSA")
 
@@ -37,16 +40,23 @@ def apply_psa(
     preset: PresetValue,
     options: PatchOptions,
     on_report: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Any:
     """A clone of the `ModelPatcher` that samples with PSA; `model` itself is left as it is.
 
-    `on_report` gets each finished run's report (see `Run.report`). A PSA patch that was on the
-    model already is replaced: two would plan the same calls twice.
+    `on_report` gets each finished run's report (see `Run.finish`), `on_progress` what is going on
+    meanwhile (see `LiveText`). A PSA patch that was on the model already is replaced: two would
+    plan the same calls twice.
     """
     patched = model.clone()
+    log_of_runs = RunLog()
+    patched.model_options.setdefault("transformer_options", {})[LOG] = log_of_runs
     wrappers = comfy.patcher_extension.WrappersMP
     for kind, wrapper in (
-        (wrappers.OUTER_SAMPLE, _run_wrapper(preset, options, on_report)),
+        (
+            wrappers.OUTER_SAMPLE,
+            _run_wrapper(preset, options, log_of_runs, on_report, on_progress),
+        ),
         (wrappers.APPLY_MODEL, _model_call_wrapper),
     ):
         patched.remove_wrappers_with_key(kind, KEY)
@@ -57,39 +67,50 @@ def apply_psa(
 def _run_wrapper(
     preset: PresetValue,
     options: PatchOptions,
+    runs: RunLog,
     on_report: Callable[[dict[str, Any]], None] | None,
+    on_progress: Callable[[dict[str, Any]], None] | None,
 ) -> Callable:
     def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            run, transformer_options = _start(executor.class_obj, args, kwargs, preset, options)
+            run, transformer_options = _start(
+                executor.class_obj, args, kwargs, preset, options, on_progress
+            )
         except Interrupt:
             raise
         except Exception as error:  # a guider or noise schedule like none in ComfyUI
             log.error("PSA cannot plan this run and leaves it dense: %s\n%s",
                       one_line(error), told(error))
+            runs.add(LoggedRun(prompt=_prompt(), note=f"PSA could not plan it: {one_line(error)}"))
             let_go(error)
             return executor(*args, **kwargs)
         outer = transformer_options.get(RUN)
         transformer_options[RUN] = run
-        finished = False
+        ended = None
         try:
-            out = executor(*args, **kwargs)
-            finished = True
-            return out
+            return executor(*args, **kwargs)
+        except BaseException as error:
+            ended = "interrupted" if isinstance(error, Interrupt) else one_line(error)
+            raise
         finally:
             transformer_options[RUN] = outer
-            _report(run, on_report, finished)
+            _report(run, ended, runs, on_report)
             run.end()
 
     return sample
 
 
 def _start(
-    guider: Any, args: tuple, kwargs: dict, preset: PresetValue, options: PatchOptions
+    guider: Any,
+    args: tuple,
+    kwargs: dict,
+    preset: PresetValue,
+    options: PatchOptions,
+    on_progress: Callable[[dict[str, Any]], None] | None,
 ) -> tuple[Run, dict[str, Any]]:
     """The run that begins, and where the model calls of it look for it."""
     sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
-    run = Run(preset, options, _plan(guider, sigmas, preset, options))
+    run = Run(preset, options, _plan(guider, sigmas, preset, options), on_progress)
     _announce(run)
     # The guider's options are this run's own copy; the model calls of the run see them.
     return run, guider.model_options.setdefault("transformer_options", {})
@@ -115,25 +136,33 @@ def _announce(run: Run) -> None:
 
 
 def _report(
-    run: Run, on_report: Callable[[dict[str, Any]], None] | None, finished: bool
+    run: Run,
+    ended: str | None,
+    runs: RunLog,
+    on_report: Callable[[dict[str, Any]], None] | None,
 ) -> None:
     try:
-        report = run.report()
+        report, record = run.finish(ended)
         (log.error if run.failure else log.info)("PSA %s", summary_line(report))
         calls = report["calls"]
-        if finished and run.schedule.steps and not (calls["sparse"] or calls["dense"]):
+        if ended is None and run.schedule.steps and not (calls["sparse"] or calls["dense"]):
             log.warning(
                 "PSA %s: no attention call of this run could be seen, so nothing was sparse. This "
                 "model's attention, or another patch on it, does not ask ComfyUI's override.",
                 run.preset.label,
             )
+        runs.add(LoggedRun(report, record, _prompt()))
         if on_report is not None:
             on_report(report)
     except Interrupt:
         raise
     except Exception as error:  # the video is done, or has an error of its own to tell of
         log.warning("PSA %s: no report of this run (%s)", run.preset.label, one_line(error))
-        let_go(error)
+
+
+def _prompt() -> str | None:
+    context = get_executing_context()
+    return context.prompt_id if context else None
 
 
 def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -153,9 +182,14 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
             return executor(*args[:place], own, *args[place + 1 :], **kwargs)
         return executor(*args, **{**kwargs, place: own})
 
+    device = args[0].device if args and isinstance(args[0], torch.Tensor) else None
+    run.recorder.model_call(override.step, device)
     out = call()
-    # PSA has stepped aside by then: the same call again, dense, loses nothing.
-    return call() if override.spoiled() else out
+    if override.spoiled():
+        # PSA has stepped aside by then: the same call again, dense, loses nothing.
+        out = call()
+    run.recorder.model_call_ended(device)
+    return out
 
 
 def _override(

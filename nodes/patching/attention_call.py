@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ..recording.records import CallShape
+
 # Order of ComfyUI's attention functions; models pass the later ones by position or by keyword.
 _POSITIONS = (
     "q", "k", "v", "heads", "mask", "attn_precision", "skip_reshape", "skip_output_reshape",
@@ -59,6 +61,13 @@ class AttentionCall:
     @property
     def masked(self) -> bool:
         return self.options.get("mask") is not None
+
+    def shape(self) -> CallShape:
+        """What the time of such a call depends on."""
+        queries, _ = self.tokens
+        head_dim = self.q.shape[-1] if self.heads_first else self.q.shape[-1] // self.heads
+        dtype, device = str(self.q.dtype).removeprefix("torch."), str(self.q.device)
+        return CallShape(self.q.shape[0], self.heads, queries, head_dim, dtype, device)
 
     def unsupported(self) -> str | None:
         """Why PSA cannot give what this call asks for, or None."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ...psa_kernels import NoKernelsError, psa_attention
+from ..recording.dense_call import DenseCall
+from ..recording.records import CallShape
 from .attention_call import AttentionCall
 from .faults import Interrupt
 from .grids import TokenGrid
@@ -22,6 +25,16 @@ from .run import Run
 log = logging.getLogger("PSA")
 
 STEPPED_ASIDE = "PSA stepped aside"
+
+
+@dataclass
+class _Seen:
+    """Of a call that is self-attention over the video: which block's, its shape, who else could
+    serve it."""
+
+    block: int | None = None
+    shape: CallShape | None = None
+    redo: DenseCall | None = None
 
 
 class AttentionOverride:
@@ -52,8 +65,9 @@ class AttentionOverride:
         self.sums: list[tuple[int, torch.Tensor]] = []
 
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        seen = _Seen()
         try:
-            out, reason = self._serve(args, kwargs)
+            out, reason = self._serve(seen, func, args, kwargs)
         except Interrupt:
             raise
         except Exception as error:
@@ -61,28 +75,34 @@ class AttentionOverride:
             out, reason = None, STEPPED_ASIDE
         if out is not None:
             return out
-        self._count_dense(reason)
+        recorder = self.run.recorder
+        begun = recorder.dense(self.step, seen.block, reason, seen.shape, _device(args, kwargs))
         if self.previous is not None:
-            return self.previous(func, *args, **kwargs)
-        return func(*args, **kwargs)
+            out = self.previous(func, *args, **kwargs)
+        else:
+            out = func(*args, **kwargs)
+        recorder.dense_ended(begun)
+        return out
 
-    def _count_dense(self, reason: str) -> None:
-        try:
-            self.run.stats.dense(self.step, reason)
-        except Exception as error:
-            self.run.step_aside(error)
-
-    def _serve(self, args: tuple, kwargs: dict) -> tuple[torch.Tensor | None, str]:
+    def _serve(
+        self, seen: _Seen, func: Callable, args: tuple, kwargs: dict
+    ) -> tuple[torch.Tensor | None, str]:
         """(output, "") of a call that PSA serves, (None, why) of one that stays dense."""
         call = AttentionCall.read(args, kwargs)
         reason = "unknown call signature" if call is None else self._layout_reason(call)
-        if reason is None:
-            # Only the model's own video self-attention calls count as blocks.
-            index = next(self.video_calls)
-            reason = self._choice_reason(call, index) or call.unsupported()
-            if reason is None:
-                return self._sparse(call, index)
-        return None, reason
+        if reason is not None:
+            return None, reason
+        # Only the model's own video self-attention calls count as blocks.
+        index = next(self.video_calls)
+        published = call.block_index()
+        seen.block = index if published is None else published
+        seen.shape = call.shape()
+        reason = self._choice_reason(seen.block) or call.unsupported()
+        self.run.live.tick(self.step, reason)
+        if reason is not None:
+            return None, reason
+        seen.redo = DenseCall.of(func, self.previous, args, kwargs)
+        return self._sparse(call, index, seen)
 
     def _layout_reason(self, call: AttentionCall) -> str | None:
         """Why this is not self-attention over video tokens that we know the place of, or None."""
@@ -102,8 +122,8 @@ class AttentionOverride:
             return "unknown token layout"
         return None
 
-    def _choice_reason(self, call: AttentionCall, index: int) -> str | None:
-        """Why settings keep this call dense, or None."""
+    def _choice_reason(self, block: int) -> str | None:
+        """Why settings keep a call of this block dense, or None."""
         if self.run.failure:
             return STEPPED_ASIDE
         if self.run.preset.config.type == "dense":
@@ -114,13 +134,15 @@ class AttentionOverride:
         grid = self.token_grid
         if grid.length - grid.before - grid.after < self.run.options.min_tokens:
             return "fewer than min_tokens"
-        published = call.block_index()
-        if (index if published is None else published) in self.run.options.dense_blocks:
+        if block in self.run.options.dense_blocks:
             return "dense block"
         return None
 
-    def _sparse(self, call: AttentionCall, index: int) -> tuple[torch.Tensor | None, str]:
+    def _sparse(
+        self, call: AttentionCall, index: int, seen: _Seen
+    ) -> tuple[torch.Tensor | None, str]:
         grid = self.token_grid
+        begun = self.run.recorder.begin(call.q.device)
         q, k, v = call.split_heads()
         try:
             out, stats = psa_attention(
@@ -142,7 +164,7 @@ class AttentionOverride:
             raise RuntimeError(f"PSA's output is {tuple(out.shape)} for queries {tuple(q.shape)}")
         # Read when the model call is over: reading a GPU result waits for it.
         self.sums.append((index, out.sum(dtype=torch.float32)))
-        self.run.stats.sparse(self.step, stats)
+        self.run.recorder.sparse(self.step, seen.block, seen.shape, stats, begun, seen.redo)
         if self.run.preset.config.verbose:
             log.info(
                 "step %d, call %d: sparse, density %.3f", self.step + 1, index, stats.density
@@ -166,3 +188,11 @@ class AttentionOverride:
             self.run.step_aside(error)
             return True
         return False
+
+
+def _device(args: tuple, kwargs: dict) -> torch.device | None:
+    """Where a call runs, whatever its signature."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.Tensor):
+            return value.device
+    return None

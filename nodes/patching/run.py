@@ -6,14 +6,18 @@ import logging
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...psa_kernels import OrderState
 from ..preset_value import PresetValue
+from ..recording.live import LiveText
+from ..recording.recorder import Recorder
+from ..recording.records import RunRecord
 from .faults import let_go, one_line, told
 from .schedule import Schedule
-from .stats import RunStats
+from .summary import figures
 
 log = logging.getLogger("PSA")
 
@@ -37,12 +41,16 @@ class Run:
     preset: PresetValue
     options: PatchOptions
     schedule: Schedule
-    stats: RunStats = field(init=False)
+    on_progress: Callable[[dict[str, Any]], None] | None = None
+    recorder: Recorder = field(init=False)
+    live: LiveText = field(init=False)
     failure: str | None = None
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.stats = RunStats(len(self.schedule.steps))
+        self.recorder = Recorder(len(self.schedule.steps))
+        plan = [step.dense for step in self.schedule.steps]
+        self.live = LiveText(self.recorder, plan, self.on_progress)
         self._lock = threading.Lock()
         self._order_states: dict[Any, OrderState] = defaultdict(OrderState)
         self._said: set[str] = set()
@@ -80,13 +88,21 @@ class Run:
             self._said.add(what)
             return new
 
-    def report(self) -> dict[str, Any]:
-        """What ran, in plain types: the source of the log line, the event and the demo's report."""
-        return {
+    def finish(self, ended: str | None) -> tuple[dict[str, Any], RunRecord]:
+        """What ran, in plain types, and the record that tells it in full. Waits for the GPU.
+
+        The first is the source of the log line, the event and the demo's report. ended: what
+        ended the run before its last step, None where it went through.
+        """
+        seconds = time.monotonic() - self.started
+        record = self.recorder.finish()
+        report = {
             "preset": self.preset.label,
             "plan": ["dense" if step.dense else "sparse" for step in self.schedule.steps],
             "plan_text": self.schedule.describe(),
             "failure": self.failure,
-            "seconds": round(time.monotonic() - self.started, 3),
-            **self.stats.report([step.sigma for step in self.schedule.steps]),
+            "ended": ended,
+            "seconds": round(seconds, 3),
+            **figures(record, [step.sigma for step in self.schedule.steps]),
         }
+        return report, record

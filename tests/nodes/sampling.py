@@ -4,6 +4,7 @@ Needs the `comfy_inproc` fixture before it is used (`bench` has it).
 """
 
 import dataclasses
+import itertools
 from collections import Counter
 
 import torch
@@ -42,9 +43,13 @@ def dense_level_config(**changes):
 
 @dataclasses.dataclass(frozen=True)
 class SeenCall:
-    """One attention call as the spy saw it."""
+    """One attention call as the spy saw it.
+
+    block  how many calls of self-attention the model call had had before; None of cross-attention
+    """
 
     sigma: float
+    block: int | None
     queries: int
     keys: int
     batch: int
@@ -77,6 +82,7 @@ class Spy:
         options = transformer_options(args, kwargs)
         inner = options.get(OVERRIDE)
         sigma = float(options["sigmas"][0])
+        blocks = itertools.count()
 
         def override(func, *call_args, **call_kwargs):
             reached = []
@@ -90,7 +96,8 @@ class Spy:
             q, k = call_args[:2]
             axis = 2 if call_kwargs.get("skip_reshape") else 1
             tokens = q.shape[axis], k.shape[axis]
-            self.calls.append(SeenCall(sigma, *tokens, q.shape[0], bool(reached)))
+            block = next(blocks) if tokens[0] == tokens[1] else None
+            self.calls.append(SeenCall(sigma, block, *tokens, q.shape[0], bool(reached)))
             return out
 
         options[OVERRIDE] = override

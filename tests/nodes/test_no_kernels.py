@@ -25,7 +25,7 @@ def test_a_call_off_the_cpu_without_kernels_stays_dense(comfy_inproc, caplog):
         outs = [override(lambda *args, **kwargs: dense, q, k, v, heads=2) for _ in range(2)]
 
     assert outs == [dense, dense]
-    report = run.report()
+    report, _ = run.finish(None)
     (reason,) = report["calls"]["dense"]
     assert reason.startswith("no kernels: ") and "meta" in reason
     assert report["calls"] == {"sparse": 0, "dense": {reason: 2}}

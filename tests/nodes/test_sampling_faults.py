@@ -128,7 +128,7 @@ def test_a_report_that_cannot_be_made_or_sent_costs_nothing(bench, caplog, monke
     patched = apply_psa(bench.model, PresetValue(sparse_config()), PatchOptions(), broken)
     expected = bench.sample(bench.patch())
     assert torch.equal(bench.sample(patched), expected)
-    monkeypatch.setattr(Run, "report", broken)
+    monkeypatch.setattr(Run, "finish", broken)
     assert torch.equal(bench.sample(bench.patch()), expected)
     lines = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert len([line for line in lines if "the page is gone" in line]) == 2

@@ -1,0 +1,80 @@
+"""A run in figures: what ran sparse, what ran dense and why, how long it took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from ...psa_kernels.config import LEVELS
+from ..recording.records import DENSE, OTHER, PSA, RunRecord, Tally
+from ..recording.speedup import speedup_of
+
+
+def figures(record: RunRecord, sigmas: list[float]) -> dict[str, Any]:
+    """Of a run with a step at each of `sigmas`, in plain types."""
+    tally = record.tally()
+    return {
+        "calls": calls_of(record.cells),
+        **tally_figures(tally),
+        "implementation": ", ".join(record.implementations) or None,
+        "implementation_reason": ", ".join(record.implementation_reasons) or None,
+        "speedup": speedup_of(record.shapes),
+        "times": {
+            "psa_ms": record.milliseconds(PSA),
+            "dense_ms": record.milliseconds(DENSE),
+            "other_ms": record.milliseconds(OTHER),
+            "compile_seconds": record.compile_seconds,
+            "compile_calls": record.compile_calls,
+            "timer": record.timer,
+        },
+        "missing": record.fault,
+        "steps": [
+            {"step": i, "sigma": sigma, **calls_of(record.cells, step=i),
+             "seconds": record.steps[i]}
+            for i, sigma in enumerate(sigmas)
+        ],
+    }  # fmt: skip
+
+
+def tally_figures(tally: Tally | None) -> dict[str, Any]:
+    """density    share of dense attention's query-key products that was computed
+    per_level  share of the video's block pairs on each level
+    mass       share of the estimated attention mass in them
+    """
+    if tally is None:
+        return {"density": None, "per_level": {}, "mass": {}}
+    pairs = tally.pairs.sum(0)
+    shares, mass = pairs / max(1, pairs.sum()), tally.mass.mean(0) / tally.calls
+    names = [str(level) for level in LEVELS]
+    return {
+        "density": float(tally.density.mean()),
+        "per_level": dict(zip(names, shares.tolist(), strict=True)),
+        "mass": dict(zip(names, mass.tolist(), strict=True)),
+    }
+
+
+def calls_of(cells: list, **place: int | None) -> dict[str, Any]:
+    """{"sparse", "dense": {reason: calls}} of the cells at a step or block."""
+    found = [c for c in cells if all(getattr(c, name) == x for name, x in place.items())]
+    return {
+        "sparse": sum(cell.sparse for cell in found),
+        "dense": dict(sum((cell.dense for cell in found), Counter())),
+    }
+
+
+def summary_line(report: dict[str, Any]) -> str:
+    """One line that says what the run did."""
+    dense = report["calls"]["dense"]
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(dense.items(), key=_by_count))
+    line = f"{report['preset']}: {report['calls']['sparse']} attention calls sparse"
+    if report["density"] is not None:
+        line += f" at {report['density']:.1%} density ({report['implementation']})"
+    line += f", {sum(dense.values())} dense" + (f" ({reasons})" if reasons else "")
+    line += f"; {report['plan_text']}"
+    if report["failure"]:
+        line += f"; STEPPED ASIDE: {report['failure']}"
+    return line
+
+
+def _by_count(item: tuple[str, int]) -> int:
+    return -item[1]

@@ -1,0 +1,81 @@
+"""The shape of an attention call that PSA served, to serve another like it densely afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_PLAIN = (bool, int, float, str, tuple, torch.Size, type(None))
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """What a tensor was, without its memory."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, x: torch.Tensor) -> TensorSpec:
+        return cls(tuple(x.shape), x.stride(), x.dtype, x.device)
+
+    def make(self) -> torch.Tensor:
+        """Another of the same layout, of normal random numbers."""
+        x = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
+        return x.normal_()
+
+    @property
+    def bytes(self) -> int:
+        extent = 1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
+        return extent * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class DenseCall:
+    """serve     the attention that PSA would have stepped aside to
+    args, kwargs  of the call, with a `TensorSpec` for each tensor
+    """
+
+    serve: Callable
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, func: Callable, previous: Callable | None, args: tuple, kwargs: dict[str, Any]
+    ) -> DenseCall:
+        if previous is not None:
+            args, serve = (func, *args), previous
+        else:
+            serve = func
+        return cls(
+            serve, tuple(_spec(x) for x in args), {name: _spec(x) for name, x in kwargs.items()}
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Of the inputs."""
+        values = (*self.args, *self.kwargs.values())
+        return sum(x.bytes for x in values if isinstance(x, TensorSpec))
+
+    def tensors(self) -> tuple[tuple, dict[str, Any]]:
+        """(args, kwargs) to call `serve` with."""
+        return tuple(_made(x) for x in self.args), {k: _made(x) for k, x in self.kwargs.items()}
+
+
+def _spec(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return TensorSpec.of(value)
+    if isinstance(value, dict):
+        # a model's options hold a run's tensors and hooks, which must not outlive it
+        return {k: x for k, x in value.items() if isinstance(x, _PLAIN)}
+    return value
+
+
+def _made(value: Any) -> Any:
+    return value.make() if isinstance(value, TensorSpec) else value

@@ -1,0 +1,66 @@
+"""The last runs of a model with PSA, carried by the model itself and by every clone of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from .records import RunRecord
+
+KEY = "psa_log"  # in a model's transformer options
+MOST_RUNS = 16
+
+
+@dataclass
+class LoggedRun:
+    """report  the run's own, see `Run.report`; None where PSA could not plan the run
+    record  None where there is none to tell of
+    prompt  of ComfyUI's queue, None outside of it
+    note    why there is no report
+    """
+
+    report: dict[str, Any] | None = None
+    record: RunRecord | None = None
+    prompt: str | None = None
+    note: str | None = None
+    reported: bool = False
+
+
+class RunLog:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: deque[LoggedRun] = deque(maxlen=MOST_RUNS)
+
+    def __deepcopy__(self, memo: dict) -> RunLog:
+        # A model's options are copied with every clone; they all write into one log.
+        return self
+
+    def add(self, run: LoggedRun) -> None:
+        with self._lock:
+            self._runs.append(run)
+
+    def latest(self) -> list[LoggedRun]:
+        """The runs of the queued prompt that the last one was of, oldest first.
+
+        Outside of ComfyUI's queue: those that nothing has asked for yet, or the last one.
+        """
+        with self._lock:
+            if not self._runs:
+                return []
+            last = self._runs[-1]
+            if last.prompt is not None:
+                found = [run for run in self._runs if run.prompt == last.prompt]
+            else:
+                new = [run for run in self._runs if run.prompt is None and not run.reported]
+                found = new or [last]
+            for run in found:
+                run.reported = True
+            return found
+
+
+def log_of(model: Any) -> RunLog | None:
+    """The log that Apply PSA left in a `ModelPatcher`'s options."""
+    options = getattr(model, "model_options", None) or {}
+    return (options.get("transformer_options") or {}).get(KEY)

@@ -1,0 +1,31 @@
+"""How many kernels this process has compiled, to tell a call that had to wait for the compiler."""
+
+from __future__ import annotations
+
+import sys
+
+_KERNELS = {
+    "clusters": ("_nearest_kernel", "_sum_kernel"),
+    "pyramid": ("_pool_kernel",),
+    "estimate": ("_pool_queries", "_share_kernel"),
+    "levels": ("_levels_kernel",),
+    "attend_kernel": ("attend_kernel",),
+}
+
+
+def compiled_kernels() -> int:
+    """Kernels of this package compiled, or loaded from Triton's cache, in this process.
+
+    It only ever rises. 0 where nothing has used Triton, which asking does not change.
+    """
+    count = 0
+    for name, kernels in _KERNELS.items():
+        module = sys.modules.get(f"{__package__}.{name}")
+        for kernel in kernels if module else ():
+            function = getattr(module, kernel, None)
+            # device -> kernels; `cache` up to Triton 3.2
+            for made in (getattr(function, "device_caches", None)
+                         or getattr(function, "cache", None) or {}).values():  # fmt: skip
+                made = made[0] if isinstance(made, tuple) else made
+                count += len(made)
+    return count

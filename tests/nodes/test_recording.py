@@ -1,0 +1,209 @@
+"""What is written down of a run, against a spy on the model's attention calls and against sums."""
+
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from .sampling import SHAPE, Spy, sparse_config
+
+BLOCKS = 2
+
+
+def record_of(patched):
+    """The last run's, from the log that the model carries."""
+    from psa_pack.nodes.recording.run_log import log_of
+
+    return log_of(patched).latest()[-1]
+
+
+def run(bench, config=None, *, patch=None, **sample):
+    spy = Spy()
+    patched = bench.patch(config, **(patch or {}))
+    bench.sample(spy.on(patched), **sample)
+    return record_of(patched), spy
+
+
+def seen_by_place(logged, spy):
+    """(step, block, dense) -> calls, of the spy; its sigmas placed by the plan's own."""
+    sigmas = [step["sigma"] for step in logged.report["steps"]]
+
+    def step(sigma):
+        return max(i for i, s in enumerate(sigmas) if s >= sigma * (1 - 1e-5))
+
+    return Counter((step(call.sigma), call.block, call.dense) for call in spy.calls)
+
+
+def recorded_by_place(logged):
+    found = Counter()
+    for cell in logged.record.cells:
+        found[cell.step, cell.block, False] += cell.sparse
+        found[cell.step, cell.block, True] += sum(cell.dense.values())
+    return +found
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "options"),
+    [
+        ("plain", {}, {}),
+        ("split CFG", {}, {"text_tokens": (16, 17)}),
+        ("batch of 3", {}, {"shape": (3, *SHAPE[1:])}),
+        ("dense block", {"dense_blocks": frozenset({1})}, {}),
+        ("two calls a step", {}, {"sampler": "heun", "cfg": 1.0}),
+        ("three calls a step", {}, {"sampler": "seeds_3", "cfg": 1.0}),
+        ("a corrector", {}, {"sampler": "uni_pc", "steps": 6}),
+        ("percent window", {"window": (0.25, 0.6)}, {"steps": 8}),
+        ("too small", {"min_tokens": 193}, {}),
+    ],
+)
+def test_calls_by_step_and_block_are_those_the_spy_saw(bench, name, patch, options):
+    logged, spy = run(bench, sparse_config(warmup_steps=2), patch=patch, **{"steps": 4, **options})
+    assert recorded_by_place(logged) == seen_by_place(logged, spy)
+    reasons = sum((cell.dense for cell in logged.record.cells), Counter())
+    assert reasons["cross-attention"] == sum(call.cross for call in spy.calls)
+    assert reasons["dense block"] == sum(
+        call.block == 1 and call.sigma <= logged.report["steps"][2]["sigma"] * (1 + 1e-5)
+        for call in spy.calls
+    ) * ("dense_blocks" in patch)
+    assert {cell.block for cell in logged.record.cells} == {None, 0, 1}
+
+
+def test_two_samplers_write_one_record_each(bench):
+    from psa_pack.nodes.recording.run_log import log_of
+
+    config, same = sparse_config(warmup_steps=4), {"steps": 6, "cfg": 1.0}
+    patched, spies = bench.patch(config), (Spy(), Spy())
+    latent = bench.sample(spies[0].on(patched), last_step=3, **same)
+    bench.sample(
+        spies[1].on(patched), start_step=3, latent=latent, disable_noise=True, **same
+    )
+    runs = log_of(patched).latest()
+    assert [len(x.report["steps"]) for x in runs] == [3, 3]
+    for logged, spy in zip(runs, spies, strict=True):
+        assert recorded_by_place(logged) == seen_by_place(logged, spy)
+    # outside of ComfyUI's queue, what was asked for once is not new any more; the last run stays
+    assert log_of(patched).latest() == runs[1:]
+
+
+def test_density_and_levels_of_every_block_step_and_head_are_the_quotas(bench):
+    """topk fixes them: six key blocks of 32, one each on levels 1, 2 and 8, three on the tail."""
+    logged, _ = run(bench, sparse_config(warmup_steps=1), steps=3, cfg=1.0)
+    sparse = [cell for cell in logged.record.cells if cell.sparse]
+    assert {(cell.step, cell.block) for cell in sparse} == {(s, b) for s in (1, 2) for b in (0, 1)}
+    for cell in sparse:
+        # three query blocks of 64 to a head
+        assert cell.tally.pairs.tolist() == [[3, 3, 0, 3, 9]] * 2
+        assert cell.tally.density == pytest.approx([(32 + 16 + 4 + 3 * 1) / 192] * 2)
+        assert cell.tally.calls == 1
+        np.testing.assert_allclose(cell.tally.mass.sum(1), 1, rtol=1e-5)
+        # S ranks the blocks: what is read finer holds more of it
+        mass = cell.tally.mass
+        assert (mass[:, 0] >= mass[:, 1]).all() and (mass[:, 1] >= mass[:, 3]).all()
+    report = logged.report
+    assert report["density"] == pytest.approx(55 / 192)
+    assert report["per_level"] == pytest.approx(
+        {"1": 1 / 6, "2": 1 / 6, "4": 0, "8": 1 / 6, "0": 1 / 2}
+    )
+    assert sum(report["mass"].values()) == pytest.approx(1)
+
+
+def test_times_are_those_an_outside_clock_sees(bench, monkeypatch):
+    """On a CPU the recorder reads the wall clock; calls are made slow, so that little else counts.
+    """
+    from psa_pack.nodes.patching import override
+
+    real = override.psa_attention
+
+    def slow(*args, **kwargs):
+        time.sleep(0.03)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(override, "psa_attention", slow)
+    began = time.perf_counter()
+    logged, spy = run(bench, sparse_config(warmup_steps=1), steps=4, cfg=1.0)
+    outside = time.perf_counter() - began
+    times = logged.report["times"]
+    assert times["timer"] == "wall clock" and times["compile_calls"] == 0
+    slept = 30 * len(spy.sparse)
+    assert slept < times["psa_ms"] < 1000 * outside - times["dense_ms"] - times["other_ms"]
+    assert times["dense_ms"] > 0 and times["other_ms"] > 0
+    seconds = [step["seconds"] for step in logged.report["steps"]]
+    assert all(s > 0.03 * BLOCKS for s in seconds[1:]) and seconds[0] < seconds[1]
+    assert 0.5 * outside < sum(seconds) < outside
+    (shape,) = logged.record.shapes
+    assert shape[:4] == (1, 2, 192, 128)
+    assert len(logged.record.shapes[shape].psa) == len(spy.sparse)
+    assert logged.report["speedup"] < 1  # made slow on purpose
+
+
+def test_a_recorder_that_fails_costs_figures_and_no_render(bench, monkeypatch, caplog):
+    from psa_pack.nodes.recording import recorder
+
+    expected = bench.sample(bench.patch())
+
+    class Broken(recorder.NoClock):
+        def mark(self):
+            raise RuntimeError("no events here")
+
+    monkeypatch.setattr(recorder, "clock_of", lambda device: Broken())
+    patched = bench.patch()
+    assert torch.equal(bench.sample(patched), expected)
+    report = record_of(patched).report
+    assert report["missing"] == "RuntimeError: no events here" and report["failure"] is None
+    assert report["calls"] == {"sparse": 4 * BLOCKS, "dense": {"cross-attention": 4 * BLOCKS}}
+    assert report["times"]["psa_ms"] is None
+    assert sum("could not record" in r.getMessage() for r in caplog.records) == 1
+
+
+def test_a_clone_writes_into_the_same_log_and_a_second_patch_begins_another(bench):
+    from psa_pack.nodes.recording.run_log import MOST_RUNS, log_of
+
+    patched = bench.patch()
+    clone = patched.clone()
+    assert log_of(clone) is log_of(patched) is not None
+    assert log_of(bench.model) is None
+    again = bench.patch(model=patched)
+    assert log_of(again) is not log_of(patched)
+    small = {"shape": (1, 16, 1, 4, 4), "steps": 1, "cfg": 1.0}
+    for _ in range(MOST_RUNS + 3):
+        bench.sample(clone, **small)
+    assert len(log_of(patched).latest()) == MOST_RUNS
+    assert not log_of(again).latest()
+
+
+def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
+    from psa_pack.nodes.patching.apply import apply_psa
+    from psa_pack.nodes.patching.run import PatchOptions
+    from psa_pack.nodes.preset_value import PresetValue
+    from psa_pack.nodes.recording import live
+
+    said = []
+    preset = PresetValue(sparse_config(warmup_steps=1), name="test")
+    patched = apply_psa(bench.model, preset, PatchOptions(), on_progress=said.append)
+    monkeypatch.setattr(live, "EVERY", 0.0)
+    bench.sample(patched, steps=3, cfg=1.0)
+    assert said[0] == {"text": "step 1/3, dense (warm-up)", "step": 1, "steps": 3,
+                       "state": "dense", "density": None, "speedup": None}  # fmt: skip
+    last = said[-1]
+    assert last["step"] == 3 and last["density"] == pytest.approx(55 / 192)
+    assert last["text"] == f"step 3/3, sparse, 29% density, {last['speedup']:.1f}x attention"
+    assert [x["step"] for x in said] == sorted(x["step"] for x in said)
+
+    said.clear()
+    monkeypatch.setattr(live, "EVERY", 1000.0)
+    bench.sample(patched, steps=3, cfg=1.0)
+    assert len(said) == 1
+
+    def broken(message):
+        said.append(message)
+        raise OSError("the page is gone")
+
+    said.clear()
+    monkeypatch.setattr(live, "EVERY", 0.0)
+    expected = bench.sample(patched, steps=3, cfg=1.0)
+    told = apply_psa(bench.model, preset, PatchOptions(), on_progress=broken)
+    said.clear()
+    assert torch.equal(bench.sample(told, steps=3, cfg=1.0), expected)
+    assert len(said) == 1
