@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from . import pack_import
+from . import coverage_record, pack_import
 
 pack_import.install()
 
@@ -48,6 +48,10 @@ def pytest_addoption(parser):
     )  # fmt: skip
     web.addoption("--screenshots", metavar="DIR", help="write pictures there")
     parser.addoption(
+        "--write-coverage", metavar="DIR", type=Path,
+        help="keep what the tests marked `covers` showed, in DIR/VERSION.json",
+    )  # fmt: skip
+    parser.addoption(
         "--write-golden", action="store_true",
         help="store what PSA's golden clip is now (tests/dev/test_golden_clip.py)",
     )  # fmt: skip
@@ -57,6 +61,10 @@ def pytest_configure(config):
     # ended politely, pytest still tears down, and so stops the server
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.pluginmanager.register(_RootIsNoPackage())
+    folder = config.getoption("--write-coverage")
+    tree = comfyui_tree() if folder else None
+    collect_only = config.getoption("collectonly")
+    config.pluginmanager.register(coverage_record.CoverageRecord(folder, tree, collect_only))
 
 
 def _gpu_missing() -> str | None:
@@ -72,13 +80,17 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
-def comfyui_path() -> Path:
-    """The ComfyUI tree; `dev.py test` always provides one, so nothing is skipped there."""
+def comfyui_tree() -> Path:
     from psa_pack.tools.dev import comfyui
 
     given = os.environ.get("COMFYUI_PATH")
-    path = Path(given) if given else comfyui.pinned_path(pack_import.ROOT / ".dev")
+    return Path(given) if given else comfyui.pinned_path(pack_import.ROOT / ".dev")
+
+
+@pytest.fixture(scope="session")
+def comfyui_path() -> Path:
+    """The ComfyUI tree; `dev.py test` always provides one, so nothing is skipped there."""
+    path = comfyui_tree()
     if not path.is_dir():
         pytest.skip("needs a ComfyUI: run `python3 dev.py test`, or set COMFYUI_PATH")
     return path

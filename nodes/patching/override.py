@@ -95,7 +95,7 @@ class AttentionOverride:
         # Only the model's own video self-attention calls count as blocks.
         index = next(self.video_calls)
         published = call.block_index()
-        seen.block = index if published is None else published
+        seen.block = self.token_grid.block_of(index) if published is None else published
         seen.shape = call.shape()
         reason = self._choice_reason(seen.block) or call.unsupported()
         self.run.live.tick(self.step, reason)
@@ -118,7 +118,7 @@ class AttentionOverride:
             return "not the video's tokens"
         if queries in grid.other_lengths:
             return "video and text have the same length"
-        if call.grid_sizes() not in (None, grid.grid):
+        if call.grid_sizes() not in (None, grid.published or grid.grid):
             return "unknown token layout"
         return None
 

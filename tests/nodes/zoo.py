@@ -25,8 +25,8 @@ COGVIDEOX = {
 }  # fmt: skip
 
 
-def wan(kind="WanModel", **changes):
-    return load("comfy.ldm.wan.model", kind, {**WAN, **changes})
+def wan(kind="WanModel", module="model", **changes):
+    return load(f"comfy.ldm.wan.{module}", kind, {**WAN, **changes})
 
 
 def cogvideox(**changes):

@@ -13,10 +13,19 @@ from .lumina import lumina
 from .minimax import minimax
 from .qwen_image import qwen_image
 from .token_grid import ModelCall, TokenGrid
-from .wan import wan
+from .wan import animate, animate2, camera, dancer, humo, s2v, scail, vace, wan
 
 READERS: dict[str, Callable[[ModelCall], TokenGrid | None]] = {
     "comfy.ldm.wan.model.WanModel": wan,
+    "comfy.ldm.wan.model.CameraWanModel": camera,
+    "comfy.ldm.wan.model.VaceWanModel": vace,
+    "comfy.ldm.wan.model.WanModel_S2V": s2v,
+    "comfy.ldm.wan.model.HumoWanModel": humo,
+    "comfy.ldm.wan.model.SCAILWanModel": scail,
+    "comfy.ldm.wan.model.SCAIL2WanModel": scail,
+    "comfy.ldm.wan.model_animate.AnimateWanModel": animate,
+    "comfy.ldm.wan.model_animate2.WanAnimate2Model": animate2,
+    "comfy.ldm.wan.model_wandancer.WanDancerModel": dancer,
     "comfy.ldm.cogvideo.model.CogVideoXTransformer3DModel": cogvideox,
     "comfy.ldm.hunyuan_video.model.HunyuanVideo": hunyuan,
     "comfy.ldm.lightricks.model.LTXVModel": ltx,

@@ -23,10 +23,18 @@ class TokenGrid:
     text: int = 0
     # Other token counts in the same call; self-attention of that length cannot be told apart.
     other_lengths: tuple[int, ...] = ()
+    # The grid that the model publishes, where it counts extra tokens as frames of it.
+    published: tuple[int, int, int] | None = None
+    # The transformer block of each video call, where it is not simply the next one.
+    blocks: tuple[int, ...] = ()
 
     @property
     def length(self) -> int:
         return self.before + math.prod(self.grid) + self.after
+
+    def block_of(self, video_call: int) -> int:
+        """The transformer block of this call's n-th video call, for a model that does not say."""
+        return self.blocks[video_call] if video_call < len(self.blocks) else video_call
 
 
 @dataclass(frozen=True)

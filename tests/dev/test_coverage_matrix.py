@@ -1,0 +1,146 @@
+"""The README's table of models: from recorded runs to Markdown, and that it is up to date."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ..pack_import import ROOT
+
+CONFTEST = """
+import importlib.util, pathlib, sys
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, pathlib.Path({tests!r}) / (name + ".py"))
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+module("pack_import").install()
+record = module("coverage_record")
+def pytest_configure(config):
+    config.addinivalue_line("markers", "covers: ...")
+    here = pathlib.Path(__file__).parent
+    config.pluginmanager.register(record.CoverageRecord(here / "out", here))
+"""
+TESTS = """
+import pytest
+covers = pytest.mark.covers
+@covers("Passes", "batch 3")
+@covers("Passes", "references")
+def test_passes(): pass
+@covers("Half", "batch 3")
+@pytest.mark.parametrize("good", [True, False])
+def test_half(good): assert good
+@covers("Half", "odd sizes")
+def test_other_half(): pass
+@covers("Skipped", "batch 3")
+def test_skipped(): pytest.skip("none here")
+@covers("Half", "CFG split")
+def test_skipped_feature(): pytest.skip("none here")
+@covers("Dense", "batch 3", dense="frame by frame")
+def test_dense(): pass
+@covers("Dense", "odd sizes", cannot=True)
+def test_cannot(): pass
+@pytest.fixture
+def broken(): yield; raise RuntimeError
+@covers("Breaks", "batch 3")
+def test_breaks_afterwards(broken): pass
+"""
+
+
+def run_tests(folder, text, *options):
+    (folder / "conftest.py").write_text(CONFTEST.format(tests=str(ROOT / "tests")))
+    (folder / "comfyui_version.py").write_text('__version__ = "1.2.3"')
+    (folder / "test_it.py").write_text(text)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder)]
+    return subprocess.run([*command, str(folder), *options], capture_output=True, text=True)
+
+
+def test_what_passed_is_kept_and_nothing_else(tmp_path):
+    run_tests(tmp_path, TESTS)
+    written = tmp_path / "out" / "1.2.3.json"
+    assert json.loads(written.read_text()) == {
+        "comfyui": "1.2.3",
+        "families": {
+            "Passes": {"batch 3": "sparse", "references": "sparse"},
+            "Half": {"odd sizes": "sparse"},
+            "Dense": {"batch 3": "dense: frame by frame", "odd sizes": "cannot"},
+        },
+    }
+    # a later run replaces the families that it ran, and leaves the others
+    run_tests(tmp_path, TESTS, "-k", "other_half or skipped or breaks")
+    run_tests(tmp_path, TESTS.replace("cannot=True", "dense='now it can'"), "-k", "test_cannot")
+    families = json.loads(written.read_text())["families"]
+    assert families["Dense"] == {"odd sizes": "dense: now it can"}
+    assert families["Passes"] == {"batch 3": "sparse", "references": "sparse"}
+    assert set(families) == {"Passes", "Half", "Dense"}
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["'A'", "'A', 'no such feature'", "'A', 'batch 3', depends=True", "'A', 'batch 3', 'more'"],
+)
+def test_a_mark_that_says_nothing_known_is_refused(tmp_path, mark):
+    text = f"import pytest\n@pytest.mark.covers({mark})\ndef test_it(): pass\n"
+    ended = run_tests(tmp_path, text)
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "wants a family and one of sparse & exact" in ended.stdout + ended.stderr
+
+
+def test_table_says_where_and_why():
+    from psa_pack.tools.coverage_matrix import table
+
+    old = {
+        "B": {"batch 3": "sparse", "references": "dense: never asked", "odd sizes": "cannot"},
+        "a": {"batch 3": "sparse", "odd sizes": "cannot"},
+    }
+    new = {
+        "B": {"batch 3": "sparse", "references": "sparse", "odd sizes": "cannot"},
+        "a": {"batch 3": "sparse", "odd sizes": "sparse"},
+        "New": {"references": "dense: never asked", "CFG split": "dense: another reason"},
+    }
+    text = table({"0.3.9": old, "0.10.0": new})
+    lines = text.splitlines()
+    assert lines[2] == "- *batch 3*: three videos at once."
+    assert lines[8:] == [
+        "| model | sparse & exact | odd sizes | batch 3 | CFG split | context windows "
+        "| references |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| a |  | 0.10.0; n/a (0.3.9) | 0.3.9, 0.10.0 |  |  |  |",
+        "| B |  | n/a | 0.3.9, 0.10.0 |  |  | 0.10.0; dense<sup>1</sup> (0.3.9) |",
+        "| New |  |  |  | dense<sup>2</sup> |  | dense<sup>1</sup> |",
+        "",
+        "1. never asked",
+        "2. another reason",
+    ]
+
+
+def test_readme_has_the_table_of_the_recorded_runs():
+    from psa_pack.tools.coverage_matrix import README, recorded, table, with_table
+
+    readme = README.read_text(encoding="utf-8")
+    assert recorded(), "nothing recorded in docs/coverage"
+    assert with_table(readme, table(recorded())) == readme, "run: python -m tools.coverage_matrix"
+
+
+def test_versions_are_in_order(tmp_path):
+    from psa_pack.tools.coverage_matrix import recorded
+
+    for version in ("0.33.0", "0.3.75", "0.4.1"):
+        text = json.dumps({"comfyui": version, "families": {}})
+        (tmp_path / f"{version}.json").write_text(text)
+    assert list(recorded(tmp_path)) == ["0.3.75", "0.4.1", "0.33.0"]
+
+
+def test_what_is_recorded_has_a_test(tmp_path):
+    """A test that was removed or renamed leaves no cell behind."""
+    from psa_pack.tools.coverage_matrix import recorded
+
+    command = [sys.executable, "-m", "pytest", "tests/nodes", "-m", "covers", "--collect-only"]
+    command += ["-q", "-p", "no:cacheprovider", "--write-coverage", str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    marked = {tuple(pair) for pair in json.loads((tmp_path / "marked.json").read_text())}
+    for version, families in recorded().items():
+        pairs = {(family, feature) for family, found in families.items() for feature in found}
+        assert pairs <= marked, f"docs/coverage/{version}.json"

@@ -1,0 +1,144 @@
+"""Wan 2.1 and 2.2 and what is built on them: where the video's tokens are in each."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from .. import zoo
+from ..zoo import clip_vision, noise
+from .layout import Layout, check, covers
+
+SMALL = (16, 3, 8, 12)
+# height and width that two-by-two patches do not divide, one frame, one token high
+ODD = {"odd": (16, 2, 9, 13), "one frame": (16, 1, 16, 20), "1 x N": (16, 5, 2, 30)}
+ODD_GRIDS = {"odd": (2, 5, 7), "one frame": (1, 8, 10), "1 x N": (5, 1, 15)}
+PLAIN = Layout(SMALL, (3, 4, 6))
+
+
+def image(channels, frames, height, width):
+    return {
+        "concat_latent_image": noise(1, channels, frames, height, width, seed=5),
+        "concat_mask": torch.zeros(1, 1, frames, height, width),
+    }
+
+
+def basics(family, **settings):
+    """The features that differ in how the latent is sampled only."""
+    layout = Layout(SMALL, (3, 4, 6), **settings)
+    return [
+        covers(family, "sparse & exact", layout),
+        covers(family, "batch 3", layout),
+        covers(family, "CFG split", layout),
+    ]
+
+
+def odd_sizes(family, **settings):
+    return [
+        covers(family, "odd sizes", Layout(size, ODD_GRIDS[name], **settings), id=name)
+        for name, size in ODD.items()
+    ]
+
+
+def each(*parameters):
+    return pytest.mark.parametrize(("layout", "way"), parameters)
+
+
+REFERENCE = {"reference_latents": [noise(1, 16, 1, 8, 12, seed=1)]}
+# cut without padding: 10 x 14 gives the 5 x 7 tokens that a padded 9 x 13 has
+EVEN_REFERENCE = {"reference_latents": [noise(1, 16, 1, 10, 14, seed=1)]}
+APPENDED = {"time_dim_concat": noise(1, 16, 2, 8, 12, seed=2)}
+CONTEXT = {"context_latents": [noise(1, 16, 1, 8, 12, seed=3), noise(1, 16, 2, 5, 7, seed=4)]}
+CONTEXT_TOKENS = 4 * 6 + 2 * 3 * 4
+
+
+@each(*basics("Wan 2.1, 2.2 text to video"), *odd_sizes("Wan 2.1, 2.2 text to video"))
+def test_text_to_video(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, zoo.wan(), layout, way)
+
+
+def known(model, layout):
+    if layout.needs and not zoo.takes(model, layout.needs):
+        pytest.skip(f"this ComfyUI's Wan has no {layout.needs}")
+    return model
+
+
+I2V = "Wan 2.1, 2.2 image to video"
+IMAGE = {**image(16, 3, 8, 12), "clip_vision_output": clip_vision()}
+IMAGES = {**image(16, 3, 8, 12), "clip_vision_output": clip_vision(514)}
+
+
+@each(
+    *basics(I2V, conditions=IMAGE),
+    *odd_sizes(I2V, conditions={"clip_vision_output": clip_vision()}),
+)
+def test_image_to_video(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, zoo.wan(**zoo.I2V), layout, way)
+
+
+@each(*basics("Wan 2.1 first and last frame", conditions=IMAGES))
+def test_first_and_last_frame(bench, monkeypatch, layout, way):
+    model = zoo.wan(**zoo.I2V, flf_pos_embed_token_number=514)
+    check(bench, monkeypatch, model, layout, way)
+
+
+@each(*basics("Wan 2.2 5B"), *odd_sizes("Wan 2.2 5B"))
+def test_48_channels(bench, monkeypatch, layout, way):
+    layout = dataclasses.replace(layout, latent=(48, *layout.latent[1:]))
+    check(bench, monkeypatch, zoo.wan(in_dim=48, out_dim=48), layout, way)
+
+
+FUN = "Wan Fun (control, inpainting)"
+
+
+@each(
+    *basics(FUN, conditions=image(32, 3, 8, 12)),
+    *odd_sizes(FUN),
+    covers(FUN, "references", Layout(SMALL, (3, 4, 6), before=24, conditions=REFERENCE)),
+    covers(FUN, "references", Layout(SMALL, (3, 4, 6)), id="none given"),
+    covers(
+        FUN, "references", Layout((16, 2, 9, 13), (2, 5, 7), before=35, conditions=EVEN_REFERENCE),
+        id="odd size",
+    ),
+)
+def test_fun_control(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, zoo.wan(in_dim=52, in_dim_ref_conv=16), layout, way)
+
+
+def test_a_reference_for_a_model_without_is_not_in_its_sequence(bench, monkeypatch):
+    check(bench, monkeypatch, zoo.wan(), Layout(SMALL, (3, 4, 6), conditions=REFERENCE))
+
+
+PHANTOM = "Wan Phantom"
+
+
+@each(
+    *basics(PHANTOM, after=48, conditions=APPENDED),
+    covers(PHANTOM, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=APPENDED)),
+)
+def test_phantom(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, zoo.wan(), layout, way)
+
+
+def test_a_reference_and_appended_frames(bench, monkeypatch):
+    both = {**REFERENCE, **APPENDED}
+    layout = Layout(SMALL, (3, 4, 6), before=24, after=48, conditions=both)
+    check(bench, monkeypatch, zoo.wan(in_dim_ref_conv=16), layout)
+
+
+BERNINI = "Wan with context latents (Bernini)"
+WITH_CONTEXT = {"after": CONTEXT_TOKENS, "conditions": CONTEXT, "needs": "context_latents"}
+
+
+@each(
+    *basics(BERNINI, **WITH_CONTEXT),
+    covers(BERNINI, "references", Layout(SMALL, (3, 4, 6), **WITH_CONTEXT)),
+)
+def test_context_latents(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, known(zoo.wan(), layout), layout, way)
+
+
+def test_a_reference_and_context_latents(bench, monkeypatch):
+    layout = Layout(SMALL, (3, 4, 6), before=24, **WITH_CONTEXT)
+    layout = dataclasses.replace(layout, conditions={**REFERENCE, **CONTEXT})
+    check(bench, monkeypatch, known(zoo.wan(in_dim_ref_conv=16), layout), layout)

@@ -1,0 +1,109 @@
+"""Writes the README's table of models and features from the tests that passed.
+
+    python -m pytest tests/nodes -m covers --write-coverage docs/coverage   (once a ComfyUI version)
+    python -m tools.coverage_matrix
+
+The first command runs the tests that are marked with what they show (tests/coverage_record.py) and
+keeps what passed in docs/coverage/VERSION.json; this one turns those files into the table. A test
+compares the two.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "coverage"
+README = ROOT / "README.md"
+
+# What a test can show of a model family, with what the table's heading means.
+FEATURES = {
+    "sparse & exact": "the calls that the plan makes sparse are, and with every block at full "
+    "resolution the result is the dense one, to rounding",
+    "odd sizes": "latents that the patch size does not divide, one frame, grids one token high",
+    "batch 3": "three videos at once",
+    "CFG split": "prompt and negative prompt in calls of their own",
+    "context windows": "ComfyUI's context windows over a longer video",
+    "references": "reference, context, pose or motion tokens beside the video's; they are never "
+    "thinned out, and neither is text",
+}
+# How a test left a family's attention: SPARSE, CANNOT (the model itself refuses), or DENSE and why.
+SPARSE, CANNOT, DENSE = "sparse", "cannot", "dense: "
+REFUSED = "ComfyUI's own model refuses it"
+
+START = "<!-- coverage: written by tools/coverage_matrix.py from docs/coverage -->"
+END = "<!-- end of coverage -->"
+
+
+def recorded(folder: Path = FOLDER) -> dict[str, dict[str, dict[str, str]]]:
+    """ComfyUI version -> family -> feature -> outcome; the oldest version first."""
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    return {file["comfyui"]: file["families"] for file in sorted(files, key=_version)}
+
+
+def _version(file: dict[str, Any]) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", file["comfyui"])]
+
+
+def table(versions: dict[str, dict[str, dict[str, str]]]) -> str:
+    """What the headings mean, the table and its footnotes, in Markdown."""
+    families = sorted({family for found in versions.values() for family in found}, key=str.lower)
+    reasons: list[str] = []
+    rows = [["model", *FEATURES], ["---"] * (1 + len(FEATURES))]
+    for family in families:
+        cells = [
+            _cell({v: found[family].get(feature) for v, found in versions.items()
+                   if family in found}, reasons)
+            for feature in FEATURES
+        ]
+        rows.append([family, *cells])
+    return "\n".join([
+        *(f"- *{feature}*: {meaning}." for feature, meaning in FEATURES.items()),
+        f"- *n/a*: {REFUSED}.",
+        "",
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1)),
+    ]).rstrip()
+
+
+def _cell(outcomes: dict[str, str | None], reasons: list[str]) -> str:
+    """`outcomes`: version -> outcome, of the versions that have the model."""
+    sparse = [version for version, outcome in outcomes.items() if outcome == SPARSE]
+    others: dict[str, list[str]] = {}
+    for version, outcome in outcomes.items():
+        if outcome is not None and outcome != SPARSE:
+            others.setdefault(_other(outcome, reasons), []).append(version)
+    parts = [", ".join(sparse)] if sparse else []
+    for text, where in others.items():
+        everywhere = len(where) == len(outcomes)
+        parts.append(text if everywhere else f"{text} ({', '.join(where)})")
+    return "; ".join(parts)
+
+
+def _other(outcome: str, reasons: list[str]) -> str:
+    if outcome == CANNOT:
+        return "n/a"
+    reason = outcome.removeprefix(DENSE)
+    if reason not in reasons:
+        reasons.append(reason)
+    return f"dense<sup>{reasons.index(reason) + 1}</sup>"
+
+
+def with_table(readme: str, text: str) -> str:
+    """The README's text with the table between the two comments replaced."""
+    before, start, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"the README has no table between {START!r} and {END!r}")
+    return f"{before}{START}\n\n{text}\n\n{END}{after}"
+
+
+def main() -> None:
+    readme = README.read_text(encoding="utf-8")
+    README.write_text(with_table(readme, table(recorded())), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
