@@ -5,9 +5,11 @@ import { t } from "./i18n.js";
 export const percent = (x) => `${Number((x * 100).toPrecision(3))}%`;
 const rounded = (x) => `${Number((x * 100).toPrecision(2))}%`;
 
-/** "2.1×", with ≈ before what was not measured itself. */
+const ABOUT = new Set(["extrapolated", "arithmetic"]);
+
+/** "2.1×", with ≈ before what was neither measured nor is plain. */
 export const times = ({ speedup, kind }) =>
-  `${kind === "measured" || kind === "dense" ? "" : "≈ "}${Number(speedup.toPrecision(2))}×`;
+  `${ABOUT.has(kind) ? "≈ " : ""}${Number(speedup.toPrecision(2))}×`;
 
 /** Where a figure is from: its note and its measurement. */
 export const basis = ({ reason, note, measured }) =>

@@ -51,8 +51,10 @@ export class RunEstimate {
   }
 }
 
+const NO_GAIN = { dense: "run.dense" };
+
 function runSpeed(run, video) {
   if (run.speedup == null) return [t("run.unknown"), run.reason];
-  if (run.kind === "dense") return [t("run.dense", { reason: run.note }), ""];
+  if (run.kind in NO_GAIN) return [t(NO_GAIN[run.kind], { reason: run.note }), ""];
   return [t("run.speed", { times: times(run), ...video }), basis(run)];
 }

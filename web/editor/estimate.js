@@ -193,7 +193,7 @@ function speedTile(found) {
 function stepTile(step) {
   if (step.speedup != null || step.less_work.value == null) return speedTile(step);
   return {
-    value: times({ speedup: step.less_work.value }),
+    value: times({ ...step.less_work, speedup: step.less_work.value }),
     note: t("estimate.lessWork"),
     title: [step.reason, basis(step.less_work)].join("\n"),
   };
