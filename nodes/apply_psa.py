@@ -7,9 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 from server import PromptServer
 
+from ..psa_kernels.config import parse_block_list
 from .compat import declare
 from .patching.apply import apply_psa
-from .patching.block_list import parse_block_list
 from .patching.run import PatchOptions
 from .preset_link import PSAPreset
 
@@ -73,7 +73,7 @@ class PSAApply(io.ComfyNode):
         # An input named here is no longer checked by ComfyUI, and the message of one comes once
         # for each: so this is for what ComfyUI cannot check itself.
         try:
-            parse_block_list(dense_blocks or "")
+            _dense_blocks(dense_blocks)
         except ValueError as error:
             return str(error)
         return True
@@ -92,13 +92,20 @@ class PSAApply(io.ComfyNode):
     ) -> io.NodeOutput:
         options = PatchOptions(
             window=window_of(schedule, start_percent, end_percent),
-            dense_blocks=parse_block_list(dense_blocks),
+            dense_blocks=_dense_blocks(dense_blocks),
             min_tokens=min_tokens,
         )
         if not enabled:
             return io.NodeOutput(model)
         node_id = cls.hidden.unique_id if cls.hidden else None
         return io.NodeOutput(apply_psa(model, preset, options, lambda run: _send(node_id, run)))
+
+
+def _dense_blocks(text: str | None) -> frozenset[int]:
+    try:
+        return parse_block_list(text or "")
+    except ValueError as error:
+        raise ValueError(f"dense_blocks: {error}") from None
 
 
 def window_of(schedule: str, start: float, end: float) -> tuple[float, float] | None:

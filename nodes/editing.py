@@ -45,9 +45,11 @@ def read_overrides(text: str | None) -> Document:
 def lay_over(mapping: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Puts `changes` into `mapping`."""
     for key, value in changes.items():
-        # Sections merge; mask_ratios is one value, whose levels only make sense together.
+        # Sections merge; the levels of mask_ratios only make sense together, as do the blocks, each
+        # of which is named once.
         both = isinstance(mapping.get(key), dict) and isinstance(value, Mapping)
-        mapping[key] = {**mapping[key], **value} if both and key != "mask_ratios" else value
+        whole = key in ("mask_ratios", "blocks")
+        mapping[key] = {**mapping[key], **value} if both and not whole else value
 
 
 def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,15 +72,17 @@ def node_values(config: PSAConfig, base: PSAConfig | None) -> tuple[dict[str, An
     """(widgets, YAML overrides) with which the node gives `config` on this base.
 
     A widget at its default means the base's value; what the base has otherwise and `config` has at
-    its default can only be said in YAML.
+    its default can only be said in YAML, as can the settings of single blocks.
     """
     widgets = field_widgets.shown(config)
+    preset, overrides = config.to_preset(), {}
+    if config.blocks != (base.blocks if base else PSAConfig.blocks):
+        overrides["blocks"] = preset.get("blocks", {})
     if base is None:
-        return widgets, ""
+        return widgets, dump(overrides) if overrides else ""
     untouched, of_base = field_widgets.defaults(), field_widgets.shown(base)
     lost = {name for name, value in widgets.items()
             if value == untouched[name] and value != of_base[name]}
-    preset, overrides = config.to_preset(), {}
     for field in FIELDS:
         if lost & set(field_widgets.names(field)):
             section, _, key = field.path.rpartition(".")

@@ -2,7 +2,7 @@
 
 A field becomes one widget, except where a widget cannot hold it: a list becomes a widget an entry,
 `mask_ratios` becomes the upper bound of each level (a level starts where the one before ends, level
-0 takes the rest).
+0 takes the rest), `blocks` has none and is the YAML's to say.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def parts(field: Field, value: Any) -> dict[str, Any]:
         return bounds
     if field.kind == "ints":
         return dict(zip(TILE, value, strict=True))
+    if field.kind == "block_overrides":
+        return {}
     return {field.argument: _text(value) if field.kind == "choice" else value}
 
 
@@ -87,6 +89,8 @@ def _widgets(field: Field) -> list[io.Input]:
         ends = {"min": number(field.low), "max": number(field.high), "step": number(field.step)}
         kind = io.Int if field.kind == "int" else io.Float
         return [_widget(kind, name, default, **ends, **common)]
+    if field.kind == "block_overrides":
+        return []
     if field.kind == "ints":
         return [
             _widget(
@@ -114,6 +118,8 @@ def _widget(kind: Any, name: str, default: Any, **settings: Any) -> io.Input:
 def _read(field: Field, values: dict[str, Any]) -> Any:
     if field.kind == "mask_ratios":
         return _ratios(values)
+    if field.kind == "block_overrides":
+        return _ABSENT
     if field.kind == "ints":
         sizes = [values[name] for name in TILE if name in values]
         return sizes if len(sizes) == len(TILE) else _ABSENT

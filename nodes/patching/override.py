@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ...psa_kernels import NoKernelsError, psa_attention
+from ...psa_kernels import NoKernelsError, PSAConfig, psa_attention
 from ..recording.dense_call import DenseCall
 from ..recording.records import CallShape
 from .attention_call import AttentionCall
@@ -97,12 +97,13 @@ class AttentionOverride:
         published = call.block_index()
         seen.block = self.token_grid.block_of(index) if published is None else published
         seen.shape = call.shape()
-        reason = self._choice_reason(seen.block) or call.unsupported()
+        config = self.run.preset.config.for_block(seen.block)
+        reason = self._choice_reason(seen.block, config) or call.unsupported()
         self.run.live.tick(self.step, reason)
         if reason is not None:
             return None, reason
         seen.redo = DenseCall.of(func, self.previous, args, kwargs)
-        return self._sparse(call, index, seen)
+        return self._sparse(call, index, seen, config)
 
     def _layout_reason(self, call: AttentionCall) -> str | None:
         """Why this is not self-attention over video tokens that we know the place of, or None."""
@@ -122,7 +123,7 @@ class AttentionOverride:
             return "unknown token layout"
         return None
 
-    def _choice_reason(self, block: int) -> str | None:
+    def _choice_reason(self, block: int, config: PSAConfig) -> str | None:
         """Why settings keep a call of this block dense, or None."""
         if self.run.failure:
             return STEPPED_ASIDE
@@ -134,12 +135,12 @@ class AttentionOverride:
         grid = self.token_grid
         if grid.length - grid.before - grid.after < self.run.options.min_tokens:
             return "fewer than min_tokens"
-        if block in self.run.options.dense_blocks:
+        if block in self.run.options.dense_blocks or config.type == "dense":
             return "dense block"
         return None
 
     def _sparse(
-        self, call: AttentionCall, index: int, seen: _Seen
+        self, call: AttentionCall, index: int, seen: _Seen, config: PSAConfig
     ) -> tuple[torch.Tensor | None, str]:
         grid = self.token_grid
         begun = self.run.recorder.begin(call.q.device)
@@ -147,7 +148,7 @@ class AttentionOverride:
         try:
             out, stats = psa_attention(
                 q, k, v,
-                config=self.run.preset.config,
+                config=config,
                 grid=grid.grid,
                 extra_tokens=(grid.before, grid.after),
                 scale=call.scale,

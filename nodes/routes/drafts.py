@@ -185,7 +185,7 @@ def _node_changed(
         section, _, key = field.path.rpartition(".")
         value = (wanted[section] if section else wanted)[key]
         overrides = _without(overrides, field.path)
-        if field.argument in good:
+        if field.argument in good and field_widgets.names(field):
             parts = field_widgets.parts(field, good[field.argument])
             widgets.update(parts)
             now, _ = check_preset(merged(base, widgets, overrides))

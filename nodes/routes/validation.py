@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from aiohttp import web
@@ -16,8 +17,10 @@ def validate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     body = Body(content)
     changes = body.take("changes", dict, {})
     for path in changes:
-        section, _, level = path.rpartition(".")
-        if path not in FIELD_BY_PATH and not (section == "mask_ratios" and level in _LEVELS):
+        inside = _IN_BLOCKS.sub("", path)
+        section, _, level = inside.rpartition(".")
+        known = inside in FIELD_BY_PATH or (section == "mask_ratios" and level in _LEVELS)
+        if not known and not _BLOCKS.fullmatch(path):
             raise bad_request(f"changes: there is no field {path[:60]!r}")
     draft = take_draft(body, store_of(request), changes)
     body.done()
@@ -26,4 +29,6 @@ def validate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     return {"ok": not issues, "issues": issues, **draft.answer(), "lines": lines or None}
 
 
+_BLOCKS = re.compile(r"blocks\.[\d ,;-]+")
+_IN_BLOCKS = re.compile(_BLOCKS.pattern + r"\.")
 _LEVELS = ("1", "2", "4", "8", "0")

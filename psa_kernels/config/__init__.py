@@ -4,6 +4,8 @@
 """
 
 from .applicability import not_applicable
+from .block_list import block_list_text, parse_block_list
+from .block_overrides import DENSE, BlockOverrides
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, GROUPS, Field, field_of
 from .issues import ConfigError, Issue, Mend
 from .mask_ratios import LEVELS, MaskRatios
@@ -11,18 +13,22 @@ from .psa_config import PSAConfig
 from .validate import check_preset
 
 __all__ = [
+    "DENSE",
     "FIELDS",
     "FIELD_BY_ARGUMENT",
     "FIELD_BY_PATH",
     "GROUPS",
     "LEVELS",
+    "BlockOverrides",
     "ConfigError",
     "Field",
     "Issue",
     "MaskRatios",
     "Mend",
     "PSAConfig",
+    "block_list_text",
     "check_preset",
     "field_of",
     "not_applicable",
+    "parse_block_list",
 ]

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from .block_overrides import NO_OVERRIDES
 from .mask_ratios import MaskRatios
 
 DEFAULT_MASK_RATIOS = MaskRatios(
@@ -22,13 +23,15 @@ class Field:
 
     path       its place in a preset's mapping, dotted
     argument   its name as a `PSAConfig` argument
-    kind       "bool", "int", "float", "text", "choice", "ints" (a list) or "mask_ratios"
+    kind       "bool", "int", "float", "text", "choice", "ints" (a list), "mask_ratios" or
+               "block_overrides"
     choices    for kind "choice": every accepted value
     low, high  for numbers, and for the ends of levels in kind "mask_ratios": the inclusive range;
                `step` is what an arrow key moves by
     length     for kind "ints": how many
     group      which part of an editor it belongs to: a key of `GROUPS`
     unit       what its numbers count; may be empty
+    per_block  whether a transformer block can have a value of its own
     """
 
     path: str
@@ -44,6 +47,7 @@ class Field:
     step: float | None = None
     length: int | None = None
     unit: str = ""
+    per_block: bool = True
 
     def choice_help(self, help: str | None = None) -> list[tuple[Any, str]]:
         """(choice, its own line) of the choices that the help explains by "choice: line."
@@ -92,12 +96,12 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "type", "type", "choice", "psa", "Type",
         "psa: pyramid sparse attention. dense: the model's own attention, untouched.",
-        "general", choices=("psa", "dense"),
+        "general", choices=("psa", "dense"), per_block=False,
     ),
     Field(
         "description", "description", "text", "", "Description",
         "What this preset is for. Shown in lists; no effect on the result.",
-        "general",
+        "general", per_block=False,
     ),
     Field(
         "use_rearrange", "use_rearrange", "bool", True, "Reorder tokens",
@@ -190,12 +194,19 @@ FIELDS: tuple[Field, ...] = (
         "warmup_steps", "warmup_steps", "int", 0, "Warm-up steps",
         "The first sampler steps that stay dense. They set the layout of the video. The plain "
         "Python call has no steps and does not read it.",
-        "schedule", low=0, high=1000, step=1, unit="steps",
+        "schedule", low=0, high=1000, step=1, unit="steps", per_block=False,
+    ),
+    Field(
+        "blocks", "blocks", "block_overrides", NO_OVERRIDES, "Single blocks",
+        "Transformer blocks that differ from the rest, by number: dense, or settings that replace "
+        "the preset's for them. Written in YAML, like 0-1: dense, or 12: {tail: 64}. The plain "
+        "Python call has no blocks and does not read it.",
+        "schedule", per_block=False,
     ),
     Field(
         "verbose", "verbose", "bool", False, "Verbose",
         "Log every decision instead of one line a run.",
-        "general",
+        "general", per_block=False,
     ),
 )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .fields import DEFAULT_MASK_RATIOS, FIELDS
+from .block_overrides import DENSE, NO_OVERRIDES, BlockOverrides
+from .fields import DEFAULT_MASK_RATIOS, FIELD_BY_PATH, FIELDS
 from .issues import ConfigError, Issue
 from .mask_ratios import MaskRatios
 from .validate import check_arguments, check_preset
@@ -18,8 +20,10 @@ class PSAConfig:
     """Settings of pyramid sparse attention; `fields.FIELDS` describes each one.
 
     The names and defaults are those of the PSA module's reference. `rearrange_method`
-    only takes effect while `use_rearrange` is on; `type`, `description`, `warmup_steps` and
-    `verbose` are read by a host that has presets and sampler steps, not by the attention call.
+    only takes effect while `use_rearrange` is on; `type`, `description`, `warmup_steps`, `blocks`
+    and `verbose` are read by a host that has presets and sampler steps, not by the attention call.
+
+    `blocks` takes what a preset file has there, `{"0-1": "dense", 12: {"tail": 64}}`.
 
     Raises `ConfigError`, which lists every breach at once, for anything invalid.
     """
@@ -41,6 +45,7 @@ class PSAConfig:
     tail: int | str = "none"
     second_moment: bool = False
     warmup_steps: int = 0
+    blocks: BlockOverrides | Mapping[int | str, Any] = NO_OVERRIDES
     type: str = "psa"
     description: str = ""
     verbose: bool = False
@@ -69,7 +74,11 @@ class PSAConfig:
         preset: dict[str, Any] = {}
         for field in FIELDS:
             value = getattr(self, field.argument)
-            if isinstance(value, MaskRatios):
+            if isinstance(value, BlockOverrides):
+                if not value:
+                    continue  # most presets have none, and need no line that says so
+                value = value.to_preset()
+            elif isinstance(value, MaskRatios):
                 value = {level: list(bounds) for level, bounds in value.items()}
             elif isinstance(value, tuple):
                 value = list(value)
@@ -80,6 +89,23 @@ class PSAConfig:
     def replace(self, **changes: Any) -> PSAConfig:
         """A copy with some fields changed, validated again."""
         return dataclasses.replace(self, **changes)
+
+    def for_block(self, block: int) -> PSAConfig:
+        """The settings of one transformer block, without `blocks`; of type "dense" for a dense one.
+        """
+        return self._of_blocks.get(block, self._of_blocks[None])
+
+    @functools.cached_property
+    def _of_blocks(self) -> dict[int | None, PSAConfig]:
+        """Block -> its settings; None -> those of all others."""
+        found: dict[int | None, PSAConfig] = {None: self.replace(blocks=NO_OVERRIDES)}
+        for blocks, override in self.blocks.groups:
+            own = (
+                {"type": DENSE} if override == DENSE
+                else {FIELD_BY_PATH[path].argument: value for path, value in override}
+            )  # fmt: skip
+            found |= dict.fromkeys(blocks, found[None].replace(**own))
+        return found
 
     @property
     def order(self) -> str | None:
@@ -105,5 +131,7 @@ def _in_python(issue: Issue) -> Issue:
                 text = text.replace(field.path, field.argument)
         return text
 
+    if issue.path.startswith("blocks."):
+        return issue  # `blocks` is written as in a preset file
     mends = tuple(dataclasses.replace(m, label=renamed(m.label)) for m in issue.mends)
     return dataclasses.replace(issue, allowed=renamed(issue.allowed), mends=mends)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from numbers import Integral
 from typing import Any
 
+from .block_list import block_list_text, parse_block_list
+from .block_overrides import DENSE, BlockOverrides
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
 from .issues import Issue, Mend, shown
 from .mask_ratios import check_mask_ratios, is_number
-
-_SECTIONS = sorted({field.path.split(".")[0] for field in FIELDS if "." in field.path})
+from .rules import Scope, changed, clashes
 
 
 def check_preset(mapping: Any, *, partial: bool = False) -> tuple[dict[str, Any], list[Issue]]:
@@ -24,6 +25,15 @@ def check_preset(mapping: Any, *, partial: bool = False) -> tuple[dict[str, Any]
     """
     if not isinstance(mapping, Mapping):
         return {}, [Issue("preset", "preset", shown(mapping), "a preset is a mapping of settings")]
+    values, unreadable, issues = _flat(mapping)
+    if partial:
+        unreadable |= FIELD_BY_ARGUMENT.keys() - values.keys()
+    checked, more = check_arguments(values, unreadable)
+    return checked, issues + more
+
+
+def _flat(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], list[Issue]]:
+    """(values by argument, arguments given in a form that cannot be read, issues)"""
     values: dict[str, Any] = {}
     issues: list[Issue] = []
     unreadable: set[str] = set()
@@ -45,10 +55,10 @@ def check_preset(mapping: Any, *, partial: bool = False) -> tuple[dict[str, Any]
             values[FIELD_BY_PATH[key].argument] = value
         else:
             issues.append(_unknown(_name(key)))
-    if partial:
-        unreadable.update(FIELD_BY_ARGUMENT.keys() - values.keys())
-    checked, more = check_arguments(values, unreadable)
-    return checked, issues + more
+    return values, unreadable, issues
+
+
+_SECTIONS = sorted({field.path.split(".")[0] for field in FIELDS if "." in field.path})
 
 
 def check_arguments(
@@ -58,9 +68,33 @@ def check_arguments(
 
     `unreadable` names absent arguments that the user did give, in a form already reported.
     """
-    issues: list[Issue] = []
+    flat = {name: value for name, value in values.items() if name != "blocks"}
+    good, wrong, issues = _normalised(flat)
+    # Rules across fields look at what is well-formed; a broken field is reported once, by itself.
+    broken = (flat.keys() - good.keys()) | unreadable
+    full = {field.argument: field.default for field in FIELDS} | good
+    whole = Scope("", full, frozenset(broken), frozenset(FIELD_BY_ARGUMENT))
+    scopes = [whole]
+    malformed = [(whole, *pair) for pair in wrong]
+    if "blocks" in values:
+        blocks, inside, wrong_inside, more = _read_blocks(values["blocks"], whole)
+        scopes += inside
+        malformed += wrong_inside
+        issues += more
+        if blocks is not None and not wrong_inside:
+            good["blocks"] = blocks
+    issues += [_malformed(*one, scopes) for one in malformed]
+    issues += [_helpful(issue, scopes) for issue in clashes(scopes)]
+    return good, issues
+
+
+def _normalised(
+    values: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[tuple[Field, Any]], list[Issue]]:
+    """(well-formed values in their own types, malformed ones with a default to offer, issues)"""
     good: dict[str, Any] = {}
     wrong: list[tuple[Field, Any]] = []
+    issues: list[Issue] = []
     for name, value in values.items():
         field = FIELD_BY_ARGUMENT.get(name)
         if field is None:
@@ -76,33 +110,107 @@ def check_arguments(
                 continue
         if checked is not None or field.kind == "choice":
             good[name] = checked
-    # Rules across fields look at what is well-formed; a broken field is reported once, by itself.
-    broken = (set(values) - set(good)) | set(unreadable)
-    full = {field.argument: field.default for field in FIELDS} | good
-    for field, value in wrong:
-        mend = _mend(field, full, broken - {field.argument})
-        issues.append(Issue(field.path, field.argument, shown(value), field.allowed, (mend,)))
-    return good, issues + [_helpful(issue, full, broken) for issue in _clashes(full, broken)]
+    return good, wrong, issues
 
 
-def _helpful(issue: Issue, full: Mapping[str, Any], broken: AbstractSet[str]) -> Issue:
+def _read_blocks(
+    value: Any, whole: Scope
+) -> tuple[BlockOverrides | None, list[Scope], list[tuple[Scope, Field, Any]], list[Issue]]:
+    """(what the blocks have, its scopes, malformed values, issues) of `blocks`.
+
+    The first is None where something in it cannot be read.
+    """
+    value = value.to_preset() if isinstance(value, BlockOverrides) else value
+    if not isinstance(value, Mapping):
+        allowed = "a mapping from block numbers, like 12 or 0-1, to dense or to settings"
+        return None, [], [], [Issue("blocks", "blocks", shown(value), allowed)]
+    found: dict[int, Any] = {}
+    scopes: list[Scope] = []
+    malformed: list[tuple[Scope, Field, Any]] = []
+    issues: list[Issue] = []
+    named: dict[int, str] = {}
+    for key, settings in value.items():
+        path = f"blocks.{_name(key)}"
+        blocks, breaches = _block_numbers(path, key, named)
+        issues += breaches
+        if settings == DENSE:
+            found |= dict.fromkeys(blocks, DENSE)
+            continue
+        if not isinstance(settings, Mapping):
+            mend = Mend(f"set {path} to {DENSE}", {path: DENSE})
+            allowed = f"{DENSE}, or a mapping of settings"
+            issues.append(Issue(path, path, shown(settings), allowed, (mend,)))
+            continue
+        values, unreadable, inside = _flat(settings)
+        for name in [x for x in values if not FIELD_BY_ARGUMENT[x].per_block]:
+            del values[name]
+            allowed = "a block has no such setting of its own; set it for the whole preset"
+            inside.append(Issue(name, name, "a setting of the whole preset", allowed))
+        good, wrong, more = _normalised(values)
+        own = values.keys() | unreadable
+        scope = Scope(
+            f"{path}.", {**whole.full, **good},
+            (whole.broken - good.keys()) | (own - good.keys()), frozenset(own),
+        )
+        scopes.append(scope)
+        malformed += [(scope, *pair) for pair in wrong]
+        issues += [scope.placed(issue) for issue in inside + more]
+        pairs = tuple((f.path, good[f.argument]) for f in FIELDS if f.argument in good)
+        if pairs:
+            found |= dict.fromkeys(blocks, pairs)
+    return (None if issues else BlockOverrides(found)), scopes, malformed, issues
+
+
+def _block_numbers(
+    path: str, key: Any, named: dict[int, str]
+) -> tuple[frozenset[int], list[Issue]]:
+    """The blocks that a key names, entered into `named`: block -> the key that names it."""
+    try:
+        blocks = parse_block_list(_name(key))
+    except ValueError as error:
+        return frozenset(), [Issue(path, path, shown(key), str(error))]
+    if not blocks:
+        allowed = "block numbers and ranges separated by commas, like 0, 1, 38-39"
+        return blocks, [Issue(path, path, "no block number", allowed)]
+    issues = []
+    for other in dict.fromkeys(named[block] for block in sorted(blocks & named.keys())):
+        twice = block_list_text(block for block in blocks if named.get(block) == other)
+        what = f"block {twice} once more" if twice.isdigit() else f"blocks {twice} once more"
+        allowed = f"{other} names it too; each block is in one entry"
+        issues.append(Issue(path, path, what, allowed))
+    for block in blocks:
+        named.setdefault(block, _name(key))
+    return blocks, issues
+
+
+def _malformed(scope: Scope, field: Field, value: Any, scopes: Sequence[Scope]) -> Issue:
+    mends = (_mend(scope, field, scopes),)
+    issue = Issue(field.path, field.argument, shown(value), field.allowed, mends)
+    return scope.placed(issue)
+
+
+def _mend(scope: Scope, field: Field, scopes: Sequence[Scope]) -> Mend:
+    """The default, unless that would break a rule with the other values and another choice not."""
+    now = len(clashes(scopes))
+    fits = [
+        value
+        for value in (field.default, *field.choices)
+        if len(clashes(changed(scopes, {scope.prefix + field.path: value}))) == now
+    ]
+    value = fits[0] if fits else field.default
+    value = list(value) if field.kind == "ints" else value
+    label = "null" if value is None else repr(value).replace("'", "") or "an empty text"
+    return Mend(f"set {field.path} to {label}", {field.path: value})
+
+
+def _helpful(issue: Issue, scopes: Sequence[Scope]) -> Issue:
     """The issue without the mends that would break another rule."""
-    before = {clash.path for clash in _clashes(full, broken)}
+    before = {clash.path for clash in clashes(scopes)}
 
     def adds_none(mend: Mend) -> bool:
-        changed = {FIELD_BY_PATH[path].argument: value for path, value in mend.changes.items()}
-        after = {clash.path for clash in _clashes({**full, **changed}, broken - changed.keys())}
-        return after <= before
+        return {clash.path for clash in clashes(changed(scopes, mend.changes))} <= before
 
     return dataclasses.replace(issue, mends=tuple(filter(adds_none, issue.mends)))
-
-
-def _clashes(full: Mapping[str, Any], broken: AbstractSet[str]) -> list[Issue]:
-    issues = []
-    for rule, reads in _RULES:
-        if not broken & set(reads):
-            issues.extend(rule(*(full[name] for name in reads)))
-    return issues
 
 
 _WRONG = object()
@@ -133,20 +241,6 @@ def _whole(field: Field, value: Any) -> bool:
     return ok and field.low <= value <= field.high
 
 
-def _mend(field: Field, full: Mapping[str, Any], broken: AbstractSet[str]) -> Mend:
-    """The default, unless that would break a rule with the other values and another choice not."""
-    now = len(_clashes(full, broken | {field.argument}))
-    fits = [
-        value
-        for value in (field.default, *field.choices)
-        if len(_clashes({**full, field.argument: value}, broken)) == now
-    ]
-    value = fits[0] if fits else field.default
-    value = list(value) if field.kind == "ints" else value
-    label = "null" if value is None else repr(value).replace("'", "") or "an empty text"
-    return Mend(f"set {field.path} to {label}", {field.path: value})
-
-
 def _name(key: Any) -> str:
     return key if isinstance(key, str) else shown(key)
 
@@ -164,71 +258,3 @@ def _unknown(name: str) -> Issue:
         return Issue(name, name, "an unknown key", "known keys: " + ", ".join(FIELD_BY_PATH))
     path = known[near[0]]
     return Issue(name, name, "an unknown key", f"did you mean {path}?")
-
-
-# Rules across fields: sections 6b and 7.
-
-
-def _sim_mask_needs_old(attn_impl: str, use_sim_mask: bool) -> list[Issue]:
-    if not (use_sim_mask and attn_impl == "new_mask_type"):
-        return []
-    old = {"attn_impl": "old_mask_type", "block_size.m": 128, "block_size.n": 128}
-    mends = (
-        Mend("drop the mask (use_sim_mask: false)", {"use_sim_mask": False}),
-        Mend("switch to attn_impl: old_mask_type with block_size.m = block_size.n = 128", old),
-    )
-    allowed = "attn_impl new_mask_type does not support the similarity mask"
-    return [Issue("use_sim_mask", "use_sim_mask", "True", allowed, mends)]
-
-
-def _old_wants_128(attn_impl: str, block_m: int, block_n: int) -> list[Issue]:
-    if attn_impl != "old_mask_type":
-        return []
-    issues = []
-    for path, argument, value in (
-        ("block_size.m", "block_m", block_m),
-        ("block_size.n", "block_n", block_n),
-    ):
-        if value != 128:
-            mends = (
-                Mend(f"set {path} to 128", {path: 128}),
-                Mend("switch to attn_impl: new_mask_type", {"attn_impl": "new_mask_type"}),
-            )
-            allowed = "attn_impl old_mask_type works with 128 only"
-            issues.append(Issue(path, argument, str(value), allowed, mends))
-    return issues
-
-
-def _tile_divides_block(tile_n: int, block_n: int) -> list[Issue]:
-    if block_n % tile_n == 0:
-        return []
-    mend = Mend(f"set block_size.tile_n to {block_n}", {"block_size.tile_n": block_n})
-    allowed = f"it must divide block_size.n = {block_n}"
-    return [Issue("block_size.tile_n", "tile_n", str(tile_n), allowed, (mend,))]
-
-
-def _tail_fits_block(tail: int | str, block_n: int) -> list[Issue]:
-    if tail == "none" or tail <= block_n:
-        return []
-    mends = [Mend(f"set tail to {block_n}", {"tail": block_n})]
-    if tail in (32, 64, 128):
-        mends.append(Mend(f"set block_size.n to {tail}", {"block_size.n": tail}))
-    allowed = f"it can be at most block_size.n = {block_n}"
-    return [Issue("tail", "tail", str(tail), allowed, tuple(mends))]
-
-
-def _something_is_kept(mask_ratios: Any, tail: int | str) -> list[Issue]:
-    if tail != "none" or any(mask_ratios.width(level) > 0 for level in (1, 2, 4, 8)):
-        return []
-    mend = Mend("set tail to 32", {"tail": 32})
-    allowed = "with every block on level 0 and no tail, nothing is left to attend to"
-    return [Issue("mask_ratios.0", "mask_ratios.0", "[0, 1]", allowed, (mend,))]
-
-
-_RULES = (
-    (_sim_mask_needs_old, ("attn_impl", "use_sim_mask")),
-    (_old_wants_128, ("attn_impl", "block_m", "block_n")),
-    (_tile_divides_block, ("tile_n", "block_n")),
-    (_tail_fits_block, ("tail", "block_n")),
-    (_something_is_kept, ("mask_ratios", "tail")),
-)
