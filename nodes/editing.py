@@ -59,13 +59,17 @@ def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         *sections, key = path.split(".")
         place = result
         for section in sections:
+            section = _twin(place, section)
             if not isinstance(place.get(section), dict):
                 place[section] = {}
             place = place[section]
-        # Levels are numbers in YAML and text in JSON: the one that is there is meant.
-        twin = next((k for k in place if str(k) == key), key)
-        place[twin] = value
+        place[_twin(place, key)] = value
     return result
+
+
+def _twin(place: Mapping[Any, Any], key: str) -> Any:
+    """Levels and blocks are numbers in YAML and text in JSON: the one that is there is meant."""
+    return next((k for k in place if str(k) == key), key)
 
 
 def node_values(config: PSAConfig, base: PSAConfig | None) -> tuple[dict[str, Any], str]:

@@ -55,7 +55,8 @@ def psa_attention(
     The inputs are floating-point, of one dtype and device, of any strides, and are not changed.
     `H` must be a multiple of `Hkv`.
 
-    config        settings; the defaults of `PSAConfig` if absent; of type "dense", every block is
+    config        settings; the defaults of `PSAConfig` if absent (`blocks` is a host's to read: see
+                  `PSAConfig.for_block`); of type "dense", every block is
                   read in full
     grid          (frames, height, width) of the video tokens, which come in raster order; needed by
                   the orders that read it

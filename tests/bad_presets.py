@@ -61,6 +61,7 @@ GOOD = {
     "use_sim_mask": True,
     "sim_thresholds": {"x2": 0.7, "x4": 0.65, "x8": 0.6},
     "warmup_steps": 12,
+    "blocks": {"0-1": "dense", 12: {"mask_ratios": {1: [0.0, 0.5], 0: [0.5, 1.0]}}},
     "verbose": False,
 }
 
@@ -110,6 +111,14 @@ MISSPELT = {
 
 def place(preset: dict, path: str, value) -> None:
     """Sets a dotted path, as a mend's `changes` spell it; `mask_ratios.4` replaces 4 and "4"."""
+    if path.startswith("blocks."):
+        _, key, inside = (*path.split(".", 2), "")[:3]
+        key = next(k for k in preset["blocks"] if str(k) == key)
+        if inside:
+            place(preset["blocks"][key], inside, value)
+        else:
+            preset["blocks"][key] = value
+        return
     section, _, key = path.partition(".")
     if not key:
         preset[section] = value
@@ -231,9 +240,52 @@ def break_together(rng: random.Random, preset: dict):
     return touched | {"block_size.m", "block_size.n", "block_size.tile_n"}, breaches
 
 
+def break_blocks(rng: random.Random, preset: dict):
+    """One thing wrong with single blocks, beside an entry that is right."""
+    key = rng.choice([12, "12", "10-11", "4, 6-7"])
+    kind = rng.choice(["key", "twice", "value", "setting", "whole", "unknown", "ratios", "clash"])
+    preset["blocks"] = {"0-1": "dense", 30: {"second_moment": True}}
+    touched = {"blocks"}
+    if kind == "key":
+        key = rng.choice(["x", "", "5-2", "1.5", -1, 10_000, "3-", None])
+        preset["blocks"][key] = "dense"
+        return touched, [Breach(f"blocks.{key}")]
+    if kind == "twice":
+        key = rng.choice([1, "1-3", "28-31", "30"])
+        preset["blocks"][key] = rng.choice(["dense", {"tail": 32}])
+        return touched, [Breach(f"blocks.{key}")]
+    if kind == "value":
+        preset["blocks"][key] = rng.choice([None, "Dense", 3, True, ["dense"], 0.5])
+        return touched, [Breach(f"blocks.{key}", preset["blocks"][key])]
+    settings = preset["blocks"][key] = {}
+    if kind == "setting":
+        path = rng.choice([path for path in WRONG_VALUES if path not in WHOLE])
+        value = rng.choice(WRONG_VALUES[path])
+        place(settings, path, copy.deepcopy(value))
+        return touched, [Breach(f"blocks.{key}.{path}", value)]
+    if kind == "whole":
+        path = rng.choice(WHOLE)
+        settings[path] = GOOD.get(path, {3: "dense"})
+        return touched, [Breach(f"blocks.{key}.{path}")]
+    if kind == "unknown":
+        path = rng.choice([path for path in MISSPELT if "." not in path])
+        settings[path] = 1
+        return touched, [Breach(f"blocks.{key}.{path}")]
+    if kind == "ratios":
+        settings["mask_ratios"] = {1: [0.0, 0.5], 0: [0.6, 1.0]}
+        return touched, [Breach(f"blocks.{key}.mask_ratios.0", [0.6, 1.0])]
+    settings["block_size"] = {"n": 64, "tile_n": 16}  # what `GOOD` has does not work with it
+    touched |= {"attn_impl", "use_sim_mask", "tail", "mask_ratios"}
+    touched |= {"block_size.m", "block_size.n", "block_size.tile_n"}
+    return touched, [Breach(f"blocks.{key}.block_size.n", 64)]
+
+
+# settings that no block can have of its own
+WHOLE = ["type", "description", "warmup_steps", "verbose", "blocks"]
+
 BREAKERS = (
     break_value, break_value, break_value, break_name, break_section,
-    break_ratios, break_ratios, break_whole_ratios, break_together, break_together,
+    break_ratios, break_ratios, break_whole_ratios, break_together, break_together, break_blocks,
 )  # fmt: skip
 
 

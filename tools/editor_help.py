@@ -48,7 +48,7 @@ def default(field: Field) -> str:
         return "on" if field.default else "off"
     if field.kind == "choice":
         return "none" if field.default is None else str(field.default)
-    return "" if field.kind == "text" else f"{field.default:g}"
+    return "" if field.kind in ("text", "block_overrides") else f"{field.default:g}"
 
 
 def allowed(field: Field) -> str:
@@ -61,6 +61,8 @@ def allowed(field: Field) -> str:
         return f"One widget for each, from {field.low:g} to {field.high:g}."
     if field.kind == "mask_ratios":
         return "One widget for each level but 0: where it ends."
+    if field.kind == "block_overrides":
+        return "No widget: in yaml_overrides."
     return ""
 
 

@@ -5,6 +5,7 @@ In mode topk it follows from the quotas. Where it depends on the video, a profil
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -49,7 +50,60 @@ class Density:
     full: float = 0.0  # the part of `value` that is on level 1, text included
 
 
-def density(config: PSAConfig, tokens: Tokens) -> Density:
+def density(config: PSAConfig, tokens: Tokens, blocks: int = 0) -> Density:
+    """Of a sparse step's attention calls; `blocks`: how many the model has, 0 where not known."""
+    if not config.blocks or config.type == "dense":
+        return _of_one(config, tokens)
+    if not blocks:
+        found = _of_one(config, tokens)
+        return dataclasses.replace(found, note=f"{found.note}; {BLOCKS_UNKNOWN}")
+    return _mean([(n, _of_one(part, tokens)) for n, part in parts(config, blocks)], config, blocks)
+
+
+BLOCKS_UNKNOWN = (
+    "settings of single blocks are left out: the number of the model's blocks is not known"
+)
+
+
+def parts(config: PSAConfig, blocks: int) -> list[tuple[int, PSAConfig]]:
+    """(how many of the model's blocks, their settings); together all of them."""
+    own = [
+        (sum(i < blocks for i in group), config.for_block(group[0]))
+        for group, _ in config.blocks.groups
+    ]
+    rest = blocks - sum(count for count, _ in own)
+    return [(n, part) for n, part in ((rest, config.replace(blocks={})), *own) if n]
+
+
+def how_mixed(config: PSAConfig, blocks: int) -> str:
+    count = sum(i < blocks for i in config.blocks)
+    return f"mean over {blocks} blocks, {count} of them with settings of their own"
+
+
+def _mean(found: list[tuple[int, Density]], config: PSAConfig, blocks: int) -> Density:
+    unknown = [one for _, one in found if one.value is None]
+    if unknown:
+        return unknown[0]
+
+    def mean(get) -> float:
+        return sum(n * get(one) for n, one in found) / blocks
+
+    depends = [one for _, one in found if one.kind == "profile"]
+    kinds = {one.kind for _, one in found}
+    kind = "profile" if depends else "dense" if kinds == {"dense"} else "exact"
+    names = depends[0].profiles if depends else ()
+    profiles = {name: mean(lambda x, y=name: (x.profiles or {}).get(y, x.value)) for name in names}
+    return Density(
+        mean(lambda x: x.value), mean(lambda x: x.low), mean(lambda x: x.high), kind,
+        "; ".join([how_mixed(config, blocks), *(one.note for one in depends[:1])]),
+        {level: mean(lambda x, y=level: x.per_level.get(y, 0.0)) for level in LEVELS},
+        depends[0].profile if depends else None,
+        profiles or None,
+        mean(lambda x: x.full),
+    )
+
+
+def _of_one(config: PSAConfig, tokens: Tokens) -> Density:
     if config.type == "dense":
         return Density(1.0, 1.0, 1.0, "dense", "a dense preset", {1: 1.0}, full=1.0)
     if config.mask_mode == "topk" and not config.use_sim_mask:

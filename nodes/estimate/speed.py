@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...psa_kernels.config import LEVELS, PSAConfig
-from .density import Density, Tokens, density
+from .density import BLOCKS_UNKNOWN, Density, Tokens, density, how_mixed, parts
 from .figure import Figure
 from .models import Model
 
@@ -28,6 +28,8 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
     """Times the fastest dense attention, of one attention call in a sparse step."""
     if config.type == "dense":
         return Figure(1.0, "dense", note="a dense preset runs the model's own attention")
+    if config.blocks:
+        return _over_blocks(config, tokens, found, model)
     reason = _unknown(config, found, model)
     if reason:
         return Figure(None, reason=reason)
@@ -44,6 +46,27 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
     if not low / 1.1 < found.value < high * 1.1:
         note += f". Measured were densities from {low:.0%} to {high:.0%} only"
     return Figure(1 / time, "extrapolated", note=note, measured=_source())
+
+
+def _over_blocks(
+    config: PSAConfig, tokens: Tokens, found: Density, model: Model | None
+) -> Figure:
+    """Of the calls of all blocks together."""
+    if model is None or not model.blocks:
+        one = speedup(config.replace(blocks={}), tokens, found, model)
+        note = "; ".join(filter(None, (one.note, BLOCKS_UNKNOWN)))
+        return dataclasses.replace(one, note=note)
+    time, kinds, measured = 0.0, set(), None
+    for count, part in parts(config, model.blocks):
+        one = speedup(part, tokens, density(part, tokens), model)
+        if one.value is None:
+            return one
+        time += count / one.value
+        kinds.add(one.kind)
+        measured = one.measured or measured
+    kind = "extrapolated" if "extrapolated" in kinds else max(kinds)
+    note = how_mixed(config, model.blocks)
+    return Figure(model.blocks / time, kind, note=note, measured=measured)
 
 
 _CALL = "a single attention call, reordering included, against the fastest dense attention there"
@@ -202,7 +225,7 @@ def _what_runs(config: PSAConfig) -> tuple:
     tail = config.tail if config.mask_ratios.width(0) > 0 else "none"
     return (
         config.block_m, config.block_n, quotas, tail, config.second_moment, config.mask_mode,
-        config.use_sim_mask, config.order, config.importance,
+        config.use_sim_mask, config.order, config.importance, config.blocks,
     )  # fmt: skip
 
 

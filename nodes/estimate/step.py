@@ -64,9 +64,9 @@ def estimate_step(
 
     gpu           as torch names it; None: there is none
     dense_blocks  how many blocks stay dense in sparse steps
-    found         `density(config, tokens)`, where it is known already
+    found         the preset's density, where it is known already
     """
-    found = found or density(config, tokens)
+    found = found or density(config, tokens, model.blocks if model else 0)
     even = _break_even(config, tokens, found, model, gpu)
     work = _work(model, tokens)
     if isinstance(work, str):

@@ -11,8 +11,10 @@ from ...presets.errors import PresetError, TextError
 from ...presets.store import PresetStore
 from ...presets.yaml_text import Document, dump, parse
 from ...psa_kernels.config import (
+    DENSE,
     FIELD_BY_ARGUMENT,
     LEVELS,
+    BlockOverrides,
     ConfigError,
     PSAConfig,
     check_preset,
@@ -24,6 +26,7 @@ from ..editing import changed, lay_over, merged, node_values, read_overrides
 from .bodies import Body, bad_request
 from .errors import issue_json, text_issues
 
+NO_BLOCKS = FIELD_BY_ARGUMENT["blocks"].default
 NO_TAIL = FIELD_BY_ARGUMENT["tail"].default
 FORMS = ("config", "yaml", "widgets", "preset")
 
@@ -82,6 +85,7 @@ class Draft:
                 if "mask_ratios" in good else None
             ),
             "not_applicable": not_applicable(good),
+            "single_blocks": _single_blocks(good.get("blocks", NO_BLOCKS)),
         }
 
     def _node_json(self) -> dict[str, Any] | None:
@@ -222,6 +226,7 @@ def preset_json(config: PSAConfig, base: PSAConfig | None = None) -> dict[str, A
         "node": {"widgets": widgets, "yaml_overrides": overrides},
         "pyramid": _pyramid(config.mask_ratios, config.tail),
         "not_applicable": not_applicable(values),
+        "single_blocks": _single_blocks(config.blocks),
     }
 
 
@@ -236,6 +241,26 @@ def _pyramid(
         found.append({"level": level, "from": lower, "to": upper, "pool": pool,
                       "widget": field_widgets.UPPER.get(level)})
     return found
+
+
+def _single_blocks(overrides: BlockOverrides) -> dict[str, Any]:
+    """How many blocks have settings of their own, and which, in words."""
+    return {
+        "count": len(overrides),
+        "entries": [
+            {"blocks": str(key), "settings": settings if settings == DENSE else _flow(settings)}
+            for key, settings in overrides.to_preset().items()
+        ],
+    }
+
+
+def _flow(settings: Mapping[str, Any]) -> str:
+    """Settings in one line: "mask_ratios: {1: [0, 0.2], 0: [0.2, 1]}, tail: 64"."""
+    parts = []
+    for key, value in settings.items():
+        inner = f"{{{_flow(value)}}}" if isinstance(value, Mapping) else dump({key: value})
+        parts.append(f"{key}: {inner}" if isinstance(value, Mapping) else inner.rstrip())
+    return ", ".join(parts)
 
 
 def _in_json(value: Any) -> Any:

@@ -10,13 +10,13 @@ from typing import Any
 
 from aiohttp import web
 
+from ...psa_kernels.config import parse_block_list
 from ..estimate.density import Tokens, density
 from ..estimate.figure import Figure
 from ..estimate.gpu import this_gpu
 from ..estimate.models import MODELS, Model
 from ..estimate.speed import speedup
 from ..estimate.step import Plan, estimate_step
-from ..patching.block_list import parse_block_list
 from .bodies import Body, bad_request
 from .drafts import take_draft
 from .users import store_of
@@ -41,7 +41,7 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     tokens = Tokens(family.video_scale.grid(width, height, frames), family.text_length)
     if tokens.total > MOST_TOKENS:
         raise bad_request(f"width, height, frames: {tokens.total} tokens are too many")
-    found = density(config, tokens)
+    found = density(config, tokens, model.blocks if model else 0)
     whole = estimate_step(
         config, tokens, model, plan, gpu=gpu, dense_blocks=dense_blocks, found=found
     )
@@ -97,7 +97,7 @@ def _dense_blocks(text: str, model: Model | None) -> int:
     try:
         named = parse_block_list(text)
     except ValueError as error:
-        raise bad_request(str(error)) from None
+        raise bad_request(f"dense_blocks: {error}") from None
     return sum(block < model.blocks for block in named) if model else 0
 
 

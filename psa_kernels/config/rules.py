@@ -1,5 +1,5 @@
-"""The rules across fields, sections 6b and 7, and where they hold: a preset, and each block that has
-settings of its own."""
+"""The rules across fields, sections 6b and 7, and where they hold: in a preset, and in each block
+that has settings of its own."""
 
 from __future__ import annotations
 

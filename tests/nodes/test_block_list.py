@@ -1,8 +1,8 @@
-"""What the dense_blocks input means."""
+"""What the dense_blocks input and the keys of `blocks` mean."""
 
 import pytest
 
-from psa_pack.nodes.patching.block_list import parse_block_list
+from psa_kernels.config import block_list_text, parse_block_list
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,12 @@ from psa_pack.nodes.patching.block_list import parse_block_list
 )
 def test_numbers_and_ranges(text, blocks):
     assert parse_block_list(text) == blocks
+    assert parse_block_list(block_list_text(blocks)) == blocks
+
+
+def test_the_shortest_text():
+    assert block_list_text([3, 0, 1, 39, 38, 5]) == "0-1, 3, 5, 38-39"
+    assert block_list_text([]) == ""
 
 
 @pytest.mark.parametrize(
@@ -29,7 +35,7 @@ def test_numbers_and_ranges(text, blocks):
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(text, part):
-    with pytest.raises(ValueError, match="dense_blocks: cannot read") as caught:
+    with pytest.raises(ValueError, match="cannot read") as caught:
         parse_block_list(text)
     assert part in str(caught.value)
     assert len(str(caught.value)) < 400

@@ -187,6 +187,31 @@ def test_window_follows_a_shift_set_after_the_patch(bench):
     assert bench.report["plan"] == ["dense", "dense", "sparse", "sparse"]
 
 
+def test_blocks_with_settings_of_their_own(bench):
+    """Counted where the model does not say its block; the node's dense blocks go on top."""
+    few = {"mask_ratios": {1: [0, 0.2], 0: [0.2, 1]}, "tail": "none"}
+    plain, _ = run(bench, sparse_config(), steps=2)
+    alone, _ = run(bench, sparse_config(**few), steps=2)
+    assert alone["density"] < plain["density"]
+    mixed, _ = run(bench, sparse_config(blocks={1: few, "7-9": "dense"}), steps=2)
+    # batched CFG: each block serves one call a step, so the density is the mean of the two
+    assert mixed["density"] == pytest.approx((alone["density"] + plain["density"]) / 2)
+    half, spy = run(bench, sparse_config(blocks={0: "dense", 1: few}), steps=2)
+    assert half["calls"] == {"sparse": 2, "dense": {"cross-attention": 4, "dense block": 2}}
+    assert half["density"] == pytest.approx(alone["density"])
+    assert [call.dense for call in spy.calls if not call.cross] == [True, False] * 2
+    none, _ = run(bench, sparse_config(blocks={0: "dense", 1: few}), steps=2,
+                  patch={"dense_blocks": frozenset({1})})  # fmt: skip
+    assert none["calls"]["dense"]["dense block"] == 4
+
+
+def test_a_block_may_have_an_order_of_its_own(bench):
+    """Centroids of the semantic order are kept by call, whatever the other blocks use."""
+    config = sparse_config(blocks={1: {"rearrange_method": "SemanticAware"}})
+    report, _ = run(bench, config, steps=3)
+    assert report["calls"]["sparse"] == 6
+
+
 def test_dense_blocks(bench):
     for blocks in (frozenset({0}), frozenset({1, 7}), frozenset({0, 1})):
         report, _ = run(bench, patch={"dense_blocks": blocks}, steps=2)

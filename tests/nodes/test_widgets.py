@@ -48,6 +48,8 @@ def test_every_field_has_a_widget_with_its_default_range_and_choices(widgets):
     found = widgets()
     expected = []
     for field in FIELDS:
+        if field.kind == "block_overrides":
+            continue  # said in yaml_overrides alone
         if field.kind == "ints":
             expected += TILE
             assert tuple(found[name].default for name in TILE) == field.default
@@ -125,8 +127,32 @@ def mapping_of(path, value):
 CHANGES = [
     pytest.param(field, widgets, value, id=f"{field.path}={value}")
     for field in FIELDS
+    if field.kind != "block_overrides"
     for widgets, value in alternatives(field)
 ]
+
+
+def test_single_blocks_come_by_yaml_or_from_the_base_and_stay(editor):
+    from psa_pack.nodes.editing import node_values
+    from psa_pack.nodes.preset_value import PresetValue
+
+    blocks = {"0-1": "dense", 12: {"mask_ratios": {1: [0.0, 0.5], 0: [0.5, 1.0]}, "tail": 32}}
+    value, text = build(editor, yaml_overrides=yaml.safe_dump({"blocks": blocks}), warmup_steps=3)
+    assert value.config == PSAConfig(warmup_steps=3, blocks=blocks)
+    assert yaml.safe_load(text)["blocks"] == blocks
+    # another setting on top of a base keeps them; YAML replaces all of them
+    assert build(editor, base=value, tail="8")[0].config == value.config.replace(tail=8)
+    for over in ({}, {3: "dense"}):
+        changed, _ = build(editor, base=value, yaml_overrides=yaml.safe_dump({"blocks": over}))
+        assert changed.config == value.config.replace(blocks=over)
+    plain = PSAConfig(tail=8)
+    for config, base in ((value.config, None), (value.config, plain), (plain, value.config),
+                         (value.config.replace(tail=16), value.config)):  # fmt: skip
+        widgets, overrides = node_values(config, base)
+        again, _ = build(editor, base=base and PresetValue(base), yaml_overrides=overrides,
+                         **widgets)  # fmt: skip
+        assert again.config == config
+        assert ("blocks" in overrides) == (config.blocks != (base or PSAConfig()).blocks)
 
 
 @pytest.mark.parametrize(("field", "values", "value"), CHANGES)

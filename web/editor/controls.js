@@ -1,8 +1,10 @@
 // Controls for the kinds of fields. Each is {element, inputs, set(value), disable(off), labelled}; what
 // the user enters goes to change(value, final), as it is: whether it fits is the server's to say.
 
-import { h, setAttr } from "../dom.js";
+import { h, setAttr, setText } from "../dom.js";
 import { t } from "../i18n.js";
+
+export const SHOW_YAML = "psa-show-yaml"; // the event that asks for the text beside the fields
 
 /** How a choice reads: null is the absence of one. */
 export const choiceText = (choice) => (choice === null ? t("field.none") : String(choice));
@@ -13,7 +15,15 @@ function typedNumber(text) {
   return text.trim() !== "" && Number.isFinite(number) ? number : text;
 }
 
-const CONTROLS = { bool: toggle, int: number, float: number, text, choice: select, ints };
+const CONTROLS = {
+  bool: toggle,
+  int: number,
+  float: number,
+  text,
+  choice: select,
+  ints,
+  block_overrides: singleBlocks,
+};
 
 export function controlFor(field, id, asCards, change) {
   if (asCards) return cards(field, id, change);
@@ -179,6 +189,40 @@ function cards(field, id, change) {
     },
     disable: (off) => buttons.forEach((button) => (button.disabled = off)),
   };
+}
+
+/** Which blocks have settings of their own, as the server lists them; they are edited as text. */
+function singleBlocks() {
+  const head = h("span", { class: "psa-single-head" });
+  const edit = h("button", { type: "button", class: "psa-link" }, t("single.edit"));
+  edit.addEventListener("click", () =>
+    edit.dispatchEvent(new CustomEvent(SHOW_YAML, { bubbles: true })),
+  );
+  const list = h("ul", { class: "psa-single-list" });
+  let drawn = null;
+  return {
+    element: h("div", { class: "psa-single" }, h("p", {}, head, " ", edit), list),
+    inputs: [edit],
+    set: (_value, listed) => {
+      setText(head, singleText(listed) || t("field.none"));
+      const key = JSON.stringify(listed?.entries ?? []);
+      if (key === drawn) return;
+      drawn = key;
+      list.replaceChildren(
+        ...(listed?.entries ?? []).map((entry) =>
+          h("li", {}, h("b", {}, entry.blocks), h("span", {}, entry.settings)),
+        ),
+      );
+    },
+    disable: () => {},
+  };
+}
+
+/** "8 blocks with settings of their own"; "" where there are none. */
+export function singleText(listed) {
+  const count = listed?.count ?? 0;
+  if (!count) return "";
+  return count === 1 ? t("single.one") : t("single.many", { count });
 }
 
 function ints(field, id, change) {

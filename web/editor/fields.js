@@ -2,12 +2,13 @@
 
 import { h, icon, setAttr, setText, uniqueId } from "../dom.js";
 import { t } from "../i18n.js";
-import { choiceText, controlFor } from "./controls.js";
+import { choiceText, controlFor, singleText } from "./controls.js";
 import { issueText, mendButtons } from "./issues.js";
 import { within } from "./paths.js";
 
 /** A field in a few words, for the heads of closed sections; "" says nothing. */
-export function brief(field, value) {
+export function brief(field, value, shown) {
+  if (field.kind === "block_overrides") return singleText(shown?.single_blocks);
   if (value === undefined || value === "") return "";
   if (field.kind === "bool") return value ? field.label : "";
   if (field.kind === "text") return String(value);
@@ -20,7 +21,7 @@ function facts(field) {
   const parts = [];
   if (field.low != null) parts.push(t("field.range", { low: field.low, high: field.high }));
   if (field.unit) parts.push(field.unit);
-  if (field.default !== "" && field.kind !== "mask_ratios") {
+  if (field.default !== "" && !["mask_ratios", "block_overrides"].includes(field.kind)) {
     parts.push(t("field.default", { value: defaultText(field) }));
   }
   return parts.join(" · ");
@@ -29,6 +30,7 @@ function facts(field) {
 function defaultText(field) {
   if (field.kind === "bool") return t(field.default ? "field.on" : "field.off");
   if (field.kind === "ints") return field.default.join(", ");
+  if (field.kind === "block_overrides") return t("field.none");
   return field.kind === "choice" ? choiceText(field.default) : String(field.default);
 }
 
@@ -79,7 +81,7 @@ export class FieldRow {
       },
       icon("info"),
     );
-    const wide = field.kind === "text" || asCards;
+    const wide = field.kind === "text" || field.kind === "block_overrides" || asCards;
     this.element = h(
       "div",
       { class: `psa-field${wide ? " psa-field-wide" : ""}`, "data-path": field.path },
@@ -115,7 +117,7 @@ export class FieldRow {
     const reason = state.shown?.not_applicable?.[field.path];
     const linked = state.linkedFields?.has(field.path);
     const issues = state.issues.filter((issue) => issue.field === field.path);
-    this.control.set(value);
+    this.control.set(value, state.shown?.single_blocks);
     const disabled = Boolean(linked) || (Boolean(reason) && issues.length === 0);
     this.control.disable(disabled);
     this.element.classList.toggle("psa-inapplicable", disabled);

@@ -52,7 +52,7 @@ export class Section {
     if (!this.body.hidden) for (const row of this.rows) row.update();
     const words = this.rows
       .filter(({ field }) => !state.shown?.not_applicable?.[field.path])
-      .map(({ field }) => brief(field, state.value(field.path)))
+      .map(({ field }) => brief(field, state.value(field.path), state.shown))
       .filter(Boolean);
     setText(this.brief, this.body.hidden ? words.join(" · ") : "");
   }

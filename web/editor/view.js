@@ -3,6 +3,7 @@
 import { openMenu } from "../dialog.js";
 import { h, icon, setAttr, setText } from "../dom.js";
 import { t } from "../i18n.js";
+import { SHOW_YAML } from "./controls.js";
 import { Estimate } from "./estimate.js";
 import { FieldRow } from "./fields.js";
 import { IssueSummary } from "./issues.js";
@@ -73,6 +74,10 @@ export class EditorView {
       this.head,
       h("div", { class: "psa-columns" }, this.main, this.yaml.element),
     );
+    this.element.addEventListener(SHOW_YAML, () => {
+      this.showYaml(true, !large);
+      this.yaml.area.focus();
+    });
     this.#listen();
     this.showYaml(large || Boolean(editor.node.properties.psa_yaml));
     this.update();

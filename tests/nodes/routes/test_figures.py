@@ -37,6 +37,30 @@ PYRAMIDS = (
 )
 
 
+def test_single_blocks_count_where_the_number_of_blocks_is_known(app):
+    """The mean over the model's blocks: Wan 2.1 1.3B has 30."""
+    full = {"mask_ratios": {1: [0, 0.2], 0: [0.2, 1]}}
+    plain, dear = estimate(app, {}), estimate(app, {**full})
+    blocks = {"0-5": "dense", "20, 28-40": full}  # 3 of the latter are blocks of this model
+    mixed = estimate(app, {"blocks": blocks})
+    parts = ((21, plain["density"]["value"]), (6, 1.0), (3, dear["density"]["value"]))
+    assert mixed["density"]["value"] == pytest.approx(sum(n * x for n, x in parts) / 30)
+    assert mixed["density"]["kind"] == "exact"
+    assert "30 blocks, 9 of them with settings of their own" in mixed["density"]["note"]
+    assert sum(mixed["density"]["per_level"].values()) == pytest.approx(1)
+    speeds = ((21, plain["attention"]["speedup"]), (6, 1.0), (3, dear["attention"]["speedup"]))
+    assert mixed["attention"]["speedup"] == pytest.approx(30 / sum(n / x for n, x in speeds))
+    # thresholds depend on the video, in one block too
+    some = estimate(app, {"blocks": {3: {"mask_mode": "thresholdbound"}}})
+    assert some["density"]["kind"] == "profile" and some["density"]["low"] < some["density"]["high"]
+    # a model whose blocks nobody counted: said, not guessed
+    heads = {"model": {"heads": 12, "head_dim": 128}}
+    unknown = estimate(app, {"blocks": blocks}, **heads)
+    assert unknown["density"]["value"] == plain["density"]["value"]
+    for figure in (unknown["density"], unknown["attention"]):
+        assert "settings of single blocks are left out" in figure["note"]
+
+
 @pytest.mark.parametrize("ratios", PYRAMIDS, ids=str)
 def test_the_density_of_quotas_is_what_a_call_computes(app, ratios):
     """Against `Stats.density` of the reference: exact, or within the range that is given."""

@@ -73,6 +73,8 @@ CHANGES = st.fixed_dictionaries({}, optional={
         else st.sampled_from((-1.0, 0.0, 0.65, 1.0)) if field.kind == "float"
         else st.lists(st.integers(1, 9), min_size=3, max_size=3) if field.kind == "ints"
         else st.sampled_from(("", "a: b", "日本")) if field.kind == "text"
+        else st.sampled_from(({}, {"0-1": "dense"}, {"3": {"tail": 16}, "5": "dense"}))
+        if field.kind == "block_overrides"
         else st.sampled_from(({"1": [0, 0.2], "0": [0.2, 1]}, {"8": [0, 1]},
                               {"1": [0, 0.1], "2": [0.1, 0.15], "4": [0.15, 0.15],
                                "8": [0.15, 0.35], "0": [0.35, 1]}))
@@ -85,7 +87,8 @@ WIDGETS = st.fixed_dictionaries({}, optional={
     "rearrange_method": st.sampled_from(("none", "STA")), "warmup_steps": st.integers(0, 4),
 })  # fmt: skip
 OVERRIDES = st.sampled_from(("", "tail: 16\n", "block_size: {m: 64}\nsim_thresholds: {x2: 0.5}\n",
-                             "mask_ratios: {1: [0, 1]}\n", "warmup_steps: 0\n"))  # fmt: skip
+                             "mask_ratios: {1: [0, 1]}\n", "warmup_steps: 0\n",
+                             "blocks: {2: {block_size: {m: 64}}}\n"))  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None)
@@ -163,6 +166,39 @@ def test_what_is_not_valid_yet_can_be_worked_on(app):
     mended = validate(app, widgets=widgets, changes=mend["changes"])
     assert mended["ok"] and mended["node"]["yaml_overrides"] == ""
     assert [level["to"] for level in mended["pyramid"]] == [0.5, 0.5, 0.6, 0.7, 1.0]
+
+
+def test_single_blocks(app):
+    """They live in the node's YAML, are listed, and a mend of one works in every form."""
+    blocks = {"0-1": "dense", 12: {"tail": 128, "mask_ratios": {1: [0, 0.5], 0: [0.5, 1]}}}
+    text = "warmup_steps: 2\nblocks:\n  0-1: dense\n  12:\n    tail: 128\n"
+    for form in ({"config": {"blocks": json_keys(blocks)}}, {"yaml": text},
+                 {"widgets": {"block_n": "32"}, "yaml_overrides": text},
+                 {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": BASES[2]}):
+        answer = validate(app, **form)
+        (issue,) = answer["issues"]
+        assert (issue["path"], issue["field"]) == ("blocks.12.tail", "blocks"), form
+        assert issue["line"] == (5 if "yaml" in str(form.keys()) else None)
+        assert len(issue["mends"]) == 2
+        for mend in issue["mends"]:
+            mended = validate(app, **form, changes=mend["changes"])
+            assert mended["ok"], mended["issues"]
+            config = as_config(mended)
+            assert config.for_block(12).tail <= config.for_block(12).block_n
+            assert config.for_block(1).type == "dense"
+            assert mended["single_blocks"]["count"] == 3
+            first, second = mended["single_blocks"]["entries"]
+            assert first == {"blocks": "0-1", "settings": "dense"}
+            assert second["blocks"] == "12" and "tail: " in second["settings"]
+            assert as_config(validate(app, **mended["node"], base=form.get("base"))) == config
+            # another setting changes nothing about them
+            other = validate(app, **mended["node"], base=form.get("base"),
+                             changes={"second_moment": True})  # fmt: skip
+            assert as_config(other) == config.replace(second_moment=True)
+    answer = validate(app, config={})
+    assert answer["single_blocks"] == {"count": 0, "entries": []}
+    assert validate(app, yaml=text, changes={"blocks.12": "dense"})["ok"]
+    assert validate(app, yaml=text, changes={"blocks": {}})["config"].get("blocks") is None
 
 
 @pytest.mark.parametrize(
@@ -244,7 +280,7 @@ def test_fields_say_what_the_fields_are(app):
     )
     assert list(english) == list(chinese) == [field.path for field in FIELDS]
     widgets = list(itertools.chain.from_iterable(f["widgets"] for f in english.values()))
-    assert len(widgets) == len(set(widgets)) == len(FIELDS) + 2 + 3
+    assert len(widgets) == len(set(widgets)) == len(FIELDS) - 1 + 2 + 3
     for field in FIELDS:
         said, auf = english[field.path], chinese[field.path]
         assert (said["label"], said["help"]) == (field.label, field.help)
