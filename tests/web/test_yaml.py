@@ -172,3 +172,33 @@ def test_tab_indents_and_escape_lets_the_keyboard_out(editor):
     keyboard.press("Tab")
     expect(editor.yaml).not_to_be_focused()
     expect(editor.yaml).to_have_value("  tail: 32")
+
+
+def test_single_blocks_are_listed_and_outlive_other_edits_and_saving(comfy):
+    editor = Editor(comfy)
+    editor.open_section("warmup_steps")
+    row = editor.row("blocks")
+    expect(row).to_contain_text(say("field.none"))
+    row.get_by_role("button", name=say("single.edit")).click()
+    expect(editor.yaml).to_be_focused()
+
+    # problems name their line; the mend is the block's
+    editor.yaml.fill("tail: 32\nblocks:\n  0-1: dense\n  12: {tail: 64, block_size: {n: 32}}\n")
+    view = editor.yaml_view
+    expect(view.get_by_role("button", name="line 4, blocks.12.tail")).to_be_visible()
+    row.get_by_role("button", name="set tail to 32 for blocks 12").first.click()
+    expect(row).to_contain_text(say("single.many", count=3))
+    expect(row.get_by_role("listitem")).to_have_count(2)
+    expect(row.get_by_role("listitem").nth(0)).to_have_text("0-1dense")
+    expect(row.get_by_role("listitem").nth(1)).to_contain_text("tail: 32")
+
+    editor.field("warmup_steps").fill("7")
+    expect(editor.yaml).to_have_value(containing("warmup_steps: 7"))
+    expect(editor.yaml).to_have_value(containing("  0-1: dense\n"))
+    editor.wait_for(warmup_steps=7)
+    assert "0-1: dense" in editor.widgets()["yaml_overrides"]
+    editor.save_as("Wan2.1_1.3b", "with blocks")
+    expect(editor.unsaved).to_have_count(0)
+    stored = comfy.ask("GET", "presets/Wan2.1_1.3b/with%20blocks")["config"]
+    assert stored["warmup_steps"] == 7 and stored["blocks"]["0-1"] == "dense"
+    assert stored["blocks"]["12"] == {"tail": 32, "block_size": {"n": 32}}
