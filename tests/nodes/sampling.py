@@ -111,6 +111,20 @@ class Spy:
         return dict(Counter(call.sigma for call in self.sparse))
 
 
+def agree(report, spy):
+    """The report and a spy, which knows nothing of PSA, count the same."""
+    dense = report["calls"]["dense"]
+    assert report["calls"]["sparse"] == len(spy.sparse)
+    assert sum(dense.values()) == len(spy.calls) - len(spy.sparse)
+    assert dense.get("cross-attention", 0) == sum(call.cross for call in spy.calls)
+    sparse_steps = {s["sigma"]: s["sparse"] for s in report["steps"] if s["sparse"]}
+    # intermediate sigmas of a sampler are counted at the step they belong to
+    assert sum(sparse_steps.values()) == len(spy.sparse)
+    assert not any(call.cross for call in spy.sparse)
+    for step, plan in zip(report["steps"], report["plan"], strict=True):
+        assert plan == "sparse" or step["sparse"] == 0
+
+
 def transformer_options(args, kwargs):
     """Those of one call of a model, from the arguments of an APPLY_MODEL wrapper."""
     return next(x for x in (*args, *kwargs.values()) if isinstance(x, dict) and "sigmas" in x)
@@ -151,11 +165,13 @@ class Bench:
         text_tokens=(TEXT_TOKENS, TEXT_TOKENS),
         text_width=4096,
         conditions=None,
+        positive=None,
         **options,
     ):
         """What the KSampler nodes do; `options` go to `comfy.sample.sample`.
 
         conditions  what other nodes would have put beside the text, positive and negative
+        positive    conditioning that takes the place of the positive text
         """
         import comfy.sample
 
@@ -163,9 +179,10 @@ class Bench:
         noise = comfy.sample.prepare_noise(latent, seed)
         if options.get("disable_noise"):
             noise = torch.zeros_like(latent)
-        positive, negative = (
+        texts = [
             conditioning(i, n, text_width, **(conditions or {})) for i, n in enumerate(text_tokens)
-        )
+        ]
+        positive, negative = positive or texts[0], texts[1]
         with torch.inference_mode():
             return comfy.sample.sample(
                 self.model if model is None else model,

@@ -7,7 +7,7 @@ attention. The tiny Wan has two blocks of self- and cross-attention: four calls 
 import pytest
 import torch
 
-from .sampling import SHAPE, Spy, sparse_config
+from .sampling import SHAPE, Spy, agree, sparse_config
 
 BLOCKS = 2
 
@@ -22,19 +22,6 @@ def run(bench, config=None, *, patch=None, **sample):
     assert report["failure"] is None
     agree(report, spy)
     return report, spy
-
-
-def agree(report, spy):
-    dense = report["calls"]["dense"]
-    assert report["calls"]["sparse"] == len(spy.sparse)
-    assert sum(dense.values()) == len(spy.calls) - len(spy.sparse)
-    assert dense.get("cross-attention", 0) == sum(call.cross for call in spy.calls)
-    sparse_steps = {s["sigma"]: s["sparse"] for s in report["steps"] if s["sparse"]}
-    # intermediate sigmas of a sampler are counted at the step they belong to
-    assert sum(sparse_steps.values()) == len(spy.sparse)
-    assert not any(call.cross for call in spy.sparse)
-    for step, plan in zip(report["steps"], report["plan"], strict=True):
-        assert plan == "sparse" or step["sparse"] == 0
 
 
 def sparse_steps(report):

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from .sampling import OVERRIDE, Spy, sparse_config
+from ..sampling import OVERRIDE, Spy, sparse_config
 
 PLAN = {"steps": 4}
 CONFIG = {"warmup_steps": 2}

@@ -1,0 +1,70 @@
+"""Another node on the model beside PSA: the picture it gives, and who served which call."""
+
+import pytest
+import torch
+
+from ..sampling import ROUNDING, Spy, agree, dense_level_config, sparse_config
+
+in_both_orders = pytest.mark.parametrize("order", ["other node, then PSA", "PSA, then other node"])
+
+
+def together(bench, other, order, config, **options):
+    """The tiny Wan with `other` (model -> model) and PSA on it, in the order the nodes stand in."""
+    if order == "other node, then PSA":
+        return bench.patch(config, model=other(bench.model), **options)
+    return other(bench.patch(config, **options))
+
+
+def check_beside(bench, other, order, *, changes=True, **options):
+    """The other node has its whole effect beside PSA, and PSA every call that it plans to have.
+
+    changes   whether the other node changes the picture
+    options   of `check_picture`
+    """
+    sampling = {k: v for k, v in options.items() if k not in ("sparse", "rounding")}
+    alone = other(bench.model)
+    if changes:
+        plain = bench.sample(**sampling)
+        assert far(bench.sample(alone, **sampling), plain)
+    return check_picture(
+        bench, alone, lambda config: together(bench, other, order, config), **options
+    )
+
+
+def check_picture(bench, alone, patched, *, sparse, rounding=ROUNDING, **sampling):
+    """`patched` (config -> model with PSA) at full density gives the picture of `alone`.
+
+    sparse    calls that PSA is to serve with no step dense
+    rounding  of dense attention by another way, relative to the largest value
+    sampling  goes to `Bench.sample`
+    """
+    expected = bench.sample(alone, **sampling)
+    exact = run_counted(bench, patched(dense_level_config()), **sampling)
+    assert bench.report["density"] == 1.0
+    assert bench.report["calls"]["sparse"] == sparse
+    assert not torch.equal(exact, expected)
+    assert (exact - expected).abs().max() < rounding * expected.abs().max()
+
+    out = run_counted(bench, patched(sparse_config()), **sampling)
+    assert bench.report["density"] < 1.0
+    assert bench.report["calls"]["sparse"] == sparse
+    # what is near above is near because PSA computed it, not because PSA is off
+    assert far(out, expected, rounding)
+
+    assert torch.equal(run_counted(bench, patched(sparse_config(type="dense")), **sampling), expected)
+    return out
+
+
+def far(out, expected, rounding=ROUNDING):
+    """Differs by more than rounding can explain."""
+    return (out - expected).abs().max() > 10 * rounding * expected.abs().max()
+
+
+def run_counted(bench, model, **sampling):
+    """The latent of one run that a spy watched: it and PSA's report count the same."""
+    spy = Spy()
+    out = bench.sample(spy.on(model), **sampling)
+    assert torch.isfinite(out).all()
+    assert bench.report["failure"] is None
+    agree(bench.report, spy)
+    return out

@@ -1,0 +1,147 @@
+"""Every sampler of ComfyUI's, its guiders, and two models that share one schedule."""
+
+import importlib
+
+import pytest
+import torch
+
+from psa_pack.tools.tiny_wan import random_weights
+
+from ..sampling import ROUNDING, SHAPE, Spy, agree, conditioning, dense_level_config, sparse_config
+from .beside import check_beside, check_picture, in_both_orders
+
+STEPS = 4
+BLOCKS = 2
+
+
+@pytest.fixture(scope="session")
+def comfy_nodes(comfy_inproc):
+    comfy_inproc.load_pack()
+    return importlib.import_module("nodes")
+
+
+def sampler_names():
+    """Those of ComfyUI 0.3.75; a version's own list is checked against it below."""
+    return [
+        "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2",
+        "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral",
+        "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde",
+        "dpmpp_2m_sde_heun", "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "ipndm_v", "deis",
+        "res_multistep", "res_multistep_cfg_pp", "res_multistep_ancestral",
+        "res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp",
+        "er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "ddim", "uni_pc",
+        "uni_pc_bh2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", sampler_names())
+def test_sampler(bench, sampler):
+    import comfy.samplers
+
+    if sampler not in comfy.samplers.KSampler.SAMPLERS:
+        pytest.skip(f"this ComfyUI has no {sampler}")
+    sampling = {"sampler": sampler, "steps": STEPS, "cfg": 2.0}
+    plain = bench.sample(**sampling)
+    if not torch.isfinite(plain).all():
+        pytest.skip(f"{sampler} gives no picture of this model without PSA either")
+    spy = Spy()
+    out = bench.sample(spy.on(bench.patch(dense_level_config())), **sampling)
+    agree(bench.report, spy)
+    # none of the calls that a sampler makes between its steps is lost
+    assert len(spy.sparse) == len(spy.calls) / 2 >= STEPS * BLOCKS
+    assert (out - plain).abs().max() < ROUNDING * plain.abs().max()
+    bench.sample(bench.patch(sparse_config(warmup_steps=2)), **sampling)
+    assert 0 < bench.report["calls"]["sparse"] < len(spy.sparse)
+    # dpm_fast and dpm_adaptive make steps of their own, and stop before the last one given
+    assert [2] <= [step["step"] for step in bench.report["steps"] if step["sparse"]] <= [2, 3]
+
+
+@in_both_orders
+def test_shift_node(bench, order):
+    """ModelSamplingSD3, which every Wan workflow has."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+
+    def shift(model):
+        return ModelSamplingSD3().patch(model, 3.0)[0]
+
+    check_beside(bench, shift, order, sparse=STEPS * BLOCKS, steps=STEPS)
+
+
+def test_two_experts_through_their_nodes(bench, comfy_inproc, comfy_nodes):
+    """Wan 2.2: two models, two KSamplerAdvanced, one schedule, one warm-up."""
+    import comfy.sd
+
+    high = bench.model
+    low = comfy.sd.load_diffusion_model_state_dict(random_weights.tiny_wan(seed=1))
+    texts = [conditioning(i, 16, 4096) for i in (0, 1)]
+    sampler = comfy_nodes.KSamplerAdvanced()
+
+    def render(high, low):
+        def part(model, noise, latent, start, end):
+            return sampler.sample(
+                model, noise, 7, 8, 3.0, "euler", "simple", *texts, {"samples": latent}, start, end,
+                "enable" if end < 8 else "disable",
+            )[0]["samples"]  # fmt: skip
+
+        with torch.inference_mode():
+            half = part(high, "enable", torch.zeros(SHAPE), 0, 3)
+            return part(low, "disable", half, 3, 1000)
+
+    plain = render(high, low)
+    assert not torch.allclose(plain, render(high, high), atol=0.1)
+    for config, sparse in [(dense_level_config(), [3, 5]), (sparse_config(warmup_steps=4), [0, 4])]:
+        bench.reports.clear()
+        spies = Spy(), Spy()
+        models = [
+            spy.on(bench.patch(config, model=model)) for spy, model in zip(spies, (high, low))
+        ]
+        out = render(*models)
+        for report, spy in zip(bench.reports, spies, strict=True):
+            agree(report, spy)
+        assert [report["calls"]["sparse"] for report in bench.reports] == [n * BLOCKS for n in sparse]
+        if sparse == [3, 5]:
+            assert (out - plain).abs().max() < ROUNDING * plain.abs().max()
+
+
+class Guided:
+    """Samples as SamplerCustomAdvanced does, with a guider node of ComfyUI's in between."""
+
+    def __init__(self, bench, guider):
+        self.bench, self.guider = bench, guider
+        self.model, self.reports = bench.model, bench.reports
+
+    @property
+    def report(self):
+        return self.bench.report
+
+    def patch(self, *args, **options):
+        return self.bench.patch(*args, **options)
+
+    def sample(self, model=None, steps=STEPS):
+        from comfy_extras import nodes_custom_sampler as custom
+
+        model = self.model if model is None else model
+        noise = custom.RandomNoise.execute(3)[0]
+        sampler = custom.KSamplerSelect.execute("euler")[0]
+        sigmas = custom.BasicScheduler.execute(model, "simple", steps, 1.0)[0]
+        latent = {"samples": torch.zeros(SHAPE)}
+        with torch.inference_mode():
+            guider = self.guider(custom, model)
+            out = custom.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)
+        return out[0]["samples"]
+
+
+def basic(custom, model):
+    return custom.BasicGuider.execute(model, conditioning(0, 16, 4096))[0]
+
+
+def dual(custom, model):
+    texts = [conditioning(i, 16, 4096) for i in range(3)]
+    return custom.DualCFGGuider.execute(model, *texts, 2.0, 3.0, "regular")[0]
+
+
+@pytest.mark.parametrize(("guider", "calls"), [(basic, 1), (dual, 1)])
+def test_guider_nodes(bench, guider, calls):
+    """Three conditions of one text length are one call of the model, as two are."""
+    guided = Guided(bench, guider)
+    check_picture(guided, bench.model, bench.patch, sparse=STEPS * BLOCKS * calls)
