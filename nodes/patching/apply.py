@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from comfy_execution.utils import get_executing_context
 from ..preset_value import PresetValue
 from ..recording.run_log import KEY as LOG
 from ..recording.run_log import LoggedRun, RunLog
+from .compiled_models import own_graphs, untraced
 from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
@@ -171,16 +171,15 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
     if run is None or not run.schedule.steps:
         return executor(*args, **kwargs)
     override = _override(executor, args, kwargs, options, run)
-    # A traced override would freeze its first decision into the compiled graph. Only a process
-    # that compiles has torch._dynamo loaded; importing it for the others would cost seconds.
-    served = torch.compiler.disable(override) if "torch._dynamo" in sys.modules else override
+    served = untraced(override)
 
     def call() -> Any:
         # what lies deeper may put its own override over this one, into a dict of its own
         own = {**options, OVERRIDE: served}
-        if isinstance(place, int):
-            return executor(*args[:place], own, *args[place + 1 :], **kwargs)
-        return executor(*args, **{**kwargs, place: own})
+        with own_graphs():
+            if isinstance(place, int):
+                return executor(*args[:place], own, *args[place + 1 :], **kwargs)
+            return executor(*args, **{**kwargs, place: own})
 
     device = args[0].device if args and isinstance(args[0], torch.Tensor) else None
     run.recorder.model_call(override.step, device)

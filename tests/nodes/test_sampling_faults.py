@@ -1,11 +1,11 @@
 """Faults, interrupts and what stays behind: a render goes on, and a run leaves nothing."""
 
-import gc
 import logging
 
 import pytest
 import torch
 
+from .leftovers import left_behind, tensors_alive
 from .sampling import SHAPE, Spy, sparse_config
 
 BLOCKS = 2
@@ -158,17 +158,7 @@ def test_an_interrupt_passes_through_and_leaves_no_state(bench):
         assert torch.equal(bench.sample(patched), undisturbed)
 
 
-def left_behind():
-    from psa_kernels import OrderState, Stats
-    from psa_pack.nodes.patching.override import AttentionOverride
-    from psa_pack.nodes.patching.run import Run
-
-    gc.collect()
-    kinds = {Run, AttentionOverride, OrderState, Stats}
-    return [x for x in gc.get_objects() if type(x) in kinds]
-
-
-def test_nothing_of_a_run_stays_behind(bench, failing, monkeypatch):
+def test_nothing_of_a_run_stays_behind(bench, failing, caplog):
     import comfy.model_management
 
     assert not left_behind()
@@ -181,11 +171,10 @@ def test_nothing_of_a_run_stays_behind(bench, failing, monkeypatch):
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         bench.sample(patched, callback=interrupt_at(2))
     assert not left_behind()
-    # pytest keeps log records, and with them a traceback
-    monkeypatch.setattr(logging.getLogger("PSA"), "disabled", True)
+    # also while pytest keeps the log records
     failing(2, no_launch)
     bench.sample(patched)
-    assert bench.report["failure"]
+    assert bench.report["failure"] and caplog.records
     assert not left_behind()
 
 
@@ -194,8 +183,7 @@ def test_memory_does_not_grow_from_run_to_run(bench):
 
     def tensors():
         bench.reports.clear()
-        gc.collect()
-        return sum(type(x) is torch.Tensor for x in gc.get_objects())
+        return tensors_alive()
 
     small = {"shape": (1, 16, 1, 10, 10), "steps": 2, "cfg": 1.0}
     bench.sample(patched, **small)

@@ -1,4 +1,4 @@
-"""Attention overrides of other packs before and after PSA, and compiled models."""
+"""Attention overrides before and after PSA: other packs', ComfyUI's backend node and sparse node."""
 
 from collections import Counter
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ..sampling import OVERRIDE, Spy, sparse_config
+from .beside import check_beside, in_both_orders, together
 
 PLAN = {"steps": 4}
 CONFIG = {"warmup_steps": 2}
@@ -100,49 +101,96 @@ def test_an_override_that_wraps_the_one_it_found(bench):
     assert len(inner) == len(outer) == DENSE
 
 
-@pytest.mark.parametrize("order", ["compile, then PSA", "PSA, then compile"])
-def test_compiled_model_is_exact_in_both_orders(bench, order):
-    """backend="eager" traces as Inductor would, without its minutes of compiling."""
-    import torch._dynamo
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
+def backend_node(model):
+    """ComfyUI's ModelAttentionBackend; before 0.33, what it does: it ignores `func`."""
+    from comfy.ldm.modules.attention import attention_pytorch
+    from comfy_extras import nodes_model_advanced
 
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
+    if hasattr(nodes_model_advanced, "ModelAttentionBackend"):
+        return nodes_model_advanced.ModelAttentionBackend().patch(model, "pytorch attention")[0]
+    return with_override(model, lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs))
 
-    traced = []
 
-    def previous(func, *args, **kwargs):
-        traced.append(torch.compiler.is_compiling())
-        return func(*args, **kwargs)
+@in_both_orders
+def test_attention_backend_node(bench, order):
+    # the backend is the one that runs here anyway
+    check_beside(
+        bench, backend_node, order, sparse=8, changes=False, ignores_func=True, **PLAN
+    )
 
-    def compiled(model):
+
+class SparseNode:
+    """As ComfyUI's own sparse node works from 0.38 on.
+
+    Before every model call it puts itself on top of whatever override is there, which it keeps as
+    `previous`; it serves self-attention below a noise level, declines the rest to `previous`, and
+    forgets what it kept when a run is over.
+    """
+
+    def __init__(self, sigma):
+        self.sigma, self.previous = sigma, None
+        self.served, self.declined, self.resets = [], [], 0
+
+    def on(self, model):
+        import comfy.patcher_extension
+
         model = model.clone()
-        # what ComfyUI's TorchCompileModel node sets: no guards on transformer_options
-        options = {
-            "guard_filter_fn": lambda guards: [
-                "transformer_options" not in guard.name for guard in guards
-            ]
-        }
-        set_torch_compile_wrapper(model=model, backend="eager", options=options)
+        kinds = comfy.patcher_extension.CallbacksMP
+        model.add_callback_with_key(kinds.ON_PREPARE_STATE, "sparse_node", self.prepare)
+        model.add_callback_with_key(kinds.ON_CLEANUP, "sparse_node", self.reset)
         return model
 
-    def build(config):
-        model = with_override(bench.model, previous)
-        if order == "compile, then PSA":
-            return bench.patch(config, model=compiled(model))
-        return compiled(bench.patch(config, model=model))
+    def prepare(self, patcher, timestep, *rest):
+        # before 0.33 there is no third argument, and the patcher's own options are not the run's
+        options = (rest[0] if rest else patcher.model_options)["transformer_options"]
+        found = options.get(OVERRIDE)
+        if found != self.override:
+            self.previous = found
+            options[OVERRIDE] = self.override
 
-    for config in (sparse_config(**CONFIG), sparse_config(block_n=64, tail=64, warmup_steps=1)):
-        eager = bench.sample(bench.patch(config), **PLAN)
-        expected = bench.report
-        spy = Spy()
-        out = bench.sample(build(config), **PLAN)
-        assert torch.equal(out, eager)
-        for key in ("calls", "density", "per_level", "plan"):
-            assert bench.report[key] == expected[key]
-        # a second run of the same compiled model, with a spy that must see the same calls
-        bench.sample(spy.on(build(config)), **PLAN)
-        assert len(spy.sparse) == expected["calls"]["sparse"]
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
-    # an override that is traced freezes what it decides into the graph
-    assert traced and not any(traced)
+    def override(self, func, q, k, v, *args, **kwargs):
+        sigma = float(kwargs["transformer_options"]["sigmas"].max())
+        if q.shape == k.shape and sigma <= self.sigma:
+            self.served.append(sigma)
+            # each query sees the near half of the keys: an effect that cannot be missed
+            near = q.shape[1] // 2
+            first, last = func(q[:, :near], k[:, :near], v[:, :near], *args, **kwargs), func(
+                q[:, near:], k[:, near:], v[:, near:], *args, **kwargs
+            )
+            return torch.cat((first, last), dim=1)
+        self.declined.append(sigma)
+        if self.previous is not None:
+            return self.previous(func, q, k, v, *args, **kwargs)
+        return func(q, k, v, *args, **kwargs)
+
+    def reset(self, patcher):
+        self.previous, self.resets = None, self.resets + 1
+
+
+@in_both_orders
+@pytest.mark.parametrize("warmup_steps", [0, 2, 4])
+def test_comfyuis_own_sparse_node(bench, order, warmup_steps):
+    """PSA serves the steps it plans to, the other node its own among those PSA leaves dense."""
+    alone = SparseNode(sigma=1.0)
+    expected = bench.sample(alone.on(bench.model), **PLAN)
+    if not alone.served:
+        pytest.skip("before 0.33 such a node has no way to a run's options")
+    assert len(alone.served) == 8
+    node = SparseNode(sigma=1.0)
+    config = sparse_config(warmup_steps=warmup_steps)
+    out = run_counted_on_top(bench, together(bench, node.on, order, config))
+    assert bench.report["calls"]["sparse"] == 2 * (4 - warmup_steps)
+    assert len(node.served) == 2 * warmup_steps
+    assert len(node.declined) == 8
+    assert node.resets == 1 and node.previous is None
+    assert torch.equal(out, expected) == (warmup_steps == 4)
+    # and what one run left does not show in the next
+    again = run_counted_on_top(bench, together(bench, node.on, order, config))
+    assert torch.equal(out, again)
+
+
+def run_counted_on_top(bench, model):
+    """A spy cannot tell the other node's calls of `func` from dense ones: only PSA is counted."""
+    out = bench.sample(model, **PLAN)
+    assert torch.isfinite(out).all() and bench.report["failure"] is None
+    return out

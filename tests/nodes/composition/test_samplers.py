@@ -1,7 +1,5 @@
 """Every sampler of ComfyUI's, its guiders, and two models that share one schedule."""
 
-import importlib
-
 import pytest
 import torch
 
@@ -12,12 +10,6 @@ from .beside import check_beside, check_picture, in_both_orders
 
 STEPS = 4
 BLOCKS = 2
-
-
-@pytest.fixture(scope="session")
-def comfy_nodes(comfy_inproc):
-    comfy_inproc.load_pack()
-    return importlib.import_module("nodes")
 
 
 def sampler_names():
