@@ -125,9 +125,13 @@ class Recorder:
         """A call is about to go to other attention; of the video's self-attention where `block` is
         given. What comes back goes to `dense_ended`.
         """
-        with self._lock:
-            cell = self._cell(step, block)
-            cell.dense[reason] += 1
+        try:
+            with self._lock:
+                cell = self._cell(step, block)
+                cell.dense[reason] += 1
+        except Exception as error:
+            self._give_up(error)
+            return None
         begun = None if device is None else self.begin(device)
         return None if begun is None else (begun, OTHER if block is None else DENSE, cell, shape)
 

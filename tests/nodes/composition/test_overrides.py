@@ -1,11 +1,11 @@
-"""Attention overrides before and after PSA: other packs', ComfyUI's backend node and sparse node."""
+"""Attention overrides before and after PSA: other packs', ComfyUI's backend and sparse nodes."""
 
 from collections import Counter
 
 import pytest
 import torch
 
-from ..sampling import OVERRIDE, Spy, sparse_config
+from ..sampling import OVERRIDE, sparse_config
 from .beside import check_beside, in_both_orders, together
 
 PLAN = {"steps": 4}

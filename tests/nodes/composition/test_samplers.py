@@ -84,13 +84,11 @@ def test_two_experts_through_their_nodes(bench, comfy_inproc, comfy_nodes):
     for config, sparse in [(dense_level_config(), [3, 5]), (sparse_config(warmup_steps=4), [0, 4])]:
         bench.reports.clear()
         spies = Spy(), Spy()
-        models = [
-            spy.on(bench.patch(config, model=model)) for spy, model in zip(spies, (high, low))
-        ]
-        out = render(*models)
+        first, second = (bench.patch(config, model=model) for model in (high, low))
+        out = render(spies[0].on(first), spies[1].on(second))
         for report, spy in zip(bench.reports, spies, strict=True):
             agree(report, spy)
-        assert [report["calls"]["sparse"] for report in bench.reports] == [n * BLOCKS for n in sparse]
+        assert [r["calls"]["sparse"] for r in bench.reports] == [n * BLOCKS for n in sparse]
         if sparse == [3, 5]:
             assert (out - plain).abs().max() < ROUNDING * plain.abs().max()
 
