@@ -12,6 +12,7 @@ import torch
 
 from ..method import Unavailable
 from . import wan
+from .attention_timer import AttentionTimer
 from .ways import Way
 
 # Of the model's output in the first step, against dense. Random weights attend nearly evenly, so a
@@ -25,8 +26,10 @@ class Row:
     """seconds   median of the steps after the first, which compiles
     steps     each of them
     first     the first step
+    attention  seconds of self-attention in a step, of the same steps
     error     rel-L2 of the model's output in the first step
     report    PSA's own, of the run
+    own       what that report says of the same steps: seconds a step, and of PSA in it
     """
 
     way: str
@@ -34,10 +37,12 @@ class Row:
     seconds: float | None = None
     steps: list[float] = field(default_factory=list)
     first: float | None = None
+    attention: float | None = None
     error: float | None = None
     peak_gib: float | None = None
     left_out: str | None = None
     report: dict[str, Any] | None = None
+    own: dict[str, float] | None = None
 
 
 class Bench:
@@ -55,7 +60,7 @@ class Bench:
         row = Row(way.name, way.exact)
         way.reports.clear()
         try:
-            marks, output = self._sample(way)
+            marks, output, calls = self._sample(way)
         except (Unavailable, RuntimeError) as reason:  # a peer's own, or out of memory
             row.left_out = f"{type(reason).__name__}: {reason}".splitlines()[0][-160:]
             return row
@@ -69,9 +74,26 @@ class Bench:
         if row.left_out is None:
             row.first, *row.steps = (b - a for a, b in pairwise(marks))
             row.seconds = statistics.median(row.steps)
+            row.attention = self._per_step(calls)
+            row.own = self._own(row)
         return row
 
-    def _sample(self, way: Way) -> tuple[list[float], torch.Tensor]:
+    def _per_step(self, calls: list[float]) -> float:
+        """Seconds in a step, of milliseconds of each call of the run; the first step left out."""
+        steps = [sum(calls[i : i + self.layers]) for i in range(0, len(calls), self.layers)]
+        return statistics.median(steps[1:]) / 1000
+
+    def _own(self, row: Row) -> dict[str, float] | None:
+        if row.report is None:
+            return None
+        steps = [step["seconds"] for step in row.report["steps"][1:]]
+        return {
+            "step": statistics.median(steps),
+            "attention": row.report["times"]["psa_ms"] / self.steps / 1000,
+        }
+
+    def _sample(self, way: Way) -> tuple[list[float], torch.Tensor, list[float]]:
+        """(when the run and each step ended, the first output, milliseconds of each call)."""
         outputs: list[torch.Tensor] = []
 
         def mark() -> float:
@@ -86,14 +108,15 @@ class Bench:
 
         if self.gpu:
             torch.cuda.reset_peak_memory_stats()
-        model = way.patch(self.model)
+        timer = AttentionTimer()
+        model = timer.on(way.patch(self.model))
         marks = [mark()]
         self.comfy.ksampler(
             model, positive=wan.text(1), negative=wan.text(2),
             latent=torch.zeros(1, 16, *self.video), seed=1, steps=self.steps, cfg=1.0,
             callback=after_step,
         )  # fmt: skip
-        return marks, outputs[0]
+        return marks, outputs[0], timer.milliseconds()
 
     def _fault(self, way: Way, row: Row) -> str | None:
         """Why no time may be shown, or None."""

@@ -37,6 +37,9 @@ def test_dense_and_psa_get_times(bench):
     assert 0 < row.error < 0.1
     # no dense step first, whatever the preset says
     assert row.report["calls"]["sparse"] == 2 * STEPS
+    # a busy CPU's clock; the GPU run shows how near they are
+    assert 0 < row.attention < row.seconds
+    assert row.own["step"] == pytest.approx(row.seconds, rel=0.5)
 
 
 def test_garbage_gets_no_time(bench):
