@@ -1,0 +1,109 @@
+"""Which block gets which rung: the least predicted error for a mean density, or the other way.
+
+Every block's points (density, error) are reduced to their lower convex hull; the steps up the hulls
+are taken in the order of what they save for what they cost. Each state on the way has the least
+error of all allocations that are no denser: that is the trade-off curve. What is left of the budget
+after the last whole step goes to the steps that still fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Point:
+    """One rung of one block. `density` of 1 and `error` of 0 is the block left dense."""
+
+    density: float
+    error: float
+    rung: int
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """rungs    of each block, in the order given
+    density  mean over the blocks
+    error    sum over the blocks
+    """
+
+    rungs: tuple[int, ...]
+    density: float
+    error: float
+
+
+def hull(points: Sequence[Point]) -> list[Point]:
+    """The lower convex hull of rising density and falling error."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.density, p.error)):
+        if found and point.error >= found[-1].error:
+            continue
+        while len(found) > 1 and _above(found[-2], found[-1], point):
+            found.pop()
+        found.append(point)
+    return found
+
+
+def _above(left: Point, middle: Point, right: Point) -> bool:
+    """Whether the middle one lies on or above the line between the others."""
+    rise = (right.error - left.error) * (middle.density - left.density)
+    return (middle.error - left.error) * (right.density - left.density) >= rise
+
+
+def curve(blocks: Sequence[Sequence[Point]]) -> list[Allocation]:
+    """From the least density to the least error, one step of one block at a time."""
+    hulls = [hull(points) for points in blocks]
+    steps = sorted(
+        (-(b.error - a.error) / (b.density - a.density), i, place)
+        for i, points in enumerate(hulls)
+        for place, (a, b) in enumerate(zip(points, points[1:], strict=False), 1)
+    )
+    at = [points[0] for points in hulls]
+    states = [_allocation(at)]
+    for _, i, place in sorted(steps, key=lambda step: -step[0]):
+        at[i] = hulls[i][place]
+        states.append(_allocation(at))
+    return states
+
+
+def for_density(blocks: Sequence[Sequence[Point]], target: float) -> Allocation:
+    """The least error at a mean density of at most `target`; the least dense where none fits."""
+    states = curve(blocks)
+    fitting = [state for state in states if state.density <= target + 1e-9]
+    return _filled(blocks, fitting[-1], target) if fitting else states[0]
+
+
+def for_error(blocks: Sequence[Sequence[Point]], target: float) -> Allocation:
+    """The least density with a summed error of at most `target`; the least error where none is."""
+    states = curve(blocks)
+    return next((state for state in states if state.error <= target * (1 + 1e-9)), states[-1])
+
+
+def _filled(
+    blocks: Sequence[Sequence[Point]], start: Allocation, target: float
+) -> Allocation:
+    """`start` with the rest of the budget spent on single steps that fit, the best first."""
+    at = [
+        next(p for p in points if p.rung == rung)
+        for points, rung in zip(blocks, start.rungs, strict=True)
+    ]
+    room = target * len(blocks) - sum(p.density for p in at)
+    while True:
+        better = [
+            ((at[i].error - p.error) / (p.density - at[i].density), i, p)
+            for i, points in enumerate(blocks)
+            for p in points
+            if p.error < at[i].error and 0 < p.density - at[i].density <= room + 1e-9
+        ]
+        if not better:
+            return _allocation(at)
+        _, i, point = max(better, key=lambda found: found[0])
+        room -= point.density - at[i].density
+        at[i] = point
+
+
+def _allocation(at: Sequence[Point]) -> Allocation:
+    return Allocation(
+        tuple(p.rung for p in at), sum(p.density for p in at) / len(at), sum(p.error for p in at)
+    )

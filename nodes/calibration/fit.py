@@ -1,0 +1,74 @@
+"""A preset from what was measured, and what it is expected to cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...psa_kernels.config import DENSE as DENSE_BLOCK
+from ...psa_kernels.config import PSAConfig
+from .allocate import Allocation, Point, curve, for_density, for_error
+from .ladder import scaled
+from .predict import DENSE, Measurements, points, uniform, weights_of
+
+
+@dataclass(frozen=True)
+class Fit:
+    """config   the base with budgets of their own for its blocks
+    chosen     density: mean over the blocks in a sparse step; error: predicted share of the squared
+               norm of the model's output
+    curve      (density, error) of every allocation on the way, and of the base scaled as a whole
+    blocks     block -> what it got
+    """
+
+    config: PSAConfig
+    chosen: Allocation
+    curve: list[tuple[float, float]]
+    uniform: list[tuple[float, float]]
+    blocks: dict[int, Point]
+    weights: dict[int, float]
+
+
+def fit(
+    found: Measurements,
+    base: PSAConfig,
+    *,
+    density: float | None = None,
+    error: float | None = None,
+    dense: bool = True,
+    kept: frozenset[int] = frozenset(),
+    **predicting: Any,
+) -> Fit:
+    """The allocation that meets a mean density, or an error of the model's output (rel-L2).
+
+    dense, kept, predicting   see `predict.points`
+    """
+    by_block = points(found, dense=dense, kept=kept, **predicting)
+    names, choices = list(by_block), list(by_block.values())
+    if density is not None:
+        chosen = for_density(choices, density)
+    else:
+        chosen = for_error(choices, error**2)
+    at = {
+        block: next(p for p in by_block[block] if p.rung == rung)
+        for block, rung in zip(names, chosen.rungs, strict=True)
+    }
+    weights = weights_of(found)
+    means = {
+        block: sum(weights(step, block) for step in found.calls) / len(found.calls)
+        for block in names
+    }
+    path = [(state.density, state.error) for state in curve(choices)]
+    return Fit(configured(base, found, at), chosen, path, uniform(choices), at, means)
+
+
+def configured(base: PSAConfig, found: Measurements, at: dict[int, Point]) -> PSAConfig:
+    """`base` with each block on its rung; blocks on the base's own need no word."""
+    blocks: dict[int, Any] = {}
+    for block, point in at.items():
+        if point.rung == DENSE:
+            blocks[block] = DENSE_BLOCK
+        elif found.scales[point.rung] != 1:
+            ratios = scaled(base, found.scales[point.rung])
+            blocks[block] = {"mask_ratios": {level: list(pair) for level, pair in ratios.items()}}
+    return base.replace(blocks=blocks)

@@ -1,0 +1,122 @@
+"""What each rung costs in each block: measured beside a dense run's own attention calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import torch
+
+from ...psa_kernels import PSAConfig, psa_attention
+from ..patching.attention_call import AttentionCall
+from ..patching.override import AttentionOverride
+from .ladder import Rung
+
+ROWS = 512  # query rows of a call that errors are taken over
+POSITIVE = 0  # ComfyUI's number of the positive condition in `cond_or_uncond`
+MEASURED = "measured"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One attention call of a block.
+
+    norm   squared norm of a row of the exact output, mean over the sampled rows
+    rungs  (density, squared error of a row) of each rung
+    """
+
+    block: int
+    norm: float
+    rungs: tuple[tuple[float, float], ...]
+
+
+class MeasuringOverride(AttentionOverride):
+    """Leaves every call dense, and looks at those of the video's self-attention before that.
+
+    rungs, conditions  the ladder, and `cond_or_uncond` of this model call
+    """
+
+    def __init__(
+        self, *args: Any, rungs: Callable[[int], Sequence[Rung]], conditions: Sequence[int],
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        self.rungs, self.conditions = rungs, list(conditions)
+        self.found: list[tuple[int, torch.Tensor, list[torch.Tensor], list[torch.Tensor]]] = []
+
+    def _sparse(
+        self, call: AttentionCall, index: int, seen: Any, config: PSAConfig
+    ) -> tuple[torch.Tensor | None, str]:
+        q, k, v = self._one_condition(call.split_heads())
+        grid = self.token_grid
+        scale = q.shape[-1] ** -0.5 if call.scale is None else call.scale
+        rows = _sample(q.shape[2], q.device)
+        truth = exact_rows(q[:, :, rows], k, v, scale)
+        errors, shares = [], []
+        for rung in self.rungs(grid.length - grid.before - grid.after):
+            out, stats = psa_attention(
+                q, k, v, config=rung.config, grid=grid.grid,
+                extra_tokens=(grid.before, grid.after), scale=call.scale, return_stats=True,
+                need_kernels=q.device.type != "cpu",
+            )  # fmt: skip
+            errors.append((out[:, :, rows].float() - truth).square().sum(-1).mean())
+            shares.append(stats.tally[-1] / stats.dense_products)
+            comfy.model_management.throw_exception_if_processing_interrupted()
+        norm = truth.square().sum(-1).mean()
+        # Read when the model call is over: reading a GPU result waits for it.
+        self.found.append((seen.block, norm, errors, shares))
+        return None, MEASURED
+
+    def _one_condition(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """The rows of the positive condition, where it is among those of this call."""
+        count = len(self.conditions)
+        if count < 2 or tensors[0].shape[0] % count:
+            return tensors
+        place = self.conditions.index(POSITIVE) if POSITIVE in self.conditions else 0
+        return tuple(x.chunk(count)[place] for x in tensors)
+
+    def results(self) -> list[Call]:
+        """What was found, read from the device."""
+        found, self.found = self.found, []
+        return [
+            Call(block, float(norm), tuple(zip(map(float, shares), map(float, errors), strict=True)))
+            for block, norm, errors, shares in found
+        ]
+
+
+class ProbingOverride(AttentionOverride):
+    """One block sparse, all others dense.
+
+    probed, config  the block, and what it runs with
+    """
+
+    def __init__(self, *args: Any, probed: int, config: PSAConfig, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.probed, self.config = probed, config
+
+    def _sparse(
+        self, call: AttentionCall, index: int, seen: Any, config: PSAConfig
+    ) -> tuple[torch.Tensor | None, str]:
+        if seen.block != self.probed:
+            return None, MEASURED
+        return super()._sparse(call, index, seen, self.config)
+
+
+def exact_rows(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Attention of some query rows in float32, a head at a time. q `[B, H, R, D]`, k, v `[B, H, L, D]`.
+    """
+    out = torch.empty((*q.shape[:-1], v.shape[-1]), dtype=torch.float32, device=q.device)
+    for head in range(q.shape[1]):
+        weights = (q[:, head].float() * scale) @ k[:, head].float().transpose(1, 2)
+        out[:, head] = weights.softmax(-1) @ v[:, head].float()
+    return out
+
+
+def _sample(length: int, device: torch.device) -> torch.Tensor:
+    """Indices of up to `ROWS` rows, the same for every call of this length."""
+    generator = torch.Generator().manual_seed(length)
+    return torch.randperm(length, generator=generator)[:ROWS].to(device)

@@ -1,0 +1,263 @@
+"""Measuring on a dense run: the model samples as without PSA, and at some steps is looked at.
+
+At a measured step every block's attention call is computed once more with each rung of the ladder;
+at a probed step the whole model is asked again with one block sparse, block by block. Nothing is
+kept but a few numbers for each, in a journal that an interrupted calibration goes on from. The
+sampling ends with the last step that is measured.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.patcher_extension
+import torch
+
+from ..patching.apply import KEY, OVERRIDE, RUN, model_call_parts, transformer_options
+from ..patching.override import AttentionOverride
+from ..patching.planning import nothing_sparse, plan_run
+from ..patching.run import PatchOptions, Run
+from ..preset_value import PresetValue
+from .journal import Journal
+from .ladder import Rung, ladder
+from .measure import POSITIVE, Call, MeasuringOverride, ProbingOverride
+from .predict import Measurements, Probe
+
+
+class CalibrationError(RuntimeError):
+    """Said to the user as it is."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    steps   of the sparse steps that are looked at, first and last among them
+    probes  of these, steps at which each block is probed by a call of the model
+    """
+
+    steps: int = 4
+    probes: int = 1
+
+
+class _Done(Exception):  # noqa: N818 - all is measured, the rest of the sampling is of no use
+    pass
+
+
+def measure(
+    model: Any,
+    preset: PresetValue,
+    effort: Effort,
+    sample: Callable[[Any], Any],
+    journal: Journal,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Measurements:
+    """What every rung of `preset` costs in every block of `model` (a `ModelPatcher`).
+
+    sample       samples the clip with the patched model that it is given
+    on_progress  gets (units of work done, all of them)
+    Raises `CalibrationError` where there is nothing to measure, says why.
+    """
+    measuring = _Measuring(preset, effort, journal, on_progress)
+    if not measuring.complete:
+        try:
+            sample(measuring.patched(model))
+        except _Done:
+            pass
+    return measuring.measurements()
+
+
+class _Measuring:
+    def __init__(
+        self, preset: PresetValue, effort: Effort, journal: Journal,
+        on_progress: Callable[[int, int], None],
+    ):
+        self.preset, self.effort, self.journal = preset, effort, journal
+        self.on_progress = on_progress
+        self.run: Run | None = None
+        self.steps: list[int] = []
+        self.rungs: tuple[Rung, ...] = ()
+        self.blocks = 0
+        self.done = 0
+
+    # --- what is there
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.journal.of("complete"))
+
+    def _calls(self, step: int) -> list[Call] | None:
+        for line in self.journal.of("step"):
+            if line["step"] == step:
+                return [
+                    Call(c["block"], c["norm"], tuple(map(tuple, c["rungs"]))) for c in line["calls"]
+                ]
+        return None
+
+    def _probed(self, step: int) -> set[int]:
+        return {line["block"] for line in self.journal.of("probe") if line["step"] == step}
+
+    def measurements(self) -> Measurements:
+        if not self.complete:
+            raise CalibrationError(self._why_nothing())
+        scales = tuple(self.journal.of("ladder")[0]["scales"])
+        calls = {line["step"]: self._calls(line["step"]) for line in self.journal.of("step")}
+        probes = tuple(
+            Probe(*(line[name] for name in ("step", "block", "rung", "error")))
+            for line in self.journal.of("probe")
+        )
+        return Measurements(scales, calls, probes)
+
+    def _why_nothing(self) -> str:
+        run = self.run
+        if run is None:
+            return "nothing was sampled, so nothing could be measured"
+        if run.failure:
+            return f"PSA met an error while it measured: {run.failure}"
+        if self.preset.config.type == "dense":
+            return "the preset is a dense one; give one of type psa to start from"
+        warning = nothing_sparse(run.schedule)
+        if warning is not None:
+            return warning
+        report, _ = run.finish(None)
+        reasons = Counter(report["calls"]["dense"])
+        reasons.pop("cross-attention", None)
+        if not reasons:
+            return (
+                "no self-attention call over video tokens was seen: this model's attention, or a "
+                "patch on it, does not ask ComfyUI's override, or the latent is no video of its"
+            )
+        said = ", ".join(f"{reason} ({count} calls)" for reason, count in reasons.most_common())
+        return f"no attention call could be measured: {said}"
+
+    # --- measuring
+
+    def patched(self, model: Any) -> Any:
+        """A clone that measures while it samples; PSA itself is taken off it."""
+        clone = model.clone()
+        wrappers = comfy.patcher_extension.WrappersMP
+        for kind, wrapper in (
+            (wrappers.OUTER_SAMPLE, self._sample), (wrappers.APPLY_MODEL, self._model_call),
+        ):
+            clone.remove_wrappers_with_key(kind, KEY)
+            clone.add_wrapper_with_key(kind, KEY, wrapper)
+        return clone
+
+    def _sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        guider = executor.class_obj
+        sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
+        config = self.preset.config
+        sampling = guider.model_patcher.get_model_object("model_sampling")
+        schedule = plan_run(sampling, sigmas, config.warmup_steps, None)
+        self.run = Run(self.preset, PatchOptions(), schedule)
+        sparse = [i for i, step in enumerate(schedule.steps) if step.dense is None]
+        if not sparse or config.type == "dense":
+            raise CalibrationError(self._why_nothing())
+        self.steps = spaced(sparse, self.effort.steps)
+        self._progress(0)
+        options = guider.model_options.setdefault("transformer_options", {})
+        outer = options.get(RUN)
+        options[RUN] = self.run
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            options[RUN] = outer
+            self.run.end()
+
+    def _model_call(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        place, options = transformer_options(args, kwargs)
+        if self.run is None or options.get(RUN) is not self.run:
+            return executor(*args, **kwargs)
+        grid, step, key = model_call_parts(executor, args, kwargs, options, self.run)
+        conditions = list(options.get("cond_or_uncond") or ())
+        looked_at = step in self.steps and (POSITIVE in conditions or not conditions)
+        if not looked_at or self._complete_step(step):
+            out = executor(*args, **kwargs)
+            self._progress(1 if looked_at else 0)
+            return out
+
+        def call(override: AttentionOverride) -> torch.Tensor:
+            own = {**options, OVERRIDE: override}
+            if isinstance(place, int):
+                out = executor(*args[:place], own, *args[place + 1 :], **kwargs)
+            else:
+                out = executor(*args, **{**kwargs, place: own})
+            if self.run.failure:
+                raise CalibrationError(self._why_nothing())
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            return out
+
+        common = (self.run, grid, step, key, options.get(OVERRIDE))
+        looking = MeasuringOverride(*common, rungs=self._rungs, conditions=conditions)
+        out = call(looking)
+        calls = looking.results()
+        if not calls:
+            raise CalibrationError(self._why_nothing())
+        if self._calls(step) is None:
+            self.journal.add("step", step=step, calls=[asdict(one) for one in calls])
+        self.blocks = len({one.block for one in calls})
+        self._progress(1)
+        if step in self._probed_steps():
+            self._probe(step, out, call, common, conditions)
+        if all(self._complete_step(other) for other in self.steps):
+            self.journal.add("complete")
+            raise _Done
+        return out
+
+    def _probe(
+        self, step: int, out: torch.Tensor, call: Callable, common: tuple, conditions: list[int]
+    ) -> None:
+        """The base's own rung in one block at a time, and what it does to the model's output."""
+        rung = next(i for i, rung in enumerate(self.rungs) if rung.scale == 1)
+        known = self._probed(step)
+        for block in sorted({one.block for one in self._calls(step)} - known):
+            override = ProbingOverride(*common, probed=block, config=self.rungs[rung].config)
+            found = _positive(call(override), conditions).float()
+            wanted = _positive(out, conditions).float()
+            error = float((found - wanted).square().sum() / wanted.square().sum())
+            self.journal.add("probe", step=step, block=block, rung=rung, error=error)
+            self._progress(1)
+
+    def _rungs(self, tokens: int) -> tuple[Rung, ...]:
+        if not self.rungs:
+            config = self.preset.config
+            self.rungs = ladder(config, -(-tokens // config.block_n))
+            if not self.journal.of("ladder"):
+                self.journal.add("ladder", scales=[rung.scale for rung in self.rungs])
+        return self.rungs
+
+    def _probed_steps(self) -> list[int]:
+        # Towards the beginning, where an error reaches the most.
+        count = min(self.effort.probes, len(self.steps))
+        return spaced(self.steps, count) if count != 1 else [self.steps[len(self.steps) // 3]]
+
+    def _complete_step(self, step: int) -> bool:
+        calls = self._calls(step)
+        if calls is None:
+            return False
+        return step not in self._probed_steps() or {c.block for c in calls} <= self._probed(step)
+
+    def _progress(self, units: int) -> None:
+        self.done += units
+        probes = self.blocks * len(self._probed_steps())
+        self.on_progress(self.done, max(1, len(self.steps) + probes, self.done))
+
+
+def spaced(values: Sequence[int], count: int) -> list[int]:
+    """Up to `count` of the values, evenly spread, the first and the last among them."""
+    count = min(count, len(values))
+    if count <= 1:
+        return list(values[:count])
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
+
+
+def _positive(out: torch.Tensor, conditions: list[int]) -> torch.Tensor:
+    """The part of a model's output that belongs to the positive condition."""
+    count = len(conditions)
+    if count < 2 or out.shape[0] % count or POSITIVE not in conditions:
+        return out
+    return out.chunk(count)[conditions.index(POSITIVE)]
