@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def curve(blocks: Sequence[Sequence[Point]]) -> list[Allocation]:
     steps = sorted(
         (-(b.error - a.error) / (b.density - a.density), i, place)
         for i, points in enumerate(hulls)
-        for place, (a, b) in enumerate(zip(points, points[1:], strict=False), 1)
+        for place, (a, b) in enumerate(pairwise(points), 1)
     )
     at = [points[0] for points in hulls]
     states = [_allocation(at)]

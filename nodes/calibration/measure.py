@@ -81,7 +81,7 @@ class MeasuringOverride(AttentionOverride):
         """What was found, read from the device."""
         found, self.found = self.found, []
         return [
-            Call(block, float(norm), tuple(zip(map(float, shares), map(float, errors), strict=True)))
+            Call(block, float(norm), tuple(zip(_read(shares), _read(errors), strict=True)))
             for block, norm, errors, shares in found
         ]
 
@@ -107,13 +107,19 @@ class ProbingOverride(AttentionOverride):
 def exact_rows(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Attention of some query rows in float32, a head at a time. q `[B, H, R, D]`, k, v `[B, H, L, D]`.
+    """Attention of some query rows, a head at a time; float32 `[B, H, R, D]`.
+
+    q `[B, H, R, D]`, k and v `[B, H, L, D]`
     """
     out = torch.empty((*q.shape[:-1], v.shape[-1]), dtype=torch.float32, device=q.device)
     for head in range(q.shape[1]):
         weights = (q[:, head].float() * scale) @ k[:, head].float().transpose(1, 2)
         out[:, head] = weights.softmax(-1) @ v[:, head].float()
     return out
+
+
+def _read(values: list[torch.Tensor]) -> list[float]:
+    return torch.stack(values).tolist()
 
 
 def _sample(length: int, device: torch.device) -> torch.Tensor:

@@ -8,7 +8,7 @@ what the probes say; without them all blocks count alike.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -30,10 +30,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Measurements:
-    """scales  of the ladder's rungs; calls: step -> its attention calls; probes: all of them."""
+    """scales  of the ladder's rungs
+    calls   step -> its attention calls
+    shares  step -> the part of the result's error that it stands for; together 1
+    """
 
     scales: tuple[float, ...]
     calls: dict[int, list[Call]]
+    shares: dict[int, float]
     probes: tuple[Probe, ...] = ()
 
     @property
@@ -41,29 +45,41 @@ class Measurements:
         return sorted({call.block for calls in self.calls.values() for call in calls})
 
 
+PREDICTORS = ("probed", "relative", "absolute")
+
+
 def points(
-    found: Measurements, *, dense: bool = True, kept: Iterable[int] = (), absolute: bool = False
+    found: Measurements,
+    *,
+    dense: bool = True,
+    kept: Iterable[int] = (),
+    predictor: str = "probed",
+    even: bool = False,
 ) -> dict[int, list[Point]]:
     """Block -> its rungs, and the dense one.
 
-    dense     whether a block may be left dense
-    kept      blocks that stay dense
-    absolute  without probes: errors count by their size, not by that of the block's output
+    dense      whether a block may be left dense
+    kept       blocks that stay dense
+    predictor  "probed": as above; "relative", "absolute": the attention output's own error, in
+               proportion to the output or not, all blocks alike
+    even       all steps count alike, instead of by their shares
     """
     kept = set(kept)
-    weights = weights_of(found)
+    weights = weights_of(found) if predictor == "probed" else lambda step, block: 1.0
     totals: dict[int, list[list[float]]] = defaultdict(lambda: [[0.0, 0.0] for _ in found.scales])
     counts: dict[int, int] = defaultdict(int)
     for step, calls in found.calls.items():
+        share = 1 / len(found.calls) if even else found.shares[step]
+        of_block: dict[int, int] = Counter(call.block for call in calls)
         for call in calls:
             counts[call.block] += 1
             for total, (density, error) in zip(totals[call.block], call.rungs, strict=True):
-                size = error if absolute else error / call.norm if call.norm else 0.0
+                size = error if predictor == "absolute" else error / call.norm if call.norm else 0.0
                 total[0] += density
-                total[1] += size * weights(step, call.block)
+                total[1] += size * weights(step, call.block) * share / of_block[call.block]
     return {
         block: [
-            Point(density / counts[block], error / counts[block], rung)
+            Point(density / counts[block], error, rung)
             for rung, (density, error) in enumerate(totals[block])
             if block not in kept and math.isfinite(error)
         ]

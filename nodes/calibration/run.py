@@ -8,6 +8,7 @@ sampling ends with the last step that is measured.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ import comfy.model_management
 import comfy.patcher_extension
 import torch
 
-from ..patching.apply import KEY, OVERRIDE, RUN, model_call_parts, transformer_options
+from ..patching.apply import KEY, RUN, CallOfRun
 from ..patching.override import AttentionOverride
 from ..patching.planning import nothing_sparse, plan_run
 from ..patching.run import PatchOptions, Run
@@ -64,10 +65,8 @@ def measure(
     """
     measuring = _Measuring(preset, effort, journal, on_progress)
     if not measuring.complete:
-        try:
+        with contextlib.suppress(_Done):
             sample(measuring.patched(model))
-        except _Done:
-            pass
     return measuring.measurements()
 
 
@@ -80,6 +79,7 @@ class _Measuring:
         self.on_progress = on_progress
         self.run: Run | None = None
         self.steps: list[int] = []
+        self._shares: dict[int, float] = {}
         self.rungs: tuple[Rung, ...] = ()
         self.blocks = 0
         self.done = 0
@@ -93,9 +93,8 @@ class _Measuring:
     def _calls(self, step: int) -> list[Call] | None:
         for line in self.journal.of("step"):
             if line["step"] == step:
-                return [
-                    Call(c["block"], c["norm"], tuple(map(tuple, c["rungs"]))) for c in line["calls"]
-                ]
+                found = line["calls"]
+                return [Call(c["block"], c["norm"], tuple(map(tuple, c["rungs"]))) for c in found]
         return None
 
     def _probed(self, step: int) -> set[int]:
@@ -110,7 +109,8 @@ class _Measuring:
             Probe(*(line[name] for name in ("step", "block", "rung", "error")))
             for line in self.journal.of("probe")
         )
-        return Measurements(scales, calls, probes)
+        shares = {line["step"]: line["share"] for line in self.journal.of("step")}
+        return Measurements(scales, calls, shares, probes)
 
     def _why_nothing(self) -> str:
         run = self.run
@@ -158,6 +158,7 @@ class _Measuring:
         if not sparse or config.type == "dense":
             raise CalibrationError(self._why_nothing())
         self.steps = spaced(sparse, self.effort.steps)
+        self._shares = shares(list(map(float, sigmas)), sparse, self.steps)
         self._progress(0)
         options = guider.model_options.setdefault("transformer_options", {})
         outer = options.get(RUN)
@@ -169,54 +170,52 @@ class _Measuring:
             self.run.end()
 
     def _model_call(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        place, options = transformer_options(args, kwargs)
-        if self.run is None or options.get(RUN) is not self.run:
+        call = CallOfRun(executor, args, kwargs)
+        if self.run is None or call.run is not self.run:
             return executor(*args, **kwargs)
-        grid, step, key = model_call_parts(executor, args, kwargs, options, self.run)
-        conditions = list(options.get("cond_or_uncond") or ())
+        conditions = list(call.options.get("cond_or_uncond") or ())
+        looking = call.override(MeasuringOverride, rungs=self._rungs, conditions=conditions)
+        step = looking.step
         looked_at = step in self.steps and (POSITIVE in conditions or not conditions)
-        if not looked_at or self._complete_step(step):
+        if not looked_at or self._step_complete(step):
+            if self.run.failure:
+                raise CalibrationError(self._why_nothing())
             out = executor(*args, **kwargs)
             self._progress(1 if looked_at else 0)
             return out
-
-        def call(override: AttentionOverride) -> torch.Tensor:
-            own = {**options, OVERRIDE: override}
-            if isinstance(place, int):
-                out = executor(*args[:place], own, *args[place + 1 :], **kwargs)
-            else:
-                out = executor(*args, **{**kwargs, place: own})
-            if self.run.failure:
-                raise CalibrationError(self._why_nothing())
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            return out
-
-        common = (self.run, grid, step, key, options.get(OVERRIDE))
-        looking = MeasuringOverride(*common, rungs=self._rungs, conditions=conditions)
-        out = call(looking)
+        out = self._made(call, looking)
         calls = looking.results()
         if not calls:
             raise CalibrationError(self._why_nothing())
         if self._calls(step) is None:
-            self.journal.add("step", step=step, calls=[asdict(one) for one in calls])
+            share = self._shares[step]
+            self.journal.add("step", step=step, share=share, calls=[asdict(one) for one in calls])
         self.blocks = len({one.block for one in calls})
         self._progress(1)
         if step in self._probed_steps():
-            self._probe(step, out, call, common, conditions)
-        if all(self._complete_step(other) for other in self.steps):
+            self._probe(call, step, out, conditions)
+        if all(self._step_complete(other) for other in self.steps):
             self.journal.add("complete")
             raise _Done
         return out
 
+    def _made(self, call: CallOfRun, override: AttentionOverride) -> torch.Tensor:
+        out = call.made_with(override)
+        if self.run.failure:
+            raise CalibrationError(self._why_nothing())
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return out
+
     def _probe(
-        self, step: int, out: torch.Tensor, call: Callable, common: tuple, conditions: list[int]
+        self, call: CallOfRun, step: int, out: torch.Tensor, conditions: list[int]
     ) -> None:
         """The base's own rung in one block at a time, and what it does to the model's output."""
         rung = next(i for i, rung in enumerate(self.rungs) if rung.scale == 1)
         known = self._probed(step)
         for block in sorted({one.block for one in self._calls(step)} - known):
-            override = ProbingOverride(*common, probed=block, config=self.rungs[rung].config)
-            found = _positive(call(override), conditions).float()
+            config = self.rungs[rung].config
+            override = call.override(ProbingOverride, probed=block, config=config)
+            found = _positive(self._made(call, override), conditions).float()
             wanted = _positive(out, conditions).float()
             error = float((found - wanted).square().sum() / wanted.square().sum())
             self.journal.add("probe", step=step, block=block, rung=rung, error=error)
@@ -235,7 +234,7 @@ class _Measuring:
         count = min(self.effort.probes, len(self.steps))
         return spaced(self.steps, count) if count != 1 else [self.steps[len(self.steps) // 3]]
 
-    def _complete_step(self, step: int) -> bool:
+    def _step_complete(self, step: int) -> bool:
         calls = self._calls(step)
         if calls is None:
             return False
@@ -253,6 +252,22 @@ def spaced(values: Sequence[int], count: int) -> list[int]:
     if count <= 1:
         return list(values[:count])
     return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
+
+
+def shares(
+    sigmas: Sequence[float], sparse: Sequence[int], measured: Sequence[int]
+) -> dict[int, float]:
+    """Measured step -> the part of the result's squared error that it stands for.
+
+    An error of the model's output enters the video times the step's change of sigma; a step that
+    is not measured counts with the nearest one that is.
+    """
+    found = dict.fromkeys(measured, 0.0)
+    for step in sparse:
+        near = min(measured, key=lambda other: abs(other - step))
+        found[near] += (sigmas[step] - sigmas[step + 1]) ** 2
+    total = sum(found.values())
+    return {step: part / total for step, part in found.items()}
 
 
 def _positive(out: torch.Tensor, conditions: list[int]) -> torch.Tensor:

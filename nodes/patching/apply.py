@@ -166,49 +166,58 @@ def _prompt() -> str | None:
 
 
 def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    place, options = _transformer_options(args, kwargs)
-    run = options.get(RUN)
+    call = CallOfRun(executor, args, kwargs)
+    run = call.run
     if run is None or not run.schedule.steps:
         return executor(*args, **kwargs)
-    override = _override(executor, args, kwargs, options, run)
-    served = untraced(override)
-
-    def call() -> Any:
-        # what lies deeper may put its own override over this one, into a dict of its own
-        own = {**options, OVERRIDE: served}
-        with own_graphs():
-            if isinstance(place, int):
-                return executor(*args[:place], own, *args[place + 1 :], **kwargs)
-            return executor(*args, **{**kwargs, place: own})
-
+    override = call.override()
     device = args[0].device if args and isinstance(args[0], torch.Tensor) else None
     run.recorder.model_call(override.step, device)
-    out = call()
+    out = call.made_with(override)
     if override.spoiled():
         # PSA has stepped aside by then: the same call again, dense, loses nothing.
-        out = call()
+        out = call.made_with(override)
     run.recorder.model_call_ended(device)
     return out
 
 
-def _override(
-    executor: Any, args: tuple, kwargs: dict, options: dict[str, Any], run: Run
-) -> AttentionOverride:
-    """What serves the attention calls of this model call; none of them sparse if it is unreadable.
-    """
-    grid = step = key = None
-    try:
-        named = _by_name(executor.original, args, kwargs)
-        # The noise level is the model's second argument as well.
-        sigma = options["sigmas"] if options.get("sigmas") is not None else named["t"]
-        step = run.schedule.step_of(float(sigma.max()))
-        key = _key(options)
-        grid = _token_grid(run, executor.class_obj, named)
-    except Interrupt:
-        raise
-    except Exception as error:  # a call like none in the versions of ComfyUI that we know
-        run.step_aside(error)
-    return AttentionOverride(run, grid, step, key, previous=options.get(OVERRIDE))
+class CallOfRun:
+    """One call of the model, as the wrapper around it gets it; `run` is None outside of runs."""
+
+    def __init__(self, executor: Any, args: tuple, kwargs: dict):
+        self._executor, self._args, self._kwargs = executor, args, kwargs
+        self._place, self.options = _transformer_options(args, kwargs)
+        self.run: Run | None = self.options.get(RUN)
+
+    def override(
+        self, kind: type[AttentionOverride] = AttentionOverride, **more: Any
+    ) -> AttentionOverride:
+        """What serves the attention calls of this model call; none of them sparse if it is
+        unreadable. `more` goes to `kind`."""
+        run, options = self.run, self.options
+        grid = step = key = None
+        try:
+            named = _by_name(self._executor.original, self._args, self._kwargs)
+            # The noise level is the model's second argument as well.
+            sigma = options["sigmas"] if options.get("sigmas") is not None else named["t"]
+            step = run.schedule.step_of(float(sigma.max()))
+            key = _key(options)
+            grid = _token_grid(run, self._executor.class_obj, named)
+        except Interrupt:
+            raise
+        except Exception as error:  # a call like none in the versions of ComfyUI that we know
+            run.step_aside(error)
+        return kind(run, grid, step, key, previous=options.get(OVERRIDE), **more)
+
+    def made_with(self, override: AttentionOverride) -> Any:
+        """The model's output with its attention calls served by `override`."""
+        # what lies deeper may put its own override over this one, into a dict of its own
+        own = {**self.options, OVERRIDE: untraced(override)}
+        args, kwargs, place = self._args, self._kwargs, self._place
+        with own_graphs():
+            if isinstance(place, int):
+                return self._executor(*args[:place], own, *args[place + 1 :], **kwargs)
+            return self._executor(*args, **{**kwargs, place: own})
 
 
 def _by_name(function: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:
