@@ -151,7 +151,11 @@ def _report(
                 "model's attention, or another patch on it, does not ask ComfyUI's override.",
                 run.preset.label,
             )
-        runs.add(LoggedRun(report, record, _prompt()))
+        runs.add(
+            LoggedRun(
+                report, record, run.preset, run.grid, run.options.dense_blocks, _prompt()
+            )
+        )
         if on_report is not None:
             on_report(report)
     except Interrupt:
@@ -260,6 +264,8 @@ def _token_grid(run: Run, base_model: Any, named: dict[str, Any]) -> TokenGrid |
             "PSA does not know the token layout of %s; it stays dense",
             type(call.diffusion_model).__name__,
         )
+    if grid is not None and run.grid is None:
+        run.grid = grid.grid, grid.before + grid.after
     if grid is not None and run.first_time("family"):
         for line in contradictions(run.preset, grid, base_model.latent_format):
             log.warning("PSA preset %s: %s; the model's own is used", run.preset.label, line)

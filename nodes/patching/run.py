@@ -45,6 +45,8 @@ class Run:
     recorder: Recorder = field(init=False)
     live: LiveText = field(init=False)
     failure: str | None = None
+    # of the video's tokens, (frames, height, width), and how many others are beside them
+    grid: tuple[tuple[int, int, int], int] | None = None
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

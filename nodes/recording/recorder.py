@@ -191,6 +191,7 @@ class Recorder:
             record = RunRecord(
                 [self._cells[key] for key in sorted(self._cells, key=_by_place)],
                 self._shapes, seconds, self._timer(), compile_seconds, len(self._compiling),
+                frozenset(cell.step for cell, *_ in self._compiling),
                 tuple(sorted(self._implementations)), tuple(sorted(self._reasons)), self._fault,
             )  # fmt: skip
             self._spans.clear()

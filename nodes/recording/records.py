@@ -85,7 +85,8 @@ class ShapeTimes:
 class RunRecord:
     """steps            seconds of each step, None where it was not timed
     timer            what the times were taken with
-    compile_seconds  that calls took on the host which had to compile kernels, of `compile_calls`
+    compile_seconds  that calls took on the host which had to compile kernels: `compile_calls`, in
+                     `compiled_steps`
     implementations  which packages served the sparse calls, and why none faster did
     fault            why figures are missing, None where none are
     """
@@ -96,6 +97,7 @@ class RunRecord:
     timer: str | None
     compile_seconds: float
     compile_calls: int
+    compiled_steps: frozenset[int]
     implementations: tuple[str, ...]
     implementation_reasons: tuple[str, ...]
     fault: str | None

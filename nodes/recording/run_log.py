@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from ..preset_value import PresetValue
 from .records import RunRecord
 
 KEY = "psa_log"  # in a model's transformer options
@@ -15,14 +16,20 @@ MOST_RUNS = 16
 
 @dataclass
 class LoggedRun:
-    """report  the run's own, see `Run.report`; None where PSA could not plan the run
-    record  None where there is none to tell of
-    prompt  of ComfyUI's queue, None outside of it
-    note    why there is no report
+    """report        the run's own, see `Run.finish`; None where PSA could not plan the run
+    record        None where there is none to tell of
+    preset        that it ran with
+    grid          of the video's tokens, (frames, height, width), and how many others beside them
+    dense_blocks  that were to stay dense
+    prompt        of ComfyUI's queue, None outside of it
+    note          why there is no report
     """
 
     report: dict[str, Any] | None = None
     record: RunRecord | None = None
+    preset: PresetValue | None = None
+    grid: tuple[tuple[int, int, int], int] | None = None
+    dense_blocks: frozenset[int] = frozenset()
     prompt: str | None = None
     note: str | None = None
     reported: bool = False

@@ -1,0 +1,36 @@
+"""What was to be expected before the run, beside what was then measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ..estimate.density import Tokens, density
+from ..estimate.gpu import this_gpu
+from ..estimate.models import MODELS
+from ..estimate.speed import speedup
+from ..estimate.step import Plan, estimate_step
+from ..recording.run_log import LoggedRun
+
+
+def estimated(logged: LoggedRun) -> dict[str, Any] | None:
+    """Figures of the attention, a step and the run; None for a model that nothing is known of."""
+    model = MODELS.get(logged.preset.family) if logged.preset else None
+    shapes = list(logged.record.shapes) if logged.record else []
+    if model is None or logged.grid is None or not shapes:
+        return None
+    if (shapes[0].heads, shapes[0].head_dim) != (model.heads, model.head_dim):
+        return None  # a preset of another family than the model's
+    grid, others = logged.grid
+    tokens, config = Tokens(grid, others), logged.preset.config
+    plan = [step["sparse"] > 0 for step in logged.report["steps"]]
+    found = density(config, tokens)
+    step = estimate_step(
+        config, tokens, model, Plan(len(plan), sum(plan)), gpu=this_gpu(),
+        dense_blocks=len(logged.dense_blocks), found=found,
+    )  # fmt: skip
+    figures = {
+        "attention": speedup(config, tokens, found, model), "share": step.time_share,
+        "step": step.step, "run": step.run, "break_even": step.break_even,
+    }  # fmt: skip
+    return {name: None if x is None else asdict(x) for name, x in figures.items()}

@@ -1,0 +1,151 @@
+"""A model's last runs, told: the data that the text, the picture and the JSON are made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...psa_kernels.config import LEVELS
+from ..patching.summary import calls_of, tally_figures
+from ..recording.records import DENSE, PSA, CallShape
+from ..recording.run_log import LoggedRun, RunLog
+from .dense_time import DenseTime, dense_times
+from .estimated import estimated
+from .maps import Maps, maps
+from .saving import attention_parts, saving
+
+VERSION = 1  # of the JSON
+NO_PSA = (
+    "There is no PSA on this model. Link the model that Apply PSA gives, and see that it is "
+    "switched on."
+)
+NO_RUN = (
+    "Nothing has been sampled with this model yet. Link what comes out of the sampler to "
+    '"after", so that the report waits for it.'
+)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """figures   the run as JSON has it
+    maps      None where there is no record
+    """
+
+    figures: dict[str, Any]
+    maps: Maps | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Of one model; `note` says why there are no runs."""
+
+    runs: list[RunReport]
+    note: str | None = None
+
+
+def report_of(log: RunLog | None) -> Report:
+    """Measures what the runs themselves did not: see `dense_times`."""
+    if log is None:
+        return Report([], NO_PSA)
+    runs = log.latest()
+    return Report([_told(run) for run in runs], None if runs else NO_RUN)
+
+
+def as_json(reports: list[Report]) -> dict[str, Any]:
+    return _plain({
+        "version": VERSION,
+        "models": [
+            {"note": report.note, "runs": [run.figures for run in report.runs]}
+            for report in reports
+        ],
+    })  # fmt: skip
+
+
+def _told(logged: LoggedRun) -> RunReport:
+    if logged.report is None or logged.record is None:
+        return RunReport({"note": logged.note}, None)
+    record = logged.record
+    dense = dense_times(record)
+    found = maps(record)
+    figures = {
+        "note": None,
+        **logged.report,
+        "grid": None if logged.grid is None else list(logged.grid[0]),
+        "tail": logged.preset.config.tail if logged.preset else "none",
+        "retained": _retained(logged),
+        "other_tokens": None if logged.grid is None else logged.grid[1],
+        "shapes": [_shape(x, times, dense.get(x)) for x, times in record.shapes.items()],
+        "saving": saving(record, dense),
+        "parts": attention_parts(record),
+        "estimate": estimated(logged),
+        "blocks": [_block(record, block) for block in found.blocks],
+        "block_steps": {
+            "blocks": found.blocks, "steps": list(range(1, len(record.steps) + 1)),
+            "density": found.by_step, "levels": _by_level(found.step_levels),
+        },
+        "head_blocks": {
+            "heads": len(found.by_head), "blocks": found.blocks,
+            "density": found.by_head, "levels": _by_level(found.head_levels),
+        },
+    }  # fmt: skip
+    return RunReport(figures, found)
+
+
+def _retained(logged: LoggedRun) -> float | None:
+    """The share of the estimated mass in blocks that are read, at whatever resolution."""
+    mass = logged.report["mass"]
+    if not mass:
+        return None
+    read_all = logged.preset is not None and logged.preset.config.tail != "none"
+    return 1.0 if read_all else 1.0 - mass["0"]
+
+
+def _shape(shape: CallShape, times: Any, dense: DenseTime | None) -> dict[str, Any]:
+    psa = float(np.median(times.psa)) if times.psa else None
+    ms = dense.ms if dense else (float(np.median(times.dense)) if times.dense else None)
+    return {
+        **shape._asdict(),
+        "psa_calls": len(times.psa), "psa_ms": psa,
+        "dense_calls": dense.calls if dense else len(times.dense), "dense_ms": ms,
+        "dense_from": dense.source if dense else None,
+        "dense_reason": dense.reason if dense else None,
+        "speedup": ms / psa if psa and ms is not None else None,
+    }  # fmt: skip
+
+
+def _block(record: Any, block: int) -> dict[str, Any]:
+    cells = [cell for cell in record.cells if cell.block == block]
+    return {
+        "block": block,
+        **calls_of(cells),
+        **tally_figures(record.tally(cells)),
+        "psa_ms": sum(cell.ms.get(PSA, 0.0) for cell in cells) if record.timer else None,
+        "dense_ms": sum(cell.ms.get(DENSE, 0.0) for cell in cells) if record.timer else None,
+    }
+
+
+def _by_level(levels: np.ndarray) -> dict[str, np.ndarray]:
+    """Of the levels that any block pair is on."""
+    return {
+        str(level): share
+        for level, share in zip(LEVELS, levels, strict=True) if np.nansum(share) > 0
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: no arrays, no NaN, five digits."""
+    if isinstance(value, dict):
+        return {str(key): _plain(x) for key, x in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(x) for x in value]
+    if isinstance(value, float | np.floating):
+        value = float(value)
+        if not math.isfinite(value):
+            return None
+        return float(f"{value:.5g}") if abs(value) < 1000 else round(value, 3)
+    if isinstance(value, np.integer):
+        return int(value)
+    return value
