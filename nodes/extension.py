@@ -5,8 +5,9 @@ from comfy_api.latest import ComfyExtension, io
 from .apply_psa import PSAApply
 from .preset_editor import PSAPresetEditor
 from .preset_loader import PSAPresetLoader
+from .report import PSAReport
 
 
 class PSAExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [PSAPresetLoader, PSAApply, PSAPresetEditor]
+        return [PSAPresetLoader, PSAApply, PSAPresetEditor, PSAReport]

@@ -25,8 +25,8 @@ class PSAReport(io.ComfyNode):
             node_id="PSAReport",
             display_name="PSA Report",
             category="PSA",
-            description="Tells what PSA did while a model was sampled: which calls were sparse, how "
-            "much of the attention was read, how long it took and what that saved.",
+            description="Tells what PSA did while a model was sampled: which calls were sparse, "
+            "how much of the attention was read, how long it took and what that saved.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that Apply PSA gives."),
                 io.AnyType.Input(

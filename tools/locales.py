@@ -18,7 +18,7 @@ from psa_kernels.config import FIELD_BY_ARGUMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "locales"
-NODES = ("PSAPresetLoader", "PSAApply", "PSAPresetEditor")
+NODES = ("PSAPresetLoader", "PSAApply", "PSAPresetEditor", "PSAReport")
 
 
 def chinese() -> dict[str, Any]:

@@ -103,3 +103,19 @@ def spied(base, label):
     lines = path.read_text(encoding="utf-8").splitlines()
     path.unlink()
     return [json.loads(line) for line in lines]
+
+
+def pictures(client, run, node_id):
+    """The images that a node shows in the page, as PIL images."""
+    import io
+    import urllib.parse
+    import urllib.request
+
+    from PIL import Image
+
+    shown = []
+    for image in run.outputs[node_id]["images"]:
+        query = urllib.parse.urlencode(image)
+        with urllib.request.urlopen(f"{client.url}/view?{query}") as reply:
+            shown.append(Image.open(io.BytesIO(reply.read())).convert("RGB"))
+    return shown

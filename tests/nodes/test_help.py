@@ -13,7 +13,7 @@ from ..pack_import import ROOT
 from .graphs import reports
 
 DOCS = ROOT / "web" / "docs"
-NODES = ("PSAPresetLoader", "PSAApply", "PSAPresetEditor")
+NODES = ("PSAPresetLoader", "PSAApply", "PSAPresetEditor", "PSAReport")
 # of packs that only the tests and the demo load
 OTHERS = {"PSADemoConditioning", "PSATestSpy", "PSATinyWanPrompt", "PSATinyWanDecode"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import Image
 
 from .. import words
@@ -49,7 +50,7 @@ def _page(title: str, run: RunReport) -> Image.Image:
     y = _head(canvas, title, figures)
     y = gains(canvas, y, figures)
     y = steps(canvas, y, figures)
-    if any(cell is not None for row in run.maps.by_step for cell in row):
+    if np.isfinite(run.maps.by_step).any():
         y = heat_maps(canvas, y, run.maps)
         y = level_maps(canvas, y, figures, run.maps)
     if figures["per_level"]:

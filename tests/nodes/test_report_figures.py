@@ -1,0 +1,310 @@
+"""PSA Report's figures from runs made up by hand, and from real ones."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from .made_runs import made_run
+from .sampling import Spy, sparse_config
+
+
+@pytest.fixture
+def told(comfy_inproc):
+    """told(run, ...) -> the figures of a log with these runs, one each."""
+    from psa_pack.nodes.recording.run_log import RunLog
+    from psa_pack.nodes.reporting.report import as_json, report_of
+
+    def figures(*runs):
+        log = RunLog()
+        for run in runs:
+            log.add(run)
+        return as_json([report_of(log)])["models"][0]["runs"]
+
+    return figures
+
+
+def report_on(*models):
+    """What the node gives for these models: (picture, text, figures)."""
+    from psa_pack.nodes.report import PSAReport
+
+    out = PSAReport.execute(models[0], "the latent", *models[1:])
+    after, image, text, data = out.result
+    assert after == "the latent"
+    assert image.dtype == torch.float32 and image.shape[0] == 1 and image.shape[2:] == (1600, 3)
+    assert image.min() >= 0 and image.max() <= 1 and image.std() > 0.01
+    return image, text, json.loads(data)
+
+
+def test_saving_by_hand(told):
+    # 5 dense steps of 8 + 40 * 0.168 s, 15 sparse ones of 8 + 40 * 0.028 s
+    (run,) = told(made_run())
+    gain = run["saving"]
+    assert gain["attention"] == pytest.approx(6)
+    assert gain["saved_s"] == pytest.approx(15 * 40 * 0.140)
+    assert gain["run_s"] == pytest.approx(5 * 14.72 + 15 * 9.12)
+    assert gain["without_s"] == pytest.approx(20 * 14.72)
+    assert gain["run"] == pytest.approx(20 * 14.72 / (5 * 14.72 + 15 * 9.12), rel=1e-4)
+    assert (gain["sparse_step_s"], gain["dense_step_s"]) == (9.12, 14.72)
+    assert gain["dense_step_from"] == "measured"
+    assert gain["step"] == pytest.approx(14.72 / 9.12, rel=1e-4)
+    assert gain["share"] == pytest.approx(6.72 / 14.72, rel=1e-4)
+    assert gain["limit"] == pytest.approx(14.72 / 8, rel=1e-4)
+    assert gain["repaid"] is None
+    assert run["parts"] == pytest.approx(
+        {"psa": 16.8, "dense": 33.6, "other": 0.4, "compile": 0, "rest": 159.6}
+    )
+    (shape,) = run["shapes"]
+    assert shape["dense_from"] == "this run's dense steps" and shape["dense_calls"] == 200
+
+
+def test_compiling_is_kept_apart(told):
+    (without,), (run,) = told(made_run()), told(made_run(compile_seconds=14.0))
+    assert run["times"]["compile_seconds"] == 14 and run["times"]["compile_calls"] == 1
+    # its calls have the usual time, its step no say in what a step takes
+    for name, value in without["saving"].items():
+        if name != "repaid":
+            assert run["saving"][name] == pytest.approx(value), name
+    assert run["saving"]["repaid"] == pytest.approx(14 / (40 * 0.140))
+    assert run["parts"]["compile"] == 14 and run["parts"]["rest"] == pytest.approx(159.6)
+    # a run whose only sparse step compiled has no time of a sparse step
+    (short,) = told(made_run(steps=6, compile_seconds=14.0))
+    assert short["saving"]["sparse_step_s"] is None and short["saving"]["step"] is None
+    assert short["saving"]["run"] == pytest.approx(6 * 14.72 / (5 * 14.72 + 9.12), rel=1e-4)
+
+
+def test_without_a_dense_time_nothing_is_claimed(told):
+    from psa_pack.nodes.reporting import words
+
+    (run,) = told(made_run(warmup=0, own_dense=False))
+    assert set(run["saving"].values()) == {None}
+    assert run["shapes"][0]["dense_ms"] is None and run["shapes"][0]["dense_reason"]
+    assert "dense was not measured: no dense call" in words.timing(run)[0]
+
+
+def test_slower_than_dense_is_said(told):
+    from psa_pack.nodes.reporting import words
+
+    (run,) = told(made_run(psa_ms=200.0))
+    assert run["saving"]["saved_s"] < 0 < run["saving"]["run"] < 1
+    said = "\n".join(words.timing(run))
+    assert "LOST" in said and "slower than dense" in said
+
+
+def test_maps_are_of_blocks_steps_and_heads(told):
+    def density(step, block, head):
+        return 0.01 * (step + 1) + 0.1 * block + 0.2 * head
+
+    (run,) = told(made_run(steps=4, warmup=1, blocks=3, heads=2, density=density))
+    wanted = [
+        [None, *(np.mean([density(s, b, h) for h in (0, 1)]) for s in (1, 2, 3))] for b in range(3)
+    ]
+    found = run["block_steps"]["density"]
+    assert [row[0] for row in found] == [None] * 3
+    assert np.array([row[1:] for row in found]) == pytest.approx(
+        np.array([row[1:] for row in wanted]), rel=1e-4
+    )
+    by_head = [[np.mean([density(s, b, h) for s in (1, 2, 3)]) for b in range(3)] for h in (0, 1)]
+    assert np.array(run["head_blocks"]["density"]) == pytest.approx(np.array(by_head), rel=1e-4)
+    levels = run["block_steps"]["levels"]
+    assert levels.keys() == {"1", "0"}
+    assert levels["1"][2][3] == pytest.approx(found[2][3]) == pytest.approx(1 - levels["0"][2][3])
+    assert [b["density"] for b in run["blocks"]] == pytest.approx(
+        [np.mean([density(s, b, h) for s in (1, 2, 3) for h in (0, 1)]) for b in range(3)], rel=1e-4
+    )
+    # nothing was dropped quietly: without a tail, what is on level 0 is not read
+    assert run["retained"] == pytest.approx(1 - run["mass"]["0"])
+
+
+def test_the_estimate_stands_beside(told):
+    (run,) = told(made_run())
+    assert run["estimate"]["attention"]["value"] > 1
+    (other,) = told(made_run(heads=12))  # a preset of another family's
+    assert other["estimate"] is None
+
+
+def test_a_real_run_agrees_with_spy_and_clock(bench, monkeypatch):
+    from psa_pack.nodes.patching import override
+
+    real = override.psa_attention
+
+    def slow(*args, **kwargs):
+        time.sleep(0.05)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(override, "psa_attention", slow)
+    spy = Spy()
+    patched = bench.patch(sparse_config(warmup_steps=2), dense_blocks=frozenset({1}))
+    began = time.perf_counter()
+    bench.sample(spy.on(patched), steps=5, cfg=1.0)
+    outside = time.perf_counter() - began
+    _, text, data = report_on(patched)
+    (run,) = data["models"][0]["runs"]
+    assert run["calls"]["sparse"] == len(spy.sparse) == 3
+    assert sum(run["calls"]["dense"].values()) == len(spy.calls) - 3
+    assert [(b["block"], b["sparse"], b["dense"]) for b in run["blocks"]] == [
+        (0, 3, {"warm-up": 2}), (1, 0, {"warm-up": 2, "dense block": 3}),
+    ]  # fmt: skip
+    assert run["shapes"][0]["psa_ms"] > 50 and run["saving"]["attention"] < 1
+    assert 0.15 < run["saving"]["run_s"] < outside
+    assert run["saving"]["without_s"] == pytest.approx(
+        run["saving"]["run_s"] + run["saving"]["saved_s"], rel=1e-3
+    )
+    assert "3 of 10 self-attention calls sparse" in text and "slower than dense" in text
+
+
+def test_dense_calls_are_made_where_the_run_had_none(bench):
+    """By the attention that would have served them, an override of another node's included."""
+    made = []
+
+    def other(func, *args, **kwargs):
+        made.append([(x.shape, x.stride(), x.dtype) for x in args[:3]])
+        time.sleep(0.01)
+        return func(*args, **kwargs)
+
+    model = bench.model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = other
+    patched = bench.patch(sparse_config(warmup_steps=0), model=model)
+    bench.sample(patched, steps=2, cfg=1.0)
+    cross = len(made)
+    assert cross == 4
+    _, _, data = report_on(patched)
+    (shape,) = data["models"][0]["runs"][0]["shapes"]
+    assert shape["dense_from"] == "measured after the run" and shape["dense_ms"] > 10
+    assert shape["dense_calls"] == len(made) - cross - 1 == 5
+    assert made[-1] == [((1, 192, 256), (49152, 256, 1), torch.float32)] * 3
+    assert data["models"][0]["runs"][0]["saving"]["dense_step_from"] == "computed"
+
+
+def test_a_dense_call_that_fails_or_takes_too_long_is_left_out(bench, monkeypatch):
+    from psa_pack.nodes.reporting import dense_time
+
+    calls = []
+
+    def other(func, *args, **kwargs):
+        if len(calls) == 4:
+            raise torch.OutOfMemoryError("no room for it")
+        calls.append(1)
+        return func(*args, **kwargs)
+
+    model = bench.model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = other
+    patched = bench.patch(sparse_config(warmup_steps=0), model=model)
+    bench.sample(patched, steps=2, cfg=1.0)
+    _, text, data = report_on(patched)
+    (shape,) = data["models"][0]["runs"][0]["shapes"]
+    assert shape["dense_ms"] is None and shape["dense_reason"].endswith("no room for it")
+    assert "no room for it" in text
+    monkeypatch.setattr(dense_time, "MOST_CPU", 0.0)
+    _, text, _ = report_on(patched)
+    assert "s on this CPU" in text
+
+
+def test_what_is_said_where_there_is_nothing_to_tell(bench):
+    _, text, data = report_on(bench.model)
+    assert "There is no PSA on this model" in text and data["models"][0]["runs"] == []
+    patched = bench.patch()
+    _, text, _ = report_on(patched)
+    assert "Nothing has been sampled" in text
+    _, text, data = report_on(patched, bench.model)
+    assert text.startswith("PSA report, model 1\n") and len(data["models"]) == 2
+
+
+def test_a_run_without_a_plan_and_one_that_stepped_aside(bench, monkeypatch):
+    from psa_pack.nodes.patching import apply, override
+
+    patched = bench.patch(sparse_config(warmup_steps=1))
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("no kernel for this GPU")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(apply, "plan_run", broken)
+        bench.sample(patched, steps=2, cfg=1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(override, "psa_attention", broken)
+        bench.sample(patched, steps=2, cfg=1.0)
+    _, text, data = report_on(patched)
+    unplanned, aside = data["models"][0]["runs"]
+    assert "could not plan" in unplanned["note"] and unplanned["note"] in text
+    assert "PSA stepped aside: RuntimeError: no kernel for this GPU" in text
+    assert aside["calls"]["sparse"] == 0 and aside["density"] is None
+
+
+def test_nan_from_a_kernel_is_reported_and_does_not_spoil_the_figures(bench, monkeypatch):
+    from psa_pack.nodes.patching import override
+
+    real = override.psa_attention
+
+    def spoiled(*args, **kwargs):
+        out, stats = real(*args, **kwargs)
+        out[..., 3, 5] = float("nan")
+        return out, stats
+
+    monkeypatch.setattr(override, "psa_attention", spoiled)
+    patched = bench.patch(sparse_config(warmup_steps=1))
+    bench.sample(patched, steps=3, cfg=1.0)
+    _, text, data = report_on(patched)
+    assert "NaN or Inf" in text
+    (run,) = data["models"][0]["runs"]
+    # both blocks of step 2 ran sparse before their output was looked at
+    assert run["calls"]["sparse"] == 2 and 0 < run["density"] < 1
+
+
+def test_after_an_interrupt_the_report_says_so(bench):
+    import comfy.model_management
+
+    def callback(step, *_):
+        if step == 1:
+            comfy.model_management.interrupt_current_processing()
+
+    patched = bench.patch(sparse_config(warmup_steps=1))
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        bench.sample(patched, steps=5, cfg=1.0, callback=callback)
+    _, text, data = report_on(patched)
+    (run,) = data["models"][0]["runs"]
+    assert run["ended"] == "interrupted" and "ended early: interrupted" in text
+    assert [step["sparse"] for step in run["steps"]] == [0, 2, 0, 0, 0]
+    assert run["steps"][4]["seconds"] is None
+
+
+def test_a_report_that_fails_hands_the_latent_on(bench, monkeypatch):
+    from psa_pack.nodes import report
+
+    def broken(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(report, "report_of", broken)
+    _, text, _ = report_on(bench.patch())
+    assert "The report failed: OSError: the disk is full" in text
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"steps": 4, "warmup": 1, "blocks": 6, "heads": 2},
+        {"steps": 50, "warmup": 8, "blocks": 60, "heads": 48, "compile_seconds": 14.0,
+         "density": lambda s, b, h: 0.05 + 0.1 * (b % 7) / 7 + 0.05 * (h % 5) / 5},
+        {"steps": 150, "warmup": 150, "blocks": 3, "heads": 2},
+        {"steps": 1, "warmup": 0, "blocks": 1, "heads": 1, "own_dense": False},
+    ],
+    ids=["small", "large", "all dense", "one call"],
+)  # fmt: skip
+def test_pictures_of_any_size(comfy_inproc, run):
+    from psa_pack.nodes.recording.run_log import RunLog
+    from psa_pack.nodes.reporting.picture import picture_of
+    from psa_pack.nodes.reporting.report import report_of
+    from psa_pack.nodes.reporting.text import text_of
+
+    log = RunLog()
+    log.add(made_run(**run))
+    log.add(made_run(**run))
+    report = report_of(log)
+    assert len(report.runs) == 2
+    image = picture_of([report, report])
+    assert image.width == 1600 and 2000 < image.height < 4 * 4000
+    # not cut off: below the last card is the background
+    assert len(image.crop((0, image.height - 6, 1600, image.height)).getcolors()) == 1
+    assert "run 2 of 2" in text_of([report]).lower()
