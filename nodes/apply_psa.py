@@ -12,10 +12,12 @@ from .compat import declare
 from .patching.apply import apply_psa
 from .patching.run import PatchOptions
 from .preset_link import PSAPreset
+from .reporting.words import headline
 
 SCHEDULE_PRESET = "preset"
 SCHEDULE_PERCENT = "percent"
 RUN_FINISHED = "psa.run_finished"
+PROGRESS = "psa.progress"
 
 
 class PSAApply(io.ComfyNode):
@@ -98,7 +100,13 @@ class PSAApply(io.ComfyNode):
         if not enabled:
             return io.NodeOutput(model)
         node_id = cls.hidden.unique_id if cls.hidden else None
-        return io.NodeOutput(apply_psa(model, preset, options, lambda run: _send(node_id, run)))
+        return io.NodeOutput(
+            apply_psa(
+                model, preset, options,
+                lambda report: _send(RUN_FINISHED, node_id, _finished(report)),
+                lambda message: _send(PROGRESS, node_id, message),
+            )
+        )
 
 
 def _dense_blocks(text: str | None) -> frozenset[int]:
@@ -125,8 +133,13 @@ def window_of(schedule: str, start: float, end: float) -> tuple[float, float] | 
     return start, end
 
 
-def _send(node_id: str | None, report: dict[str, Any]) -> None:
+def _finished(report: dict[str, Any]) -> dict[str, Any]:
+    """What the page is told of a run that is over: its report, and the line that the node shows."""
+    state = "failed" if report["failure"] else "sparse" if report["calls"]["sparse"] else "dense"
+    return {"report": report, "text": headline(report), "state": state}
+
+
+def _send(event: str, node_id: str | None, data: dict[str, Any]) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None:
-        data = {"node": node_id, "report": report}
-        server.send_sync(RUN_FINISHED, data, server.client_id)
+        server.send_sync(event, {"node": node_id, **data}, server.client_id)

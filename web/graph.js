@@ -5,6 +5,14 @@ const byId = (graph, id) => graph?.getNodeById?.(id) ?? null;
 const linkOf = (graph, id) =>
   graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
 
+/** The node that the server calls "12:7": node 7 of the subgraph that is node 12. Null if gone. */
+export function nodeAt(app, id) {
+  const path = String(id).split(":");
+  let graph = app.rootGraph ?? app.graph?.rootGraph ?? app.graph;
+  for (const outer of path.slice(0, -1)) graph = byId(graph, outer)?.subgraph;
+  return byId(graph, path.at(-1));
+}
+
 /** The node that feeds an input, past reroutes and bypassed nodes; null if none can be seen. */
 export function source(node, inputName) {
   const input = node.inputs?.find((slot) => slot.name === inputName);

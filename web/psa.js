@@ -5,6 +5,7 @@ import { api } from "../../scripts/api.js";
 import { ApplyNode } from "./apply/step_plan.js";
 import { EditorNode } from "./editor/editor_node.js";
 import { EDITOR, LOADER } from "./editor/given.js";
+import { nodeAt } from "./graph.js";
 import { loadWords } from "./i18n.js";
 import { LoaderNode } from "./loader/loader_node.js";
 import { guardQueue } from "./queue_guard.js";
@@ -44,6 +45,13 @@ function settleBeforeQueueing() {
   };
 }
 
+/** What runs tell while they last and when they end goes to the node that put PSA on. */
+function listenToRuns() {
+  const tell = (what) => ({ detail }) => nodeAt(app, detail.node)?.psaApply?.live[what](detail);
+  api.addEventListener("psa.progress", tell("progress"));
+  api.addEventListener("psa.run_finished", tell("finished"));
+}
+
 app.registerExtension({
   name: "psa.editor",
 
@@ -53,6 +61,7 @@ app.registerExtension({
     guardQueue(api, () => [...alive].filter((face) => face instanceof EditorNode));
     settleBeforeQueueing();
     api.addEventListener("graphChanged", lookAll);
+    listenToRuns();
   },
 
   nodeCreated(node) {

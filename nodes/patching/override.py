@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class _Seen:
 
     block: int | None = None
     shape: CallShape | None = None
-    redo: DenseCall | None = None
+    redo: Callable[[], DenseCall] | None = None
 
 
 class AttentionOverride:
@@ -102,7 +103,7 @@ class AttentionOverride:
         self.run.live.tick(self.step, reason)
         if reason is not None:
             return None, reason
-        seen.redo = DenseCall.of(func, self.previous, args, kwargs)
+        seen.redo = partial(DenseCall.of, func, self.previous, args, kwargs)
         return self._sparse(call, index, seen, config)
 
     def _layout_reason(self, call: AttentionCall) -> str | None:

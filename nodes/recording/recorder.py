@@ -11,6 +11,7 @@ import statistics
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -103,6 +104,7 @@ class Recorder:
             with self._lock:
                 if self._border_clock is self._clock(device):
                     self._last_end = self._border_clock.mark()
+            self.drain()
         except Exception as error:
             self._give_up(error)
 
@@ -140,9 +142,10 @@ class Recorder:
             self._end(*call, None)
 
     def sparse(
-        self, step: int, block: int, shape: CallShape, stats: Stats, begun: Begun | None, redo: Any
-    ) -> None:
-        """PSA served a call. `redo`: what would serve one of this shape densely, for timing."""
+        self, step: int, block: int, shape: CallShape, stats: Stats, begun: Begun | None,
+        redo: Callable[[], Any],
+    ) -> None:  # fmt: skip
+        """PSA served a call. `redo` gives what would serve one like it densely, for timing."""
         host = time.perf_counter()
         with self._lock:
             cell = self._cell(step, block)
@@ -154,12 +157,12 @@ class Recorder:
             return
         try:
             self._count(step, block, stats)
+            with self._lock:
+                times = self._shapes.setdefault(shape, ShapeTimes())
+                times.redo = times.redo or redo()
         except Exception as error:
             self._give_up(error)
             return
-        with self._lock:
-            times = self._shapes.setdefault(shape, ShapeTimes())
-            times.redo = times.redo or redo
         compiling = host - begun.host if compiled_kernels() > begun.kernels else None
         self._end(begun, PSA, cell, shape, compiling)
 

@@ -8,10 +8,13 @@ from .records import CallShape, ShapeTimes
 
 
 def speedup_of(shapes: dict[CallShape, ShapeTimes]) -> float | None:
-    """Dense time over sparse time of the sparse calls, from the medians of each shape."""
+    """Dense time over sparse time of the sparse calls; a shape's dense calls by their median.
+
+    Sparse calls by their sum: blocks may have budgets of their own.
+    """
     dense = sparse = 0.0
     for times in shapes.values():
         if times.psa and times.dense:
             dense += len(times.psa) * statistics.median(times.dense)
-            sparse += len(times.psa) * statistics.median(times.psa)
+            sparse += sum(times.psa)
     return dense / sparse if sparse > 0 else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...psa_kernels.config import LEVELS
 from ..patching.summary import calls_of, tally_figures
-from ..recording.records import DENSE, PSA, CallShape
+from ..recording.records import DENSE, PSA, CallShape, Cell
 from ..recording.run_log import LoggedRun, RunLog
 from .dense_time import DenseTime, dense_times
 from .estimated import estimated
@@ -70,12 +70,13 @@ def _told(logged: LoggedRun) -> RunReport:
     record = logged.record
     dense = dense_times(record)
     found = maps(record)
+    counted = [cell for cell in record.cells if cell.tally]
     figures = {
         "note": None,
         **logged.report,
         "grid": None if logged.grid is None else list(logged.grid[0]),
-        "tail": logged.preset.config.tail if logged.preset else "none",
-        "retained": _retained(logged),
+        "tail": _tails(logged, counted),
+        "retained": _retained(logged, counted),
         "other_tokens": None if logged.grid is None else logged.grid[1],
         "shapes": [_shape(x, times, dense.get(x)) for x, times in record.shapes.items()],
         "saving": saving(record, dense),
@@ -94,17 +95,28 @@ def _told(logged: LoggedRun) -> RunReport:
     return RunReport(figures, found)
 
 
-def _retained(logged: LoggedRun) -> float | None:
+def _tail(logged: LoggedRun, cell: Cell) -> int | str:
+    return logged.preset.config.for_block(cell.block).tail if logged.preset else "none"
+
+
+def _tails(logged: LoggedRun, cells: list[Cell]) -> int | str:
+    """What became of level 0: "none", the tail's pooling, or "mixed" where blocks differ."""
+    found = {_tail(logged, cell) for cell in cells}
+    return found.pop() if len(found) == 1 else "mixed" if found else "none"
+
+
+def _retained(logged: LoggedRun, cells: list[Cell]) -> float | None:
     """The share of the estimated mass in blocks that are read, at whatever resolution."""
-    mass = logged.report["mass"]
-    if not mass:
-        return None
-    read_all = logged.preset is not None and logged.preset.config.tail != "none"
-    return 1.0 if read_all else 1.0 - mass["0"]
+    calls = sum(cell.tally.calls for cell in cells)
+    lost = sum(
+        float(cell.tally.mass[:, -1].mean()) for cell in cells if _tail(logged, cell) == "none"
+    )
+    return 1.0 - lost / calls if calls else None
 
 
 def _shape(shape: CallShape, times: Any, dense: DenseTime | None) -> dict[str, Any]:
-    psa = float(np.median(times.psa)) if times.psa else None
+    # the mean: blocks may have budgets of their own
+    psa = float(np.mean(times.psa)) if times.psa else None
     ms = dense.ms if dense else (float(np.median(times.dense)) if times.dense else None)
     return {
         **shape._asdict(),

@@ -13,7 +13,7 @@ from .dense_time import DenseTime
 def saving(record: RunRecord, dense: Mapping[CallShape, DenseTime]) -> dict[str, Any]:
     """Figures are None where they cannot be told.
 
-    attention   times dense attention, by the median calls of each shape
+    attention   times dense attention, over all sparse calls
     saved_s     seconds that the sparse calls would have taken longer densely
     run_s       seconds of the run's steps; compiling, which a next run need not do, is left out
     without_s   the same without PSA
@@ -38,8 +38,7 @@ def saving(record: RunRecord, dense: Mapping[CallShape, DenseTime]) -> dict[str,
     calls = sum(cell.sparse for cell in record.cells)
     dense_ms = sum(len(times.psa) * dense[shape].ms for shape, times in served.items())
     dense_ms *= calls / counted
-    usual = sum(len(times.psa) * statistics.median(times.psa) for times in served.values())
-    answer["attention"] = dense_ms / (usual * calls / counted)
+    answer["attention"] = dense_ms / psa_ms
     answer["saved_s"] = saved = (dense_ms - psa_ms) / 1000
     steps = _Steps(record)
     if steps.seconds:

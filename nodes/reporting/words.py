@@ -133,6 +133,8 @@ def budget(run: dict[str, Any]) -> str | None:
 
 def level_name(run: dict[str, Any], level: str) -> str:
     """How blocks on a level were read."""
+    if level == "0" and run["tail"] == "mixed":
+        return "skipped or in the tail"
     if level == "0" and run["tail"] != "none":
         return f"pooled by {run['tail']} (tail)"
     return LEVEL_NAMES[level]

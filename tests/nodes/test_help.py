@@ -79,8 +79,11 @@ def reasons(*functions):
     found = set()
     for function in functions:
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
-            if isinstance(node, ast.Return) and isinstance(node.value, ast.Constant):
-                found.add(node.value.value)
+            if not isinstance(node, ast.Return):
+                continue
+            value = node.value
+            either = (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,)
+            found |= {x.value for x in either if isinstance(x, ast.Constant)}
     return found - {None}
 
 

@@ -9,6 +9,7 @@ import { isLinked, samplingOf, source, widgetValue } from "../graph.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
 import { mountPanel } from "../node_panel.js";
+import { LiveLine } from "./live_line.js";
 import { RunEstimate } from "./run_estimate.js";
 
 const WIDTH = 300;
@@ -25,6 +26,7 @@ export class ApplyNode {
     this.text = h("p", { "aria-live": "polite" });
     this.warning = h("p", { class: "psa-plan-warning" });
     this.estimate = new RunEstimate();
+    this.live = new LiveLine();
     this.steps = numberInput(
       { low: 1, step: 1 },
       { "aria-label": t("plan.steps") },
@@ -59,6 +61,7 @@ export class ApplyNode {
         this.text,
         this.warning,
         this.estimate.element,
+        this.live.element,
       ),
       { minWidth: WIDTH },
     );
