@@ -66,3 +66,34 @@ def test_what_is_missing_is_said(bench):
     if torch.cuda.is_available():
         pytest.skip("a GPU may have it")
     assert row.left_out.startswith("Unavailable: ")
+
+
+def test_a_run_is_told_beside_a_clock_outside(comfy_inproc, bench, tmp_path):
+    import argparse
+    import json
+
+    from psa_pack.benchmarks.steps import told
+    from psa_pack.nodes.preset_value import PresetValue
+
+    preset = PresetValue(sparse(warmup_steps=1), name="test")
+    args = argparse.Namespace(steps=STEPS)
+    seconds, found = told.run(bench.comfy, bench.model, bench.video, preset, args)
+    told.write(found, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.png", "report.txt", "report.json"}
+    (run,) = json.loads((tmp_path / "report.json").read_text("utf-8"))["models"][0]["runs"]
+    assert run["calls"]["sparse"] == 2 * (STEPS - 1)
+    # a busy CPU's clock, and a first mark before the model is loaded
+    for step, outside in list(zip(run["steps"], seconds, strict=True))[1:]:
+        assert step["seconds"] == pytest.approx(outside, rel=0.5)
+
+
+def test_what_recording_costs_is_measured(comfy_inproc):
+    import argparse
+
+    from psa_pack.benchmarks import recording
+
+    args = argparse.Namespace(tokens=256, heads=2, preset="fast", calls=2, rounds=2)
+    found = recording.measure(args)
+    assert {len(times) for way in found.values() for times in way.values()} == {2}
+    for way in found.values():
+        assert all(0 < host <= call for host, call in zip(way["host"], way["call"], strict=True))

@@ -207,3 +207,43 @@ def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
     said.clear()
     assert torch.equal(bench.sample(told, steps=3, cfg=1.0), expected)
     assert len(said) == 1
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_recording_waits_for_nothing(comfy_inproc, monkeypatch):
+    """Sparse and dense calls, and the line about them, while torch forbids waiting."""
+    from psa_pack.nodes.patching.grids import TokenGrid
+    from psa_pack.nodes.patching.override import AttentionOverride
+    from psa_pack.nodes.patching.run import PatchOptions, Run
+    from psa_pack.nodes.patching.schedule import Schedule, Step
+    from psa_pack.nodes.preset_value import PresetValue
+    from psa_pack.nodes.recording import live
+
+    monkeypatch.setattr(live, "EVERY", 0.0)
+    said = []
+    plan = Schedule((Step(1.0, "warm-up"), Step(0.5, None)))
+    run = Run(PresetValue(sparse_config()), PatchOptions(), plan, said.append)
+    q, k, v = (torch.randn(1, 768, 256, device="cuda", dtype=torch.float16) for _ in range(3))
+    scores = torch.nn.functional.scaled_dot_product_attention
+
+    def calls():
+        for step in (0, 1):
+            override = AttentionOverride(run, TokenGrid((3, 16, 16), (1, 2, 2)), step, "k", None)
+            run.recorder.model_call(step, q.device)
+            for _ in range(3):
+                override(lambda q, k, v, **_: scores(q, k, v), q, k, v, heads=2)
+            run.recorder.model_call_ended(q.device)
+
+    calls()  # compiles, and copies token orders to the GPU
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        calls()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    report, record = run.finish(None)
+    assert report["missing"] is None and report["times"]["timer"] == "GPU events"
+    assert report["calls"] == {"sparse": 6, "dense": {"warm-up": 6}}
+    assert report["times"]["psa_ms"] > 0 and report["times"]["dense_ms"] > 0
+    assert all(seconds > 0 for seconds in record.steps)
+    assert said[-1]["density"] == pytest.approx(report["density"])

@@ -77,10 +77,11 @@ def test_a_call_and_its_tally_never_wait_for_the_gpu(config):
     torch.cuda.set_sync_debug_mode("error")
     try:
         _, stats = call(q, k, v, config, return_stats=True)
-        tally = stats.tally
+        tally, mass = stats.tally, stats.head_mass
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert tally.tolist() == wanted
+    torch.testing.assert_close(mass.sum(1), torch.ones_like(mass[:, 0]))
 
 
 def test_a_causal_call_never_waits_for_the_gpu():
