@@ -12,9 +12,19 @@ from ..method import Problem
 from .calls import call_errors, moment_errors, synthetic
 from .metrics import compare_frames, relative
 from .results import Results
-from .settings import ABLATIONS, SWEEP, Base, Setting, Settings, ablations, presets, sweep
+from .settings import (
+    ABLATIONS,
+    CALIBRATED,
+    SWEEP,
+    Base,
+    Setting,
+    Settings,
+    ablations,
+    presets,
+    sweep,
+)
 from .structure import measure
-from .subject import Clip, RunFailed, Sampled, Sampling, Subject, overall_density
+from .subject import Clip, RunFailed, Sampled, Sampling, Subject, overall_density, step_density
 from .thresholds import Masses
 from .watch import Seen, watched
 
@@ -71,10 +81,14 @@ def run(job: Job, names: list[str]) -> None:
 def settings_of(job: Job, part: str) -> list[Setting]:
     """The settings of a part, all of them for "calls"; noted in the results for the tables."""
     found = Settings()
-    if part != ABLATIONS:
+    if part == CALIBRATED:
+        from .calibrated import rows as calibrated  # with ComfyUI's modules, loaded by then
+
+        found += calibrated(job)
+    elif part != ABLATIONS:
         found += sweep(job.tokens, job.sampling.steps, job.densities)
         found += presets(job.families)
-    if part != SWEEP:
+    if part not in (SWEEP, CALIBRATED):
         masses = attention_masses(job)
         found += ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds)
     rows = [row.to_data() for row in found.rows]
@@ -129,7 +143,7 @@ def _compare(
     return {
         **compare_frames(frames, job.subject.frames(found.latent)),
         "latent": relative(found.latent, dense.latent),
-        "density": found.report["density"],
+        "density": step_density(found.report),
         "overall_density": overall_density(found.report),
         "seconds": found.seconds,
         "dense_seconds": dense.seconds,
@@ -189,6 +203,7 @@ def sample_calls(job: Job) -> None:
 PARTS: dict[str, Callable[[Job], None]] = {
     SWEEP: lambda job: sample_clips(job, SWEEP),
     ABLATIONS: lambda job: sample_clips(job, ABLATIONS),
+    CALIBRATED: lambda job: sample_clips(job, CALIBRATED),
     "recall": sample_recall,
     "calls": sample_calls,
 }

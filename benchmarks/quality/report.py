@@ -72,6 +72,7 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
         parts += [
             f"Left out: {label}: {why}." for table, label, why in summary.left_out if table == name
         ]
+    parts += _budgets(summary)
     parts += _moments(summary)
     parts += _structure(summary)
     return "\n\n".join(_joined(parts)) + "\n"
@@ -175,6 +176,24 @@ def _difference(found: Spread | None, form: str) -> str:
         return f"{found.mean:{form}}"
     low, high = found.mean - found.half, found.mean + found.half
     return f"{found.mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def _budgets(summary: Summary) -> list[str]:
+    """What calibration gave each block."""
+    if not summary.fits:
+        return []
+    blocks = list(summary.fits[0]["blocks"])
+    rows = [
+        (f"{fit['table'].rsplit(' ', 1)[-1]}: {fit['label']}", f"{fit['density']:.3f}",
+         f"{fit['error']:.4f}", *(f"{fit['blocks'][block]:.3f}" for block in blocks))
+        for fit in summary.fits
+    ]  # fmt: skip
+    head = ("", "mean density", "predicted error", *(f"block {block}" for block in blocks))
+    return [
+        "## Calibrated budgets",
+        "Density of each block; the error as its own predictor counts it.",
+        *_table(head, rows),
+    ]
 
 
 def _moments(summary: Summary) -> list[str]:

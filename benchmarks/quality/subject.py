@@ -125,10 +125,11 @@ class Subject:
 
 
 def check_report(report: dict[str, Any], device: torch.device) -> None:
-    """Raises `RunFailed` unless every self-attention call after the warm-up was sparse."""
+    """Raises `RunFailed` unless every self-attention call after the warm-up was sparse, or of a
+    block that is to be dense."""
     if report["failure"]:
         raise RunFailed(f"PSA stepped aside: {report['failure']}")
-    reasons = set(report["calls"]["dense"]) - {"cross-attention", "warm-up"}
+    reasons = set(report["calls"]["dense"]) - {"cross-attention", "warm-up", "dense block"}
     if reasons:
         raise RunFailed(f"calls stayed dense: {', '.join(sorted(reasons))}")
     if not report["calls"]["sparse"]:
@@ -138,7 +139,17 @@ def check_report(report: dict[str, Any], device: torch.device) -> None:
         raise RunFailed(f"served by {report['implementation']}, not {wanted}")
 
 
+def step_density(report: dict[str, Any]) -> float:
+    """Query-key products of a sparse step's self-attention calls / those of dense ones."""
+    return _density(report, ("dense block",))
+
+
 def overall_density(report: dict[str, Any]) -> float:
-    """Query-key products of all self-attention calls, dense steps included, / those of dense."""
-    sparse, warm_up = report["calls"]["sparse"], report["calls"]["dense"].get("warm-up", 0)
-    return (sparse * report["density"] + warm_up) / (sparse + warm_up)
+    """The same of all steps, dense ones included."""
+    return _density(report, ("dense block", "warm-up"))
+
+
+def _density(report: dict[str, Any], reasons: tuple[str, ...]) -> float:
+    sparse = report["calls"]["sparse"]
+    dense = sum(report["calls"]["dense"].get(reason, 0) for reason in reasons)
+    return (sparse * report["density"] + dense) / (sparse + dense)

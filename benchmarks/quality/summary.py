@@ -42,7 +42,8 @@ class Row:
 @dataclass
 class Summary:
     """tables: name -> rows; moments: (target, variant) -> source -> spread;
-    holds_90, recall: see `_attention`; left_out: [table, label, reason]."""
+    holds_90, recall: see `_attention`; left_out: [table, label, reason]; fits: lines of what
+    calibration gave each block."""
 
     tables: dict[str, list[Row]]
     left_out: list[list[str]]
@@ -50,6 +51,7 @@ class Summary:
     holds_90: dict[str, list[list[float]]]
     recall: dict[tuple[str, str], list[list[list[float]]]]
     clips: list[int]
+    fits: list[dict] = field(default_factory=list)
 
     def to_data(self) -> dict:
         return {
@@ -62,6 +64,7 @@ class Summary:
             "holds_90": self.holds_90,
             "recall": {f"{name}, {order}": x for (order, name), x in self.recall.items()},
             "clips": self.clips,
+            "fits": self.fits,
         }
 
 
@@ -90,9 +93,11 @@ def summarise(lines: list[dict]) -> Summary:
             tables[setting.table].append(row)
     attention = {line["clip"]: line["calls"] for line in lines if line["kind"] == "attention"}
     seen = sorted({clip for by_clip in clips.values() for clip in by_clip})
+    fits = {(line["table"], line["label"]): line for line in lines if line["kind"] == "fit"}
     return Summary(
-        dict(tables), list(left_out.values()), _moments(calls), *_attention(attention), seen
-    )
+        dict(tables), list(left_out.values()), _moments(calls), *_attention(attention), seen,
+        list(fits.values()),
+    )  # fmt: skip
 
 
 def _row(setting: Setting, clips: dict, calls: dict) -> Row:

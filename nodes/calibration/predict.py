@@ -1,8 +1,8 @@
 """From what was measured to what an allocation costs: each block's points (density, error).
 
-An error is a share of the squared norm of the model's output, mean over the measured steps: what a
-rung does to the block's own attention, times how much of that reaches the output. The latter is
-what the probes say; without them all blocks count alike.
+An error is a share of the squared norm of the model's output, the mean over the sparse steps by
+their part of the way in sigma: what a rung does to the block's own attention, times how much of
+that reaches the output. The latter is what the probes say; without them all blocks count alike.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Probe:
 class Measurements:
     """scales  of the ladder's rungs
     calls   step -> its attention calls
-    shares  step -> the part of the result's error that it stands for; together 1
+    shares  step -> its part of the integral over sigma; together 1
     """
 
     scales: tuple[float, ...]

@@ -257,15 +257,16 @@ def spaced(values: Sequence[int], count: int) -> list[int]:
 def shares(
     sigmas: Sequence[float], sparse: Sequence[int], measured: Sequence[int]
 ) -> dict[int, float]:
-    """Measured step -> the part of the result's squared error that it stands for.
+    """Measured step -> its part of the integral of the squared error over sigma.
 
-    An error of the model's output enters the video times the step's change of sigma; a step that
-    is not measured counts with the nearest one that is.
+    A step that is not measured counts with the nearest one that is. (By the square of the step's
+    change of sigma, as an error enters the video, early steps would hardly count; but what goes
+    wrong in them grows in the later ones.)
     """
     found = dict.fromkeys(measured, 0.0)
     for step in sparse:
         near = min(measured, key=lambda other: abs(other - step))
-        found[near] += (sigmas[step] - sigmas[step + 1]) ** 2
+        found[near] += abs(sigmas[step] - sigmas[step + 1])
     total = sum(found.values())
     return {step: part / total for step, part in found.items()}
 
