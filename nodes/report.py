@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from .patching.faults import Interrupt, told
+from .patching.faults import Interrupt, one_line, told
 from .recording.run_log import log_of
 from .reporting.picture import picture_of
-from .reporting.report import Report, as_json, report_of
+from .reporting.report import Report, as_json, reports_of
 from .reporting.text import text_of
 
 log = logging.getLogger("PSA")
@@ -52,18 +52,32 @@ class PSAReport(io.ComfyNode):
     def execute(cls, model, after, model_2=None) -> io.NodeOutput:
         models = [model] if model_2 is None else [model, model_2]
         try:
-            reports = [report_of(log_of(x)) for x in models]
+            reports = reports_of([log_of(x) for x in models])
             made = _made(reports)
         except Interrupt:
             raise
         except Exception as error:  # what was sampled must not be lost for a report of it
             log.error("PSA Report failed; what was sampled is handed on.\n%s", told(error))
-            made = _made([Report([], f"The report failed: {type(error).__name__}: {error}")])
+            made = _made([Report([], f"The report failed: {one_line(error)}")])
         image, text, data = made
-        return io.NodeOutput(after, image, text, data, ui=ui.PreviewImage(image, cls=cls))
+        return io.NodeOutput(after, image, text, data, ui=_preview(image, cls))
 
 
 def _made(reports: list[Report]) -> tuple[torch.Tensor, str, str]:
-    pixels = np.asarray(picture_of(reports), dtype=np.float32) / 255
     data = json.dumps(as_json(reports), allow_nan=False, ensure_ascii=False)
-    return torch.from_numpy(pixels)[None], text_of(reports), data
+    text = text_of(reports)
+    try:
+        pixels = np.asarray(picture_of(reports), dtype=np.float32) / 255
+    except Exception as error:  # a PIL without real fonts
+        log.error("PSA Report has no picture.\n%s", told(error))
+        text += f"\nThere is no picture: {one_line(error)}\n"
+        pixels = np.zeros((64, 64, 3), np.float32)
+    return torch.from_numpy(pixels)[None], text, data
+
+
+def _preview(image: torch.Tensor, node: type[io.ComfyNode]) -> ui.PreviewImage | None:
+    try:
+        return ui.PreviewImage(image, cls=node)
+    except Exception as error:  # no room in the folder for temporary files
+        log.error("PSA Report cannot show its picture in the node.\n%s", told(error))
+        return None

@@ -1,7 +1,8 @@
 """How long dense attention takes at the shapes of a run, on the machine that it ran on.
 
-From the run's own dense calls where it has any. Else calls are made after the run, of random
-numbers in the same memory layout, to whatever attention PSA would have stepped aside to.
+From the run's own dense calls where it has any, or those of the other part of a split sampling.
+Else calls are made after the run: random numbers in the same memory layout, to whatever attention
+PSA would have stepped aside to.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -23,7 +25,8 @@ log = logging.getLogger("PSA")
 MOST_CALLS = 5
 ENOUGH = 3.0  # seconds of calls, after which one is the last
 MOST_CPU = 20.0  # seconds that a call may take on a CPU by its arithmetic
-OWN, AFTER = "this run's dense steps", "measured after the run"
+OWN, BESIDE = "this run's dense steps", "the other run's dense steps"
+AFTER = "measured after the run"
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,28 @@ class DenseTime:
     reason: str | None = None
 
 
-def dense_times(record: RunRecord) -> dict[CallShape, DenseTime]:
-    """Of every shape that PSA served calls of."""
+def dense_calls(records: Iterable[RunRecord]) -> dict[CallShape, list[float]]:
+    """Milliseconds of the dense calls of all these runs."""
+    found: dict[CallShape, list[float]] = {}
+    for record in records:
+        for shape, times in record.shapes.items():
+            found.setdefault(shape, []).extend(times.dense)
+    return found
+
+
+def dense_times(
+    record: RunRecord, known: Mapping[CallShape, list[float]]
+) -> dict[CallShape, DenseTime]:
+    """Of every shape that PSA served calls of. `known`: dense calls of runs beside it as well."""
     found = {}
     for shape, times in record.shapes.items():
         if not times.psa:
             continue
         if times.dense:
             found[shape] = DenseTime(statistics.median(times.dense), OWN, len(times.dense))
+        elif known.get(shape):
+            calls = known[shape]
+            found[shape] = DenseTime(statistics.median(calls), BESIDE, len(calls))
         elif times.redo is None:
             found[shape] = DenseTime(None, reason="no dense call of this shape was seen")
         else:

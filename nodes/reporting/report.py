@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from ...psa_kernels.config import LEVELS
 from ..patching.summary import calls_of, tally_figures
 from ..recording.records import DENSE, PSA, CallShape, Cell
 from ..recording.run_log import LoggedRun, RunLog
-from .dense_time import DenseTime, dense_times
+from .dense_time import DenseTime, dense_calls, dense_times
 from .estimated import estimated
 from .maps import Maps, maps
 from .saving import attention_parts, saving
@@ -46,12 +47,20 @@ class Report:
     note: str | None = None
 
 
-def report_of(log: RunLog | None) -> Report:
-    """Measures what the runs themselves did not: see `dense_times`."""
+def reports_of(logs: list[RunLog | None]) -> list[Report]:
+    """Of each model's log. Measures what the runs themselves did not: see `dense_times`."""
+    found = [[] if log is None else log.latest() for log in logs]
+    known = dense_calls(run.record for runs in found for run in runs if run.record)
+    return [
+        Report([_told(run, known) for run in runs], _note(log, runs))
+        for log, runs in zip(logs, found, strict=True)
+    ]
+
+
+def _note(log: RunLog | None, runs: list[LoggedRun]) -> str | None:
     if log is None:
-        return Report([], NO_PSA)
-    runs = log.latest()
-    return Report([_told(run) for run in runs], None if runs else NO_RUN)
+        return NO_PSA
+    return None if runs else NO_RUN
 
 
 def as_json(reports: list[Report]) -> dict[str, Any]:
@@ -64,11 +73,11 @@ def as_json(reports: list[Report]) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def _told(logged: LoggedRun) -> RunReport:
+def _told(logged: LoggedRun, known: Mapping[CallShape, list[float]]) -> RunReport:
     if logged.report is None or logged.record is None:
         return RunReport({"note": logged.note}, None)
     record = logged.record
-    dense = dense_times(record)
+    dense = dense_times(record, known)
     found = maps(record)
     counted = [cell for cell in record.cells if cell.tally]
     figures = {

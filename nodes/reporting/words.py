@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .dense_time import AFTER, OWN
+from .dense_time import AFTER
 
 LEVEL_NAMES = {
     "1": "in full", "2": "pooled by 2", "4": "pooled by 4", "8": "pooled by 8", "0": "skipped",
@@ -107,7 +107,7 @@ def expectation(run: dict[str, Any]) -> str | None:
     """What the estimate made without running says of the same."""
     found = run["estimate"] or {}
     parts = [
-        f"{name} {times(found[key]['value'])}"
+        f"{name} {estimate(found[key])}"
         for key, name in (("attention", "attention"), ("step", "a step"), ("run", "the run"))
         if found.get(key) and found[key]["value"] is not None
     ]
@@ -118,6 +118,13 @@ def expectation(run: dict[str, Any]) -> str | None:
     if even and even["value"] is not None:
         line += f"; PSA breaks even at about {even['value']:,.0f} tokens"
     return line
+
+
+def estimate(figure: dict[str, Any]) -> str:
+    """An estimated factor, and the GPU whose measurements it rests on."""
+    measured = figure["measured"]
+    of = f" ({measured['gpu'].removeprefix('NVIDIA ').split()[0]})" if measured else ""
+    return times(figure["value"]) + of
 
 
 def budget(run: dict[str, Any]) -> str | None:
@@ -141,9 +148,9 @@ def level_name(run: dict[str, Any], level: str) -> str:
 
 
 def _from(shape: dict[str, Any]) -> str:
-    if shape["dense_from"] == OWN:
-        return f"median of {shape['dense_calls']} in {OWN}"
-    return f"{AFTER}, median of {shape['dense_calls']}"
+    if shape["dense_from"] == AFTER:
+        return f"{AFTER}, median of {shape['dense_calls']}"
+    return f"median of {shape['dense_calls']} in {shape['dense_from']}"
 
 
 def _count(number: int, what: str) -> str:

@@ -15,13 +15,13 @@ from .sampling import Spy, sparse_config
 def told(comfy_inproc):
     """told(run, ...) -> the figures of a log with these runs, one each."""
     from psa_pack.nodes.recording.run_log import RunLog
-    from psa_pack.nodes.reporting.report import as_json, report_of
+    from psa_pack.nodes.reporting.report import as_json, reports_of
 
     def figures(*runs):
         log = RunLog()
         for run in runs:
             log.add(run)
-        return as_json([report_of(log)])["models"][0]["runs"]
+        return as_json(reports_of([log]))["models"][0]["runs"]
 
     return figures
 
@@ -119,8 +119,12 @@ def test_maps_are_of_blocks_steps_and_heads(told):
 
 
 def test_the_estimate_stands_beside(told):
+    from psa_pack.nodes.reporting import words
+
     (run,) = told(made_run())
     assert run["estimate"]["attention"]["value"] > 1
+    # on whose word: figures of one GPU say little of another
+    assert "(H100)" in words.expectation(run)
     (other,) = told(made_run(heads=12))  # a preset of another family's
     assert other["estimate"] is None
 
@@ -176,6 +180,16 @@ def test_dense_calls_are_made_where_the_run_had_none(bench):
     assert shape["dense_calls"] == len(made) - cross - 1 == 5
     assert made[-1] == [((1, 192, 256), (49152, 256, 1), torch.float32)] * 3
     assert data["models"][0]["runs"][0]["saving"]["dense_step_from"] == "computed"
+
+
+def test_the_other_parts_dense_steps_will_do(told):
+    """Split sampling, or two experts: the warm-up is in the first run."""
+    _, second = told(made_run(dense_ms=150.0), made_run(warmup=0, own_dense=False))
+    (shape,) = second["shapes"]
+    assert shape["dense_ms"] == 150 and shape["dense_from"] == "the other run's dense steps"
+    assert second["saving"]["attention"] == pytest.approx(150 / 28, rel=1e-4)
+    assert second["saving"]["dense_step_from"] == "computed"
+    assert second["saving"]["dense_step_s"] == pytest.approx(8 + 40 * 0.150)
 
 
 def test_a_dense_call_that_fails_or_takes_too_long_is_left_out(bench, monkeypatch):
@@ -276,9 +290,18 @@ def test_a_report_that_fails_hands_the_latent_on(bench, monkeypatch):
     def broken(*_):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(report, "report_of", broken)
-    _, text, _ = report_on(bench.patch())
-    assert "The report failed: OSError: the disk is full" in text
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "reports_of", broken)
+        _, text, _ = report_on(bench.patch())
+        assert "The report failed: OSError: the disk is full" in text
+    with monkeypatch.context() as patch:
+        patch.setattr(report.ui, "PreviewImage", broken)
+        _, text, _ = report_on(bench.patch())
+        assert "Nothing has been sampled" in text
+    monkeypatch.setattr(report, "picture_of", broken)
+    after, image, text, data = report.PSAReport.execute(bench.patch(), "the latent").result
+    assert after == "the latent" and image.shape == (1, 64, 64, 3)
+    assert "There is no picture: OSError: the disk is full" in text and json.loads(data)
 
 
 @pytest.mark.parametrize(
@@ -295,13 +318,13 @@ def test_a_report_that_fails_hands_the_latent_on(bench, monkeypatch):
 def test_pictures_of_any_size(comfy_inproc, run):
     from psa_pack.nodes.recording.run_log import RunLog
     from psa_pack.nodes.reporting.picture import picture_of
-    from psa_pack.nodes.reporting.report import report_of
+    from psa_pack.nodes.reporting.report import reports_of
     from psa_pack.nodes.reporting.text import text_of
 
     log = RunLog()
     log.add(made_run(**run))
     log.add(made_run(**run))
-    report = report_of(log)
+    (report,) = reports_of([log])
     assert len(report.runs) == 2
     image = picture_of([report, report])
     assert image.width == 1600 and 2000 < image.height < 4 * 4000
