@@ -196,7 +196,12 @@ def attend_kernel(
                 SPREAD, CAUSAL, TMA, PRECISION, FULL_STAGES, LIST_STAGES, TAIL_STAGES, bounded == 0,
             )  # fmt: skip
 
-    result = (acc / total[:, None]).to(out.dtype.element_ty)
+    result = acc / total[:, None]
+    if out.dtype.element_ty == tl.float16:
+        # values at float16's end are rounded past it, to 65536; infinite ones stay infinite
+        past = (tl.abs(result) > 65504.0) & (tl.abs(result) < 65700.0)
+        result = tl.where(past, tl.where(result > 0, 65504.0, -65504.0), result)
+    result = result.to(out.dtype.element_ty)
     tl.store(
         out + batch * out_batch + head * out_head
         + position.to(tl.int64)[:, None] * out_row + dims[None, :] * out_dim,

@@ -19,6 +19,7 @@ import triton.language as tl
 from ..config import PSAConfig
 from ..layout import Layout
 from ..stages import Orders
+from . import tuning
 from .common import caller_position, log2_count, order_args, padded_dim
 
 TILE = 128
@@ -28,7 +29,8 @@ TILE = 128
 class Pyramid:
     """Stored rows are `padded_dim(D)` wide, zeros past D.
 
-    full_k, full_v      `[B, Hkv, Lk, DP]`: permuted video tokens, then extra ones
+    full_k, full_v      `[B, Hkv, Lk, DP]`: permuted video tokens, then extra ones; keys of the
+                        inputs' dtype, values of `tuning.values_dtype`
     pooled_k, pooled_v  `[B, Hkv, rows, DP]`: one pooling level after the other, see `starts`
     log2_counts         float32 `[rows]`: log2 of the tokens behind a pooled row, very low for none
     spread              float32 `[B, Hkv, rows]` (section 6c); None without the second moment
@@ -86,8 +88,9 @@ def build_pyramid(
         rows += layout.k_blocks * (layout.n // size)
     rows = max(rows, 1)
 
-    full_k, full_v = (k.new_empty(batch, heads, length, dim) for _ in range(2))
-    pooled_k, pooled_v = (k.new_empty(batch, heads, rows, dim) for _ in range(2))
+    kinds = k.dtype, tuning.values_dtype(k.device, k.dtype)
+    full_k, full_v = (k.new_empty(batch, heads, length, dim, dtype=kind) for kind in kinds)
+    pooled_k, pooled_v = (k.new_empty(batch, heads, rows, dim, dtype=kind) for kind in kinds)
     counts = torch.empty(rows, dtype=torch.float32, device=k.device)
     spread = allowed = None
     longest, steepest = torch.zeros(2, batch, heads, dtype=torch.float32, device=k.device)
@@ -206,7 +209,10 @@ def _pool_kernel(
             x + position[:, None] * x_row + dims[None, :] * x_dim,
             mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
         )  # fmt: skip
-        tl.store(full + place[:, None] * DIM + dims[None, :], member, mask=real[:, None])
+        tl.store(
+            full + place[:, None] * DIM + dims[None, :], member.to(full.dtype.element_ty),
+            mask=real[:, None],
+        )  # fmt: skip
         if COUNTS:
             values = member.to(tl.float32)
             norms = tl.maximum(norms, tl.sum(values * values, 1))

@@ -8,7 +8,8 @@ rounds once. So with u = 2^-11 (float16) or 2^-8 (bfloat16), half a unit in the 
             a score by about 2u of itself
   levels    equal, except where the decision hangs on the last bits of a sum of masses or a cosine
   attend    3u of the larger of the output and a tenth of the values, against a reference whose
-            pooled rows are rounded as the pyramid's are (weights and output each round once)
+            pooled rows are rounded as the pyramid's are (weights and output each round once);
+            float16 with values in bfloat16: u of bfloat16 (weights and values each round once)
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None,
         check_orders(q, k, orders, state, layout, config)
         pyramid, shares, plan, out = run(q, k, v, config, layout, orders, scale)
     exact = reference.build_pyramid(k.float(), v.float(), orders, layout, config)
-    check_pyramid(pyramid, exact, layout, config, q.dtype)
+    check_pyramid(pyramid, exact, layout, config)
     check_shares(shares, q, exact, orders, layout, config, scale, ordinary)
     check_levels(shares, plan, exact, layout, config)
     check_counts(shares, plan, layout, config)
@@ -84,20 +85,23 @@ def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None,
     size = torch.maximum(
         wanted.norm(), 0.1 * v.float().square().mean().sqrt() * wanted.numel() ** 0.5
     )
-    assert difference <= 3 * UNIT[q.dtype] * size, f"attend: {difference / size:.2e} of the output"
+    kind = pyramid.full_v.dtype
+    limit = 3 * UNIT[q.dtype] if kind == q.dtype else UNIT[kind]
+    assert difference <= limit * size, f"attend: {difference / size:.2e} of the output"
     assert torch.isfinite(out).all()
     return Result(out, plan, shares)
 
 
-def check_pyramid(pyramid, exact, layout, config, dtype):
-    near = {"rtol": UNIT[dtype], "atol": 1e-6 if dtype != torch.float16 else 1e-5}
+def check_pyramid(pyramid, exact, layout, config):
     for b in range(layout.batch):
         for head in range(layout.kv_heads):
             for full, pooled, rows in (
                 (pyramid.full_k, pyramid.pooled_k, exact.keys(b, head)),
                 (pyramid.full_v, pyramid.pooled_v, exact.values(b, head)),
             ):
-                assert torch.equal(full[b, head, :, : layout.head_dim].float(), rows)
+                dtype = full.dtype
+                near = {"rtol": UNIT[dtype], "atol": 1e-6 if dtype != torch.float16 else 1e-5}
+                assert torch.equal(full[b, head, :, : layout.head_dim], rows.to(dtype))
                 for size, start in pyramid.starts.items():
                     means = pool(rows[: layout.k_video], size)
                     found = pooled[b, head, start : start + len(means), : layout.head_dim]

@@ -125,6 +125,7 @@ def compile_all(name: str, dtype: str, dim: int, everything: bool) -> list[dict]
     target = target_of(name)
     arch = target.arch if target.backend == "hip" else f"sm_{target.arch}"
     tuning.architecture = lambda device: "sm_86" if arch == "sm_89" else arch
+    tuning.interpreted = lambda device: False
     tma = target.backend == "cuda" and target.arch >= 90
     tuning.has_tma = descriptors.has_tma = lambda device: tma
     recorder = Recorder(target)
