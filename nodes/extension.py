@@ -3,11 +3,15 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .apply_psa import PSAApply
+from .compare_clips import PSACompare
 from .preset_editor import PSAPresetEditor
 from .preset_loader import PSAPresetLoader
 from .report import PSAReport
+from .selftest import PSASelfTest
 
 
 class PSAExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [PSAPresetLoader, PSAApply, PSAPresetEditor, PSAReport]
+        return [
+            PSAPresetLoader, PSAApply, PSAPresetEditor, PSAReport, PSACompare, PSASelfTest,
+        ]  # fmt: skip

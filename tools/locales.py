@@ -18,7 +18,9 @@ from psa_kernels.config import FIELD_BY_ARGUMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "locales"
-NODES = ("PSAPresetLoader", "PSAApply", "PSAPresetEditor", "PSAReport")
+NODES = (
+    "PSAPresetLoader", "PSAApply", "PSAPresetEditor", "PSAReport", "PSACompare", "PSASelfTest",
+)  # fmt: skip
 
 
 def chinese() -> dict[str, Any]:

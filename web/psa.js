@@ -9,11 +9,14 @@ import { nodeAt } from "./graph.js";
 import { loadWords } from "./i18n.js";
 import { LoaderNode } from "./loader/loader_node.js";
 import { guardQueue } from "./queue_guard.js";
+import { TextNode } from "./text_panel.js";
 
 const FACES = {
   [EDITOR]: [EditorNode, "psaEditor"],
   [LOADER]: [LoaderNode, "psaLoader"],
   PSAApply: [ApplyNode, "psaApply"],
+  PSACompare: [TextNode, "psaSaid"],
+  PSASelfTest: [TextNode, "psaSaid"],
 };
 
 const alive = new Set();

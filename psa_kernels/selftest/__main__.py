@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import traceback
+from pathlib import Path
 
 from .run import run_selftest
 
@@ -20,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         "--every", action="store_true",
         help="the kernels' every feature and dtype, not only what presets use: minutes",
     )  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     args = parser.parse_args(argv)
     try:
         report = run_selftest(args.every)
@@ -29,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"The self-test itself failed: {type(error).__name__}: {error}")
         print("Run it with --verbose and report what it prints.")
         return 1
+    if args.json:
+        args.json.write_text(json.dumps(report.json(), indent=1), encoding="utf-8")
     print(report.text(verbose=args.verbose))
     return 0 if report.ok else 1
 

@@ -13,7 +13,9 @@ from ..pack_import import ROOT
 from .graphs import reports
 
 DOCS = ROOT / "web" / "docs"
-NODES = ("PSAPresetLoader", "PSAApply", "PSAPresetEditor", "PSAReport")
+NODES = (
+    "PSAPresetLoader", "PSAApply", "PSAPresetEditor", "PSAReport", "PSACompare", "PSASelfTest",
+)  # fmt: skip
 # of packs that only the tests and the demo load
 OTHERS = {"PSADemoConditioning", "PSATestSpy", "PSATinyWanPrompt", "PSATinyWanDecode"}
 

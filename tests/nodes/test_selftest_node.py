@@ -1,0 +1,37 @@
+"""PSA Self-test in graphs that a real server runs."""
+
+import json
+
+
+def test_the_node_alone_tests_this_machine_every_time(graph):
+    g = graph()
+    g.add("PSASelfTest", {}, "test")
+    shown = {i: g.add("PreviewAny", {"source": ["test", i]})[0] for i in (0, 1, 2)}
+    for _ in range(2):  # the second time nothing may come from a cache
+        run = g.run()
+        (said,) = run.outputs["test"]["text"]
+        assert said.startswith("PSA self-test") and "Result: all that can run here works" in said
+        assert max(map(len, said.splitlines())) <= 100
+        assert run.node_seconds("test") > 1
+        values = {i: run.outputs[node]["text"][0] for i, node in shown.items()}
+        assert " ".join(values[0].split()) == " ".join(said.split())
+        report = json.loads(values[1])
+        assert report["ok"] is True and report["serving"].startswith("run on the torch reference")
+        assert values[2].lower() == "true"
+        states = {check["name"]: check["state"] for check in report["checks"]}
+        assert states["Triton kernels"] == "skipped"  # the server was started with --cpu
+
+
+def test_a_test_that_takes_too_long_fails_and_harms_nothing(graph, comfy_client, monkeypatch):
+    """Ten seconds are enough here, so the limit is tried on the class, see tests/selftest."""
+    g = graph()
+    g.add("PSASelfTest", {"time_limit": 10, "verbose": True}, "test")
+    (said,) = g.run().outputs["test"]["text"]
+    assert "head dim" in said  # verbose: every case
+    assert comfy_client.get("/system_stats")
+
+
+def test_inputs_outside_their_range_are_refused(graph):
+    g = graph()
+    g.add("PSASelfTest", {"time_limit": 5}, "test")
+    assert "time_limit" in json.dumps(g.refusal()["test"])

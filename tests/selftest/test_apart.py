@@ -1,0 +1,109 @@
+"""The self-test in a process of its own, which may hang, crash or be cut off."""
+
+import json
+import sys
+import time
+
+import pytest
+
+from psa_kernels.selftest import Report, apart, run_apart
+
+from .broken_triton import failing_import
+
+
+def broken(tmp_path, statement):
+    """A Triton whose import does this, before the real one."""
+    environment = {"PYTHONPATH": str(failing_import(tmp_path, statement))}
+    return {**environment, "TRITON_INTERPRET": "0", "OMP_NUM_THREADS": "1"}
+
+
+def test_it_is_the_same_report_as_the_commands():
+    found = run_apart(use_gpu=False, environment={"TRITON_INTERPRET": "0"})
+    assert found.ok and "torch reference" in found.serving
+    names = [check.name for check in found.checks]
+    assert names[0].startswith("torch reference on the CPU") and "Triton imports" in names
+    assert found.machine["Python"].endswith(sys.executable)
+    # imports, but cannot compile on this machine
+    (skipped,) = [check for check in found.checks if check.state == "skipped"]
+    assert "no GPU here that torch can use" in skipped.detail
+    assert any("head dim" in line for line in found.checks[0].lines)
+    again = Report.from_json(json.loads(json.dumps(found.json())))
+    assert again == found and found.json()["ok"] is True
+
+
+def test_a_missing_piece_is_named(tmp_path):
+    found = run_apart(
+        environment=broken(tmp_path, "raise ImportError('libtriton.so: undefined symbol: _Z')"),
+        use_gpu=False,
+    )
+    assert not found.ok
+    text = " ".join(found.text().split())
+    assert "installed but does not import" in text and "--force-reinstall" in text
+    # what does not need Triton was checked all the same
+    assert found.checks[0].state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+        ("import os; os.abort()", "SIGABRT"),
+        ("import os; os._exit(7)", "with exit code 7"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_process_that_is_killed_is_a_finding(tmp_path, statement, words):
+    found = run_apart(environment=broken(tmp_path, statement), use_gpu=False)
+    (check,) = found.checks
+    assert not found.ok and check.name == apart.NAME
+    assert words in check.detail and "driver" in check.remedy
+    assert found.machine["torch"]
+    if "SIG" in words:  # where it happened
+        assert any("triton" in line for line in check.lines)
+
+
+def test_a_process_that_hangs_is_ended_with_what_it_started(tmp_path):
+    started = tmp_path / "child"
+    statement = (
+        "import subprocess, sys, time; "
+        f"p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        f"open({str(started)!r}, 'w').write(str(p.pid)); time.sleep(600)"
+    )
+    start = time.monotonic()
+    found = run_apart(15, environment=broken(tmp_path, statement), use_gpu=False)
+    assert time.monotonic() - start < 60
+    (check,) = found.checks
+    assert not found.ok and "15 seconds" in check.detail
+    assert not alive(int(started.read_text()))
+
+
+def alive(pid):
+    """Whether a process runs; one that is dead and not yet collected does not."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_it_can_be_interrupted(tmp_path):
+    class StopError(Exception):
+        pass
+
+    looks = []
+
+    def stop():
+        looks.append(1)
+        if len(looks) > 2:
+            raise StopError
+
+    start = time.monotonic()
+    with pytest.raises(StopError):
+        run_apart(environment=broken(tmp_path, "import time; time.sleep(600)"), alive=stop)
+    assert time.monotonic() - start < 30
+
+
+def test_a_python_that_does_not_start_is_a_finding(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    found = run_apart()
+    assert not found.ok and "could not be started" in found.checks[0].detail
