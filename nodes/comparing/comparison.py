@@ -157,7 +157,7 @@ def compare(
     errors, similar, perceived, largest, temporal = [], [], [], 0.0, TemporalDifference()
     for one, two in chunks(reference, other):
         errors += mean_squared_errors(one, two).tolist()
-        largest = max(largest, float((one - two).abs().max()))
+        largest = float((one - two).abs().max().clamp(min=largest))  # NaN stays NaN
         if not small:
             similar += ssim(one, two).tolist()
         if distances is not None:
@@ -190,10 +190,12 @@ def _line(
 ) -> str:  # fmt: skip
     if metric.whole is None:
         return f"{name}: not available ({metric.reason})"
-    value = worst(metric.frames)
-    at = metric.frames.index(value) + first
     text = f"{name}: {form.format(metric.whole)}"
-    return text if len(metric.frames) == 1 else f"{text}, {word} {form.format(value)} in frame {at}"
+    values = [value for value in metric.frames if not math.isnan(value)]
+    if len(set(values)) < 2:
+        return text
+    value = worst(values)
+    return f"{text}, {word} {form.format(value)} in frame {metric.frames.index(value) + first}"
 
 
 def _json(metric: Metric) -> dict[str, Any]:
