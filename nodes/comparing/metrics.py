@@ -14,7 +14,7 @@ from torch.nn import functional
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian
 K1, K2 = 0.01, 0.03
-AT_ONCE = 2_000_000  # pixels of one clip that are compared at a time; some 300 MB in SSIM
+AT_ONCE = 1_000_000  # pixels of one clip that are compared at a time; some 300 MB in SSIM
 
 
 def chunks(reference: torch.Tensor, other: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
