@@ -62,20 +62,24 @@ class Stats:
         over the queries and the batch. What S does not choose among (blocks that a causal mask
         cuts) has no part in it. All zero where S is empty.
         """
-        layout = self.layout
-        queries = _block_sizes(layout.q_video, 0, layout.m, self.plan.mass.device)
-        mass = (self.plan.mass * queries[:, None]).sum((0, 2))
+        mass = self._over_queries(self.plan.mass)
         return mass / mass.sum(1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
+
+    def _over_queries(self, rows: torch.Tensor) -> torch.Tensor:
+        """`[H, ...]`: the sum over batch and queries of what is said of each video query block."""
+        layout = self.layout
+        total = rows.sum((0, 2)) * layout.m
+        missing = layout.q_blocks * layout.m - layout.q_video
+        # few operations: a call of a small video is not much longer than launching them
+        return total - rows[:, :, -1].sum(0) * missing if missing else total
 
     def _from_rows(self, rows: torch.Tensor) -> torch.Tensor:
         layout = self.layout
-        queries = _block_sizes(layout.q_video, 0, layout.m, rows.device)
         pairs = rows[..., :4].sum((0, 2))
         all_pairs = layout.batch * layout.q_blocks * layout.k_blocks
-        skipped = all_pairs - pairs.sum(1, keepdim=True)
-        products = (rows[..., 4] * queries).sum((0, 2))
         exact = layout.q_video * layout.extra + layout.extra * layout.k_len
-        return torch.cat((pairs, skipped, products[:, None] + layout.batch * exact), 1)
+        products = self._over_queries(rows[..., 4:]) + layout.batch * exact
+        return torch.cat((pairs, all_pairs - pairs.sum(1, keepdim=True), products), 1)
 
     def _from_levels(self) -> torch.Tensor:
         levels, layout = self.levels, self.layout

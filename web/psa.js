@@ -19,6 +19,9 @@ const FACES = {
   PSASelfTest: [TextNode, "psaSaid"],
 };
 
+// large enough to read the picture that PSA Report shows
+const SIZES = { PSAReport: [480, 560] };
+
 const alive = new Set();
 
 function addStyle() {
@@ -68,6 +71,7 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
+    if (node.comfyClass in SIZES) node.setSize(SIZES[node.comfyClass]);
     const [Face, name] = FACES[node.comfyClass] ?? [];
     if (!Face) return;
     const face = new Face(app, node);
