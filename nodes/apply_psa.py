@@ -75,7 +75,7 @@ class PSAApply(io.ComfyNode):
         # An input named here is no longer checked by ComfyUI, and the message of one comes once
         # for each: so this is for what ComfyUI cannot check itself.
         try:
-            _dense_blocks(dense_blocks)
+            read_dense_blocks(dense_blocks)
         except ValueError as error:
             return str(error)
         return True
@@ -94,7 +94,7 @@ class PSAApply(io.ComfyNode):
     ) -> io.NodeOutput:
         options = PatchOptions(
             window=window_of(schedule, start_percent, end_percent),
-            dense_blocks=_dense_blocks(dense_blocks),
+            dense_blocks=read_dense_blocks(dense_blocks),
             min_tokens=min_tokens,
         )
         if not enabled:
@@ -109,7 +109,8 @@ class PSAApply(io.ComfyNode):
         )
 
 
-def _dense_blocks(text: str | None) -> frozenset[int]:
+def read_dense_blocks(text: str | None) -> frozenset[int]:
+    """Raises `ValueError` that names the input."""
     try:
         return parse_block_list(text or "")
     except ValueError as error:

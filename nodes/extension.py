@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .apply_psa import PSAApply
+from .calibrate import PSACalibrate
 from .compare_clips import PSACompare
 from .preset_editor import PSAPresetEditor
 from .preset_loader import PSAPresetLoader
@@ -14,4 +15,5 @@ class PSAExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             PSAPresetLoader, PSAApply, PSAPresetEditor, PSAReport, PSACompare, PSASelfTest,
+            PSACalibrate,
         ]  # fmt: skip

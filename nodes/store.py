@@ -19,10 +19,15 @@ FOLDER = "psa/presets"  # in a user's directory
 
 def preset_store() -> PresetStore:
     """The store of the user who asks, or who queued the graph that runs."""
+    return store_in(user_folder() / FOLDER)
+
+
+def user_folder() -> Path:
+    """That user's directory."""
     folder = folder_paths.get_public_user_directory(current_user())
     if folder is None:  # a name that ComfyUI keeps for itself
         folder = folder_paths.get_public_user_directory(DEFAULT_USER)
-    return store_in(Path(folder) / FOLDER)
+    return Path(folder)
 
 
 def list_presets() -> Listing:

@@ -73,16 +73,16 @@ class PresetStore:
         `StorageError`.
         """
         with self._editing(family, preset, expected) as (catalog, edit):
-            taken = catalog.taken_by(family, preset)
-            if taken not in (None, preset):
-                what = f"the name {preset} differs from the preset {taken} by case only"
-                raise CollisionError(
-                    Problem(what, mend="choose another name", family=family, preset=preset)
-                )
+            _check_case(catalog, family, preset)
             file = edit.file_for(catalog, family, preset)
             edit.put(file, family, preset, config.to_preset())
             edit.commit()
         return version_of(config.to_preset())
+
+    def check_saving(self, family: str, preset: str) -> None:
+        """Raises what `save` would raise for these names now; writes nothing."""
+        with self._editing(family, preset, None) as (catalog, _):
+            _check_case(catalog, family, preset)
 
     def rename(
         self, family: str, preset: str, to: str, *, expected: str | None = None
@@ -199,6 +199,15 @@ class PresetStore:
                 mend = "load it again, or save yours under another name"
                 raise ConflictError(Problem(what, mend=mend, family=family, preset=preset))
             yield catalog, edit
+
+
+def _check_case(catalog: Catalog, family: str, preset: str) -> None:
+    taken = catalog.taken_by(family, preset)
+    if taken not in (None, preset):
+        what = f"the name {preset} differs from the preset {taken} by case only"
+        raise CollisionError(
+            Problem(what, mend="choose another name", family=family, preset=preset)
+        )
 
 
 def _check_names(family: str | None, preset: str | None) -> None:

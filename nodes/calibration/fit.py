@@ -41,14 +41,15 @@ def fit(
 ) -> Fit:
     """The allocation that meets a mean density, or an error of the model's output (rel-L2).
 
+    density, error            one of them; with neither, the mean density of the base itself
     dense, kept, predicting   see `predict.points`
     """
     by_block = points(found, dense=dense, kept=kept, **predicting)
     names, choices = list(by_block), list(by_block.values())
-    if density is not None:
-        chosen = for_density(choices, density)
-    else:
+    if error is not None:
         chosen = for_error(choices, error**2)
+    else:
+        chosen = for_density(choices, density or own_density(found))
     at = {
         block: next(p for p in by_block[block] if p.rung == rung)
         for block, rung in zip(names, chosen.rungs, strict=True)
@@ -60,6 +61,13 @@ def fit(
     }
     path = [(state.density, state.error) for state in curve(choices)]
     return Fit(configured(base, found, at), chosen, path, uniform(choices), at, means)
+
+
+def own_density(found: Measurements) -> float:
+    """Of the base, all blocks on its own rung."""
+    own = found.scales.index(1.0)
+    calls = [call for calls in found.calls.values() for call in calls]
+    return sum(call.rungs[own][0] for call in calls) / len(calls)
 
 
 def configured(base: PSAConfig, found: Measurements, at: dict[int, Point]) -> PSAConfig:

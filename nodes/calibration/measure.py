@@ -35,15 +35,17 @@ class Call:
 class MeasuringOverride(AttentionOverride):
     """Leaves every call dense, and looks at those of the video's self-attention before that.
 
-    rungs, conditions  the ladder, and `cond_or_uncond` of this model call
+    rungs       the ladder for so many video tokens
+    conditions  `cond_or_uncond` of this model call
+    looked      called after each call that was looked at
     """
 
     def __init__(
         self, *args: Any, rungs: Callable[[int], Sequence[Rung]], conditions: Sequence[int],
-        **kwargs: Any,
-    ):
+        looked: Callable[[], None], **kwargs: Any,
+    ):  # fmt: skip
         super().__init__(*args, **kwargs)
-        self.rungs, self.conditions = rungs, list(conditions)
+        self.rungs, self.conditions, self.looked = rungs, list(conditions), looked
         self.found: list[tuple[int, torch.Tensor, list[torch.Tensor], list[torch.Tensor]]] = []
 
     def _sparse(
@@ -67,6 +69,7 @@ class MeasuringOverride(AttentionOverride):
         norm = truth.square().sum(-1).mean()
         # Read when the model call is over: reading a GPU result waits for it.
         self.found.append((seen.block, norm, errors, shares))
+        self.looked()
         return None, MEASURED
 
     def _one_condition(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -81,8 +81,7 @@ class _Measuring:
         self.steps: list[int] = []
         self._shares: dict[int, float] = {}
         self.rungs: tuple[Rung, ...] = ()
-        self.blocks = 0
-        self.done = 0
+        self.blocks = self.reached = self.looked = 0
 
     # --- what is there
 
@@ -159,7 +158,8 @@ class _Measuring:
             raise CalibrationError(self._why_nothing())
         self.steps = spaced(sparse, self.effort.steps)
         self._shares = shares(list(map(float, sigmas)), sparse, self.steps)
-        self._progress(0)
+        self.looked = sum(len(line["calls"]) for line in self.journal.of("step"))
+        self.blocks = len(getattr(guider.model_patcher.model.diffusion_model, "blocks", ())) or 40
         options = guider.model_options.setdefault("transformer_options", {})
         outer = options.get(RUN)
         options[RUN] = self.run
@@ -174,15 +174,17 @@ class _Measuring:
         if self.run is None or call.run is not self.run:
             return executor(*args, **kwargs)
         conditions = list(call.options.get("cond_or_uncond") or ())
-        looking = call.override(MeasuringOverride, rungs=self._rungs, conditions=conditions)
+        looking = call.override(
+            MeasuringOverride, rungs=self._rungs, conditions=conditions, looked=self._looked
+        )
         step = looking.step
+        self.reached = max(self.reached, step or 0)
         looked_at = step in self.steps and (POSITIVE in conditions or not conditions)
         if not looked_at or self._step_complete(step):
             if self.run.failure:
                 raise CalibrationError(self._why_nothing())
-            out = executor(*args, **kwargs)
-            self._progress(1 if looked_at else 0)
-            return out
+            self._progress()
+            return executor(*args, **kwargs)
         out = self._made(call, looking)
         calls = looking.results()
         if not calls:
@@ -191,7 +193,6 @@ class _Measuring:
             share = self._shares[step]
             self.journal.add("step", step=step, share=share, calls=[asdict(one) for one in calls])
         self.blocks = len({one.block for one in calls})
-        self._progress(1)
         if step in self._probed_steps():
             self._probe(call, step, out, conditions)
         if all(self._step_complete(other) for other in self.steps):
@@ -219,7 +220,7 @@ class _Measuring:
             wanted = _positive(out, conditions).float()
             error = float((found - wanted).square().sum() / wanted.square().sum())
             self.journal.add("probe", step=step, block=block, rung=rung, error=error)
-            self._progress(1)
+            self._progress()
 
     def _rungs(self, tokens: int) -> tuple[Rung, ...]:
         if not self.rungs:
@@ -240,10 +241,16 @@ class _Measuring:
             return False
         return step not in self._probed_steps() or {c.block for c in calls} <= self._probed(step)
 
-    def _progress(self, units: int) -> None:
-        self.done += units
-        probes = self.blocks * len(self._probed_steps())
-        self.on_progress(self.done, max(1, len(self.steps) + probes, self.done))
+    def _progress(self) -> None:
+        """Sampler steps gone by, calls looked at and probes made, of all that there will be."""
+        looks = len(self.steps) + len(self._probed_steps())
+        done = self.reached + self.looked + len(self.journal.of("probe"))
+        total = (self.steps[-1] if self.steps else 0) + looks * self.blocks
+        self.on_progress(min(done, total), total)
+
+    def _looked(self) -> None:
+        self.looked += 1
+        self._progress()
 
 
 def spaced(values: Sequence[int], count: int) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ...psa_kernels.config import parse_block_list
+from ..apply_psa import read_dense_blocks
 from ..estimate.density import Tokens, density
 from ..estimate.figure import Figure
 from ..estimate.gpu import this_gpu
@@ -95,9 +95,9 @@ def _plan(given: dict[str, Any] | None) -> Plan | None:
 def _dense_blocks(text: str, model: Model | None) -> int:
     """How many of the model's blocks Apply PSA's input `dense_blocks` names."""
     try:
-        named = parse_block_list(text)
+        named = read_dense_blocks(text)
     except ValueError as error:
-        raise bad_request(f"dense_blocks: {error}") from None
+        raise bad_request(str(error)) from None
     return sum(block < model.blocks for block in named) if model else 0
 
 

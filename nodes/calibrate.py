@@ -1,0 +1,232 @@
+"""PSA Calibrate: fits a preset's budgets, block by block, to a model and a target."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from server import PromptServer
+
+from ..presets.errors import CollisionError, Problem
+from ..presets.listing import ABSENT
+from ..presets.yaml_text import dump
+from .apply_psa import read_dense_blocks
+from .calibration.fit import fit
+from .calibration.identity import digest, model_identity
+from .calibration.journal import Journal
+from .calibration.picture import picture_of
+from .calibration.run import CalibrationError, Effort, measure
+from .calibration.told import as_json, description
+from .preset_link import PSAPreset
+from .preset_value import PresetValue
+from .queued import current_user
+from .routes.stored import CHANGED
+from .store import preset_store, user_folder
+
+DENSITY, ERROR = "density", "error"
+JOURNALS = "psa/calibrations"  # in a user's directory
+
+
+class PSACalibrate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PSACalibrate",
+            display_name="PSA Calibrate",
+            category="PSA",
+            description="Samples once with dense attention, measures what sparsity costs in each "
+            "transformer block, and gives each block a budget of its own. An interrupted "
+            "calibration goes on where it stopped.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model to calibrate for, with its LoRAs."),
+                io.Conditioning.Input("positive", tooltip="A prompt like those you will use."),
+                io.Conditioning.Input("negative", tooltip="As for the sampler."),
+                io.Latent.Input(
+                    "latent_image",
+                    tooltip="An empty latent of the video's size. Budgets fitted at one size serve "
+                    "others of about as many tokens.",
+                ),
+                PSAPreset.Input(
+                    "preset", tooltip="What to start from: its order, levels and warm-up stay."
+                ),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Of the noise.",
+                ),
+                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Sampler steps."),
+                io.Float.Input(
+                    "cfg", default=6.0, min=0.0, max=100.0, step=0.1,
+                    tooltip="Guidance scale, as for the sampler.",
+                ),
+                io.Combo.Input(
+                    "sampler_name", options=list(comfy.samplers.SAMPLER_NAMES), default="euler",
+                    tooltip="The sampler to use.",
+                ),
+                io.Combo.Input(
+                    "scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default="simple",
+                    tooltip="The noise schedule to use.",
+                ),
+                io.Combo.Input(
+                    "target", options=[DENSITY, ERROR], default=DENSITY, optional=True,
+                    tooltip="density: the least error at a mean density. error: the least density "
+                    "at a predicted error.",
+                ),
+                io.Float.Input(
+                    "density", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
+                    tooltip="Read with target = density: mean over the blocks in a sparse step. 0: "
+                    "as dense as the preset is.",
+                ),
+                io.Float.Input(
+                    "error", default=0.1, min=0.0, max=10.0, step=0.005, optional=True,
+                    tooltip="Read with target = error: relative error of the model's output in a "
+                    "sparse step, as predicted. 0.1 is a tenth of its size.",
+                ),
+                io.Boolean.Input(
+                    "allow_dense", default=True, optional=True, label_on="yes", label_off="no",
+                    tooltip="Whether a block that tolerates no sparsity may be left dense.",
+                ),
+                io.String.Input(
+                    "dense_blocks", default="", optional=True,
+                    tooltip="Blocks to leave dense in any case, like 0, 1, 38-39. Empty: none.",
+                ),
+                io.Int.Input(
+                    "measured_steps", default=4, min=1, max=50, optional=True,
+                    tooltip="At how many of the sparse steps every block is measured, first and "
+                    "last among them.",
+                ),
+                io.Int.Input(
+                    "probed_steps", default=1, min=0, max=50, optional=True,
+                    tooltip="At how many of them the model is called once more for each block, to "
+                    "see how far its error reaches. 0: quicker, all blocks count alike.",
+                ),
+                io.String.Input(
+                    "save_as", default="", optional=True,
+                    tooltip="A name under which to keep the result among your presets, in the "
+                    "family of the given one. Empty: it is not kept.",
+                ),
+                io.Boolean.Input(
+                    "replace", default=False, optional=True, label_on="yes", label_off="no",
+                    tooltip="Whether a preset of yours with that name may be overwritten.",
+                ),
+            ],
+            outputs=[
+                PSAPreset.Output(display_name="preset", tooltip="For Apply PSA."),
+                io.String.Output(display_name="yaml", tooltip="The preset as its file has it."),
+                io.Image.Output(
+                    display_name="image", tooltip="Error against density, and each block's budget."
+                ),
+                io.String.Output(display_name="json", tooltip="All figures, for programs."),
+            ],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, dense_blocks=None):
+        try:
+            read_dense_blocks(dense_blocks)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        positive,
+        negative,
+        latent_image,
+        preset,
+        seed,
+        steps,
+        cfg,
+        sampler_name,
+        scheduler,
+        target=DENSITY,
+        density=0.0,
+        error=0.1,
+        allow_dense=True,
+        dense_blocks="",
+        measured_steps=4,
+        probed_steps=1,
+        save_as="",
+        replace=False,
+    ) -> io.NodeOutput:
+        base = dataclasses.replace(preset, config=preset.config.replace(blocks={}))
+        _check(base, save_as, replace)
+        effort = Effort(measured_steps, probed_steps)
+        sampling = {
+            "seed": seed, "steps": steps, "cfg": cfg, "sampler": sampler_name,
+            "scheduler": scheduler,
+        }  # fmt: skip
+        latent = comfy.sample.fix_empty_latent_channels(model, latent_image["samples"])
+        about = {
+            "model": model_identity(model), "preset": base.config.to_preset(), **sampling,
+            "conditions": digest([positive, negative]), "latent": digest(latent),
+            "measured_steps": measured_steps, "probed_steps": probed_steps,
+        }  # fmt: skip
+        journal = Journal(user_folder() / JOURNALS, about)
+        bar = comfy.utils.ProgressBar(100)
+
+        def sample(patched: Any) -> None:
+            comfy.sample.sample(
+                patched, comfy.sample.prepare_noise(latent, seed), steps, cfg, sampler_name,
+                scheduler, positive, negative, latent, disable_pbar=True, seed=seed,
+            )  # fmt: skip
+
+        found = measure(
+            model, base, effort, sample, journal,
+            lambda done, total: bar.update_absolute(done, max(total, 1)),
+        )  # fmt: skip
+        wanted = {"error": error} if target == ERROR else {"density": density or None}
+        fitted = fit(
+            found, base.config, **wanted, dense=allow_dense, kept=read_dense_blocks(dense_blocks)
+        )
+        told = as_json(found, fitted, base, {"kind": target, "value": wanted[target]})
+        config = fitted.config.replace(description=description(told))
+        if save_as.strip():
+            _save(base.family, save_as.strip(), config)
+        value = dataclasses.replace(
+            base, config=config, name=save_as.strip() or f"{base.name} (calibrated)"
+        )
+        pixels = np.asarray(picture_of(told), dtype=np.float32) / 255
+        image = torch.from_numpy(pixels)[None]
+        return io.NodeOutput(
+            value, dump(config.to_preset()), image, json.dumps(told, ensure_ascii=False),
+            ui=ui.PreviewImage(image, cls=cls),
+        )  # fmt: skip
+
+
+def _check(base: PresetValue, save_as: str, replace: bool) -> None:
+    """What can be refused before minutes of sampling."""
+    if base.config.type == "dense":
+        raise CalibrationError(
+            f"preset: {base.label} is a dense one; give one of type psa to start from"
+        )
+    name = save_as.strip()
+    if not name:
+        return
+    if not base.family:
+        raise CalibrationError(
+            "save_as: the preset is of no family, so there is no place to keep the result; start "
+            "from PSA Preset Loader, with an editor behind it if you like"
+        )
+    store = preset_store()
+    if store.version(base.family, name) != ABSENT and not replace:
+        what = f"save_as: {base.family} has a preset {name} already"
+        raise CollisionError(Problem(what, mend="choose another name, or set replace to yes"))
+    # a shipped preset's name, or one that differs by case only
+    store.check_saving(base.family, name)
+
+
+def _save(family: str, name: str, config: Any) -> None:
+    store = preset_store()
+    store.save(family, name, config)
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.send_sync(CHANGED, {"user": current_user(), "version": store.stamp()})

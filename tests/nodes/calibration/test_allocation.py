@@ -1,0 +1,124 @@
+"""Which block gets which budget: against every allocation there is, on small cases."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pack(comfy_inproc):
+    comfy_inproc.load_pack()
+
+
+def blocks_of(table):
+    from psa_pack.nodes.calibration.allocate import Point
+
+    return [[Point(d, e, i) for i, (d, e) in enumerate(points)] for points in table]
+
+
+def every(blocks):
+    """(mean density, error) of every allocation."""
+    return [
+        (sum(p.density for p in at) / len(at), sum(p.error for p in at))
+        for at in itertools.product(*blocks)
+    ]
+
+
+POINTS = st.lists(
+    st.tuples(st.integers(1, 50), st.integers(0, 40)), min_size=1, max_size=5,
+    unique_by=lambda point: point[0],
+)  # fmt: skip
+TABLE = st.lists(POINTS, min_size=1, max_size=4).map(
+    lambda table: [[(d / 50, float(e)) for d, e in points] for points in table]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TABLE)
+def test_no_allocation_beats_a_point_of_the_curve(table):
+    """Each state of the curve has the least error of all that are no denser than it."""
+    from psa_pack.nodes.calibration.allocate import curve
+
+    blocks = blocks_of(table)
+    states, found = curve(blocks), every(blocks)
+    for state in states:
+        best = min(error for density, error in found if density <= state.density + 1e-9)
+        assert state.error == pytest.approx(best)
+    densities = [state.density for state in states]
+    assert densities == sorted(densities)
+    assert states[-1].error == pytest.approx(min(error for _, error in found))
+
+
+@settings(max_examples=300, deadline=None)
+@given(TABLE, st.integers(1, 50).map(lambda x: x / 50))
+def test_a_density_is_met_within_one_step_of_one_block(table, target):
+    from psa_pack.nodes.calibration.allocate import curve, for_density, hull
+
+    blocks = blocks_of(table)
+    chosen, found = for_density(blocks, target), every(blocks)
+    fitting = [error for density, error in found if density <= target + 1e-9]
+    if not fitting:  # nothing is as cheap as that: the cheapest is taken
+        assert chosen.density == pytest.approx(min(density for density, _ in found))
+        return
+    assert chosen.density <= target + 1e-9
+    # between the best and what the curve has below the target
+    below = [state for state in curve(blocks) if state.density <= target + 1e-9]
+    if below:
+        assert min(fitting) - 1e-9 <= chosen.error <= below[-1].error + 1e-9
+    # nothing that fits is left undone
+    at = [next(p for p in points if p.rung == rung)
+          for points, rung in zip(blocks, chosen.rungs, strict=True)]  # fmt: skip
+    room = (target - chosen.density) * len(blocks)
+    for points, now in zip(blocks, at, strict=True):
+        assert not [p for p in hull(points)
+                    if p.error < now.error and 0 < p.density - now.density <= room - 1e-9]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(TABLE, st.integers(0, 100))
+def test_an_error_is_met_by_the_least_of_the_curve(table, target):
+    from psa_pack.nodes.calibration.allocate import curve, for_error
+
+    blocks = blocks_of(table)
+    chosen, states = for_error(blocks, target), curve(blocks)
+    if states[-1].error > target:
+        assert chosen == states[-1]
+    else:
+        assert chosen.error <= target + 1e-6
+        assert all(s.density >= chosen.density - 1e-9 for s in states if s.error <= target)
+
+
+def test_a_block_that_costs_more_gets_more():
+    from psa_pack.nodes.calibration.allocate import for_density
+
+    ladder = [(0.1, 8.0), (0.2, 4.0), (0.4, 2.0), (1.0, 0.0)]
+    blocks = blocks_of([ladder, [(d, e / 10) for d, e in ladder]])
+    chosen = for_density(blocks, 0.3)
+    assert chosen.rungs == (2, 1) and chosen.density == pytest.approx(0.3)
+
+
+def predicting(weights, dense=True, kept=(), **how):
+    """Two blocks of one step that differ in their norm and in what the probes say."""
+    from psa_pack.nodes.calibration.measure import Call
+    from psa_pack.nodes.calibration.predict import Measurements, Probe, points
+
+    calls = [Call(0, 4.0, ((0.1, 2.0), (0.3, 1.0))), Call(1, 1.0, ((0.1, 0.5), (0.3, 0.25)))]
+    probes = tuple(Probe(3, block, 0, error) for block, error in enumerate(weights))
+    found = Measurements((1.0, 3.0), {3: calls, 7: calls}, {3: 0.25, 7: 0.75}, probes)
+    return points(found, dense=dense, kept=kept, **how)
+
+
+def test_what_an_error_is():
+    both = predicting((), predictor="relative")
+    assert [p.error for p in both[0]] == [0.5, 0.25, 0.0]
+    assert [p.error for p in both[1]] == [0.5, 0.25, 0.0]
+    assert [p.density for p in both[1]] == [0.1, 0.3, 1.0]
+    assert [p.error for p in predicting((), predictor="absolute")[0]] == [2.0, 1.0, 0.0]
+    # a probe says what the rung that was probed does to the output; the others in proportion
+    probed = predicting((0.03, 0.2))
+    assert [p.error for p in probed[0]] == pytest.approx([0.03, 0.015, 0.0])
+    assert [p.error for p in probed[1]] == pytest.approx([0.2, 0.1, 0.0])
+    assert len(predicting((), dense=False)[0]) == 2
+    assert [p.density for p in predicting((), dense=False, kept=(1,))[1]] == [1.0]

@@ -1,0 +1,187 @@
+"""Measuring on real sampler runs of the tiny Wan: what is measured, and that nothing is lost."""
+
+import json
+
+import pytest
+import torch
+
+from ..sampling import sparse_config
+
+STEPS, BLOCKS = 5, 2
+
+
+@pytest.fixture
+def calibrate(bench, tmp_path):
+    """(measurements, units of progress) of one calibration; `journal` for a folder of its own."""
+    from psa_pack.nodes.calibration.journal import Journal
+    from psa_pack.nodes.calibration.run import Effort, measure
+    from psa_pack.nodes.preset_value import PresetValue
+    from psa_pack.psa_kernels import PSAConfig
+
+    def run(config=None, *, folder="one", effort=(3, 1), on_progress=None, **sampling):
+        own = PSAConfig.from_preset((config or sparse_config(warmup_steps=1)).to_preset())
+        journal = Journal(tmp_path / folder, {"preset": own.to_preset()})
+        seen = []
+
+        def progress(done, total):
+            seen.append((done, total))
+            if on_progress:
+                on_progress(done, total)
+
+        found = measure(
+            bench.model, PresetValue(own, name="base"), Effort(*effort),
+            lambda model: bench.sample(model, steps=STEPS, **sampling), journal, progress,
+        )  # fmt: skip
+        return found, seen
+
+    return run
+
+
+def test_every_block_is_measured_at_the_steps_and_probed_at_one(calibrate, tmp_path):
+    found, seen = calibrate()
+    assert list(found.calls) == [1, 3, 4]  # of the sparse steps 1 to 4
+    assert found.blocks == [0, 1] and 1.0 in found.scales
+    assert {(probe.step, probe.block) for probe in found.probes} == {(3, 0), (3, 1)}
+    assert sum(found.shares.values()) == pytest.approx(1)
+    for calls in found.calls.values():
+        assert [call.block for call in calls] == [0, 1]
+        for call in calls:
+            densities, errors = zip(*call.rungs, strict=True)
+            assert len(densities) == len(found.scales) and list(densities) == sorted(densities)
+            # a larger budget never means much more error, and the largest next to none
+            assert errors[-1] < 0.2 * errors[0] and errors[0] < call.norm
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    done, total = seen[-1]
+    assert done == total == 4 + (3 + 1) * BLOCKS
+    # a few numbers are kept for each, no tensors
+    (file,) = (tmp_path / "one").iterdir()
+    assert file.stat().st_size < 20_000
+
+
+def test_the_errors_are_those_of_the_calls_themselves(bench, calibrate):
+    """Against dense attention over all rows, computed here from the calls' own q, k, v."""
+    from psa_kernels import psa_attention
+    from psa_pack.benchmarks.quality.watch import watched
+
+    found, _ = calibrate(effort=(1, 0), cfg=1.0)
+    (step,) = found.calls
+    config = sparse_config(warmup_steps=1)
+    compared = []
+
+    def visit(seen):
+        if seen.step != step:
+            return
+        out, stats = psa_attention(seen.q, seen.k, seen.v, config=config, grid=(3, 8, 8),
+                                   return_stats=True)  # fmt: skip
+        dense = torch.nn.functional.scaled_dot_product_attention(seen.q, seen.k, seen.v)
+        compared.append(((out - dense).square().sum(-1).mean(), dense.square().sum(-1).mean(),
+                         stats.density))  # fmt: skip
+
+    bench.sample(watched(bench.model, visit), steps=STEPS, cfg=1.0)
+    assert len(compared) == BLOCKS
+    own = found.scales.index(1.0)
+    for call, (error, norm, density) in zip(found.calls[step], compared, strict=True):
+        # 192 rows: all of them are in the sample; two ways through float32
+        assert call.rungs[own] == (pytest.approx(density), pytest.approx(float(error), rel=1e-3))
+        assert call.norm == pytest.approx(float(norm), rel=1e-3)
+
+
+def test_a_probe_is_the_output_with_that_block_alone_sparse(bench, calibrate):
+    """The model's own output, by a run of Apply PSA whose other block is dense."""
+    found, _ = calibrate(effort=(1, 1), cfg=1.0)
+    (step,) = found.calls
+    outputs = {}
+
+    def keep(name):
+        def wrapper(executor, *args, **kwargs):
+            out = executor(*args, **kwargs)
+            outputs.setdefault(name, []).append(out.clone())
+            return out
+        return wrapper
+
+    # all steps before the probed one dense, so that it sees the same latent
+    bench.sample(_kept(bench.model.clone(), keep("dense")), steps=STEPS, cfg=1.0)
+    for block in range(BLOCKS):
+        config = sparse_config(warmup_steps=step, blocks={1 - block: "dense"})
+        bench.sample(_kept(bench.patch(config), keep(block)), steps=STEPS, cfg=1.0)
+        dense, sparse = outputs["dense"][step].float(), outputs[block][step].float()
+        error = ((sparse - dense).square().sum() / dense.square().sum()).item()
+        probe = next(p for p in found.probes if p.block == block)
+        assert probe.error == pytest.approx(error, rel=1e-3)
+
+
+def _kept(model, wrapper):
+    import comfy.patcher_extension
+
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, "test", wrapper)
+    return model
+
+
+@pytest.mark.parametrize("stop", [2, 4, 9, 10])
+def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, stop):
+    """Interrupted as ComfyUI does it; the second run measures only what is missing."""
+    import comfy.model_management
+
+    whole, _ = calibrate(folder="whole")
+
+    def interrupt(done, total):
+        if done >= stop:
+            comfy.model_management.interrupt_current_processing(True)
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        calibrate(on_progress=interrupt)
+    (file,) = (tmp_path / "one").iterdir()
+    before = file.read_text(encoding="utf-8").splitlines()
+    # cut off in the middle of a line, as by a crash
+    file.write_text("\n".join([*before, '{"kind": "pro']), encoding="utf-8")
+    again, _ = calibrate()
+    assert again == whole
+    after = file.read_text(encoding="utf-8").splitlines()
+    assert after[: len(before)] == before and len(before) < len(after)
+    kinds = [(line["kind"], line.get("step"), line.get("block"))
+             for line in map(json.loads, after[1:])]  # fmt: skip
+    assert len(kinds) == len(set(kinds)), "something was measured twice"
+    # and a third one samples nothing
+    assert calibrate(on_progress=lambda *_: pytest.fail("sampled again"))[0] == whole
+
+
+def test_other_inputs_are_another_calibration(calibrate, tmp_path):
+    calibrate(effort=(1, 0))
+    calibrate(sparse_config(warmup_steps=1, second_moment=True), effort=(1, 0))
+    assert len(list((tmp_path / "one").iterdir())) == 2
+
+
+def test_the_model_is_left_alone_and_psa_on_it_is_taken_off(bench, calibrate):
+    patched = bench.patch(sparse_config())
+    before = bench.sample(bench.model, steps=2)
+    found, _ = calibrate(effort=(1, 1))
+    assert torch.equal(bench.sample(bench.model, steps=2), before)
+    bench.model, plain = patched, bench.model
+    try:
+        again, _ = calibrate(effort=(1, 1), folder="with PSA on it")
+    finally:
+        bench.model = plain
+    assert again == found
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        (dict(warmup_steps=9), "no step of this run is sparse"),
+        (dict(type="dense"), "the preset is a dense one"),
+    ],
+)
+def test_nothing_to_measure_says_why(calibrate, config, text):
+    from psa_pack.nodes.calibration.run import CalibrationError
+
+    with pytest.raises(CalibrationError, match=text):
+        calibrate(sparse_config(**config))
+
+
+def test_calls_that_cannot_be_measured_are_named(bench, calibrate, monkeypatch):
+    from psa_pack.nodes.calibration.run import CalibrationError
+    from psa_pack.nodes.patching import apply
+
+    monkeypatch.setattr(apply, "token_grid", lambda call: None)
+    with pytest.raises(CalibrationError, match=r"unknown token layout \(2 calls\)"):
+        calibrate()

@@ -1,0 +1,138 @@
+"""PSA Calibrate in a graph on a real server: its preset is valid, kept, and runs as it says."""
+
+import json
+
+import pytest
+import yaml
+
+from psa_kernels import PSAConfig
+
+from ..graphs import SIZE, STEPS, pictures, reports
+
+FAMILY = "Tiny_Wan"
+
+
+def calibrated(g, base=None, node_id="calibrate", **inputs):
+    """The link to the node's preset, on a graph `g`."""
+    loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": "balanced"})
+    base = base or g.preset(base=loader, warmup_steps=1)
+    numbers = [{"prompt_number": i, "tokens": 16} for i in (1, 2)]
+    texts = [g.add("PSADemoConditioning", numbers[i]) for i in range(2)]
+    g.add(
+        "PSACalibrate",
+        {
+            "model": g.model(), "positive": texts[0], "negative": texts[1], "preset": base,
+            "latent_image": g.add("EmptyHunyuanLatentVideo", SIZE), "seed": 1, "steps": STEPS,
+            "cfg": 6.0, "sampler_name": "euler", "scheduler": "simple", "measured_steps": 2,
+            "probed_steps": 1, **inputs,
+        },
+        node_id,
+    )  # fmt: skip
+    g.add("PreviewAny", {"source": [node_id, 1]}, f"{node_id} yaml")
+    g.add("PreviewAny", {"source": [node_id, 3]}, f"{node_id} json")
+    return [node_id, 0]
+
+
+def told(run, node_id="calibrate"):
+    return json.loads(run.outputs[f"{node_id} json"]["text"][0])
+
+
+def preset(run, node_id="calibrate"):
+    return PSAConfig.from_preset(yaml.safe_load(run.outputs[f"{node_id} yaml"]["text"][0]))
+
+
+def mean_density(report):
+    """Of the sparse steps, blocks left dense included."""
+    sparse, dense = report["calls"]["sparse"], report["calls"]["dense"].get("dense block", 0)
+    return ((report["density"] or 0) * sparse + dense) / (sparse + dense)
+
+
+@pytest.mark.parametrize("density", [0.3, 0.45])
+def test_the_run_is_as_dense_as_asked(graph, comfy_client, density):
+    g = graph()
+    link = calibrated(g, density=density)
+    g.sample(g.psa(g.model(), link, node_id="apply"))
+    run = g.run()
+    found, config = told(run), preset(run)
+    assert PSAConfig.from_preset(config.to_preset()) == config and config.warmup_steps == 1
+    assert 0 < found["chosen"]["error"] < 1 and len(found["blocks"]) == 2
+    chosen = found["chosen"]["density"]
+    assert chosen <= density + 1e-9
+    # the next rung of some block would be more than asked: 6 key blocks of 32 in a row
+    dearer = [b["density"] for b in found["blocks"]]
+    assert density - chosen < 0.25 and min(dearer) <= chosen <= max(dearer)
+    # what runs is what was said; short last blocks make rows of a rung differ a little
+    assert mean_density(reports(run)["apply"]) == pytest.approx(chosen, abs=0.01)
+    (image,) = pictures(comfy_client, run, "calibrate")
+    assert image.size[0] == 1200 and len(image.getcolors(100_000)) > 10
+
+
+def test_it_is_kept_under_a_name_and_not_over_another(graph, comfy_client, comfy_server):
+    g = graph()
+    calibrated(g, save_as="for my videos", density=0.3)
+    run = g.run()
+    stored = comfy_client.get(f"/psa/presets/{FAMILY}/for%20my%20videos")
+    assert PSAConfig.from_preset(stored["config"]) == preset(run)
+    assert stored["origin"] == "user" and "Calibrated from Tiny_Wan/balanced" in stored["config"][
+        "description"
+    ]
+    assert [e for e in run.events("psa.presets_changed")]
+    # what it measured lies beside, for the next time
+    journals = comfy_server.base / "user" / "default" / "psa" / "calibrations"
+    count = len(list(journals.iterdir()))
+    assert count
+
+    again = graph()
+    calibrated(again, save_as="for my videos", density=0.5)
+    failed = again.client.run(again.nodes)
+    assert failed.outcome == "execution_error"
+    message = failed.error["exception_message"]
+    assert "has a preset for my videos already" in message and "replace" in message
+    shipped = graph()
+    calibrated(shipped, save_as="fast", replace=True)
+    assert "shipped" in shipped.client.run(shipped.nodes).error["exception_message"]
+
+    # the same measurements serve another target: nothing is sampled again
+    third = graph()
+    calibrated(third, save_as="for my videos", density=0.5, replace=True)
+    run = third.run()
+    assert len(list(journals.iterdir())) == count
+    stored = comfy_client.get(f"/psa/presets/{FAMILY}/for%20my%20videos")
+    assert PSAConfig.from_preset(stored["config"]) == preset(run)
+    assert told(run)["chosen"]["density"] > 0.3
+
+
+def test_an_error_is_met_and_a_denser_preset_errs_less(graph):
+    g = graph()
+    calibrated(g, node_id="rough", target="error", error=0.2)
+    calibrated(g, node_id="fine", target="error", error=0.02)
+    run = g.run()
+    rough, fine = told(run, "rough")["chosen"], told(run, "fine")["chosen"]
+    assert rough["error"] <= 0.2 and fine["error"] <= 0.02
+    assert rough["density"] < fine["density"]
+
+
+def test_limits(graph):
+    g = graph()
+    calibrated(g, node_id="kept", dense_blocks="1", density=0.7)
+    calibrated(g, node_id="none", allow_dense=False, target="error", error=0.0)
+    run = g.run()
+    assert preset(run, "kept").for_block(1).type == "dense"
+    assert preset(run, "kept").for_block(0).type == "psa"
+    assert all(block["scale"] is not None for block in told(run, "none")["blocks"])
+
+
+def test_refusals_are_in_plain_words(graph):
+    for inputs, base, text in (
+        ({"save_as": "mine"}, {}, "the preset is of no family"),
+        ({}, {"type": "dense"}, "is a dense one"),
+        ({}, {"warmup_steps": 50}, "no step of this run is sparse"),
+    ):
+        g = graph()
+        calibrated(g, g.preset(**base), **inputs)
+        failed = g.client.run(g.nodes)
+        assert failed.outcome == "execution_error"
+        assert text in failed.error["exception_message"], failed.error["exception_message"]
+    g = graph()
+    calibrated(g, dense_blocks="1-")
+    assert "dense_blocks: cannot read '1-'" in str(g.refusal())
