@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "locales"
 NODES = (
     "PSAPresetLoader", "PSAApply", "PSAPresetEditor", "PSAReport", "PSACompare", "PSASelfTest",
+    "PSACalibrate",
 )  # fmt: skip
 
 

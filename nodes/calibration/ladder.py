@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from ...psa_kernels.config import LEVELS, MaskRatios, PSAConfig
 
-# The cheapest rung in proportion to the base, how much larger each is than the one before, and the
-# share of full blocks above which a block may as well be dense.
-LOWEST, STEP, MOST = 0.35, 1.4, 0.8
+# How much larger a rung is than the one before, how many are below the base, and the share of full
+# blocks above which a block may as well be dense.
+STEP, BELOW, MOST = 1.4, 3, 0.8
+MOST_RUNGS = 40
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,13 @@ class Rung:
 def ladder(base: PSAConfig, key_blocks: int) -> tuple[Rung, ...]:
     """Rungs of rising budget, no two of which give a row of `key_blocks` the same levels."""
     base = base.replace(blocks={})
-    scales, scale = [1.0], LOWEST
-    while scaled(base, scale).width(1) < MOST and len(scales) < 40:
-        scales.append(scale)
-        scale *= STEP
     found: dict[tuple, Rung] = {}
-    for scale in sorted(scales):
+    for power in range(-BELOW, MOST_RUNGS):
+        scale = STEP**power
         ratios = scaled(base, scale)
-        same = tuple(ratios.quotas(key_blocks).items() if base.mask_mode == "topk" else ratios)
+        if power > 0 and ratios.width(1) >= MOST:
+            break
+        same = tuple((ratios.quotas(key_blocks) if base.mask_mode == "topk" else ratios).items())
         rung = Rung(scale, base.replace(mask_ratios=ratios))
         if same not in found or scale == 1:
             found[same] = rung

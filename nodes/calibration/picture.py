@@ -40,7 +40,10 @@ def _plot(canvas: Canvas, top: int, told: dict[str, Any]) -> int:
     canvas.card((MARGIN, top, WIDTH - MARGIN, bottom), "Predicted error against density")
     left, right, upper, lower = MARGIN + 92, WIDTH - MARGIN - 36, top + 64, bottom - 60
     points = [*told["curve"], *told["uniform"], told["chosen"]]
-    low, high = _decades([p["error"] for p in points if p["error"] > 0])
+    # the curve's end, where all blocks are dense, has no error: its last part is left out
+    shown = [p["error"] for p in (*told["uniform"], told["chosen"]) if p["error"] > 0]
+    least = min(shown, default=0.01) / 3
+    low, high = _decades([least, *(p["error"] for p in points if p["error"] > least)])
     first, last = _decades([p["density"] for p in points])
 
     def place(point: dict[str, float]) -> tuple[float, float]:
@@ -58,14 +61,14 @@ def _plot(canvas: Canvas, top: int, told: dict[str, Any]) -> int:
         canvas.text((left - 10, y), f"{tick:.3g}", 16, MUTED, "rm")
     canvas.text((right, lower + 30), "mean density of the sparse steps", 16, MUTED, "ra")
     for name, color in (("uniform", WARN), ("curve", ACCENT)):
-        line = [place(point) for point in told[name]]
+        line = [place(point) for point in told[name] if point["error"] >= least]
         if len(line) > 1:
             canvas.draw.line(line, fill=color, width=3, joint="curve")
         for x, y in line if name == "uniform" else ():
             canvas.draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=color)
     x, y = place(told["chosen"])
     canvas.draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=GOOD, outline=CARD, width=2)
-    labels = (("all blocks alike", WARN), ("blocks apart", ACCENT), ("chosen", GOOD))
+    labels = (("all blocks alike", WARN), ("fitted by block", ACCENT), ("chosen", GOOD))
     for i, (label, color) in enumerate(labels):
         x = right - 190
         canvas.draw.line((x, upper + 18 + 26 * i, x + 28, upper + 18 + 26 * i), fill=color, width=4)

@@ -15,6 +15,7 @@ from .graphs import reports
 DOCS = ROOT / "web" / "docs"
 NODES = (
     "PSAPresetLoader", "PSAApply", "PSAPresetEditor", "PSAReport", "PSACompare", "PSASelfTest",
+    "PSACalibrate",
 )  # fmt: skip
 # of packs that only the tests and the demo load
 OTHERS = {"PSADemoConditioning", "PSATestSpy", "PSATinyWanPrompt", "PSATinyWanDecode"}

@@ -72,8 +72,8 @@ def test_a_density_is_met_within_one_step_of_one_block(table, target):
           for points, rung in zip(blocks, chosen.rungs, strict=True)]  # fmt: skip
     room = (target - chosen.density) * len(blocks)
     for points, now in zip(blocks, at, strict=True):
-        assert not [p for p in hull(points)
-                    if p.error < now.error and 0 < p.density - now.density <= room - 1e-9]  # fmt: skip
+        steps = [p.density - now.density for p in hull(points) if p.error < now.error]
+        assert not [step for step in steps if 0 < step <= room - 1e-9]
 
 
 @settings(max_examples=200, deadline=None)
@@ -122,3 +122,32 @@ def test_what_an_error_is():
     assert [p.error for p in probed[1]] == pytest.approx([0.2, 0.1, 0.0])
     assert len(predicting((), dense=False)[0]) == 2
     assert [p.density for p in predicting((), dense=False, kept=(1,))[1]] == [1.0]
+
+
+@pytest.mark.parametrize("mode", ["topk", "thresholdbound"])
+@pytest.mark.parametrize("key_blocks", [1, 6, 64, 591])
+def test_a_ladder_rises_around_the_base(mode, key_blocks):
+    from psa_pack.nodes.calibration.ladder import ladder
+    from psa_pack.nodes.estimate.density import Tokens, density
+    from psa_pack.presets.store import PresetStore
+    from psa_pack.psa_kernels import PSAConfig
+
+    from ...pack_import import ROOT
+
+    store = PresetStore(ROOT / "presets", ROOT / "none")
+    presets = store.get_family("Wan2.1_14b").attention_configs.values()
+    bases = [p.replace(mask_mode=mode, blocks={3: "dense"}) for p in presets if p.type == "psa"]
+    bases += [PSAConfig(mask_mode=mode, mask_ratios={1: (0, 1)}),
+              PSAConfig(mask_mode=mode, mask_ratios={2: (0, 0.2), 8: (0.2, 1)})]  # fmt: skip
+    for base in bases:
+        rungs = ladder(base, key_blocks)
+        assert [r.config for r in rungs if r.scale == 1] == [base.replace(blocks={})]
+        assert len({r.config for r in rungs}) == len(rungs) <= 40
+        if mode == "thresholdbound" and 0 < base.mask_ratios.width(1) < 0.3:
+            assert len(rungs) >= 8
+        if mode == "topk":
+            tokens = Tokens((1, key_blocks, base.block_n), 0)
+            found = [density(r.config, tokens).value for r in rungs]
+            assert found == sorted(found)
+            if key_blocks > 500 and 0 < base.mask_ratios.width(1) < 0.3:
+                assert found[0] < density(base, tokens).value * 0.75 and found[-1] > 0.4

@@ -167,8 +167,8 @@ def test_the_model_is_left_alone_and_psa_on_it_is_taken_off(bench, calibrate):
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        (dict(warmup_steps=9), "no step of this run is sparse"),
-        (dict(type="dense"), "the preset is a dense one"),
+        ({"warmup_steps": 9}, "no step of this run is sparse"),
+        ({"type": "dense"}, "the preset is a dense one"),
     ],
 )
 def test_nothing_to_measure_says_why(calibrate, config, text):

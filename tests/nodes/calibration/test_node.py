@@ -76,7 +76,7 @@ def test_it_is_kept_under_a_name_and_not_over_another(graph, comfy_client, comfy
     assert stored["origin"] == "user" and "Calibrated from Tiny_Wan/balanced" in stored["config"][
         "description"
     ]
-    assert [e for e in run.events("psa.presets_changed")]
+    assert list(run.events("psa.presets_changed"))
     # what it measured lies beside, for the next time
     journals = comfy_server.base / "user" / "default" / "psa" / "calibrations"
     count = len(list(journals.iterdir()))
