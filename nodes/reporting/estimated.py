@@ -24,7 +24,7 @@ def estimated(logged: LoggedRun) -> dict[str, Any] | None:
     grid, others = logged.grid
     tokens, config = Tokens(grid, others), logged.preset.config
     plan = [step["sparse"] > 0 for step in logged.report["steps"]]
-    found = density(config, tokens)
+    found = density(config, tokens, model.blocks)
     step = estimate_step(
         config, tokens, model, Plan(len(plan), sum(plan)), gpu=this_gpu(),
         dense_blocks=len(logged.dense_blocks), found=found,

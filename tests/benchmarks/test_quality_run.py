@@ -257,6 +257,37 @@ def test_structure_of_a_call(seen):
     assert sum(by_order["Gilbert"]["holds_90"]) < sum(by_order["raster"]["holds_90"])
 
 
+def test_calibrated_budgets_against_the_presets(model_file, comfyui_path, tmp_path):
+    """Seven steps, so that two of the presets have sparse ones; the third says why it has none."""
+    line = ("--comfyui", comfyui_path, "--part", "calibrated", "--clips", "0:1", "--steps", "7",
+            "--families", "Tiny_Wan")  # fmt: skip
+    done = command(model_file, tmp_path, *line)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert [name for name, label, why in report["left_out"]] == [
+        "calibrated at the density of faithful"
+    ]
+    for name in ("fast", "balanced"):
+        rows = report["tables"][f"calibrated at the density of {name}"]
+        assert [row["setting"]["label"] for row in rows] == [
+            "the preset", "calibrated", "probes, all steps alike", "relative error of attention",
+            "absolute error of attention",
+        ]  # fmt: skip
+        # never denser than what it is compared with, and that is what ran
+        fits = {fit["label"]: fit for fit in report["fits"] if fit["table"].endswith(name)}
+        for row in rows[1:]:
+            assert row["density"] <= rows[0]["density"] + 1e-9
+            fitted = fits[row["setting"]["label"]]
+            assert row["density"] == pytest.approx(fitted["density"], abs=1e-9)
+            assert row["setting"]["against"] == rows[0]["setting"]["key"]
+    assert "## Calibrated budgets" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    before = (tmp_path / "results.jsonl").read_text(encoding="utf-8").count('"kind": "clip"')
+    again = command(model_file, tmp_path, *line)
+    assert again.returncode == 0, again.stdout + again.stderr
+    text = (tmp_path / "results.jsonl").read_text(encoding="utf-8")
+    assert text.count('"kind": "clip"') == before == 10
+
+
 def test_a_capture_feeds_the_kernel_bench(seen, tmp_path, monkeypatch):
     each = 3 * 2 * 1024 * 128
     capture = Capture(GRID, {1, 2}, {0, 1}, most=5 * each)
