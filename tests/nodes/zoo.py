@@ -7,6 +7,7 @@ ComfyUI does not have skips the test.
 import dataclasses
 import importlib
 import inspect
+import json
 import math
 import types
 
@@ -25,16 +26,19 @@ COGVIDEOX = {
 }  # fmt: skip
 
 
-def wan(kind="WanModel", module="model", **changes):
-    return load(f"comfy.ldm.wan.{module}", kind, {**WAN, **changes})
+def wan(kind="WanModel", module="model", told=None, **changes):
+    return load(f"comfy.ldm.wan.{module}", kind, {**WAN, **changes}, told)
 
 
 def cogvideox(**changes):
     return load("comfy.ldm.cogvideo.model", "CogVideoXTransformer3DModel", COGVIDEOX | changes)
 
 
-def load(module, kind, settings):
-    """A ModelPatcher of one model class, through ComfyUI's detection and loading of weights."""
+def load(module, kind, settings, told=None):
+    """A ModelPatcher of one model class, through ComfyUI's detection and loading of weights.
+
+    told  what a checkpoint of this model says of itself, where weights do not tell enough
+    """
     import comfy.ops
     import comfy.sd
 
@@ -44,7 +48,8 @@ def load(module, kind, settings):
         pytest.skip(f"this ComfyUI has no {kind}")
     operations = comfy.ops.disable_weight_init
     model = found(device="cpu", dtype=torch.float32, operations=operations, **settings)
-    patcher = comfy.sd.load_diffusion_model_state_dict(random_weights(model))
+    said = {"metadata": {"config": json.dumps({"transformer": told})}} if told else {}
+    patcher = comfy.sd.load_diffusion_model_state_dict(random_weights(model), **said)
     assert type(patcher.model.diffusion_model) is found
     return patcher
 

@@ -66,7 +66,11 @@ class Way:
 
 ONE = Way()
 # feature of the coverage table -> how it is sampled; other features differ in the layout only
-WAYS = {"batch 3": Way(batch=3), "CFG split": Way(split=True)}
+WAYS = {
+    "batch 3": Way(batch=3),
+    "CFG split": Way(split=True),
+    "context windows": Way(window=3),
+}
 
 
 def covers(family, feature, layout, *, id=None, **outcome):
@@ -127,6 +131,14 @@ def check_dense(bench, model, layout, reasons, way=ONE):
     assert sum(calls["dense"].values()) == len(spy.calls)
 
 
+def check_refused(bench, model, layout, way=ONE):
+    """ComfyUI's own model fails on this, PSA or not."""
+    if way.window:
+        model = with_windows(model, way.window)
+    with pytest.raises((RuntimeError, AssertionError, ValueError)):
+        sampler(bench, layout, way)(model)
+
+
 def sampler(bench, layout, way):
     """sample(model) -> the latent after two steps."""
     text, width = layout.text
@@ -158,15 +170,13 @@ def with_windows(model, frames):
     """The model with ComfyUI's context windows, all of `frames` latent frames."""
     from comfy_extras.nodes_context_windows import ContextWindowsManualNode as Windows
 
+    wanted = {"context_length": frames, "context_overlap": 1, "dim": 2, "freenoise": False}
+    wanted |= {"context_schedule": "standard_static", "fuse_method": "pyramid"}
+    # its anchor frame makes later windows longer than the first
+    wanted |= {"causal_window_fix": False}
     inputs = Windows.define_schema().inputs
     settings = {widget.id: getattr(widget, "default", None) for widget in inputs}
-    settings |= {"context_length": frames, "context_overlap": 1, "dim": 2, "freenoise": False}
-    settings |= {"context_schedule": "standard_static", "fuse_method": "pyramid"}
-    if "causal_window_fix" in settings:
-        # its anchor frame makes later windows longer than the first
-        settings["causal_window_fix"] = False
-    retained = {name for name in settings if name.endswith("retain_index_list")}
-    settings |= dict.fromkeys(retained, "")
+    settings |= {name: value for name, value in wanted.items() if name in settings}
     del settings["model"]
     return Windows.execute(model, **settings)[0]
 

@@ -40,6 +40,12 @@ def odd_sizes(family, **settings):
     ]
 
 
+def windows(family, **settings):
+    """Three of five frames at a time."""
+    layout = Layout((16, 5, 8, 12), (3, 4, 6), **settings)
+    return [covers(family, "context windows", layout)]
+
+
 def each(*parameters):
     return pytest.mark.parametrize(("layout", "way"), parameters)
 
@@ -52,7 +58,10 @@ CONTEXT = {"context_latents": [noise(1, 16, 1, 8, 12, seed=3), noise(1, 16, 2, 5
 CONTEXT_TOKENS = 4 * 6 + 2 * 3 * 4
 
 
-@each(*basics("Wan 2.1, 2.2 text to video"), *odd_sizes("Wan 2.1, 2.2 text to video"))
+T2V = "Wan 2.1, 2.2 text to video"
+
+
+@each(*basics(T2V), *odd_sizes(T2V), *windows(T2V))
 def test_text_to_video(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, zoo.wan(), layout, way)
 
@@ -71,6 +80,7 @@ IMAGES = {**image(16, 3, 8, 12), "clip_vision_output": clip_vision(514)}
 @each(
     *basics(I2V, conditions=IMAGE),
     *odd_sizes(I2V, conditions={"clip_vision_output": clip_vision()}),
+    *windows(I2V, conditions={**image(16, 5, 8, 12), "clip_vision_output": clip_vision()}),
 )
 def test_image_to_video(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, zoo.wan(**zoo.I2V), layout, way)
@@ -82,7 +92,7 @@ def test_first_and_last_frame(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, model, layout, way)
 
 
-@each(*basics("Wan 2.2 5B"), *odd_sizes("Wan 2.2 5B"))
+@each(*basics("Wan 2.2 5B"), *odd_sizes("Wan 2.2 5B"), *windows("Wan 2.2 5B"))
 def test_48_channels(bench, monkeypatch, layout, way):
     layout = dataclasses.replace(layout, latent=(48, *layout.latent[1:]))
     check(bench, monkeypatch, zoo.wan(in_dim=48, out_dim=48), layout, way)
@@ -94,6 +104,7 @@ FUN = "Wan Fun (control, inpainting)"
 @each(
     *basics(FUN, conditions=image(32, 3, 8, 12)),
     *odd_sizes(FUN),
+    *windows(FUN, before=24, conditions={**image(32, 5, 8, 12), **REFERENCE}),
     covers(FUN, "references", Layout(SMALL, (3, 4, 6), before=24, conditions=REFERENCE)),
     covers(FUN, "references", Layout(SMALL, (3, 4, 6)), id="none given"),
     covers(
@@ -114,6 +125,7 @@ PHANTOM = "Wan Phantom"
 
 @each(
     *basics(PHANTOM, after=48, conditions=APPENDED),
+    *windows(PHANTOM, after=48, conditions=APPENDED),
     covers(PHANTOM, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=APPENDED)),
 )
 def test_phantom(bench, monkeypatch, layout, way):
@@ -132,6 +144,7 @@ WITH_CONTEXT = {"after": CONTEXT_TOKENS, "conditions": CONTEXT, "needs": "contex
 
 @each(
     *basics(BERNINI, **WITH_CONTEXT),
+    *windows(BERNINI, **WITH_CONTEXT),
     covers(BERNINI, "references", Layout(SMALL, (3, 4, 6), **WITH_CONTEXT)),
 )
 def test_context_latents(bench, monkeypatch, layout, way):
