@@ -59,8 +59,8 @@ def random_weights(model):
     weights = {}
     for name, old in model.state_dict().items():
         if old.dim() < 2:
-            weights[name] = torch.ones(old.shape) if "norm" in name else torch.zeros(old.shape)
-            weights[name] *= not name.endswith("bias")
+            scales = ("norm" in name or name.endswith("weight")) and not name.endswith("bias")
+            weights[name] = torch.ones(old.shape) if scales else torch.zeros(old.shape)
         else:
             fan_in = math.prod(old.shape[1:]) if "modulation" not in name else old.shape[-1]
             random = torch.randn(old.shape, generator=generator)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .cogvideox import cogvideox
+from .cosmos import cosmos
 from .flux import chroma, flux
 from .hidream import hidream
 from .hunyuan import hunyuan
+from .kandinsky import kandinsky
 from .lightricks import ltx
 from .lumina import lumina
 from .minimax import minimax
+from .mochi import mochi
 from .qwen_image import qwen_image
 from .token_grid import ModelCall, TokenGrid
 from .wan import animate, animate2, camera, dancer, humo, s2v, scail, vace, wan
@@ -27,6 +30,11 @@ READERS: dict[str, Callable[[ModelCall], TokenGrid | None]] = {
     "comfy.ldm.wan.model_animate2.WanAnimate2Model": animate2,
     "comfy.ldm.wan.model_wandancer.WanDancerModel": dancer,
     "comfy.ldm.cogvideo.model.CogVideoXTransformer3DModel": cogvideox,
+    "comfy.ldm.cosmos.model.GeneralDIT": cosmos,
+    "comfy.ldm.cosmos.predict2.MiniTrainDIT": cosmos,
+    "comfy.ldm.anima.model.Anima": cosmos,
+    "comfy.ldm.genmo.joint_model.asymm_models_joint.AsymmDiTJoint": mochi,
+    "comfy.ldm.kandinsky5.model.Kandinsky5": kandinsky,
     "comfy.ldm.hunyuan_video.model.HunyuanVideo": hunyuan,
     "comfy.ldm.lightricks.model.LTXVModel": ltx,
     "comfy.ldm.lightricks.av_model.LTXAVModel": ltx,

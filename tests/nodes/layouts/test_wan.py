@@ -43,7 +43,13 @@ def odd_sizes(family, **settings):
 def windows(family, **settings):
     """Three of five frames at a time."""
     layout = Layout((16, 5, 8, 12), (3, 4, 6), **settings)
-    return [covers(family, "context windows", layout)]
+    if not layout.whole_video:
+        return [covers(family, "context windows", layout)]
+    refused = {"cannot": True, "id": f"{family}, refused context windows"}
+    return [
+        covers(family, "context windows", layout),
+        covers(family, "context windows", layout, **refused),
+    ]
 
 
 def each(*parameters):
@@ -80,7 +86,10 @@ IMAGES = {**image(16, 3, 8, 12), "clip_vision_output": clip_vision(514)}
 @each(
     *basics(I2V, conditions=IMAGE),
     *odd_sizes(I2V, conditions={"clip_vision_output": clip_vision()}),
-    *windows(I2V, conditions={**image(16, 5, 8, 12), "clip_vision_output": clip_vision()}),
+    *windows(
+        I2V, conditions={**image(16, 5, 8, 12), "clip_vision_output": clip_vision()},
+        whole_video=True,
+    ),
 )
 def test_image_to_video(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, zoo.wan(**zoo.I2V), layout, way)
@@ -104,7 +113,9 @@ FUN = "Wan Fun (control, inpainting)"
 @each(
     *basics(FUN, conditions=image(32, 3, 8, 12)),
     *odd_sizes(FUN),
-    *windows(FUN, before=24, conditions={**image(32, 5, 8, 12), **REFERENCE}),
+    *windows(
+        FUN, before=24, conditions={**image(32, 5, 8, 12), **REFERENCE}, whole_video=True
+    ),
     covers(FUN, "references", Layout(SMALL, (3, 4, 6), before=24, conditions=REFERENCE)),
     covers(FUN, "references", Layout(SMALL, (3, 4, 6)), id="none given"),
     covers(

@@ -28,7 +28,7 @@ def vace():
 @each(
     # four main blocks, two of the control video
     *basics(VACE, calls=6),
-    *windows(VACE, calls=6, conditions={}),
+    *windows(VACE, calls=6, whole_video=True),
     covers(VACE, "odd sizes", Layout((16, 1, 16, 20), (1, 8, 10), calls=6), id="one frame"),
     covers(VACE, "odd sizes", Layout((16, 5, 2, 30), (5, 1, 15), calls=6), id="1 x N"),
     covers(VACE, "references", Layout(SMALL, (3, 4, 6), calls=6, conditions=control_streams(1))),
@@ -66,7 +66,7 @@ CAMERA = "Wan Fun Camera"
 CAMERA_MOVES = {"camera_conditions": noise(1, 24, 3, 64, 96, seed=1)}
 
 
-@each(*basics(CAMERA), *odd_sizes(CAMERA), *windows(CAMERA))
+@each(*basics(CAMERA), *odd_sizes(CAMERA), *windows(CAMERA, whole_video=True))
 def test_camera(bench, monkeypatch, layout, way):
     model = zoo.wan("CameraWanModel", model_type="camera", in_dim=32)
     conditions = {**image(16, *layout.latent[1:]), "clip_vision_output": clip_vision()}
@@ -171,7 +171,7 @@ def first_frame_before(parameter):
 @each(
     *map(first_frame_before, basics(ANIMATE, calls=5, conditions=POSE)),
     *map(first_frame_before, odd_sizes(ANIMATE, calls=5)),
-    *map(first_frame_before, windows(ANIMATE, calls=5)),
+    *map(first_frame_before, windows(ANIMATE, calls=5, whole_video=True)),
     covers(
         ANIMATE, "references",
         Layout(
