@@ -80,15 +80,17 @@ def _bars(canvas: Canvas, top: int, blocks: list[dict[str, Any]]) -> int:
     bottom = top + BARS_HEIGHT
     canvas.card((MARGIN, top, WIDTH - MARGIN, bottom), "Density of each block; grey: left dense")
     left, right, upper, lower = MARGIN + 92, WIDTH - MARGIN - 36, top + 64, bottom - 44
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = lower - tick * (lower - upper)
+    most = max((b["density"] for b in blocks if b["scale"] is not None), default=1.0)
+    whole = next(x for x in (0.1, 0.2, 0.5, 1.0) if most <= x + 1e-9)
+    for tick in range(5):
+        y = lower - tick / 4 * (lower - upper)
         canvas.draw.line((left, y, right, y), fill=DENSE)
-        canvas.text((left - 10, y), f"{tick:.0%}", 16, MUTED, "rm")
+        canvas.text((left - 10, y), f"{tick * 25 * whole:.3g}%", 16, MUTED, "rm")
     each = (right - left) / len(blocks)
     every = math.ceil(36 / each)
     for i, block in enumerate(blocks):
         x = left + i * each
-        y = lower - block["density"] * (lower - upper)
+        y = lower - min(1.0, block["density"] / whole) * (lower - upper)
         gap = max(1.0, each * 0.15)
         color = MUTED if block["scale"] is None else ACCENT
         canvas.draw.rectangle((x + gap, y, x + each - gap, lower), fill=color)
