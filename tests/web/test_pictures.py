@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from .editor import Editor
+from .gpu import H100, on_gpu
 from .manager import Manager
 from .words import say
 
@@ -105,6 +106,7 @@ def test_nothing_sticks_out(server, combination, open_page, picture, theme, widt
 @pytest.mark.parametrize("scale", [1, 2])
 def test_the_editor(server, combination, open_page, picture, scale):
     comfy = open_page(server, combination[1], size=(1300, 1000), scale=scale)
+    on_gpu(comfy, H100)
     editor = Editor(comfy, size=(900, 100))
     load(editor, "balanced")
     editor.show_yaml()
@@ -143,6 +145,7 @@ def test_the_manager(server, combination, open_page, picture):
 
 def test_the_plan(server, combination, open_page, picture):
     comfy = open_page(server, combination[1], size=(1500, 900))
+    on_gpu(comfy, H100)
     loader = comfy.add("PSAPresetLoader", (80, 120), family=FAMILY, preset="balanced")
     apply = comfy.add("PSAApply", (480, 120), links={"preset": (loader, 0)})
     comfy.add("KSampler", (880, 120), links={"model": (apply, 0)}, steps=20)
@@ -150,4 +153,5 @@ def test_the_plan(server, combination, open_page, picture):
     panel = comfy.panel(apply)
     request = {"preset": {"family": FAMILY, "preset": "balanced"}, "family": FAMILY, "steps": 20}
     panel.get_by_text(comfy.ask("POST", "plan", request)["text"]).wait_for()
-    picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1130, "height": 470})
+    panel.get_by_text("832 \u00d7 480").wait_for()
+    picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1130, "height": 540})

@@ -1,28 +1,16 @@
 """The estimate of steps and runs, in the editor and on Apply PSA: what the server says, no more."""
 
-import json
-
 import pytest
 
 from .editor import Editor
+from .gpu import H100, on_gpu
 from .words import say
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
-H100 = "NVIDIA H100 80GB HBM3"
 FAMILY = "Wan2.1_14b"
 FAST = {"preset": {"family": FAMILY, "preset": "fast"}, "family": FAMILY}
 HD = {"width": 1280, "height": 720, "frames": 81}
-
-
-def on_gpu(comfy, name):
-    """The page's questions are for this GPU; the server answers them itself."""
-
-    def asked(route):
-        body = json.dumps({**route.request.post_data_json, "gpu": name})
-        route.continue_(post_data=body)
-
-    comfy.page.route("**/psa/estimate", asked)
 
 
 def times(speedup):
