@@ -149,9 +149,9 @@ def test_the_plan(server, combination, open_page, picture):
     loader = comfy.add("PSAPresetLoader", (80, 120), family=FAMILY, preset="balanced")
     apply = comfy.add("PSAApply", (480, 120), links={"preset": (loader, 0)})
     comfy.add("KSampler", (880, 120), links={"model": (apply, 0)}, steps=20)
-    comfy.add("EmptyHunyuanLatentVideo", (80, 330), width=832, height=480, length=81)
+    comfy.add("EmptyHunyuanLatentVideo", (880, 430), width=832, height=480, length=81)
     panel = comfy.panel(apply)
     request = {"preset": {"family": FAMILY, "preset": "balanced"}, "family": FAMILY, "steps": 20}
     panel.get_by_text(comfy.ask("POST", "plan", request)["text"]).wait_for()
     panel.get_by_text("832 \u00d7 480").wait_for()
-    picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1130, "height": 540})
+    picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1150, "height": 560})

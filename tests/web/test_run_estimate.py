@@ -95,3 +95,16 @@ def test_the_editor_says_what_a_step_gains(comfy, pytestconfig):
     folder = pytestconfig.getoption("--screenshots")
     if folder:
         comfy.screenshot(f"{folder}/everywhere/step-estimate-{comfy.renderer}.png")
+
+
+def test_an_answer_leaves_a_box_alone_in_which_someone_types(comfy):
+    editor = Editor(comfy)
+    box = editor.estimate().get_by_label(say("estimate.width"))
+    box.fill("64")
+    comfy.set_widget(editor.node, "warmup_steps", 3)  # the face is drawn anew
+    expect(editor.scope.get_by_role("button", name="Warm-up steps 3")).to_be_visible()
+    expect(box).to_have_value("64")
+    box.press("0")
+    box.press("Enter")
+    expect(box).to_have_value("640")
+    expect(editor.estimate().get_by_role("button", name=say("estimate.useUsual"))).to_be_visible()

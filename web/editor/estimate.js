@@ -44,9 +44,13 @@ export class Estimate {
       numberInput(
         { low: 1, step: name === "frames" ? 4 : 16 },
         { "aria-label": t(`estimate.${name}`), title: t(`estimate.${name}`) },
-        (value, final) => final && this.#chose({ [name]: value }),
+        (value, final) => {
+          this.typing = final ? null : name;
+          if (final) this.#chose({ [name]: value });
+        },
       ),
     );
+    for (const input of this.inputs) input.addEventListener("blur", () => (this.typing = null));
     this.from = h("button", {
       type: "button",
       class: "psa-link psa-estimate-from",
@@ -100,7 +104,8 @@ export class Estimate {
       this.family.replaceChildren(...families.map((name) => h("option", { value: name }, name)));
     }
     this.family.value = video.family ?? "";
-    SIZES.forEach((name, i) => showNumber(this.inputs[i], video[name]));
+    // an answer that comes meanwhile leaves a box alone in which the user is typing
+    SIZES.forEach((name, i) => name !== this.typing && showNumber(this.inputs[i], video[name]));
     this.from.hidden = !video.from && !video.typed;
     setText(
       this.from,
