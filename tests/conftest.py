@@ -52,6 +52,10 @@ def pytest_addoption(parser):
         help="keep what the tests marked `covers` showed, in DIR/VERSION.json",
     )  # fmt: skip
     parser.addoption(
+        "--faults", metavar="N", type=int, default=40,
+        help="how many renders with random faults (tests/nodes/faults/test_random_faults.py)",
+    )  # fmt: skip
+    parser.addoption(
         "--write-golden", action="store_true",
         help="store what PSA's golden clip is now (tests/dev/test_golden_clip.py)",
     )  # fmt: skip

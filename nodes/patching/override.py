@@ -160,10 +160,13 @@ class AttentionOverride:
             )
         except NoKernelsError as error:
             if self.run.first_time("kernels"):
-                log.warning("PSA has no kernels for this run and leaves it dense: %s", error)
+                log.warning("PSA has no kernels for this run and leaves it dense: %s", str(error))
             return None, f"no kernels: {error}"
-        if out.shape != (*q.shape[:-1], v.shape[-1]):
-            raise RuntimeError(f"PSA's output is {tuple(out.shape)} for queries {tuple(q.shape)}")
+        if out.shape != (*q.shape[:-1], v.shape[-1]) or out.dtype != q.dtype:
+            raise RuntimeError(
+                f"PSA's output is {out.dtype} {tuple(out.shape)} for queries {q.dtype} "
+                f"{tuple(q.shape)}"
+            )
         # Read when the model call is over: reading a GPU result waits for it.
         self.sums.append((index, out.sum(dtype=torch.float32)))
         self.run.recorder.sparse(self.step, seen.block, seen.shape, stats, begun, seen.redo)

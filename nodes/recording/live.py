@@ -47,7 +47,8 @@ class LiveText:
                 self.send(message)
         except Exception as error:  # a line of text is worth no run
             self.send = None
-            log.warning("PSA shows no progress in this run: %s: %s", type(error).__name__, error)
+            log.warning("PSA shows no progress in this run: %s: %s", type(error).__name__,
+                        str(error))
         finally:
             self._lock.release()
 
