@@ -53,7 +53,11 @@ def gpu_with_kernels() -> bool:
     return torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
 
 
-def launch_flags(base: Path, *, cpu: bool) -> list[str]:
+# what a GPU install takes; on a CPU ComfyUI would pick another attention
+ATTENTION = "--use-pytorch-cross-attention"
+
+
+def launch_flags(base: Path, *, cpu: bool, attention: str = ATTENTION) -> list[str]:
     """Flags for a headless run, as a server or within one's own process."""
     return [
         "--base-directory",
@@ -61,8 +65,7 @@ def launch_flags(base: Path, *, cpu: bool) -> list[str]:
         "--disable-api-nodes",
         "--database-url",
         "sqlite:///:memory:",
-        # what a GPU install takes; on a CPU ComfyUI would pick another attention
-        "--use-pytorch-cross-attention",
+        attention,
         "--preview-method",
         "none",
         *(["--cpu"] if cpu else []),
@@ -72,7 +75,8 @@ def launch_flags(base: Path, *, cpu: bool) -> list[str]:
 class ComfyServer:
     """Context manager.  `url` and `base` are valid inside; `log_file` outlives it if given.
 
-    flags, env: of the server's process, beside what every headless run gets.
+    flags, env: of the server's process, beside what every headless run gets; attention: the flag
+    that chooses ComfyUI's own.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class ComfyServer:
         python: Path | str = sys.executable,
         cpu: bool | None = None,
         flags: Sequence[str] = (),
+        attention: str = ATTENTION,
         env: Mapping[str, str] | None = None,
         log_file: Path | None = None,
         timeout: float = 180.0,
@@ -92,7 +97,7 @@ class ComfyServer:
         self.packs = packs
         self.python = str(python)
         self.cpu = not gpu_with_kernels() if cpu is None else cpu
-        self.flags, self.env = flags, env or {}
+        self.flags, self.attention, self.env = flags, attention, env or {}
         self.timeout = timeout
         self.on_wait = on_wait
         self._private = Path(tempfile.mkdtemp(prefix="psa-comfyui-"))
@@ -129,7 +134,8 @@ class ComfyServer:
         self.url = f"http://127.0.0.1:{port}"
         command = [self.python, str(self.comfyui / "main.py"), "--listen", "127.0.0.1"]
         command += ["--port", str(port), "--disable-auto-launch"]
-        command += [*launch_flags(self.base, cpu=self.cpu), *self.flags]
+        command += launch_flags(self.base, cpu=self.cpu, attention=self.attention)
+        command += self.flags
         # a group of its own, so that one signal ends it with all its children
         own_group = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}

@@ -79,10 +79,7 @@ def _run_wrapper(
         except Interrupt:
             raise
         except Exception as error:  # a guider or noise schedule like none in ComfyUI
-            log.error("PSA cannot plan this run and leaves it dense: %s\n%s",
-                      one_line(error), told(error))
-            runs.add(LoggedRun(prompt=_prompt(), note=f"PSA could not plan it: {one_line(error)}"))
-            let_go(error)
+            _unplanned(error, runs)
             return executor(*args, **kwargs)
         outer = transformer_options.get(RUN)
         transformer_options[RUN] = run
@@ -98,6 +95,15 @@ def _run_wrapper(
             run.end()
 
     return sample
+
+
+def _unplanned(error: Exception, runs: RunLog) -> None:
+    log.error("PSA cannot plan this run and leaves it dense: %s\n%s", one_line(error), told(error))
+    let_go(error)
+    try:
+        runs.add(LoggedRun(prompt=_prompt(), note=f"PSA could not plan it: {one_line(error)}"))
+    except Exception as failed:
+        log.warning("PSA keeps no note of this run (%s)", one_line(failed))
 
 
 def _start(

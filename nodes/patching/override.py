@@ -167,14 +167,16 @@ class AttentionOverride:
                 f"PSA's output is {out.dtype} {tuple(out.shape)} for queries {q.dtype} "
                 f"{tuple(q.shape)}"
             )
+        joined = call.join_heads(out)
         # Read when the model call is over: reading a GPU result waits for it.
         self.sums.append((index, out.sum(dtype=torch.float32)))
-        self.run.recorder.sparse(self.step, seen.block, seen.shape, stats, begun, seen.redo)
         if self.run.preset.config.verbose:
             log.info(
                 "step %d, call %d: sparse, density %.3f", self.step + 1, index, stats.density
             )
-        return call.join_heads(out), ""
+        # Last: a call that fails on its way here is counted as the dense one it becomes.
+        self.run.recorder.sparse(self.step, seen.block, seen.shape, stats, begun, seen.redo)
+        return joined, ""
 
     def spoiled(self) -> bool:
         """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end."""

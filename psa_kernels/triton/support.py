@@ -9,11 +9,11 @@ import torch
 
 from ..config import PSAConfig
 from ..layout import Layout
+from .gpus import described, too_old
 
 MOST_HEAD_DIM = 256
 MOST_KEY_BLOCKS = 32768  # one row of the importance matrix is held in registers
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-OLDEST_CAPABILITY = (8, 0)  # bf16 and asynchronous copies
 
 
 @lru_cache(maxsize=1)
@@ -44,6 +44,6 @@ def unsupported(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
         )
     if layout.k_len * 256 >= 2**31:
         return f"{layout.k_len} keys: the Triton kernels take up to {2**31 // 256 - 1}"
-    if torch.version.hip is None and torch.cuda.get_device_capability(q.device) < OLDEST_CAPABILITY:
+    if too_old(**described(q.device)):
         return f"{torch.cuda.get_device_name(q.device)} is older than compute capability 8.0"
     return _no_triton()

@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 
 from .descriptors import has_tma
+from .gpus import described
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,18 @@ CLUSTERS = {
 
 @lru_cache(maxsize=16)
 def architecture(device: torch.device) -> str:
-    """The table's row for `device`: its own, or the nearest one that asks for no more."""
-    if interpreted(device):
-        return "sm_90"
-    if torch.version.hip:
-        name = torch.cuda.get_device_properties(device).gcnArchName.split(":")[0]
-        return "gfx942" if name.startswith("gfx9") else "gfx1100"
-    major, minor = torch.cuda.get_device_capability(device)
+    """The table's row for `device`."""
+    return "sm_90" if interpreted(device) else row_of(**described(device))
+
+
+def row_of(*, gcn: str = "", capability: tuple[int, int] = (0, 0)) -> str:
+    """The row of a GPU as `gpus.described`: its own, or the nearest one that asks for no more.
+
+    gcn  such as "gfx942:sramecc+:xnack-"
+    """
+    if gcn:
+        return "gfx942" if gcn.startswith("gfx9") else "gfx1100"
+    major, minor = capability
     if major == 8:
         return "sm_80" if minor == 0 else "sm_86"
     return {9: "sm_90", 10: "sm_100", 11: "sm_100"}.get(major, "sm_120" if major >= 12 else "sm_86")

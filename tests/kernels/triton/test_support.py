@@ -9,6 +9,8 @@ import torch
 
 from psa_kernels import PSAConfig, psa_attention
 from psa_kernels.layout import Layout
+from psa_kernels.triton import tuning
+from psa_kernels.triton.gpus import too_old
 from psa_kernels.triton.support import unsupported
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +37,37 @@ def test_a_call_on_the_gpu_names_what_is_too_much(dtype, dim, says):
     q = torch.zeros(1, 1, 8, dim, device="cuda", dtype=dtype)
     reason = unsupported(q, layout_of(q), PSAConfig())
     assert says in reason and bool(says) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "row"),
+    [
+        # MI210, MI300X, RX 7900 XTX, RX 9070 XT, Radeon 8060S: as ROCm's torch names them
+        ({"gcn": "gfx90a:sramecc+:xnack-"}, "gfx942"),
+        ({"gcn": "gfx942:sramecc+:xnack-"}, "gfx942"),
+        ({"gcn": "gfx1100"}, "gfx1100"),
+        ({"gcn": "gfx1201"}, "gfx1100"),
+        ({"gcn": "gfx1151"}, "gfx1100"),
+        ({"capability": (7, 5)}, None),
+        ({"capability": (8, 0)}, "sm_80"),
+        ({"capability": (8, 6)}, "sm_86"),
+        ({"capability": (8, 9)}, "sm_86"),
+        ({"capability": (9, 0)}, "sm_90"),
+        ({"capability": (10, 3)}, "sm_100"),
+        ({"capability": (12, 0)}, "sm_120"),
+    ],
+    ids=str,
+)
+def test_a_gpu_has_its_row_of_the_table_by_what_it_says_of_itself(gpu, row):
+    assert too_old(**gpu) == (row is None)
+    if row is None:
+        return
+    assert tuning.row_of(**gpu) == row
+    for table in (tuning.ATTEND, tuning.ESTIMATE):
+        for dim in (64, 128, 256):
+            settings = tuning.pick(table, row, torch.bfloat16, dim)
+            # AMD has no TMA, and its compiler no use for more than one stage here
+            assert "gcn" not in gpu or not settings.tma
 
 
 @pytest.mark.gpu

@@ -1,0 +1,63 @@
+"""Servers that were started otherwise: another attention, little memory, other precisions."""
+
+import pytest
+import torch
+
+from psa_pack.tools.comfy_client import ComfyClient
+from psa_pack.tools.comfy_server import ATTENTION, ComfyServer
+from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
+
+from ...pack_import import ROOT
+from ..graphs import BLOCKS, STEPS, Graph, reports
+
+CALLS = STEPS * BLOCKS
+# ComfyUI refuses --lowvram and --novram beside --cpu; test_weights.py has what they do to a model
+FLAGS = {
+    "split attention": ("--use-split-cross-attention", ["--cache-none"]),
+    "sub-quadratic attention": ("--use-quad-cross-attention", ["--disable-smart-memory"]),
+    "half precision": (ATTENTION, ["--force-fp16", "--deterministic"]),
+    "bfloat16": (ATTENTION, ["--bf16-unet", "--force-upcast-attention"]),
+}
+# float32, whichever attention; half precision rounds after every layer, over four steps at cfg 6
+ROUNDING = {"half": 3e-2, "bfloat16": 1e-1}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_server_started_with(comfyui_path, name):
+    attention, flags = FLAGS[name]
+    packs = {"ComfyUI-PSA": ROOT, "psa_demo_nodes": ROOT / "tools" / "demo_nodes"}
+    server = ComfyServer(
+        comfyui_path, packs, cpu=True, flags=flags, attention=attention,
+        env={"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    with server:
+        write_tiny_wan(server.base / "models" / "diffusion_models" / "tiny_wan.safetensors")
+        graph = Graph(ComfyClient(server.url), server.base)
+        model = graph.model()
+        full = {f"level_{n}_to": 1.0 for n in (1, 2, 4, 8)}
+        presets = {
+            "full": graph.preset(**full, tail="none"),
+            "sparse": graph.preset(),
+            "dense": graph.preset(type="dense"),
+        }
+        names = {"plain": graph.sample(model)}
+        names |= {
+            key: graph.sample(graph.psa(model, preset, node_id=key))
+            for key, preset in presets.items()
+        }
+        run = graph.run()
+        latents = {key: graph.latent(saved).float() for key, saved in names.items()}
+        log = server.log()
+
+    found = reports(run)
+    assert {key: report["calls"]["sparse"] for key, report in found.items()} == {
+        "full": CALLS, "sparse": CALLS, "dense": 0,
+    }  # fmt: skip
+    assert not any(report["failure"] for report in found.values())
+    assert not [line for line in log.splitlines() if "PSA" in line and "error" in line.lower()]
+    assert all(torch.isfinite(latent).all() for latent in latents.values())
+    plain = latents["plain"]
+    assert torch.equal(latents["dense"], plain)
+    rounding = ROUNDING.get(name.split()[0], 1e-4)
+    assert (latents["full"] - plain).abs().max() < rounding * plain.abs().max()
+    assert (latents["sparse"] - plain).abs().max() > 2 * rounding * plain.abs().max()
