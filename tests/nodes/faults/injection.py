@@ -66,7 +66,7 @@ PLACES = (
     Place(f"{PATCHING}.apply", "_announce", tells=False),
     Place(f"{PATCHING}.apply", "summary_line", tells=False),
     Place(f"{PATCHING}.run", "figures", tells=False),
-    Place(f"{RECORDING}.dense_call", "DenseCall.of"),
+    Place(f"{RECORDING}.dense_call", "DenseCall.of", tells=False),
     Place(f"{RECORDING}.recorder", "Recorder._cell"),
     Place(f"{RECORDING}.recorder", "Recorder._count", tells=False),
     Place(f"{RECORDING}.recorder", "Recorder._read_spans", tells=False),
