@@ -13,13 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 
 from ...psa_kernels import Stats
 from ...psa_kernels.triton.compilations import compiled_kernels
+from .borders import StepBorders
 from .clocks import Clock, NoClock, clock_of
 from .records import DENSE, OTHER, PSA, CallShape, Cell, RunRecord, ShapeTimes, Tally
 from .speedup import speedup_of
@@ -69,10 +69,7 @@ class Recorder:
         self._tallies: dict[tuple, _DeviceTally] = {}
         self._shapes: dict[CallShape, ShapeTimes] = {}
         self._spans: deque[_Span] = deque()
-        # the first call of each step on the device that began the run, and the last call's end
-        self._borders: list[tuple[int, Any]] = []
-        self._border_clock: Clock | None = None
-        self._last_end: Any = None
+        self._borders = StepBorders()
         self._compiling: list[tuple[Cell, CallShape, float]] = []
         self._implementations: set[str] = set()
         self._reasons: set[str] = set()
@@ -87,13 +84,9 @@ class Recorder:
         if step is None or device is None:
             return
         try:
+            clock = self._clock(device)
             with self._lock:
-                if self._border_clock is None:
-                    self._border_clock = self._clock(device)
-                if self._border_clock is self._clock(device) and (
-                    not self._borders or self._borders[-1][0] != step
-                ):
-                    self._borders.append((step, self._border_clock.mark()))
+                self._borders.model_call(step, clock)
         except Exception as error:
             self._give_up(error)
 
@@ -101,9 +94,9 @@ class Recorder:
         if device is None:
             return
         try:
+            clock = self._clock(device)
             with self._lock:
-                if self._border_clock is self._clock(device):
-                    self._last_end = self._border_clock.mark()
+                self._borders.model_call_ended(clock)
             self.drain()
         except Exception as error:
             self._give_up(error)
@@ -186,7 +179,7 @@ class Recorder:
         try:
             self._read_spans(wait=True)
             self._read_tallies()
-            self._read_borders(seconds)
+            seconds = self._borders.seconds(self._steps)
         except Exception as error:
             self._give_up(error)
         with self._lock:
@@ -291,17 +284,6 @@ class Recorder:
                     cell.tally = tally
                 elif cell.tally.pairs.shape == tally.pairs.shape:
                     cell.tally = cell.tally + tally
-
-    def _read_borders(self, seconds: list[float | None]) -> None:
-        with self._lock:
-            if not self._borders or isinstance(self._border_clock, NoClock):
-                return
-            clock, end = self._border_clock, self._last_end
-            marks = [*self._borders, (None, end)] if end is not None else self._borders
-            for (step, begin), (_, after) in pairwise(marks):
-                clock.wait(after)
-                passed = clock.milliseconds(begin, after) / 1000
-                seconds[step] = (seconds[step] or 0.0) + passed
 
     def _give_up(self, error: Exception) -> None:
         if self._fault is None:

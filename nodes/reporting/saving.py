@@ -18,7 +18,8 @@ def saving(record: RunRecord, dense: Mapping[CallShape, DenseTime]) -> dict[str,
     run_s       seconds of the run's steps; compiling, which a next run need not do, is left out
     without_s   the same without PSA
     run         without_s / run_s
-    sparse_step_s, dense_step_s  the median step of each kind, without those that compiled
+    sparse_step_s, dense_step_s  the median step of each kind, without the run's first and those
+                                 that compiled
     dense_step_from              "measured", or "computed" from a sparse step and the saving
     step        dense_step_s / sparse_step_s
     share       of a dense step, in self-attention over the video
@@ -76,8 +77,10 @@ class _Steps:
         cells = [cell for cell in record.cells if cell.step is not None]
         self.with_psa = {cell.step for cell in cells if cell.sparse}
         video = {cell.step for cell in cells if cell.block is not None}
-        self.sparse = sorted((self.with_psa & self.seconds.keys()) - record.compiled_steps)
-        self.dense = sorted((video - self.with_psa) & self.seconds.keys())
+        # the first step also loads what the model needs
+        usual = self.seconds.keys() - record.compiled_steps - {min(self.seconds, default=None)}
+        self.sparse = sorted(self.with_psa & usual)
+        self.dense = sorted((video - self.with_psa) & usual)
 
     def median(self, steps: list[int]) -> float | None:
         return statistics.median(self.seconds[i] for i in steps) if steps else None

@@ -75,6 +75,18 @@ def test_compiling_is_kept_apart(told):
     assert short["saving"]["run"] == pytest.approx(6 * 14.72 / (5 * 14.72 + 9.12), rel=1e-4)
 
 
+def test_the_first_step_says_nothing_of_the_others(told):
+    slow = made_run(steps=6, warmup=1)
+    slow.record.steps[0] += 30
+    (run,) = told(slow)
+    assert run["saving"]["dense_step_from"] == "computed"
+    assert run["saving"]["dense_step_s"] == pytest.approx(14.72)
+    slow = made_run(steps=6, warmup=2)
+    slow.record.steps[0] += 30
+    (run,) = told(slow)
+    assert (run["saving"]["dense_step_from"], run["saving"]["dense_step_s"]) == ("measured", 14.72)
+
+
 def test_without_a_dense_time_nothing_is_claimed(told):
     from psa_pack.nodes.reporting import words
 
@@ -282,6 +294,28 @@ def test_after_an_interrupt_the_report_says_so(bench):
     assert run["ended"] == "interrupted" and "ended early: interrupted" in text
     assert [step["sparse"] for step in run["steps"]] == [0, 2, 0, 0, 0]
     assert run["steps"][4]["seconds"] is None
+
+
+def test_a_step_that_is_cut_off_has_no_time(bench, monkeypatch):
+    import comfy.model_management
+
+    from psa_pack.nodes.patching import override
+
+    real, calls = override.psa_attention, []
+
+    def cut(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:  # the second block of step 3
+            raise comfy.model_management.InterruptProcessingException
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(override, "psa_attention", cut)
+    patched = bench.patch(sparse_config(warmup_steps=1))
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        bench.sample(patched, steps=5, cfg=1.0)
+    _, _, data = report_on(patched)
+    seconds = [step["seconds"] for step in data["models"][0]["runs"][0]["steps"]]
+    assert seconds[2:] == [None] * 3 and min(seconds[:2]) > 0
 
 
 def test_a_report_that_fails_hands_the_latent_on(bench, monkeypatch):

@@ -1,0 +1,45 @@
+"""How long each step took: from its first call of the model to the next step's."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from .clocks import Clock, NoClock
+
+
+class StepBorders:
+    """By the clock of the device that began the run; what others do at the same time is its part.
+    """
+
+    def __init__(self) -> None:
+        self._clock: Clock | None = None
+        self._begins: list[tuple[int, Any]] = []
+        self._end: Any = None
+
+    def model_call(self, step: int, clock: Clock) -> None:
+        """The model is about to be called."""
+        if self._clock is None:
+            self._clock = clock
+        if self._clock is not clock:
+            return
+        # of a call that is cut off there will be no end
+        self._end = None
+        if not self._begins or self._begins[-1][0] != step:
+            self._begins.append((step, clock.mark()))
+
+    def model_call_ended(self, clock: Clock) -> None:
+        if self._clock is clock:
+            self._end = clock.mark()
+
+    def seconds(self, steps: int) -> list[float | None]:
+        """Of each of `steps`; None where it was not timed, or was cut off. Waits for the device."""
+        found: list[float | None] = [None] * steps
+        if self._clock is None or isinstance(self._clock, NoClock):
+            return found
+        marks = self._begins if self._end is None else [*self._begins, (None, self._end)]
+        for (step, begin), (_, after) in pairwise(marks):
+            self._clock.wait(after)
+            passed = self._clock.milliseconds(begin, after) / 1000
+            found[step] = (found[step] or 0.0) + passed
+        return found
