@@ -10,7 +10,8 @@ from ..psa_kernels.config import PSAConfig
 @dataclass(frozen=True)
 class PresetValue:
     """`family` and `name` are for messages; `text_length` and `video_scale` are the family's
-    expectations (None where there is no family), checked against the model but never used for it.
+    expectations, checked against the model but never used for it; None where there is no family,
+    or where the text varies.
 
     video_scale: pixels per token as (width, height, frames).
     """

@@ -49,12 +49,13 @@ class VideoScale:
 @dataclass(frozen=True)
 class Family:
     """A model family. `default_attention` names one of `attention_configs`, except that it may be
-    missing there when that one preset is broken and was left out."""
+    missing there when that one preset is broken and was left out. `text_length`: text tokens in the
+    model's self-attention beside the video's, None where it varies."""
 
     name: str
     default_attention: str
     video_scale: VideoScale
-    text_length: int
+    text_length: int | None
     attention_configs: Mapping[str, PSAConfig]
 
     def to_mapping(self) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def read_family(
     scale = _video_scale(f"{name}.video_scale", section.get("video_scale", _ABSENT), issues)
     text = _text_length(f"{name}.text_length", section.get("text_length", _ABSENT), issues)
     default = _default(name, section, base, issues) if configs is not None else None
-    if None in (configs, scale, text, default):
+    if None in (configs, scale, default) or text is _ABSENT:
         return None, issues
     return Family(name, default, scale, text, configs), issues
 
@@ -207,12 +208,19 @@ def _video_scale(path: str, value: Any, issues: list[Issue]) -> VideoScale | Non
     return None if None in divisors.values() else VideoScale(**divisors)
 
 
-def _text_length(path: str, value: Any, issues: list[Issue]) -> int | None:
-    return _whole(path, value, 0, MAX_TEXT, issues)
+def _text_length(path: str, value: Any, issues: list[Issue]) -> Any:
+    """The number, None where it varies, `_ABSENT` where it is neither."""
+    if value is None:
+        return None
+    length = _whole(path, value, 0, MAX_TEXT, issues, ", or null where it varies")
+    return _ABSENT if length is None else length
 
 
-def _whole(path: str, value: Any, low: int, high: int, issues: list[Issue]) -> int | None:
+def _whole(
+    path: str, value: Any, low: int, high: int, issues: list[Issue], more: str = ""
+) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
-    issues.append(_issue(path, _found(value), f"allowed: a whole number from {low} to {high}"))
+    allowed = f"allowed: a whole number from {low} to {high}{more}"
+    issues.append(_issue(path, _found(value), allowed))
     return None

@@ -34,7 +34,7 @@ class FamilyInfo:
     origin: str
     default: str
     video_scale: VideoScale
-    text_length: int
+    text_length: int | None
     presets: tuple[PresetInfo, ...]
 
 

@@ -111,9 +111,10 @@ class AttentionOverride:
         queries, keys = call.tokens
         grid = self.token_grid
         if queries != keys:
-            # Some of the video's queries at a time, to give each part its own mask.
-            part = call.masked and grid is not None and keys == grid.length
-            return "masked attention" if part else "cross-attention"
+            if call.masked and grid is not None and keys == grid.length:
+                # Some of the video's queries at a time, each part with a mask of its own.
+                return "masked attention"
+            return "cross-attention"
         if grid is None:
             return STEPPED_ASIDE if self.run.failure else "unknown token layout"
         if queries != grid.length:

@@ -38,7 +38,7 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     dense_blocks = _dense_blocks(body.take("dense_blocks", str, ""), model)
     body.done()
     family = store.get_family(name)
-    tokens = Tokens(family.video_scale.grid(width, height, frames), family.text_length)
+    tokens = Tokens(family.video_scale.grid(width, height, frames), family.text_length or 0)
     if tokens.total > MOST_TOKENS:
         raise bad_request(f"width, height, frames: {tokens.total} tokens are too many")
     found = density(config, tokens, model.blocks if model else 0)

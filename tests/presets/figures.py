@@ -12,8 +12,21 @@ FAMILIES = {
     "CogVideo_5b": ((16, 16, 4), 226),
 }
 
-# what is shipped: the authors' families and the demo's model
-SHIPPED = {**FAMILIES, "Tiny_Wan": ((16, 16, 4), 0)}
+# the same of families that only we have presets for; None: the text varies
+OURS = {
+    "Tiny_Wan": ((16, 16, 4), 0),
+    "HunyuanVideo": ((16, 16, 4), None),
+    "HunyuanVideo1.5": ((16, 16, 4), None),
+    "LTX-Video": ((32, 32, 8), 0),
+    "LTX-2": ((32, 32, 8), 0),
+    "Mochi": ((16, 16, 6), None),
+    "Cosmos-Predict2": ((16, 16, 4), 0),
+    "Kandinsky5": ((16, 16, 4), 0),
+    "Qwen-Image": ((16, 16, 4), None),
+    "Flux": ((16, 16, 1), None),
+    "MiniMax-H3": ((32, 32, 4), None),
+}
+SHIPPED = {**FAMILIES, **OURS}
 
 MASS = "thresholdbound"
 # family, preset, mode, n, attn_impl, sim mask, rearrange, warm-up, upper bounds of 1 2 4 8, x8

@@ -81,6 +81,7 @@ BREACHES = [
     (changed("text_length"), "F.text_length", "found nothing"),
     (changed("text_length", -1), "F.text_length", "from 0"),
     (changed("text_length", "226"), "F.text_length", "found '226'"),
+    (changed("text_length", True), "F.text_length", "or null where it varies"),
     (changed("attention_configs"), "F.attention_configs", "at least one"),
     (changed("attention_configs", {}), "F.attention_configs", "at least one"),
     (changed("attention_configs", None), "F.attention_configs", "found None"),
@@ -96,6 +97,18 @@ BREACHES = [
     (changed("attention_configs.default", {}), "F.attention_configs.default", "stands for"),
     (changed("attention_configs.a/b", {}), "F.attention_configs.a/b", "a name is made of"),
 ]  # fmt: skip
+
+
+def test_text_that_varies():
+    family, issues = read_family("F", changed("text_length", None))
+    assert not issues and family.text_length is None
+    assert family.to_mapping()["text_length"] is None
+    assert read_family("F", family.to_mapping()) == (family, [])
+    # part of a known family: absent is as there, null is not
+    known, _ = read_family("F", SECTION)
+    part = {"attention_configs": {"x": {}}}
+    assert read_family("F", part, known)[0].text_length == known.text_length == 226
+    assert read_family("F", {**part, "text_length": None}, known)[0].text_length is None
 
 
 @pytest.mark.parametrize(("section", "path", "words"), BREACHES, ids=lambda x: str(x)[:40])

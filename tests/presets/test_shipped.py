@@ -11,6 +11,7 @@ from psa_presets import SHIPPED_DIR, VideoScale
 from .figures import FAMILIES, PRESETS, SHIPPED, mask_ratios
 
 OURS = ("fast", "balanced", "faithful", "lora_4step")
+OTHERS = sorted(set(SHIPPED) - set(FAMILIES) - {"Tiny_Wan"})
 FILES = sorted(SHIPPED_DIR.glob("*.yaml"))
 
 
@@ -94,6 +95,12 @@ def test_every_topk_description_states_its_exact_density(store):
             else:
                 assert found is None
     assert stated == 4 + 4 * len(SHIPPED)
+
+
+def test_presets_not_tried_on_their_model_say_so(store):
+    for family in OTHERS:
+        for name in OURS:
+            assert "Not confirmed on this model." in store.get(family, name).description
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
