@@ -104,6 +104,8 @@ class AttentionCall:
 
     def block_index(self) -> int | None:
         """The transformer block, where the model says which one it is."""
+        if self._published("block_type") == "single":
+            return None  # numbered from 0 again: they are counted on from the double-stream blocks
         index = self._published("block_index")
         return index if isinstance(index, int) else None
 

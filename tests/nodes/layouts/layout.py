@@ -32,12 +32,15 @@ class Layout:
     patch        what a token spans in the latent
     lead         frames of the latent that are in `before`: references that the model expects there
     given        leading frames that the model takes from a condition and not from the latent
+    behind       frames of the latent that are in `after`
+    audio        the latent packed with it, without a batch: its tokens are elsewhere
     calls        video self-attention calls in one call of the model
     text         (tokens, width) of prompt and negative prompt
     text_inside  the video's self-attention has the text's tokens too
     conditions   what other nodes put beside the text
     whole_video  the model gets a condition for every frame of the latent
     refused      the model itself fails on this
+    options      of the sampler, as `cfg` and `noise_mask`
     needs        an argument of the model that older versions do not have
     """
 
@@ -48,12 +51,15 @@ class Layout:
     patch: tuple[int, int, int] = (1, 2, 2)
     lead: int = 0
     given: int = 0
+    behind: int = 0
+    audio: tuple[int, ...] = ()
     calls: int = 2
     text: tuple[int, int] = (20, 4096)
     text_inside: bool = False
     conditions: dict = dataclasses.field(default_factory=dict)
     whole_video: bool = False
     refused: bool = False
+    options: dict = dataclasses.field(default_factory=dict)
     needs: str = ""
 
     @property
@@ -82,7 +88,8 @@ WAYS = {
 def covers(family, feature, layout, *, id=None, **outcome):
     """A test parameter (layout, way) that is marked with what it shows."""
     mark = pytest.mark.covers(family, feature, **outcome)
-    layout = dataclasses.replace(layout, refused=outcome.get("cannot", False))
+    if outcome.get("cannot"):
+        layout = dataclasses.replace(layout, refused=True)
     return pytest.param(layout, WAYS.get(feature, ONE), marks=mark, id=id or f"{family}, {feature}")
 
 
@@ -97,7 +104,7 @@ def check(bench, monkeypatch, model, layout, way=ONE):
     if way.split and layout.text_inside:
         room_for(monkeypatch, model, way.batch)
     sample = sampler(bench, layout, way)
-    probe = Probe(layout)
+    probe = Probe(layout, way)
     plain = sample(probe.on(model))
     probe.compare()
 
@@ -113,7 +120,8 @@ def check(bench, monkeypatch, model, layout, way=ONE):
     assert report["failure"] is None
     assert report["calls"]["sparse"] == len(spy.sparse) == layout.calls * len(said)
     # both conditions in one call of the model, unless they cannot be
-    assert {call.batch for call in spy.sparse} == {way.batch * (1 if way.split else 2)}
+    conditions = 1 if layout.options.get("cfg") == 1.0 else 2
+    assert {call.batch for call in spy.sparse} == {way.batch * (1 if way.split else conditions)}
     if not way.window:
         assert len(said) == 2 * (2 if way.split else 1)
     assert torch.isfinite(out).all()
@@ -168,8 +176,19 @@ def sampler(bench, layout, way):
         "text_tokens": (text, text + more),
         "text_width": width,
         "conditions": layout.conditions,
+        **layout.options,
     }
-    return lambda model: bench.sample(model, **options)
+    if not layout.audio:
+        return lambda model: bench.sample(model, **options)
+    return lambda model: _sample_packed(bench, model, options, (way.batch, *layout.audio))
+
+
+def _sample_packed(bench, model, options, audio):
+    import comfy.nested_tensor
+
+    latents = [torch.zeros(options["shape"]), torch.zeros(audio)]
+    out = bench.sample(model, **options, latent=comfy.nested_tensor.NestedTensor(latents))
+    return torch.cat([latent.flatten() for latent in out.unbind()])
 
 
 def room_for(monkeypatch, model, batch):
@@ -226,8 +245,10 @@ class _EnoughError(Exception):
 class Probe:
     """Finds, in the first call of a model, the row of the sequence that each latent patch is in."""
 
-    def __init__(self, layout):
+    def __init__(self, layout, way):
         self.layout = layout
+        channels, frames, *sides = layout.latent
+        self.packed = (channels, way.window or frames, *sides) if layout.audio else None
         self.size: tuple[int, ...] = ()
         self.rows: dict[tuple[int, ...], list[int]] = {}
 
@@ -241,7 +262,7 @@ class Probe:
 
     def _wrapper(self, executor, x, *args, **kwargs):
         if not self.rows:
-            size = x.shape[2:] if x.dim() == 5 else (1, *x.shape[2:])
+            size = self._video(x).shape[2:]
             self.size = tuple(-(-n // p) for n, p in zip(size, self.layout.patch, strict=True))
             unchanged = self._queries(executor, x, args, kwargs)
             for place in self._places():
@@ -253,19 +274,26 @@ class Probe:
 
     def _places(self):
         """All corners, and some in between."""
-        corners = itertools.product(*({0, n - 1} for n in self.size))
+        size = (self.size[0] - self.layout.behind, *self.size[1:])
+        corners = itertools.product(*({0, n - 1} for n in size))
         inside = random.Random(0)
-        between = [tuple(inside.randrange(n) for n in self.size) for _ in range(8)]
+        between = [tuple(inside.randrange(n) for n in size) for _ in range(8)]
         return sorted({*corners, *between})
 
     def _changed(self, x, place):
         """`x` with the last element of one patch changed: no padding repeats that one."""
         x = x.clone()
-        video = x if x.dim() == 5 else x.unsqueeze(2)
+        video = self._video(x)
         axes = zip(place, self.layout.patch, video.shape[2:], strict=True)
         frame, row, column = (min((i + 1) * patch, size) - 1 for i, patch, size in axes)
         video[:, :, frame, row, column] += 1
         return x
+
+    def _video(self, x):
+        """A view of `x`, [B, C, frames, height, width]; of packed latents the first."""
+        if self.packed:
+            return x.flatten(1)[:, : math.prod(self.packed)].unflatten(1, self.packed)
+        return x if x.dim() == 5 else x.unsqueeze(2)
 
     def _queries(self, executor, x, args, kwargs):
         """q, [B, H, L, D], of the first self-attention over as many tokens as are expected."""
@@ -291,7 +319,7 @@ class Probe:
 
     def compare(self):
         frames, height, width = self.layout.grid
-        assert self.size == (self.layout.lead + frames, height, width)
+        assert self.size == (self.layout.lead + frames + self.layout.behind, height, width)
         first = self.layout.before - self.layout.lead * height * width
         assert self.rows == {
             (frame, row, column): [first + (frame * height + row) * width + column]

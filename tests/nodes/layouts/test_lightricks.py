@@ -6,167 +6,154 @@ import pytest
 import torch
 
 from .. import zoo
-from ..sampling import sparse_config
 from ..zoo import noise
 from .configured import configured
-from .layout_check import WAYS, Case, check, check_results, sample
+from .layout import Layout, Way, check, check_dense, covers
 
-TEXT_WIDTH = 64
 LTXV = {
     "in_channels": 128, "cross_attention_dim": 128, "attention_head_dim": 64,
-    "num_attention_heads": 2, "caption_channels": TEXT_WIDTH, "num_layers": 2,
+    "num_attention_heads": 2, "caption_channels": zoo.TEXT_WIDTH, "num_layers": 2,
 }  # fmt: skip
 LTXAV = {
     **LTXV, "audio_in_channels": 128, "audio_cross_attention_dim": 128,
     "audio_attention_head_dim": 32, "audio_num_attention_heads": 4,
     "connector_attention_head_dim": 32, "connector_num_attention_heads": 2,
 }  # fmt: skip
-AV_TEXT_WIDTH = 2 * TEXT_WIDTH  # finished text: of both streams
-
 # LTX-Video's text is filled up to one length, with a mask for cross-attention to it.
 FILLED = {"attention_mask": torch.tensor([[1] * 15 + [0] * 5])}
-VIDEO = Case((128, 3, 4, 6), (3, 4, 6), patch=(1, 1, 1), conditions=FILLED)
-WITH_AUDIO = dataclasses.replace(VIDEO, audio=(8, 10, 16), conditions={})
-CASES = {
-    "video": VIDEO,
-    "odd size": Case((128, 2, 5, 7), (2, 5, 7), patch=(1, 1, 1), conditions=FILLED),
-    "one frame": Case((128, 1, 9, 10), (1, 9, 10), patch=(1, 1, 1), conditions=FILLED),
-    "one column": Case((128, 4, 20, 1), (4, 20, 1), patch=(1, 1, 1), conditions=FILLED),
+ALL = {"attention_mask": torch.tensor([[1]])}  # fits text of any length
+VIDEO, BOTH = "LTX-Video", "LTX-2"
+SMALL = (128, 3, 4, 6), (3, 4, 6)
+ODD = {
+    "odd": ((128, 2, 5, 7), (2, 5, 7)),
+    "one frame": ((128, 1, 9, 10), (1, 9, 10)),
+    "1 x N": ((128, 4, 20, 1), (4, 20, 1)),
 }
 
 
-@pytest.fixture
-def bench(comfy_inproc, one_thread):
-    comfy_inproc.load_pack()  # and so ComfyUI's own nodes, in the order they can be loaded in
-    return zoo.ZooBench()
+def layout(family, latent, grid, **settings):
+    usual = {"text": (20, zoo.TEXT_WIDTH), "conditions": FILLED}
+    if family == BOTH:
+        # Text comes finished: that of both streams side by side.
+        usual = {"text": (20, 2 * zoo.TEXT_WIDTH), "audio": (8, 10, 16)}
+    return Layout(latent, grid, patch=(1, 1, 1), **usual | settings)
 
 
-def ltxv(**changes):
-    return configured("LTXV", image_model="ltxv", **LTXV | changes)
+def model_of(family):
+    if family == BOTH:
+        return configured("LTXAV", image_model="ltxav", **LTXAV)
+    return configured("LTXV", image_model="ltxv", **LTXV)
 
 
-def ltxav(**changes):
-    return configured("LTXAV", image_model="ltxav", **LTXAV | changes)
-
-
-def guided(case, frames, **options):
-    """`case` with guide frames as ComfyUI's own node adds them, and the latent's noise mask."""
+def guided(layout, frames, **options):
+    """`layout` with guide frames as ComfyUI's own node adds them."""
     from comfy_extras.nodes_lt import LTXVAddGuide
 
-    channels, *size = case.latent
+    channels, *size = layout.latent
     guide = noise(1, channels, frames, *size[1:], seed=7)
-    guide_mask = None
+    after = guide[0, 0].numel()
     if (scale := options.get("latent_downscale_factor")) is not None:
-        guide, guide_mask = LTXVAddGuide.dilate_latent(
-            guide[..., ::scale, ::scale].contiguous(), scale
-        )
-        options["guide_mask"] = guide_mask
+        small = guide[..., ::scale, ::scale].contiguous()
+        after = small[0, 0].numel()
+        guide, options["guide_mask"] = LTXVAddGuide.dilate_latent(small, scale)
     text = [[torch.zeros(1), {}]]
     positive, _, latent, mask = LTXVAddGuide.append_keyframe(
-        text, text, 8, torch.zeros(1, *case.latent), torch.ones(1, 1, size[0], 1, 1), guide, 1.0,
+        text, text, 8, torch.zeros(1, *layout.latent), torch.ones(1, 1, size[0], 1, 1), guide, 1.0,
         (8, 32, 32), **options,
     )  # fmt: skip
-    more = {"keyframe_idxs": positive[0][1]["keyframe_idxs"]}
-    after = frames * size[1] * size[2] if guide_mask is None else int((guide_mask > 0).sum())
-    case = dataclasses.replace(
-        case, latent=tuple(latent.shape[1:]), after=after, conditions={**case.conditions, **more}
+    if layout.audio:
+        import comfy.nested_tensor
+
+        mask = comfy.nested_tensor.NestedTensor([mask, torch.ones(1, 1, *layout.audio[1:])])
+    return dataclasses.replace(
+        layout,
+        latent=tuple(latent.shape[1:]),
+        after=after,
+        behind=frames,
+        conditions={**layout.conditions, "keyframe_idxs": positive[0][1]["keyframe_idxs"]},
+        options={"noise_mask": mask},
     )
-    return case, mask
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_ltxv(bench, monkeypatch, name):
-    check(bench, monkeypatch, ltxv(), CASES[name], TEXT_WIDTH, blocks=2)
-    assert set(bench.report["calls"]["dense"]) == {"cross-attention"}
+def case(family, feature, size=SMALL, id=None, **settings):
+    return covers(family, feature, (family, layout(family, *size, **settings)), id=id)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if "lengths" not in way])
-def test_ltxv_however_it_is_called(bench, monkeypatch, way):
-    check_results(bench, monkeypatch, ltxv(), VIDEO, TEXT_WIDTH, blocks=2, **WAYS[way])
+@pytest.mark.parametrize(
+    ("case", "way"),
+    [
+        *(case(f, "sparse & exact") for f in (VIDEO, BOTH)),
+        *(case(f, "odd sizes", ODD[n], f"{f}, {n}") for f in (VIDEO, BOTH) for n in ODD),
+        *(case(f, "batch 3") for f in (VIDEO, BOTH)),
+        case(VIDEO, "CFG split", conditions=ALL),
+        case(BOTH, "CFG split"),
+        case(BOTH, "sparse & exact", id="LTX-2, no audio", audio=(), conditions=ALL),
+    ],
+)
+def test_ltx(bench, monkeypatch, case, way):
+    family, layout = case
+    check(bench, monkeypatch, model_of(family), layout, way)
+    # the audio's self-attention is square too
+    audio = {"not the video's tokens"} if layout.audio else set()
+    assert set(bench.report["calls"]["dense"]) == {"cross-attention"} | audio
 
 
 @pytest.mark.parametrize("frames", [1, 2])
-def test_guide_frames_follow_the_video(bench, monkeypatch, frames):
-    case, mask = guided(VIDEO, frames)
-    check(bench, monkeypatch, ltxv(), case, TEXT_WIDTH, blocks=2, noise_mask=mask)
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=pytest.mark.covers(f, "references")) for f in (VIDEO, BOTH)]
+)
+def test_guide_frames_follow_the_video(bench, monkeypatch, family, frames):
+    model = model_of(family)
+    check(bench, monkeypatch, model, guided(layout(family, *SMALL), frames))
 
 
+@pytest.mark.covers(VIDEO, "references")
 def test_small_guides_lie_in_a_frame_with_holes(bench, monkeypatch):
     model = dropping()
-    case, mask = guided(VIDEO, 2, latent_downscale_factor=2)
-    assert case.after == 2 * 2 * 3
-    check(bench, monkeypatch, model, case, TEXT_WIDTH, blocks=2, noise_mask=mask)
+    small = guided(layout(VIDEO, *SMALL), 2, latent_downscale_factor=2)
+    assert small.after == 2 * 2 * 3
+    check(bench, monkeypatch, model, small)
 
 
 def test_holes_in_the_video_itself_stay_dense(bench):
     model = dropping()
-    case, mask = guided(VIDEO, 1)
-    mask = mask.expand(-1, -1, -1, 4, 6).clone()
+    with_holes = guided(layout(VIDEO, *SMALL), 1)
+    mask = with_holes.options["noise_mask"].expand(-1, -1, -1, 4, 6).clone()
     mask[..., 0, 1, 1] = -1
-    plain = sample(bench, model, case, TEXT_WIDTH, noise_mask=mask)
-    patched = bench.patch(sparse_config(), model=model)
-    assert torch.equal(sample(bench, patched, case, TEXT_WIDTH, noise_mask=mask), plain)
-    assert bench.report["calls"] == {
-        "sparse": 0, "dense": {"unknown token layout": 4, "cross-attention": 4}
-    }  # fmt: skip
+    with_holes = dataclasses.replace(with_holes, options={"noise_mask": mask})
+    check_dense(bench, model, with_holes, {"unknown token layout", "cross-attention"})
 
 
 def test_guides_of_less_strength_come_with_a_mask_and_stay_dense(bench):
     model = dropping()
-    case, mask = guided(VIDEO, 1)
+    weak = guided(layout(VIDEO, *SMALL), 1)
     entry = {"pre_filter_count": 24, "strength": 0.5, "pixel_mask": None, "latent_shape": [1, 4, 6]}
-    conditions = {**case.conditions, "guide_attention_entries": [entry]}
-    case = dataclasses.replace(case, conditions=conditions)
-    plain = sample(bench, model, case, TEXT_WIDTH, noise_mask=mask)
-    patched = bench.patch(sparse_config(), model=model)
-    assert torch.equal(sample(bench, patched, case, TEXT_WIDTH, noise_mask=mask), plain)
-    # two blocks, two steps; the video's queries and the guide's apart
-    assert bench.report["calls"] == {
-        "sparse": 0, "dense": {"masked attention": 8, "cross-attention": 4}
-    }  # fmt: skip
+    conditions = {**weak.conditions, "guide_attention_entries": [entry]}
+    weak = dataclasses.replace(weak, conditions=conditions)
+    check_dense(bench, model, weak, {"masked attention", "cross-attention"})
 
 
 def dropping():
     """A model that can leave tokens out."""
-    model = ltxv()
+    model = model_of(VIDEO)
     if not zoo.takes(model, "grid_mask"):
         pytest.skip("this ComfyUI's LTX-Video leaves no tokens out")
     return model
 
 
-@pytest.mark.parametrize("name", ["video", "guides", "no audio"])
-def test_ltx2(bench, monkeypatch, name):
-    model = ltxav()
-    case, options = WITH_AUDIO, {}
-    if name == "guides":
-        case, mask = guided(WITH_AUDIO, 1)
-        import comfy.nested_tensor
-
-        both = [mask, torch.ones(1, 1, *case.audio[1:])]
-        options["noise_mask"] = comfy.nested_tensor.NestedTensor(both)
-    elif name == "no audio":
-        case = VIDEO
-    check(bench, monkeypatch, model, case, AV_TEXT_WIDTH, blocks=2, **options)
-    dense = bench.report["calls"]["dense"]
-    # the audio's self-attention is square too
-    assert dense.get("not the video's tokens", 0) == (4 if case.audio else 0)
-    assert set(dense) <= {"cross-attention", "not the video's tokens"}
+@pytest.mark.filterwarnings("ignore::UserWarning")  # ComfyUI indexes with a list
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=pytest.mark.covers(f, "context windows")) for f in (VIDEO, BOTH)]
+)
+def test_windows(bench, monkeypatch, family):
+    model = model_of(family)
+    check(bench, monkeypatch, model, layout(family, (128, 5, 4, 6), (3, 4, 6)), Way(window=3))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_ltx2_however_it_is_called(bench, monkeypatch, way):
-    model = ltxav()
-    check_results(bench, monkeypatch, model, WITH_AUDIO, AV_TEXT_WIDTH, blocks=2, **WAYS[way])
-
-
-def test_audio_or_text_as_long_as_the_video_stays_dense(bench):
-    model = ltxav()
-    as_long = dataclasses.replace(VIDEO, audio=(8, 72, 16))
-    sample(bench, bench.patch(model=model), as_long, AV_TEXT_WIDTH)
-    assert bench.report["calls"]["sparse"] == 0
-    assert set(bench.report["calls"]["dense"]) == {
-        "video and text have the same length", "cross-attention"
-    }  # fmt: skip
-    as_long = dataclasses.replace(WITH_AUDIO, text=72)
-    sample(bench, bench.patch(model=model), as_long, AV_TEXT_WIDTH)
-    assert bench.report["calls"]["sparse"] == 0
+@pytest.mark.parametrize("as_long", [{"audio": (8, 72, 16)}, {"text": (72, 2 * zoo.TEXT_WIDTH)}])
+def test_audio_or_text_as_long_as_the_video_stays_dense(bench, as_long):
+    alike = layout(BOTH, *SMALL, **as_long)
+    reasons = {"video and text have the same length", "cross-attention"}
+    if "text" in as_long:
+        reasons.add("not the video's tokens")  # the audio's
+    check_dense(bench, model_of(BOTH), alike, reasons)

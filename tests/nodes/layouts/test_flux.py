@@ -1,0 +1,89 @@
+"""Flux, Flux 2, Kontext, Chroma: text, the image, reference images."""
+
+import pytest
+
+from .. import zoo
+from ..zoo import noise
+from .configured import configured, parameters
+from .layout import Layout, check, covers
+
+SETTINGS = {
+    "in_channels": 16, "out_channels": 16, "vec_in_dim": 64, "context_in_dim": zoo.TEXT_WIDTH,
+    "hidden_size": 128, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1,
+    "axes_dim": [16, 24, 24], "theta": 10000, "patch_size": 2, "qkv_bias": True,
+    "guidance_embed": True, "txt_ids_dims": [],
+}  # fmt: skip
+FLUX_2 = {
+    "in_channels": 128, "out_channels": 128, "vec_in_dim": None, "axes_dim": [16] * 4,
+    "theta": 2000, "patch_size": 1, "qkv_bias": False, "guidance_embed": False,
+    "global_modulation": True, "mlp_silu_act": True, "ops_bias": False,
+    "default_ref_method": "index", "ref_index_scale": 10.0, "txt_ids_dims": [3],
+}  # fmt: skip
+CHROMA = {
+    "in_channels": 64, "out_channels": 64, "in_dim": 64, "out_dim": 128, "hidden_dim": 64,
+    "n_layers": 1,
+}  # fmt: skip
+RADIANCE = {
+    **CHROMA, "in_channels": 3, "out_channels": 3, "patch_size": 16, "nerf_hidden_size": 16,
+    "nerf_mlp_ratio": 2, "nerf_depth": 1, "nerf_max_freqs": 4, "nerf_tile_size": 0,
+    "nerf_final_head_type": "conv", "nerf_embedder_dtype": None, "use_x0": False,
+    "use_sequential_txt_ids": False,
+}  # fmt: skip
+FLUX, TWO, DISTILLED, PIXELS = "Flux, Kontext", "Flux 2", "Chroma", "Chroma Radiance"
+# family -> class in supported_models, its parameters' class, settings, channels
+KINDS = {
+    FLUX: ("Flux", "flux.model.FluxParams", {}, 16),
+    TWO: ("Flux2", "flux.model.FluxParams", FLUX_2, 128),
+    DISTILLED: ("Chroma", "chroma.model.ChromaParams", CHROMA, 16),
+    PIXELS: ("ChromaRadiance", "chroma_radiance.model.ChromaRadianceParams", RADIANCE, 3),
+}
+POOLED = {"pooled_output": noise(1, 64)}
+
+
+def model_of(family):
+    kind, known, settings, _ = KINDS[family]
+    module, known = known.rsplit(".", 1)
+    settings = parameters(f"comfy.ldm.{module}", known, SETTINGS | settings)
+    return configured(kind, image_model=kind.lower(), **settings)
+
+
+def case(family, feature, size, grid, after=0, references=(), id=None):
+    channels = KINDS[family][3]
+    patch = {TWO: 1, PIXELS: 16}.get(family, 2)
+    conditions = dict(POOLED)
+    if references:
+        latents = [noise(1, channels, *r, seed=i) for i, r in enumerate(references, 2)]
+        conditions["reference_latents"] = latents
+    # Flux 2 fills its text up to 512 tokens.
+    layout = Layout(
+        (channels, *size), (1, *grid), before=512 if family == TWO else 20, after=after,
+        patch=(1, patch, patch), text=(20, zoo.TEXT_WIDTH), text_inside=True,
+        conditions=conditions,
+    )  # fmt: skip
+    return covers(family, feature, (family, layout), id=id)
+
+
+@pytest.mark.parametrize(
+    ("case", "way"),
+    [
+        *(case(FLUX, f, (16, 24), (8, 12)) for f in ("sparse & exact", "batch 3", "CFG split")),
+        case(FLUX, "odd sizes", (17, 23), (9, 12)),
+        case(FLUX, "odd sizes", (2, 150), (1, 75), id="Flux, 1 x N"),
+        case(FLUX, "references", (16, 24), (8, 12), 6 * 12 + 4 * 4, [(11, 23), (8, 8)]),
+        *(case(TWO, f, (9, 13), (9, 13)) for f in ("sparse & exact", "batch 3", "CFG split")),
+        case(TWO, "odd sizes", (1, 75), (1, 75)),
+        case(TWO, "references", (9, 13), (9, 13), 7 * 5 + 4, [(7, 5), (2, 2)]),
+        *(case(DISTILLED, f, (16, 24), (8, 12))
+          for f in ("sparse & exact", "batch 3", "CFG split")),
+        case(DISTILLED, "odd sizes", (17, 23), (9, 12)),
+        # it takes no reference images: what is beside the text changes nothing
+        case(DISTILLED, "sparse & exact", (16, 24), (8, 12), 0, [(8, 8)], id="Chroma, reference"),
+        *(case(PIXELS, f, (128, 160), (8, 10))
+          for f in ("sparse & exact", "batch 3", "CFG split")),
+        case(PIXELS, "odd sizes", (120, 151), (8, 10)),
+    ],
+)  # fmt: skip
+def test_flux(bench, monkeypatch, case, way):
+    family, layout = case
+    check(bench, monkeypatch, model_of(family), layout, way)
+    assert bench.report["calls"]["dense"] == {}
