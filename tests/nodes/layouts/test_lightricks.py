@@ -143,7 +143,8 @@ def dropping():
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # ComfyUI indexes with a list
 @pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=pytest.mark.covers(f, "context windows")) for f in (VIDEO, BOTH)]
+    "family",
+    [pytest.param(f, marks=pytest.mark.covers(f, "context windows")) for f in (VIDEO, BOTH)],
 )
 def test_windows(bench, monkeypatch, family):
     model = model_of(family)

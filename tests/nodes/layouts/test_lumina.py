@@ -17,8 +17,8 @@ SETTINGS = {
     "axes_lens": [300, 512, 512],
 }  # fmt: skip
 Z_IMAGE = {
-    "dim": 256, "n_heads": 4, "n_kv_heads": 4, "rope_theta": 256.0, "z_image_modulation": True, "time_scale": 1000.0,
-    "pad_tokens_multiple": 32,
+    "dim": 256, "n_heads": 4, "n_kv_heads": 4, "rope_theta": 256.0, "z_image_modulation": True,
+    "time_scale": 1000.0, "pad_tokens_multiple": 32,
 }  # fmt: skip
 
 
