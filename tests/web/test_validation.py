@@ -133,7 +133,7 @@ def test_fields_without_effect_say_why(comfy):
 
 def test_every_field_has_its_type_range_default_and_help(comfy):
     editor = Editor(comfy)
-    comfy.view(scale=0.5)  # the node gets as high as all its help
+    comfy.view(scale=0.4)  # the node gets as high as all its help
     for path, field in editor.fields.items():
         if field["kind"] == "mask_ratios":
             continue
