@@ -12,7 +12,6 @@ import comfy.utils
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
-from server import PromptServer
 
 from ..presets.errors import CollisionError, Problem
 from ..presets.listing import ABSENT
@@ -27,8 +26,7 @@ from .calibration.told import as_json, description
 from .preset_link import PSAPreset
 from .preset_value import PresetValue
 from .queued import current_user
-from .routes.stored import CHANGED
-from .store import preset_store, user_folder
+from .store import preset_store, tell_changed, user_folder
 
 DENSITY, ERROR = "density", "error"
 JOURNALS = "psa/calibrations"  # in a user's directory
@@ -227,6 +225,4 @@ def _check(base: PresetValue, save_as: str, replace: bool) -> None:
 def _save(family: str, name: str, config: Any) -> None:
     store = preset_store()
     store.save(family, name, config)
-    server = getattr(PromptServer, "instance", None)
-    if server is not None:
-        server.send_sync(CHANGED, {"user": current_user(), "version": store.stamp()})
+    tell_changed(current_user(), store)

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import folder_paths
+from server import PromptServer
 
 from ..presets.store import Listing, PresetStore
 from .queued import DEFAULT_USER, current_user
@@ -15,6 +16,7 @@ log = logging.getLogger("PSA")
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 FOLDER = "psa/presets"  # in a user's directory
+CHANGED = "psa.presets_changed"
 
 
 def preset_store() -> PresetStore:
@@ -28,6 +30,15 @@ def user_folder() -> Path:
     if folder is None:  # a name that ComfyUI keeps for itself
         folder = folder_paths.get_public_user_directory(DEFAULT_USER)
     return Path(folder)
+
+
+def tell_changed(user: str, store: PresetStore) -> str:
+    """Tells every open page that this user's presets changed; returns the new version."""
+    version = store.stamp()
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.send_sync(CHANGED, {"user": user, "version": version})
+    return version
 
 
 def list_presets() -> Listing:

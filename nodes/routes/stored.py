@@ -6,19 +6,17 @@ import dataclasses
 from typing import Any
 
 from aiohttp import web
-from server import PromptServer
 
 from ...presets.errors import CollisionError, ConflictError, PresetError, Problem
 from ...presets.listing import ABSENT
 from ...presets.store import PresetStore
 from ...psa_kernels.config import PSAConfig
+from ..store import tell_changed
 from .bodies import Body
 from .drafts import preset_json, take_draft
 from .errors import Refusal
 from .guard import reply
 from .users import store_of, user_of
-
-CHANGED = "psa.presets_changed"
 
 
 def list_presets(request: web.Request, body: dict[str, Any]) -> Any:
@@ -103,9 +101,7 @@ def delete_preset(request: web.Request, content: dict[str, Any]) -> dict[str, An
 
 def changed(request: web.Request, store: PresetStore) -> str:
     """Tells every open page that this user's presets changed; returns the new version."""
-    version = store.stamp()
-    PromptServer.instance.send_sync(CHANGED, {"user": user_of(request), "version": version})
-    return version
+    return tell_changed(user_of(request), store)
 
 
 def _named(request: web.Request) -> tuple[str, str]:
