@@ -1,6 +1,6 @@
 """Writes the README's table of models and features from the tests that passed.
 
-    python -m pytest tests/nodes -m covers --write-coverage docs/coverage   (once a ComfyUI version)
+    python -m pytest tests/nodes/layouts -m covers --write-coverage docs/coverage   (once a ComfyUI version)
     python -m tools.coverage_matrix
 
 The first command runs the tests that are marked with what they show (tests/coverage_record.py) and
