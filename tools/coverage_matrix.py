@@ -1,11 +1,11 @@
 """Writes the README's table of models and features from the tests that passed.
 
-    python -m pytest tests/nodes/layouts -m covers --write-coverage docs/coverage   (once a ComfyUI version)
+    python -m pytest tests/nodes/layouts -m covers --write-coverage docs/coverage
     python -m tools.coverage_matrix
 
-The first command runs the tests that are marked with what they show (tests/coverage_record.py) and
-keeps what passed in docs/coverage/VERSION.json; this one turns those files into the table. A test
-compares the two.
+The first command, once with each ComfyUI, runs the tests that are marked with what they show
+(tests/coverage_record.py) and keeps what passed in docs/coverage/VERSION.json; this one turns those
+files into the table. A test compares the two.
 """
 
 import json
