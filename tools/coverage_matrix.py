@@ -1,6 +1,6 @@
 """Writes the README's table of models and features from the tests that passed.
 
-    python -m pytest tests/nodes/layouts -m covers --write-coverage docs/coverage
+    python -m pytest tests/nodes -m covers --write-coverage docs/coverage
     python -m tools.coverage_matrix
 
 The first command, once with each ComfyUI, runs the tests that are marked with what they show

@@ -136,7 +136,7 @@ def test_what_is_recorded_has_a_test(tmp_path):
     """A test that was removed or renamed leaves no cell behind."""
     from psa_pack.tools.coverage_matrix import recorded
 
-    command = [sys.executable, "-m", "pytest", "tests/nodes/layouts", "-m", "covers"]
+    command = [sys.executable, "-m", "pytest", "tests/nodes", "-m", "covers"]
     command += ["--collect-only", "-p", "no:cacheprovider", "--write-coverage", str(tmp_path)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
