@@ -22,13 +22,14 @@ import pytest
 
 def outcome_of(marker) -> tuple[str, str, str]:
     """(family, feature, what a pass means) of one `covers` mark; refuses what is no mark."""
-    from psa_pack.tools.coverage_matrix import CANNOT, DENSE, FEATURES, SPARSE
+    from psa_pack.tools.coverage_matrix import BESIDE, CANNOT, DENSE, FEATURES, PARTNERS, SPARSE
 
     unknown = set(marker.kwargs) - {"dense", "cannot"}
-    if len(marker.args) != 2 or marker.args[1] not in FEATURES or unknown:
+    features = PARTNERS if marker.args[:1] == (BESIDE,) else FEATURES
+    if len(marker.args) != 2 or marker.args[1] not in features or unknown:
         raise pytest.UsageError(
             f"covers{marker.args}{marker.kwargs or ''}: wants a family and one of "
-            f"{', '.join(FEATURES)}; further only dense='why' or cannot=True"
+            f"{', '.join(features)}; further only dense='why' or cannot=True"
         )
     family, feature = marker.args
     if marker.kwargs.get("cannot"):

@@ -28,6 +28,27 @@ FEATURES = {
     "references": "reference, context, pose or motion tokens beside the video's; they are never "
     "thinned out, and neither is text",
 }
+# The second table: what stands beside PSA on the tiny Wan 2.1, with its whole effect and PSA's.
+BESIDE = "Wan 2.1, beside"
+PARTNERS = {
+    "other packs' attention overrides": "before and after PSA; also one that wraps what it finds",
+    "Model Attention Backend": "before 0.33 by what it does, which ComfyUI has no node for there",
+    "ComfyUI's sparse attention node": "of 0.38 and later: by the way it works, made again",
+    "TorchCompileModel": "backend eager, in both orders, with LoRAs changed in between",
+    "LoRA": "LoraLoaderModelOnly, from run to run; by hooks on one condition",
+    "fp8 weights": "UNETLoader with fp8_e4m3fn and fp8_e5m2",
+    "quantised weights": "operations that dequantise for each call, as GGUF loaders bring them",
+    "partly loaded models": "weights offloaded, LoRAs applied at each call",
+    "EasyCache, LazyCache": "steps that they skip are counted as none",
+    "NAG, patched attention": "more calls of attention, of other sizes; patched and skipped blocks",
+    "VACE, Fun control": "through ComfyUI's nodes, VACE with a reference image too",
+    "regions, time ranges": "masks, areas with a grid of their own, texts one after another",
+    "context windows": "WanContextWindowsManual",
+    "every sampler": "of ComfyUI's own, guiders, ModelSamplingSD3",
+    "two experts": "two models, two KSamplerAdvanced, one warm-up",
+    "models unloaded and freed": "between runs, and other models loaded within one",
+    "start flags": "split, sub-quadratic and PyTorch attention, half precision, smart memory off",
+}
 # How a test left a family's attention: SPARSE, CANNOT (the model itself refuses), or DENSE and why.
 SPARSE, CANNOT, DENSE = "sparse", "cannot", "dense: "
 REFUSED = "ComfyUI's own model refuses it"
@@ -48,7 +69,8 @@ def _version(file: dict[str, Any]) -> list[int]:
 
 def table(versions: dict[str, dict[str, dict[str, str]]]) -> str:
     """What the headings mean, the table and its footnotes, in Markdown."""
-    families = sorted({family for found in versions.values() for family in found}, key=str.lower)
+    families = {family for found in versions.values() for family in found} - {BESIDE}
+    families = sorted(families, key=str.lower)
     reasons: list[str] = []
     rows = [["model", *FEATURES], ["---"] * (1 + len(FEATURES))]
     for family in families:
@@ -65,7 +87,20 @@ def table(versions: dict[str, dict[str, dict[str, str]]]) -> str:
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
         *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1)),
-    ]).rstrip()
+    ]).rstrip() + _partners(versions)
+
+
+def _partners(versions: dict[str, dict[str, dict[str, str]]]) -> str:
+    """The second table; "" where nothing of it was recorded."""
+    found = {version: families[BESIDE] for version, families in versions.items()
+             if BESIDE in families}
+    if not found:
+        return ""
+    rows = [["beside PSA, on Wan 2.1", "tested", "with"], ["---"] * 3]
+    for partner, meaning in PARTNERS.items():
+        cell = _cell({version: outcomes.get(partner) for version, outcomes in found.items()}, [])
+        rows.append([partner, meaning, cell])
+    return "\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _cell(outcomes: dict[str, str | None], reasons: list[str]) -> str:

@@ -8,6 +8,11 @@ from ..sampling import ROUNDING, Spy, agree, dense_level_config, sparse_config
 in_both_orders = pytest.mark.parametrize("order", ["other node, then PSA", "PSA, then other node"])
 
 
+def covers(partner):
+    """Marks a test as one that shows `partner` of the README's second table."""
+    return pytest.mark.covers("Wan 2.1, beside", partner)
+
+
 def together(bench, other, order, config, **options):
     """The tiny Wan with `other` (model -> model) and PSA on it, in the order the nodes stand in."""
     if order == "other node, then PSA":

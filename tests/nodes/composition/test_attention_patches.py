@@ -6,7 +6,9 @@ import types
 import pytest
 import torch
 
-from .beside import check_beside, in_both_orders
+from .beside import check_beside, covers, in_both_orders
+
+pytestmark = covers("NAG, patched attention")
 
 STEPS = 3
 BLOCKS = 2

@@ -5,7 +5,9 @@ import torch
 
 from ..leftovers import left_behind
 from ..sampling import OVERRIDE, Spy, sparse_config
-from .beside import check_beside, in_both_orders, together
+from .beside import check_beside, covers, in_both_orders, together
+
+pytestmark = covers("TorchCompileModel")
 
 STEPS = 4
 CONFIG = {"warmup_steps": 2}

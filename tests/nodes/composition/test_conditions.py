@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ..sampling import SHAPE, Spy, conditioning, sparse_config
-from .beside import check_beside, check_picture, in_both_orders, run_counted
+from .beside import check_beside, check_picture, covers, in_both_orders, run_counted
 
 STEPS = 4
 BLOCKS = 2
@@ -17,6 +17,7 @@ def check(bench, positive, sparse, **options):
     return check_picture(bench, bench.model, bench.patch, sparse=sparse, **sampling)
 
 
+@covers("regions, time ranges")
 def test_two_masked_regions(bench, comfy_nodes):
     """Three conditions of one text length: one call of the model for all."""
     left = torch.zeros(1, *SHAPE[3:])
@@ -36,6 +37,7 @@ def test_two_masked_regions(bench, comfy_nodes):
     check(bench, both, sparse=3 * STEPS * BLOCKS, text_tokens=(16, 17))
 
 
+@covers("regions, time ranges")
 def test_a_region_that_is_cut_out(bench, comfy_nodes):
     """The model is called with a part of the latent: a grid of its own for that call."""
     from comfy_extras.nodes_video_model import ConditioningSetAreaPercentageVideo
@@ -51,6 +53,7 @@ def test_a_region_that_is_cut_out(bench, comfy_nodes):
     assert {call.queries for call in spy.sparse} == {192, 64}
 
 
+@covers("regions, time ranges")
 def test_texts_that_follow_one_another(bench, comfy_nodes):
     setter = comfy_nodes.ConditioningSetTimestepRange()
     early = setter.set_range(conditioning(0, 16, 4096), 0.0, 0.5)[0]
@@ -59,6 +62,7 @@ def test_texts_that_follow_one_another(bench, comfy_nodes):
     check(bench, both, sparse=6 * BLOCKS)
 
 
+@covers("LoRA")
 @pytest.mark.parametrize("order", ["Gilbert", "SemanticAware"])
 def test_a_lora_on_one_condition(bench, lora, order):
     """Hooks: ComfyUI patches the weights between two calls of one step."""
@@ -75,6 +79,7 @@ def test_a_lora_on_one_condition(bench, lora, order):
 
 
 # ComfyUI indexes with a list
+@covers("context windows")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @in_both_orders
 def test_context_windows_node(bench, order):

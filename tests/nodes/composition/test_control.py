@@ -4,7 +4,9 @@ import torch
 
 from .. import zoo
 from ..sampling import Spy, conditioning
-from .beside import check_picture
+from .beside import check_picture, covers
+
+pytestmark = covers("VACE, Fun control")
 
 STEPS = 3
 # 9 frames of 128 x 128: a latent of 3 x 16 x 16, 192 tokens

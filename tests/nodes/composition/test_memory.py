@@ -7,6 +7,9 @@ import torch
 
 from ..leftovers import left_behind, tensors_alive
 from ..sampling import sparse_config
+from .beside import covers
+
+pytestmark = covers("models unloaded and freed")
 
 STEPS = 3
 CONFIG = {"rearrange_method": "Hybrid", "warmup_steps": 1}

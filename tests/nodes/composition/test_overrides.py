@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ..sampling import OVERRIDE, sparse_config
-from .beside import check_beside, in_both_orders, together
+from .beside import check_beside, covers, in_both_orders, together
 
 PLAN = {"steps": 4}
 CONFIG = {"warmup_steps": 2}
@@ -40,6 +40,7 @@ def replacing(seen):
     return override
 
 
+@covers("other packs' attention overrides")
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("make", [passing_on, replacing])
 def test_another_override_serves_what_psa_leaves_dense(bench, make, order):
@@ -60,6 +61,7 @@ def test_another_override_serves_what_psa_leaves_dense(bench, make, order):
         assert torch.allclose(out, alone, atol=1e-4)
 
 
+@covers("other packs' attention overrides")
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_what_another_override_returns_is_used(bench, order):
     """An override with an effect has it on dense calls, in both node orders."""
@@ -79,6 +81,7 @@ def test_what_another_override_returns_is_used(bench, order):
     )
 
 
+@covers("other packs' attention overrides")
 def test_overrides_on_both_sides_the_later_one_wins_as_without_psa(bench):
     first, second = [], []
     model = bench.patch(sparse_config(**CONFIG), model=with_override(bench.model, replacing(first)))
@@ -87,6 +90,7 @@ def test_overrides_on_both_sides_the_later_one_wins_as_without_psa(bench):
     assert bench.report["calls"]["sparse"] == SPARSE
 
 
+@covers("other packs' attention overrides")
 def test_an_override_that_wraps_the_one_it_found(bench):
     """A well-behaved pack keeps the override that was there; both stay under PSA."""
     inner, outer = [], []
@@ -111,6 +115,7 @@ def backend_node(model):
     return with_override(model, lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs))
 
 
+@covers("Model Attention Backend")
 @in_both_orders
 def test_attention_backend_node(bench, order):
     # the backend is the one that runs here anyway
@@ -167,6 +172,7 @@ class SparseNode:
         self.previous, self.resets = None, self.resets + 1
 
 
+@covers("ComfyUI's sparse attention node")
 @in_both_orders
 @pytest.mark.parametrize("warmup_steps", [0, 2, 4])
 def test_comfyuis_own_sparse_node(bench, order, warmup_steps):

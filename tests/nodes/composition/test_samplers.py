@@ -6,7 +6,7 @@ import torch
 from psa_pack.tools.tiny_wan import random_weights
 
 from ..sampling import ROUNDING, SHAPE, Spy, agree, conditioning, dense_level_config, sparse_config
-from .beside import check_beside, check_picture, in_both_orders
+from .beside import check_beside, check_picture, covers, in_both_orders
 
 STEPS = 4
 BLOCKS = 2
@@ -26,6 +26,7 @@ def sampler_names():
     ]  # fmt: skip
 
 
+@covers("every sampler")
 @pytest.mark.parametrize("sampler", sampler_names())
 def test_sampler(bench, sampler):
     import comfy.samplers
@@ -48,6 +49,7 @@ def test_sampler(bench, sampler):
     assert [2] <= [step["step"] for step in bench.report["steps"] if step["sparse"]] <= [2, 3]
 
 
+@covers("every sampler")
 @in_both_orders
 def test_shift_node(bench, order):
     """ModelSamplingSD3, which every Wan workflow has."""
@@ -59,6 +61,7 @@ def test_shift_node(bench, order):
     check_beside(bench, shift, order, sparse=STEPS * BLOCKS, steps=STEPS)
 
 
+@covers("two experts")
 def test_two_experts_through_their_nodes(bench, comfy_inproc, comfy_nodes):
     """Wan 2.2: two models, two KSamplerAdvanced, one schedule, one warm-up."""
     import comfy.sd
@@ -130,6 +133,7 @@ def dual(custom, model):
     return custom.DualCFGGuider.execute(model, *texts, 2.0, 3.0, "regular")[0]
 
 
+@covers("every sampler")
 @pytest.mark.parametrize(("guider", "calls"), [(basic, 1), (dual, 1)])
 def test_guider_nodes(bench, guider, calls):
     """Three conditions of one text length are one call of the model, as two are."""

@@ -9,6 +9,9 @@ from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
 
 from ...pack_import import ROOT
 from ..graphs import BLOCKS, STEPS, Graph, reports
+from .beside import covers
+
+pytestmark = covers("start flags")
 
 CALLS = STEPS * BLOCKS
 # ComfyUI refuses --lowvram and --novram beside --cpu; test_weights.py has what they do to a model

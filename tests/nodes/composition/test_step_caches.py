@@ -3,7 +3,9 @@
 import pytest
 
 from ..sampling import OVERRIDE
-from .beside import check_beside, in_both_orders
+from .beside import check_beside, covers, in_both_orders
+
+pytestmark = covers("EasyCache, LazyCache")
 
 STEPS = 8
 BLOCKS = 2

@@ -6,17 +6,19 @@ import torch
 from psa_pack.tools.tiny_wan import random_weights
 
 from ..sampling import sparse_config
-from .beside import check_beside, check_picture, in_both_orders, together
+from .beside import check_beside, check_picture, covers, in_both_orders, together
 
 STEPS = 2
 SPARSE = STEPS * 2
 
 
+@covers("LoRA")
 @in_both_orders
 def test_lora(bench, lora, order):
     check_beside(bench, lora(1.0), order, sparse=SPARSE, steps=STEPS)
 
 
+@covers("LoRA")
 @in_both_orders
 def test_another_lora_from_run_to_run(bench, lora, order):
     """What a prompt queue does: the same patch, the LoRA's strength or file changed."""
@@ -34,6 +36,7 @@ def test_another_lora_from_run_to_run(bench, lora, order):
     assert torch.equal(without, fresh[-1])
 
 
+@covers("fp8 weights")
 @pytest.mark.parametrize("dtype", ["fp8_e4m3fn", "fp8_e5m2"])
 def test_fp8_weights(bench, comfy_inproc, comfy_nodes, dtype):
     """UNETLoader's weight_dtype."""
@@ -76,6 +79,7 @@ def quantised_operations():
     return Operations
 
 
+@covers("quantised weights")
 def test_weights_that_are_dequantised_for_each_call(bench):
     import comfy.model_patcher
     import comfy.sd
@@ -94,6 +98,7 @@ def test_weights_that_are_dequantised_for_each_call(bench):
     check_model(bench, model)
 
 
+@covers("partly loaded models")
 @in_both_orders
 @pytest.mark.parametrize("with_lora", [False, True])
 def test_a_partially_loaded_model(bench, lora, monkeypatch, order, with_lora):
