@@ -42,8 +42,6 @@ class ComfyInProcess(comfy_inprocess.ComfyInProcess):
 
     def load_pack(self):
         """This pack, loaded by ComfyUI's own loader under the name ComfyUI gives it."""
-        # before `nodes`: that puts comfy/ on sys.path, whose utils.py would then be found instead
-        importlib.import_module("utils.extra_config")
         nodes = importlib.import_module("nodes")
         server = importlib.import_module("server")
         name = str(ROOT).replace(".", "_x_")

@@ -32,6 +32,9 @@ class ComfyInProcess:
         import comfy.sample
         import comfy.sd
 
+        # Before `nodes`, which puts comfy/ on sys.path, whose utils.py would then be found instead.
+        import utils.extra_config  # noqa: F401
+
     def load(self, file: Path):
         """The `ModelPatcher` of a checkpoint, as UNETLoader gives it."""
         import comfy.sd
