@@ -46,6 +46,10 @@ class AttentionOverride:
     key         identifies the conditions of this model call across steps; None where the next
                 step has no such call, since windows of a longer video move
     previous    the override that was on the model without PSA, if any
+
+    It has no `container_function`: newer versions of ComfyUI then empty their tensor containers for
+    it. Served as containers, q, k and v could be freed early, and a call in which PSA fails would
+    have nothing left for the model's own attention.
     """
 
     def __init__(

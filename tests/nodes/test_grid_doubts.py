@@ -163,3 +163,42 @@ def test_shipped_families_fit_their_models(
     run(bench, bench.patch(model=model, preset=preset, window=(0, 1)), Case({}, latent, ()), text)
     assert bench.reports[-1]["calls"]["sparse"] == 4
     assert not [r.getMessage() for r in caplog.records if r.name == "PSA" and r.levelname != "INFO"]
+
+
+# family -> its class in comfy.supported_models, what a token spans in its latent
+LATENTS = {
+    "HunyuanVideo": ("HunyuanVideo", (1, 2, 2)),
+    "HunyuanVideo1.5": ("HunyuanVideo15", (1, 1, 1)),
+    "LTX-Video": ("LTXV", (1, 1, 1)),
+    "LTX-2": ("LTXAV", (1, 1, 1)),
+    "Mochi": ("GenmoMochi", (1, 2, 2)),
+    "Cosmos-Predict2": ("CosmosT2IPredict2", (1, 2, 2)),
+    "Kandinsky5": ("Kandinsky5", (1, 2, 2)),
+    "Qwen-Image": ("QwenImage", (1, 2, 2)),
+    "Flux": ("Flux", (1, 2, 2)),
+    "MiniMax-H3": ("MiniMaxH3", (1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("family", LATENTS)
+@pytest.mark.parametrize("text", [0, 77])
+def test_shipped_scales_are_those_of_the_latents(comfy_inproc, family, text):
+    comfy_inproc.load_pack()
+    import comfy.supported_models
+
+    from psa_pack.nodes.estimate.models import MODELS
+    from psa_pack.nodes.patching.grids import TokenGrid, contradictions
+    from psa_pack.nodes.preset_loader import load_preset
+
+    name, patch = LATENTS[family]
+    assert MODELS[family].comfy == name
+    found = getattr(comfy.supported_models, name, None)
+    if found is None or not hasattr(found.latent_format, "temporal_downscale_ratio"):
+        pytest.skip(f"this ComfyUI does not say what a latent pixel of {name} spans")
+    preset = load_preset(family, "balanced")
+    grid = TokenGrid((3, 4, 6), patch, before=text, text=text)
+    # where a family's text varies, no number of tokens contradicts it
+    wrong_text = preset.text_length is not None and preset.text_length != text
+    assert len(contradictions(preset, grid, found.latent_format)) == wrong_text
+    other = dataclasses.replace(grid, patch=(1, 3, 3))
+    assert "made for tokens of" in contradictions(preset, other, found.latent_format)[-1]
