@@ -1,4 +1,7 @@
-"""Wan models of full size with random weights: a step's time does not depend on what they know."""
+"""Wan models of full size with random weights.
+
+The time of dense attention and of presets with quotas does not depend on what a model knows.
+"""
 
 from __future__ import annotations
 

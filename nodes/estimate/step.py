@@ -1,10 +1,10 @@
 """How much faster a whole step and a whole run become, before they are run.
 
 A model evaluation is self-attention over the sequence in every block, and the rest: projections,
-cross-attention, feed-forward. Their FLOPs follow from the model's sizes. Their times come from a
-measured step where there is one ("steps" in measured.json); else attention goes by measured calls
-(speed.py) and the rest at the measured rate of matrix products, which a model does not quite reach:
-norms, activations and launches come on top of it, so that real steps gain a little less.
+cross-attention, feed-forward. Their FLOPs follow from the model's sizes. Their times come from the
+measured step of the model that is nearest in length, where there is one ("steps" in
+measured.json); else attention goes by measured calls (speed.py) and the rest at the measured rate
+of matrix products, which a model does not quite reach: norms, activations and launches come on top.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def estimate_step(
         share = dense_s = sparse_s = step = Figure(None, reason=times)
     else:
         basis = {"note": times.note, "measured": times.measured}
-        share = Figure(times.share, "extrapolated", **basis)
+        share = Figure(times.share, times.dense_kind, **basis)
         dense_s = Figure(times.dense, times.dense_kind, **basis)
         sparse_s = Figure(times.sparse, times.sparse_kind, **basis)
         step = Figure(times.dense / times.sparse, times.sparse_kind, **basis)
@@ -158,30 +158,35 @@ def _times(
     one = dense_call(tokens, model)
     if one is None:
         return f"heads of {model.head_dim} have not been measured"
-    fastest = one * model.blocks
+    fastest = attention = one * model.blocks
+    sparse_call = fastest / call.value
     exact = near is not None and _tokens(near) == tokens
     if near is None:
-        attention, rest = fastest, work.rest / (table()["matmul"]["tflops"] * 1e12)
+        rest = work.rest / (table()["matmul"]["tflops"] * 1e12)
         source = {name: table()[name] for name in ("gpu", "versions", "date", "against", "source")}
         note = _ASSUMED.format(**source, tflops=table()["matmul"]["tflops"])
     else:
-        attention, rest = _parts(near, model)
+        attention, rest = _parts(near)
         then = _work(model, _tokens(near))
         attention *= work.attention / then.attention
         rest *= work.rest / then.rest
+        sparse_call *= _within_a_step(near, model)
         source = {name: near[name] for name in ("gpu", "versions", "date", "source")}
         source["against"] = near["backend"]
         note = f"from whole steps measured on one {gpu} with {near['backend']} where dense"
         if not exact:
             note += f", at {_tokens(near).total:,} tokens, and the FLOPs of this length"
     dense = near["dense_s"] / near["evaluations"] if exact else attention + rest
-    sparse = rest + attention * (1 - changed) + fastest / call.value * changed
-    row = _row(near, config) if exact and changed == 1 else None
+    sparse = rest + attention * (1 - changed) + sparse_call * changed
+    row = _row(near, config) if exact and changed else None
     if row is not None:
-        sparse, note = row["s"] / near["evaluations"], "whole steps of these sizes"
+        sparse = dense * (1 - changed) + row["s"] / near["evaluations"] * changed
+    whole = row is not None and changed == 1
+    if whole:
+        note = f"whole steps of these sizes on one {gpu}, with {near['backend']} where dense"
     return _Times(
         dense, sparse, attention / dense, "measured" if exact else "extrapolated",
-        "measured" if row else "extrapolated", note, source,
+        "measured" if whole else "extrapolated", note, source,
     )  # fmt: skip
 
 
@@ -220,20 +225,22 @@ def _sizes(model: Model) -> tuple[int, ...]:
     return model.heads, model.head_dim, model.blocks, model.ffn, model.cross
 
 
-def _parts(step: Mapping[str, Any], model: Model) -> tuple[float, float]:
-    """(dense attention, rest) in seconds of one evaluation of a measured step.
+def _parts(step: Mapping[str, Any]) -> tuple[float, float]:
+    """(dense attention, rest) in seconds of one evaluation of a measured step."""
+    attention, whole = step["dense_attention_s"], step["dense_s"]
+    return attention / step["evaluations"], (whole - attention) / step["evaluations"]
 
-    The rest is what the sparse steps took beside PSA's calls.
-    """
+
+def _within_a_step(step: Mapping[str, Any], model: Model) -> float:
+    """The time of PSA's calls in a measured step over that of single calls (speed.py)."""
     tokens, count = _tokens(step), step["evaluations"]
     fastest = dense_call(tokens, model) * model.blocks
-    rests = []
+    found = []
     for row in step["psa"]:
         config = PSAConfig.from_preset(row["preset"])
         call = speedup(config, tokens, density(config, tokens), model)
-        rests.append(row["s"] / count - fastest / call.value)
-    rest = sum(rests) / len(rests)
-    return step["dense_s"] / count - rest, rest
+        found.append(row["attention_s"] / count * call.value / fastest)
+    return sum(found) / len(found)
 
 
 def _tokens(step: Mapping[str, Any]) -> Tokens:

@@ -47,7 +47,7 @@ def test_apply_psa_says_what_the_whole_run_gains(comfy, pytestconfig):
     expect(panel).to_contain_text(say("estimate.share", share=share))
     even = f"{answer['break_even']['tokens']:,.0f}"
     expect(panel).to_contain_text(say("estimate.breakEven", tokens=even, here="75,600"))
-    source = panel.get_by_title("come on top")  # what the figures assume
+    source = panel.get_by_title("whole steps of these sizes")  # what the figures are from
     expect(source.first).to_be_visible()
     # its inputs count
     comfy.set_widget(apply, "dense_blocks", "0-19")

@@ -231,6 +231,8 @@ def test_a_step_and_a_run_are_those_of_the_estimate(app):
     )  # fmt: skip
     assert answer["step"]["speedup"] == found.step.value > 1
     assert answer["step"]["kind"] == "extrapolated" and answer["gpu"] == H100
+    whole = estimate(app, "fast", gpu=H100)["step"]
+    assert whole["kind"] == "measured" and "Whole steps" in whole["measured"]["source"]
     for name in ("flops_share", "less_work", "time_share", "dense_s", "sparse_s"):
         assert answer["step"][name] == dataclasses.asdict(getattr(found, name))
     assert answer["run"]["speedup"] == found.run.value > 1
