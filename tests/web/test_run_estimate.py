@@ -4,6 +4,7 @@ import pytest
 
 from .editor import Editor
 from .gpu import H100, on_gpu
+from .manager import Manager
 from .words import say
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -95,6 +96,24 @@ def test_the_editor_says_what_a_step_gains(comfy, pytestconfig):
     folder = pytestconfig.getoption("--screenshots")
     if folder:
         comfy.screenshot(f"{folder}/everywhere/step-estimate-{comfy.renderer}.png")
+
+
+def test_a_step_that_was_measured_is_said_to_be_so(comfy):
+    on_gpu(comfy, H100)
+    editor = Editor(comfy)
+    manager = Manager.of_editor(editor)
+    manager.item(FAMILY, "fast").click()
+    manager.use()
+    part = editor.estimate()
+    for name, value in HD.items():
+        box = part.get_by_label(say(f"estimate.{name}"))
+        box.fill(str(value))
+        box.press("Enter")
+    tile = part.locator("[data-tile=step]")
+    expect(tile).to_contain_text(say("estimate.measured"))
+    expect(tile).to_contain_text("2.5\u00d7")  # 11.898 s, 4.801 s
+    expect(tile).not_to_contain_text("≈")
+    expect(part).to_contain_text(say("estimate.share", share="72%"))
 
 
 def test_an_answer_leaves_a_box_alone_in_which_someone_types(comfy):
