@@ -20,12 +20,12 @@ def basics(family, layout):
 def windows(family, layout):
     """Three of five frames at a time; `layout` is of three frames."""
     channels, _, height, width = layout.latent
-    return [
-        covers(
-            family, "context windows",
-            dataclasses.replace(layout, latent=(channels, 5, height, width)),
-        )
-    ]
+    layout = dataclasses.replace(layout, latent=(channels, 5, height, width))
+    cases = [covers(family, "context windows", layout)]
+    if layout.whole_video:
+        refused = {"cannot": True, "id": f"{family}, refused context windows"}
+        cases.append(covers(family, "context windows", layout, **refused))
+    return cases
 
 
 def resized(layout, latent, grid):

@@ -7,13 +7,11 @@ import torch
 
 from .. import zoo
 from ..zoo import clip_vision, noise
+from . import basics as common
+from .basics import each
 from .layout import Layout, check, covers
 
 SMALL = (16, 3, 8, 12)
-# height and width that two-by-two patches do not divide, one frame, one token high
-ODD = {"odd": (16, 2, 9, 13), "one frame": (16, 1, 16, 20), "1 x N": (16, 5, 2, 30)}
-ODD_GRIDS = {"odd": (2, 5, 7), "one frame": (1, 8, 10), "1 x N": (5, 1, 15)}
-PLAIN = Layout(SMALL, (3, 4, 6))
 
 
 def image(channels, frames, height, width):
@@ -23,37 +21,20 @@ def image(channels, frames, height, width):
     }
 
 
+def small(**settings):
+    return Layout(SMALL, (3, 4, 6), **settings)
+
+
 def basics(family, **settings):
-    """The features that differ in how the latent is sampled only."""
-    layout = Layout(SMALL, (3, 4, 6), **settings)
-    return [
-        covers(family, "sparse & exact", layout),
-        covers(family, "batch 3", layout),
-        covers(family, "CFG split", layout),
-    ]
+    return common.basics(family, small(**settings))
 
 
 def odd_sizes(family, **settings):
-    return [
-        covers(family, "odd sizes", Layout(size, ODD_GRIDS[name], **settings), id=name)
-        for name, size in ODD.items()
-    ]
+    return common.odd_sizes(family, small(**settings))
 
 
 def windows(family, **settings):
-    """Three of five frames at a time."""
-    layout = Layout((16, 5, 8, 12), (3, 4, 6), **settings)
-    if not layout.whole_video:
-        return [covers(family, "context windows", layout)]
-    refused = {"cannot": True, "id": f"{family}, refused context windows"}
-    return [
-        covers(family, "context windows", layout),
-        covers(family, "context windows", layout, **refused),
-    ]
-
-
-def each(*parameters):
-    return pytest.mark.parametrize(("layout", "way"), parameters)
+    return common.windows(family, small(**settings))
 
 
 REFERENCE = {"reference_latents": [noise(1, 16, 1, 8, 12, seed=1)]}
