@@ -276,7 +276,7 @@ MUSIC = {"audio_embed": noise(1, 9, 35, seed=1)}
     *odd_sizes(DANCER),
     *windows(DANCER),
     covers(
-        DANCER, "references",
+        DANCER, "sparse & exact",
         Layout(
             SMALL, (3, 4, 6),
             conditions={
@@ -284,7 +284,7 @@ MUSIC = {"audio_embed": noise(1, 9, 35, seed=1)}
                 "clip_vision_output": clip_vision(), "clip_vision_output_ref": clip_vision(),
             },
         ),
-        id="images",
+        id="images to attend to",
     ),
 )
 def test_dancer(bench, monkeypatch, layout, way):
