@@ -115,6 +115,22 @@ def test_table_says_where_and_why():
     ]
 
 
+def test_what_stands_beside_psa_has_a_table_of_its_own():
+    from psa_pack.tools.coverage_matrix import BESIDE, PARTNERS, table
+
+    versions = {
+        "0.3.9": {"A": {"batch 3": "sparse"}, BESIDE: {"LoRA": "sparse"}},
+        "0.10.0": {BESIDE: {"LoRA": "sparse", "fp8 weights": "sparse"}},
+    }
+    first, second = table(versions).split("\n\n| beside PSA")
+    assert BESIDE not in first and "| A |" in first
+    rows = {line.split(" | ")[0]: line for line in second.splitlines()[2:]}
+    assert list(rows) == [f"| {partner}" for partner in PARTNERS]
+    assert rows["| LoRA"].endswith(" | 0.3.9, 0.10.0 |")
+    assert rows["| fp8 weights"].endswith(" | 0.10.0 |")
+    assert rows["| two experts"].endswith(" |  |")
+
+
 def test_readme_has_the_table_of_the_recorded_runs():
     from psa_pack.tools.coverage_matrix import README, recorded, table, with_table
 
