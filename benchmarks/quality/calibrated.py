@@ -19,6 +19,8 @@ EFFORT = Effort(steps=4, probes=2)
 PREDICTORS = {
     "calibrated": {"predictor": "probed"},
     "probes, all steps alike": {"predictor": "probed", "even": True},
+    "probes, trusted by half": {"predictor": "probed", "trust": 0.5},
+    "probes, trusted by half, all steps alike": {"predictor": "probed", "even": True, "trust": 0.5},
     "relative error of attention": {"predictor": "relative", "even": True},
     "absolute error of attention": {"predictor": "absolute", "even": True},
 }

@@ -16,6 +16,7 @@ from .allocate import Point
 from .measure import Call
 
 DENSE = -1  # in place of a rung
+TRUST = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def points(
     kept: Iterable[int] = (),
     predictor: str = "probed",
     even: bool = False,
+    trust: float = TRUST,
 ) -> dict[int, list[Point]]:
     """Block -> its rungs, and the dense one.
 
@@ -63,6 +65,7 @@ def points(
     predictor  "probed": as above; "relative", "absolute": the attention output's own error, in
                proportion to the output or not, all blocks alike
     even       all steps count alike, instead of by their shares
+    trust      power of what the probes say: 0 leaves it out, 1 takes it whole
     """
     kept = set(kept)
     weights = weights_of(found) if predictor == "probed" else lambda step, block: 1.0
@@ -76,7 +79,7 @@ def points(
             for total, (density, error) in zip(totals[call.block], call.rungs, strict=True):
                 size = error if predictor == "absolute" else error / call.norm if call.norm else 0.0
                 total[0] += density
-                total[1] += size * weights(step, call.block) * share / of_block[call.block]
+                total[1] += size * weights(step, call.block) ** trust * share / of_block[call.block]
     return {
         block: [
             Point(density / counts[block], error, rung)
