@@ -17,12 +17,12 @@ CLIP = 1000  # what is calibrated on; never one of those that are measured
 EFFORT = Effort(steps=4, probes=2)
 # row -> how errors are predicted from what was measured (nodes/calibration/predict.py)
 PREDICTORS = {
-    "calibrated": {"predictor": "probed"},
-    "probes, all steps alike": {"predictor": "probed", "even": True},
-    "probes, trusted by half": {"predictor": "probed", "trust": 0.5},
-    "probes, trusted by half, all steps alike": {"predictor": "probed", "even": True, "trust": 0.5},
-    "relative error of attention": {"predictor": "relative", "even": True},
-    "absolute error of attention": {"predictor": "absolute", "even": True},
+    "calibrated": {},
+    "steps by their part in sigma": {"even": False},
+    "probes taken whole": {"trust": 1.0},
+    "probes taken whole, steps by sigma": {"trust": 1.0, "even": False},
+    "relative error of attention": {"predictor": "relative"},
+    "absolute error of attention": {"predictor": "absolute"},
 }
 
 

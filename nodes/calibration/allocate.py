@@ -75,9 +75,8 @@ def for_density(blocks: Sequence[Sequence[Point]], target: float) -> Allocation:
     return _filled(blocks, fitting[-1], target) if fitting else states[0]
 
 
-def for_error(blocks: Sequence[Sequence[Point]], target: float) -> Allocation:
-    """The least density with a summed error of at most `target`; the least error where none is."""
-    states = curve(blocks)
+def for_error(states: Sequence[Allocation], target: float) -> Allocation:
+    """Of a curve, the least dense with a summed error of at most `target`; the last if none is."""
     return next((state for state in states if state.error <= target * (1 + 1e-9)), states[-1])
 
 

@@ -45,13 +45,17 @@ def fit(
     dense, kept, predicting   see `predict.points`
     """
     by_block = points(found, dense=dense, kept=kept, **predicting)
-    names, choices = list(by_block), list(by_block.values())
+    # what an allocation is expected to cost is told with the probes taken whole
+    whole = points(found, dense=dense, kept=kept, **{**predicting, "trust": 1.0})
+    names, choices, costs = list(by_block), list(by_block.values()), list(whole.values())
+    path = [_costing(costs, state.rungs) for state in curve(choices)]
     if error is not None:
-        chosen = for_error(choices, error**2)
+        chosen = for_error(path, error**2)
     else:
-        chosen = for_density(choices, density or own_density(found))
+        found_best = for_density(choices, density or own_density(found))
+        chosen = _costing(costs, found_best.rungs)
     at = {
-        block: next(p for p in by_block[block] if p.rung == rung)
+        block: next(p for p in whole[block] if p.rung == rung)
         for block, rung in zip(names, chosen.rungs, strict=True)
     }
     weights = weights_of(found)
@@ -59,8 +63,16 @@ def fit(
         block: sum(weights(step, block) for step in found.calls) / len(found.calls)
         for block in names
     }
-    path = [(state.density, state.error) for state in curve(choices)]
-    return Fit(configured(base, found, at), chosen, path, uniform(choices), at, means)
+    shown = [(state.density, state.error) for state in path]
+    return Fit(configured(base, found, at), chosen, shown, uniform(costs), at, means)
+
+
+def _costing(blocks: list[list[Point]], rungs: tuple[int, ...]) -> Allocation:
+    at = [
+        next(p for p in points if p.rung == rung)
+        for points, rung in zip(blocks, rungs, strict=True)
+    ]
+    return Allocation(rungs, sum(p.density for p in at) / len(at), sum(p.error for p in at))
 
 
 def own_density(found: Measurements) -> float:

@@ -1,8 +1,9 @@
 """From what was measured to what an allocation costs: each block's points (density, error).
 
-An error is a share of the squared norm of the model's output, the mean over the sparse steps by
-their part of the way in sigma: what a rung does to the block's own attention, times how much of
-that reaches the output. The latter is what the probes say; without them all blocks count alike.
+An error is a share of the squared norm of the model's output, the mean over the sparse steps: what
+a rung does to the block's own attention, times how much of that reaches the output. The latter is
+what the probes say; without them all blocks count alike. Budgets are chosen with its root: a probe
+of one block among dense ones overstates how much blocks differ (benchmarks/NOTES.md).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .allocate import Point
 from .measure import Call
 
 DENSE = -1  # in place of a rung
-TRUST = 1.0
+TRUST = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def points(
     dense: bool = True,
     kept: Iterable[int] = (),
     predictor: str = "probed",
-    even: bool = False,
+    even: bool = True,
     trust: float = TRUST,
 ) -> dict[int, list[Point]]:
     """Block -> its rungs, and the dense one.
@@ -64,7 +65,7 @@ def points(
     kept       blocks that stay dense
     predictor  "probed": as above; "relative", "absolute": the attention output's own error, in
                proportion to the output or not, all blocks alike
-    even       all steps count alike, instead of by their shares
+    even       all steps count alike, instead of by their part of the way in sigma
     trust      power of what the probes say: 0 leaves it out, 1 takes it whole
     """
     kept = set(kept)

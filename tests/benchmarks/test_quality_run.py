@@ -270,7 +270,8 @@ def test_calibrated_budgets_against_the_presets(model_file, comfyui_path, tmp_pa
     for name in ("fast", "balanced"):
         rows = report["tables"][f"calibrated at the density of {name}"]
         assert [row["setting"]["label"] for row in rows] == [
-            "the preset", "calibrated", "probes, all steps alike", "relative error of attention",
+            "the preset", "calibrated", "steps by their part in sigma", "probes taken whole",
+            "probes taken whole, steps by sigma", "relative error of attention",
             "absolute error of attention",
         ]  # fmt: skip
         # never denser than what it is compared with, and that is what ran

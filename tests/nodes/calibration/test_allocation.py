@@ -82,7 +82,8 @@ def test_an_error_is_met_by_the_least_of_the_curve(table, target):
     from psa_pack.nodes.calibration.allocate import curve, for_error
 
     blocks = blocks_of(table)
-    chosen, states = for_error(blocks, target), curve(blocks)
+    states = curve(blocks)
+    chosen = for_error(states, target)
     if states[-1].error > target:
         assert chosen == states[-1]
     else:
@@ -117,9 +118,12 @@ def test_what_an_error_is():
     assert [p.density for p in both[1]] == [0.1, 0.3, 1.0]
     assert [p.error for p in predicting((), predictor="absolute")[0]] == [2.0, 1.0, 0.0]
     # a probe says what the rung that was probed does to the output; the others in proportion
-    probed = predicting((0.03, 0.2))
+    probed = predicting((0.03, 0.2), trust=1.0)
     assert [p.error for p in probed[0]] == pytest.approx([0.03, 0.015, 0.0])
     assert [p.error for p in probed[1]] == pytest.approx([0.2, 0.1, 0.0])
+    # budgets are chosen with the root of what it says beyond the block's own error
+    halved = predicting((0.03, 0.2))
+    assert halved[0][0].error == pytest.approx(0.5 * (0.03 / 0.5) ** 0.5)
     assert len(predicting((), dense=False)[0]) == 2
     assert [p.density for p in predicting((), dense=False, kept=(1,))[1]] == [1.0]
 
