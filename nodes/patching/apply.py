@@ -185,8 +185,10 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
     run.recorder.model_call(override.step, device)
     out = call.made_with(override)
     if override.spoiled():
-        # PSA has stepped aside by then: the same call again, dense, loses nothing.
-        out = call.made_with(override)
+        # PSA has stepped aside by then: the same call again, dense, loses nothing. An override of
+        # its own: this one has counted the blocks.
+        run.repeated()
+        out = call.made_with(call.override())
     run.recorder.model_call_ended(device)
     return out
 

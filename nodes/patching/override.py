@@ -30,8 +30,10 @@ STEPPED_ASIDE = "PSA stepped aside"
 
 @dataclass
 class _Seen:
-    """Of a call that is self-attention over the video: which block's, its shape, who else could
-    serve it."""
+    """Of a call that is self-attention over the video: which block's, and who else could serve it.
+
+    shape  None where PSA could not: its dense time says nothing of what PSA saves
+    """
 
     block: int | None = None
     shape: CallShape | None = None
@@ -101,9 +103,11 @@ class AttentionOverride:
         index = next(self.video_calls)
         published = call.block_index()
         seen.block = self.token_grid.block_of(index) if published is None else published
-        seen.shape = call.shape()
+        unsupported = call.unsupported()
+        if unsupported is None:
+            seen.shape = call.shape()
         config = self.run.preset.config.for_block(seen.block)
-        reason = self._choice_reason(seen.block, config) or call.unsupported()
+        reason = self._choice_reason(seen.block, config) or unsupported
         self.run.live.tick(self.step, reason)
         if reason is not None:
             return None, reason

@@ -56,6 +56,7 @@ class Run:
         self._lock = threading.Lock()
         self._order_states: dict[Any, OrderState] = defaultdict(OrderState)
         self._said: set[str] = set()
+        self._repeated = 0
 
     def __deepcopy__(self, memo: dict) -> Run:
         # Model options may be copied while a run lasts; there is still only one run.
@@ -90,6 +91,11 @@ class Run:
             self._said.add(what)
             return new
 
+    def repeated(self) -> None:
+        """A call of the model is made again: its sparse calls are counted, and thrown away."""
+        with self._lock:
+            self._repeated += 1
+
     def finish(self, ended: str | None) -> tuple[dict[str, Any], RunRecord]:
         """What ran, in plain types, and the record that tells it in full. Waits for the GPU.
 
@@ -103,6 +109,7 @@ class Run:
             "plan": ["dense" if step.dense else "sparse" for step in self.schedule.steps],
             "plan_text": self.schedule.describe(),
             "failure": self.failure,
+            "repeated": self._repeated,
             "ended": ended,
             "seconds": round(seconds, 3),
             **figures(record, [step.sigma for step in self.schedule.steps]),

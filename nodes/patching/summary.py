@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -39,7 +40,7 @@ def figures(record: RunRecord, sigmas: list[float]) -> dict[str, Any]:
 def tally_figures(tally: Tally | None) -> dict[str, Any]:
     """density    share of dense attention's query-key products that was computed
     per_level  share of the video's block pairs on each level
-    mass       share of the estimated attention mass in them
+    mass       share of the estimated attention mass in them, None where it is NaN, as of NaN in q
     """
     if tally is None:
         return {"density": None, "per_level": {}, "mass": {}}
@@ -49,7 +50,10 @@ def tally_figures(tally: Tally | None) -> dict[str, Any]:
     return {
         "density": float(tally.density.mean()),
         "per_level": dict(zip(names, shares.tolist(), strict=True)),
-        "mass": dict(zip(names, mass.tolist(), strict=True)),
+        "mass": {
+            name: share if math.isfinite(share) else None
+            for name, share in zip(names, mass.tolist(), strict=True)
+        },
     }
 
 
@@ -73,7 +77,17 @@ def summary_line(report: dict[str, Any]) -> str:
     line += f"; {report['plan_text']}"
     if report["failure"]:
         line += f"; STEPPED ASIDE: {report['failure']}"
+    if report["repeated"]:
+        line += f"; {repeated_text(report['repeated'])}"
     return line
+
+
+def repeated_text(times: int) -> str:
+    """What the counts of calls hold that the result does not."""
+    calls, their = "1 model call was", "its"
+    if times > 1:
+        calls, their = f"{times} model calls were", "their"
+    return f"{calls} made again, dense; the attention calls of {their} first try are counted too"
 
 
 def _by_count(item: tuple[str, int]) -> int:

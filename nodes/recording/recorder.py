@@ -153,10 +153,10 @@ class Recorder:
             with self._lock:
                 times = self._shapes.setdefault(shape, ShapeTimes())
                 times.redo = times.redo or redo()
+            compiling = host - begun.host if compiled_kernels() > begun.kernels else None
         except Exception as error:
             self._give_up(error)
             return
-        compiling = host - begun.host if compiled_kernels() > begun.kernels else None
         self._end(begun, PSA, cell, shape, compiling)
 
     def drain(self) -> None:

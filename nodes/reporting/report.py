@@ -116,6 +116,8 @@ def _tails(logged: LoggedRun, cells: list[Cell]) -> int | str:
 
 def _retained(logged: LoggedRun, cells: list[Cell]) -> float | None:
     """The share of the estimated mass in blocks that are read, at whatever resolution."""
+    # NaN in q or k has no mass to tell of
+    cells = [cell for cell in cells if np.isfinite(cell.tally.mass).all()]
     calls = sum(cell.tally.calls for cell in cells)
     lost = sum(
         float(cell.tally.mass[:, -1].mean()) for cell in cells if _tail(logged, cell) == "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..patching.summary import repeated_text
 from . import words
 from .report import Report
 
@@ -25,6 +26,8 @@ def _run(run: dict[str, Any]) -> list[str]:
     if run["note"]:
         return [run["note"]]
     lines = [f"{run['preset']}: {run['plan_text']}", words.verdict(run)]
+    if run["repeated"]:
+        lines.append(repeated_text(run["repeated"]))
     if run["ended"]:
         lines.append(f"The run ended early: {run['ended']}")
     if run["implementation"]:

@@ -24,8 +24,9 @@ def compiled_kernels() -> int:
         for kernel in kernels if module else ():
             function = getattr(module, kernel, None)
             # device -> kernels; `cache` up to Triton 3.2
-            for made in (getattr(function, "device_caches", None)
-                         or getattr(function, "cache", None) or {}).values():  # fmt: skip
+            caches = getattr(function, "device_caches", None) or getattr(function, "cache", None)
+            # a list: another thread may compile meanwhile
+            for made in list((caches or {}).values()):
                 made = made[0] if isinstance(made, tuple) else made
                 count += len(made)
     return count

@@ -68,7 +68,7 @@ def made_run(
     report = {
         "preset": "Wan2.1_14b/fast", "plan": plan,
         "plan_text": f"{steps} steps: 1-{warmup} dense (warm-up), {warmup + 1}-{steps} sparse",
-        "failure": None, "ended": None, "seconds": sum(seconds),
+        "failure": None, "repeated": 0, "ended": None, "seconds": sum(seconds),
         **figures(record, [1 - i / steps for i in range(steps)]),
     }  # fmt: skip
     preset = PresetValue(PSAConfig(tail="none"), family="Wan2.1_14b", name="fast")

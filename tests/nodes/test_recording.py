@@ -164,6 +164,58 @@ def test_a_recorder_that_fails_costs_figures_and_no_render(bench, monkeypatch, c
     assert sum("could not record" in r.getMessage() for r in caplog.records) == 1
 
 
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_a_count_of_kernels_that_fails_costs_figures_and_no_render(bench, monkeypatch, nth):
+    from psa_pack.nodes.recording import recorder
+
+    expected = bench.sample(bench.patch(), steps=2, cfg=1.0)
+    calls = []
+
+    def kernels():
+        calls.append(1)
+        if len(calls) == nth:
+            raise RuntimeError("dictionary changed size during iteration")
+        return 0
+
+    monkeypatch.setattr(recorder, "compiled_kernels", kernels)
+    patched = bench.patch()
+    assert torch.equal(bench.sample(patched, steps=2, cfg=1.0), expected)
+    assert len(calls) >= nth
+    report = record_of(patched).report
+    assert "changed size" in report["missing"] and report["failure"] is None
+    # once each, as what they were
+    assert report["calls"] == {"sparse": 2 * BLOCKS, "dense": {"cross-attention": 2 * BLOCKS}}
+
+
+def test_a_dense_call_that_psa_could_not_serve_has_no_say_in_the_speed(comfy_inproc):
+    from psa_pack.nodes.patching.grids import TokenGrid
+    from psa_pack.nodes.patching.override import AttentionOverride
+    from psa_pack.nodes.patching.run import PatchOptions, Run
+    from psa_pack.nodes.patching.schedule import Schedule, Step
+    from psa_pack.nodes.preset_value import PresetValue
+
+    plan = Schedule((Step(1.0, "warm-up"), Step(0.5, None)))
+    run = Run(PresetValue(sparse_config()), PatchOptions(), plan)
+    q, k, v = (torch.randn(1, 192, 256) for _ in range(3))
+    for step in (0, 1):
+        override = AttentionOverride(run, TokenGrid((3, 8, 8), (1, 2, 2)), step, "k", None)
+        for options in (
+            {}, {"mask": torch.ones(192, 192)}, {"enable_gqa": True},
+            {"low_precision_attention": False}, {"novel": 1},
+        ):  # fmt: skip
+            override(lambda q, k, v, **_: v, q, k, v, heads=2, **options)
+    report, record = run.finish(None)
+    assert report["calls"] == {
+        "sparse": 1,
+        "dense": {"warm-up": 5, "masked attention": 1, "grouped queries": 1,
+                  "model asks for full precision": 1, "unknown option novel": 1},
+    }  # fmt: skip
+    ((shape, times),) = record.shapes.items()
+    assert shape.tokens == 192 and (len(times.psa), len(times.dense)) == (1, 1)
+    # with the block that they are of
+    assert {cell.block for cell in record.cells} == {0, 1, 2, 3, 4}
+
+
 def test_a_clone_writes_into_the_same_log_and_a_second_patch_begins_another(bench):
     from psa_pack.nodes.recording.run_log import MOST_RUNS, log_of
 

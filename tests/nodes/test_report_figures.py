@@ -277,6 +277,39 @@ def test_nan_from_a_kernel_is_reported_and_does_not_spoil_the_figures(bench, mon
     (run,) = data["models"][0]["runs"]
     # both blocks of step 2 ran sparse before their output was looked at
     assert run["calls"]["sparse"] == 2 and 0 < run["density"] < 1
+    assert run["repeated"] == 1 and "1 model call was made again, dense" in text
+    assert [block["block"] for block in run["blocks"]] == [0, 1]
+
+
+def test_nan_in_q_leaves_the_mass_out(bench, monkeypatch):
+    from psa_pack.nodes.apply_psa import _finished
+    from psa_pack.nodes.patching import override
+
+    real, calls = override.psa_attention, []
+
+    def spoiled(q, k, v, **kwargs):
+        calls.append(1)
+        hit = len(calls) == 4  # block 1 of step 3
+        out, stats = real(torch.full_like(q, float("nan")) if hit else q, k, v, **kwargs)
+        if hit:  # the reference calls such mass even, kernels need not
+            vars(stats)["head_mass"] = torch.full_like(stats.head_mass, float("nan"))
+        return out, stats
+
+    monkeypatch.setattr(override, "psa_attention", spoiled)
+    patched = bench.patch(sparse_config(warmup_steps=1, tail="none"))
+    bench.sample(patched, steps=4, cfg=1.0)
+    assert "NaN or Inf in the output of attention call 1" in bench.report["failure"]
+    # the page reads strict JSON
+    told = json.loads(json.dumps(_finished(bench.report), allow_nan=False))["report"]
+    assert told["calls"]["sparse"] == 4 and set(told["mass"].values()) == {None}
+    _, text, data = report_on(patched)
+    (run,) = data["models"][0]["runs"]
+    assert "(- of the mass)" in text
+    spared, hit = run["blocks"]
+    assert set(hit["mass"].values()) == {None}
+    assert sum(spared["mass"].values()) == pytest.approx(1, abs=1e-3)
+    # of block 0 in steps 2 and 3, and of block 1 in step 2
+    assert 0 < run["retained"] < 1
 
 
 def test_after_an_interrupt_the_report_says_so(bench):

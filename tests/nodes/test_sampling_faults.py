@@ -1,12 +1,13 @@
 """Faults, interrupts and what stays behind: a render goes on, and a run leaves nothing."""
 
 import logging
+from collections import Counter
 
 import pytest
 import torch
 
 from .leftovers import left_behind, tensors_alive
-from .sampling import SHAPE, Spy, sparse_config
+from .sampling import OVERRIDE, SHAPE, Spy, sparse_config, transformer_options
 
 BLOCKS = 2
 SEMANTIC = {"rearrange_method": "SemanticAware", "warmup_steps": 1}
@@ -100,7 +101,46 @@ def test_a_spoiled_output_is_noticed_and_its_model_call_repeated_dense(
         "cross-attention": 10, "warm-up": 2, "PSA stepped aside": 4,
     }  # fmt: skip
     assert "NaN or Inf in the output of attention call 1" in report["failure"]
+    assert report["repeated"] == 1
     assert sum("the render goes on" in r.getMessage() for r in caplog.records) == 1
+
+
+def unnumbered(model):
+    """The model as if it did not publish the numbers of its blocks."""
+    import comfy.patcher_extension
+
+    def wrapper(executor, *args, **kwargs):
+        options = transformer_options(args, kwargs)
+        inner = options[OVERRIDE]
+
+        def override(func, *args, transformer_options=None, **kwargs):
+            rest = {k: x for k, x in (transformer_options or {}).items() if k != "block_index"}
+            return inner(func, *args, transformer_options=rest, **kwargs)
+
+        options[OVERRIDE] = override
+        return executor(*args, **kwargs)
+
+    model = model.clone()
+    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
+    model.add_wrapper_with_key(kind, "test_unnumbered", wrapper)
+    return model
+
+
+def test_the_blocks_of_a_repeated_call_are_counted_from_0_again(bench, failing):
+    """On a model that does not say which block a call is of."""
+    from psa_pack.nodes.recording.run_log import log_of
+
+    patched = bench.patch(sparse_config(warmup_steps=1))
+    failing(4, float("nan"))
+    bench.sample(unnumbered(patched), cfg=1.0)
+    assert bench.report["repeated"] == 1
+    (logged,) = log_of(patched).latest()
+    dense = {}
+    for cell in logged.record.cells:
+        if cell.block is not None:
+            dense.setdefault(cell.block, Counter()).update(cell.dense)
+    aside = {"warm-up": 1, "PSA stepped aside": 2}
+    assert dense == dict.fromkeys(range(BLOCKS), aside)
 
 
 def test_a_fault_at_the_first_call_gives_the_unpatched_result(bench, failing):

@@ -184,7 +184,7 @@ def budget(canvas: Canvas, y: int, run: dict[str, Any]) -> int:
     for row, (name, shares) in enumerate((("pairs", run["per_level"]), ("mass", run["mass"]))):
         top = y + 50 + row * 34
         canvas.text((MARGIN + PAD, top + 13), name, 17, TEXT, "lm")
-        canvas.stack((left, top, right, top + 26), [(shares[x], colors[x]) for x in colors])
+        canvas.stack((left, top, right, top + 26), [(shares[x] or 0.0, colors[x]) for x in colors])
     x = left
     for level, share in run["per_level"].items():
         if not share:
