@@ -28,18 +28,18 @@ def test_the_node_tells_of_its_run(comfy, pytestconfig):
     links = {"model": comfy.model(), "preset": (editor.node, 0)}
     apply = comfy.add("PSAApply", (800, 130), links=links, min_tokens=0)
     # long enough for some lines: there are at most four a second
-    comfy.sampler((apply, 0), steps=60)
+    comfy.sampler((apply, 0), steps=120)
     line = line_of(comfy, apply)
     expect(line).to_be_hidden()
     line.locator(".psa-live-text").evaluate(WATCH)
     report = comfy.run()
     expect(line).to_have_attribute("data-state", "sparse")
     expect(line).to_contain_text(
-        f"60 steps: {report['calls']['sparse']} of 120 self-attention calls sparse"
+        f"120 steps: {report['calls']['sparse']} of 240 self-attention calls sparse"
     )
     expect(line.locator("progress")).to_be_hidden()
     shown = comfy.page.evaluate("psaTestShown")
-    running = [re.fullmatch(r"step (\d+)/60, (dense \(warm-up\)|sparse.*)", t) for t, _ in shown]
+    running = [re.fullmatch(r"step (\d+)/120, (dense \(warm-up\)|sparse.*)", t) for t, _ in shown]
     assert all(running[:-1]) and running[0][1] == "1" and running[-1] is None
     steps = [int(match[1]) for match in running[:-1]]
     assert len(steps) > 2 and steps == sorted(steps)
@@ -62,3 +62,23 @@ def test_a_run_that_stays_dense_says_why(comfy):
     # the tiny video has fewer tokens than the node's own limit
     expect(line).to_contain_text("fewer than min_tokens")
     expect(comfy.panel(apply).get_by_role("group", name=say("plan.title"))).to_be_visible()
+
+
+def test_a_node_in_a_subgraph_is_told_too(comfy):
+    """The server calls it by the way to it, "12:7"."""
+    editor = Editor(comfy, **SMALL, warmup_steps=1)
+    links = {"model": comfy.model(), "preset": (editor.node, 0)}
+    apply = comfy.add("PSAApply", (800, 130), links=links, min_tokens=0)
+    comfy.sampler((apply, 0), steps=3)
+    comfy.page.evaluate(
+        """(id) => {
+            const node = app.graph.nodes.find((n) => String(n.id) === id)
+            const {subgraph} = app.graph.convertToSubgraph(new Set([node]))
+            window.psaInner = () => subgraph.nodes.find((n) => n.comfyClass === 'PSAApply')
+        }""",
+        apply,
+    )
+    report = comfy.run()
+    shown = comfy.page.wait_for_function("psaInner().psaApply.live.text.textContent").json_value()
+    assert shown.startswith("3 steps: 4 of 6 self-attention calls sparse")
+    assert report["calls"]["sparse"] == 4
