@@ -22,6 +22,7 @@ from .calibration.identity import digest, model_identity
 from .calibration.journal import Journal
 from .calibration.picture import picture_of
 from .calibration.run import CalibrationError, Effort, measure
+from .calibration.start import Start
 from .calibration.told import as_json, description
 from .preset_link import PSAPreset
 from .preset_value import PresetValue
@@ -156,16 +157,17 @@ class PSACalibrate(io.ComfyNode):
         replace=False,
     ) -> io.NodeOutput:
         base = dataclasses.replace(preset, config=preset.config.replace(blocks={}))
-        _check(base, save_as, replace)
+        kept = read_dense_blocks(dense_blocks)
+        version = _check(base, save_as, replace)
         effort = Effort(measured_steps, probed_steps)
         sampling = {
             "seed": seed, "steps": steps, "cfg": cfg, "sampler": sampler_name,
             "scheduler": scheduler,
         }  # fmt: skip
-        latent = comfy.sample.fix_empty_latent_channels(model, latent_image["samples"])
+        start = Start.of(model, latent_image)
         about = {
             "model": model_identity(model), "preset": base.config.to_preset(), **sampling,
-            "conditions": digest([positive, negative]), "latent": digest(latent),
+            "conditions": digest([positive, negative]), **start.identity(),
             "measured_steps": measured_steps, "probed_steps": probed_steps,
         }  # fmt: skip
         journal = Journal(user_folder() / JOURNALS, about)
@@ -173,8 +175,8 @@ class PSACalibrate(io.ComfyNode):
 
         def sample(patched: Any) -> None:
             comfy.sample.sample(
-                patched, comfy.sample.prepare_noise(latent, seed), steps, cfg, sampler_name,
-                scheduler, positive, negative, latent, disable_pbar=True, seed=seed,
+                patched, start.noise(seed), steps, cfg, sampler_name, scheduler, positive, negative,
+                start.latent, noise_mask=start.noise_mask, disable_pbar=True, seed=seed,
             )  # fmt: skip
 
         found = measure(
@@ -182,13 +184,11 @@ class PSACalibrate(io.ComfyNode):
             lambda done, total: bar.update_absolute(done, max(total, 1)),
         )  # fmt: skip
         wanted = {"error": error} if target == ERROR else {"density": density or None}
-        fitted = fit(
-            found, base.config, **wanted, dense=allow_dense, kept=read_dense_blocks(dense_blocks)
-        )
+        fitted = fit(found, base.config, **wanted, dense=allow_dense, kept=kept)
         told = as_json(found, fitted, base, {"kind": target, "value": wanted[target]})
         config = fitted.config.replace(description=description(told))
         if save_as.strip():
-            _save(base.family, save_as.strip(), config)
+            _save(base.family, save_as.strip(), config, version)
         value = dataclasses.replace(
             base, config=config, name=save_as.strip() or f"{base.name} (calibrated)"
         )
@@ -200,29 +200,33 @@ class PSACalibrate(io.ComfyNode):
         )  # fmt: skip
 
 
-def _check(base: PresetValue, save_as: str, replace: bool) -> None:
-    """What can be refused before minutes of sampling."""
+def _check(base: PresetValue, save_as: str, replace: bool) -> str | None:
+    """Refuses what can be refused before minutes of sampling; returns the version of the preset
+    that has the name `save_as` now."""
     if base.config.type == "dense":
         raise CalibrationError(
             f"preset: {base.label} is a dense one; give one of type psa to start from"
         )
     name = save_as.strip()
     if not name:
-        return
+        return None
     if not base.family:
         raise CalibrationError(
             "save_as: the preset is of no family, so there is no place to keep the result; start "
             "from PSA Preset Loader, with an editor behind it if you like"
         )
     store = preset_store()
-    if store.version(base.family, name) != ABSENT and not replace:
+    version = store.version(base.family, name)
+    if version != ABSENT and not replace:
         what = f"save_as: {base.family} has a preset {name} already"
         raise CollisionError(Problem(what, mend="choose another name, or set replace to yes"))
     # a shipped preset's name, or one that differs by case only
     store.check_saving(base.family, name)
+    return version
 
 
-def _save(family: str, name: str, config: Any) -> None:
+def _save(family: str, name: str, config: Any, version: str | None) -> None:
+    """`version`: the one to take the place of; another one was saved while this node sampled."""
     store = preset_store()
-    store.save(family, name, config)
+    store.save(family, name, config, expected=version)
     tell_changed(current_user(), store)

@@ -5,21 +5,33 @@ Weights are known by a few numbers of each: even a large model is looked through
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import uuid
+import weakref
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import torch
+from comfy.clip_vision import Output as ClipVisionOutput
+from comfy.controlnet import ControlBase
 
 _SAMPLED = 8  # numbers of each weight
+# of a ControlNet: where its weights may be, and what is set on it
+_CONTROL_WEIGHTS = ("control_weights", "control_model", "t2i_model")
+_CONTROL_SETTINGS = (
+    "cond_hint_original", "strength", "strength_type", "timestep_percent_range", "extra_args",
+    "extra_concat_orig", "concat_mask", "global_average_pooling", "compression_ratio",
+    "upscale_algorithm", "extra_hooks",
+)  # fmt: skip
+
+_marks: dict[int, tuple[weakref.ref, str]] = {}
 
 
 def model_identity(model: Any) -> str:
     """Of a `ModelPatcher`: its weights, the patches on them, its noise schedule."""
-    diffusion_model = model.model.diffusion_model
-    parts: list[Any] = [type(diffusion_model).__name__]
-    for name, weight in sorted(diffusion_model.named_parameters()):
-        parts.append((name, tuple(weight.shape), _some(weight)))
+    parts = _weights(model.model.diffusion_model)
     for name, patches in sorted(getattr(model, "patches", {}).items(), key=lambda x: str(x[0])):
         parts.append((str(name), [_patch(patch) for patch in patches]))
     sampling = model.get_model_object("model_sampling")
@@ -28,28 +40,77 @@ def model_identity(model: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """Of plain values and tensors, in whatever lists and mappings; of anything else its type."""
+    """Of plain values and tensors, in whatever lists and mappings, and of ComfyUI's ControlNets.
+
+    An object of a kind that is not known here has a digest that no other object has, and none
+    after a restart: its calibration is then measured again, which costs time but is never wrong.
+    """
     found = hashlib.sha256()
     _feed(found, value)
     return found.hexdigest()[:24]
 
 
 def _feed(found: Any, value: Any) -> None:
-    if isinstance(value, torch.Tensor):
-        found.update(f"tensor {tuple(value.shape)} {value.dtype}".encode())
+    if getattr(value, "is_nested", False):  # several tensors packed, as latents of video and audio
+        found.update(b"nested;")
+        _feed(found, list(value.unbind()))
+    elif isinstance(value, torch.Tensor):
+        found.update(f"tensor {tuple(value.shape)} {value.dtype};".encode())
         found.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     elif isinstance(value, Mapping):
+        found.update(f"mapping {len(value)};".encode())
         for key in sorted(value, key=str):
-            found.update(f"key {key!s}".encode())
+            found.update(f"key {key!s};".encode())
             _feed(found, value[key])
     elif isinstance(value, (list, tuple)):
-        found.update(f"list {len(value)}".encode())
+        found.update(f"list {len(value)};".encode())
         for item in value:
             _feed(found, item)
-    elif value is None or isinstance(value, (str, int, float, bool)):
-        found.update(repr(value).encode())
+    elif value is None or isinstance(value, (str, int, float, bool, Enum, torch.dtype)):
+        found.update(f"{value!r};".encode())
+    elif isinstance(value, torch.nn.Module):
+        _feed(found, _weights(value))
+    elif isinstance(value, ClipVisionOutput):
+        _feed(found, ["clip vision", vars(value)])
+    elif type(value).__module__ == ControlBase.__module__ and isinstance(value, ControlBase):
+        _feed(found, _control(value))
     else:
-        found.update(type(value).__qualname__.encode())
+        found.update(f"{type(value).__qualname__} {_mark(value)};".encode())
+
+
+def _weights(module: torch.nn.Module) -> list[Any]:
+    parts: list[Any] = [type(module).__name__]
+    for name, weight in sorted(module.named_parameters(), key=lambda one: one[0]):
+        parts.append((name, tuple(weight.shape), _some(weight)))
+    return parts
+
+
+def _control(control: ControlBase) -> list[Any]:
+    """Of one of ComfyUI's own ControlNets, and of those before it."""
+    kind = type(control)
+    weights = next(
+        (x for name in _CONTROL_WEIGHTS if (x := getattr(control, name, None)) is not None), control
+    )
+    if isinstance(weights, Mapping):  # a ControlLora's
+        weights = {
+            name: _some(x) if isinstance(x, torch.Tensor) else x for name, x in weights.items()
+        }
+    vae = getattr(control, "vae", None)
+    return [
+        kind.__qualname__, _mark(control) if weights is control else weights,
+        {name: getattr(control, name, None) for name in _CONTROL_SETTINGS},
+        getattr(vae, "first_stage_model", vae), control.previous_controlnet,
+    ]  # fmt: skip
+
+
+def _mark(value: Any) -> str:
+    """The same for the same object only, in this process only."""
+    known, mark = _marks.get(id(value), (None, ""))
+    if known is None or known() is not value:  # a number may be that of an object that is gone
+        mark = uuid.uuid4().hex
+        with contextlib.suppress(TypeError):  # an object that cannot be watched: a mark each time
+            _marks[id(value)] = (weakref.ref(value), mark)
+    return mark
 
 
 def _patch(patch: Any) -> list[Any]:

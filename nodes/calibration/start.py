@@ -1,0 +1,45 @@
+"""What sampling starts from: a LATENT read as ComfyUI's `common_ksampler` reads it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.sample
+
+from .identity import digest
+
+RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+
+
+@dataclass(frozen=True)
+class Start:
+    """latent       `[B, C, T, H, W]`, or several of them in a nested tensor; an empty one fitted to
+                 the model
+    noise_mask   where the latent is sampled, or None
+    batch_index  whose noise each of the batch gets, or None
+    """
+
+    latent: Any
+    noise_mask: Any
+    batch_index: Any
+
+    @classmethod
+    def of(cls, model: Any, given: Mapping[str, Any]) -> Start:
+        """`given`: what goes through a LATENT link."""
+        fix = comfy.sample.fix_empty_latent_channels
+        known = inspect.signature(fix).parameters  # ComfyUI 0.3.75 knows no ratios yet
+        ratios = {name: given.get(name) for name in RATIOS if name in known}
+        latent = fix(model, given["samples"], **ratios)
+        return cls(latent, given.get("noise_mask"), given.get("batch_index"))
+
+    def noise(self, seed: int) -> Any:
+        return comfy.sample.prepare_noise(self.latent, seed, self.batch_index)
+
+    def identity(self) -> dict[str, str]:
+        return {
+            "latent": digest(self.latent), "noise_mask": digest(self.noise_mask),
+            "batch_index": digest(self.batch_index),
+        }  # fmt: skip
