@@ -25,29 +25,34 @@ FEATURES = {
     "batch 3": "three videos at once",
     "CFG split": "prompt and negative prompt in calls of their own",
     "context windows": "ComfyUI's context windows over a longer video",
-    "references": "reference, context, pose or motion tokens beside the video's; they are never "
-    "thinned out, and neither is text",
+    "references": "reference, context, pose or motion tokens that the model takes beside the "
+    "latent; they are never thinned out, and neither is text",
 }
 # The second table: what stands beside PSA on the tiny Wan 2.1, with its whole effect and PSA's.
 BESIDE = "Wan 2.1, beside"
 PARTNERS = {
     "other packs' attention overrides": "before and after PSA; also one that wraps what it finds",
-    "Model Attention Backend": "before 0.33 by what it does, which ComfyUI has no node for there",
-    "ComfyUI's sparse attention node": "of 0.38 and later: by the way it works, made again",
+    "Model Attention Backend": "ComfyUI 0.33's node; on 0.3.75, which has none, an "
+    "override that does the same",
+    "ComfyUI's sparse attention node": "rebuilt after the node of ComfyUI 0.38; that version "
+    "itself was not run",
     "TorchCompileModel": "backend eager, in both orders, with LoRAs changed in between",
     "LoRA": "LoraLoaderModelOnly, from run to run; by hooks on one condition",
     "fp8 weights": "UNETLoader with fp8_e4m3fn and fp8_e5m2",
     "quantised weights": "operations that dequantise for each call, as GGUF loaders bring them",
     "partly loaded models": "weights offloaded, LoRAs applied at each call",
     "EasyCache, LazyCache": "steps that they skip are counted as none",
-    "NAG, patched attention": "more calls of attention, of other sizes; patched and skipped blocks",
+    "patched attention": "more calls of attention, of other sizes, as packs bring NAG to Wan; "
+    "patched and skipped blocks",
+    "NAGuidance": "ComfyUI's node, which has no effect on Wan: nothing breaks",
     "VACE, Fun control": "through ComfyUI's nodes, VACE with a reference image too",
     "regions, time ranges": "masks, areas with a grid of their own, texts one after another",
     "context windows": "WanContextWindowsManual",
     "every sampler": "of ComfyUI's own, guiders, ModelSamplingSD3",
     "two experts": "two models, two KSamplerAdvanced, one warm-up",
     "models unloaded and freed": "between runs, and other models loaded within one",
-    "start flags": "split, sub-quadratic and PyTorch attention, half precision, smart memory off",
+    "start flags": "all on a CPU: split, sub-quadratic and PyTorch attention, half precision, "
+    "smart memory off",
 }
 # How a test left a family's attention: SPARSE, CANNOT (the model itself refuses), or DENSE and why.
 SPARSE, CANNOT, DENSE = "sparse", "cannot", "dense: "

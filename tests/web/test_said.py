@@ -15,6 +15,18 @@ def finished(comfy):
     assert end["type"] == "execution_success", end
 
 
+def picture_size(comfy, node):
+    """[width, height] of the picture that the node shows, once it is there."""
+    return comfy.page.wait_for_function(
+        """(id) => {
+            const node = app.graph.nodes.find((n) => String(n.id) === id)
+            const drawn = node.imgs?.[0] ?? document.querySelector(`[data-node-id="${id}"] img`)
+            return drawn?.naturalWidth && [drawn.naturalWidth, drawn.naturalHeight]
+        }""",
+        arg=node,
+    ).json_value()
+
+
 @pytest.mark.both
 def test_the_self_test_is_read_on_the_node(comfy, pytestconfig):
     node = comfy.add("PSASelfTest", (120, 130))
@@ -40,13 +52,16 @@ def test_the_comparison_is_read_on_the_node(comfy, server, pytestconfig):
     one, two = (comfy.add("LoadImage", (-300, 400 * i), image=x) for i, x in enumerate(names))
     node = comfy.add("PSACompare", (120, 130), links={"reference": (one, 0), "other": (two, 0)})
     difference = comfy.add("PreviewImage", (760, 130), links={"images": (node, 2)})
-    comfy.add("PreviewImage", (760, 480), links={"images": (node, 3)})
+    pair = comfy.add("PreviewImage", (760, 480), links={"images": (node, 3)})
     finished(comfy)
     panel = comfy.panel(node)
     expect(panel).to_contain_text("1 frame of 96 x 64")
     expect(panel).to_contain_text("PSNR: ")
     expect(panel).to_contain_text("temporal difference: not available (it takes two frames)")
-    assert difference
+    assert picture_size(comfy, difference) == [96, 64]
+    # the two frames, one beside the other
+    width, height = picture_size(comfy, pair)
+    assert width >= 2 * 96 and height == 64
     folder = pytestconfig.getoption("--screenshots")
     if folder:
         comfy.page.wait_for_timeout(1500)

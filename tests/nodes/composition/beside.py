@@ -67,9 +67,15 @@ def check_picture(
     return out
 
 
+# Ten times a CPU's rounding. A GPU's float16 rounds by up to 0.7%, and the smallest change that
+# sparse attention makes in these pictures is 1.9% (VACE): the bound there lies between the two.
+FAR = max(1e-3, ROUNDING / 2)
+
+
 def far(out, expected, rounding=ROUNDING):
-    """Differs by more than rounding can explain."""
-    return (out - expected).abs().max() > 10 * rounding * expected.abs().max()
+    """Differs by more than `FAR` allows, or ten times what other `rounding` than usual explains."""
+    least = FAR if rounding == ROUNDING else 10 * rounding
+    return (out - expected).abs().max() > least * expected.abs().max()
 
 
 def run_counted(bench, model, *, ignores_func=False, **sampling):

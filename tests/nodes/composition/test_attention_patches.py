@@ -8,8 +8,6 @@ import torch
 
 from .beside import check_beside, covers, in_both_orders
 
-pytestmark = covers("NAG, patched attention")
-
 STEPS = 3
 BLOCKS = 2
 
@@ -48,6 +46,7 @@ def guided_cross_attention(negative, scale):
     return node
 
 
+@covers("patched attention")
 @in_both_orders
 def test_guidance_in_cross_attention(bench, order):
     """Four calls for one, each of half the batch and of text of another length."""
@@ -84,12 +83,14 @@ def twice_in_self_attention(weight):
     return node
 
 
+@covers("patched attention")
 @in_both_orders
 def test_self_attention_that_is_called_twice(bench, order):
     node = twice_in_self_attention(0.6)
     check_beside(bench, node, order, sparse=2 * STEPS * BLOCKS, steps=STEPS)
 
 
+@covers("patched attention")
 @in_both_orders
 def test_patches_behind_attention(bench, order):
     """set_model_attn1_patch and set_model_attn2_patch, which Wan asks since 0.33."""
@@ -115,6 +116,7 @@ def test_patches_behind_attention(bench, order):
     assert set(seen) == {(192, 192)}
 
 
+@covers("patched attention")
 @in_both_orders
 def test_a_replaced_block(bench, order):
     """set_model_patch_replace("dit", "double_block", i), which wraps a whole block."""
@@ -131,6 +133,7 @@ def test_a_replaced_block(bench, order):
     check_beside(bench, node, order, sparse=STEPS * BLOCKS, steps=STEPS)
 
 
+@covers("patched attention")
 @in_both_orders
 def test_skip_layer_guidance_node(bench, order):
     """A third call of the model in a step, with a block left out: one sparse call more."""
@@ -142,6 +145,7 @@ def test_skip_layer_guidance_node(bench, order):
     check_beside(bench, node, order, sparse=STEPS * (BLOCKS + 1), steps=STEPS)
 
 
+@covers("NAGuidance")
 @in_both_orders
 def test_normalized_attention_guidance_node(bench, order):
     """ComfyUI's NAGuidance hangs on a patch that Wan does not ask: nothing may break."""

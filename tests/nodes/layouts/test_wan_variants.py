@@ -31,9 +31,13 @@ def vace():
     *windows(VACE, calls=6, whole_video=True),
     covers(VACE, "odd sizes", Layout((16, 1, 16, 20), (1, 8, 10), calls=6), id="one frame"),
     covers(VACE, "odd sizes", Layout((16, 5, 2, 30), (5, 1, 15), calls=6), id="1 x N"),
-    covers(VACE, "references", Layout(SMALL, (3, 4, 6), calls=6, conditions=control_streams(1))),
+    # no "references": an image that a workflow gives lies in the latent and is video
     covers(
-        VACE, "references", Layout(SMALL, (3, 4, 6), calls=8, conditions=control_streams(2)),
+        VACE, "sparse & exact", Layout(SMALL, (3, 4, 6), calls=6, conditions=control_streams(1)),
+        id="one control",
+    ),
+    covers(
+        VACE, "sparse & exact", Layout(SMALL, (3, 4, 6), calls=8, conditions=control_streams(2)),
         id="two controls",
     ),
 )
