@@ -34,7 +34,7 @@ class Tokens:
 class Density:
     """value      None where it cannot be said; `note` has the reason
     low, high  what it can be, if `value` is not the whole truth
-    kind       "exact", "profile" or "dense"
+    kind       "exact", "profile", "dense", or "extrapolated" where text is not counted
     profile    the name of the profile that `value` is for; `profiles`: name -> value of each
     per_level  level -> share of the video's block pairs
     """
@@ -65,13 +65,16 @@ BLOCKS_UNKNOWN = (
 )
 
 
-def parts(config: PSAConfig, blocks: int) -> list[tuple[int, PSAConfig]]:
-    """(how many of the model's blocks, their settings); together all of them."""
+def parts(
+    config: PSAConfig, blocks: int, without: frozenset[int] = frozenset()
+) -> list[tuple[int, PSAConfig]]:
+    """(how many of the model's blocks, their settings); together all of them but `without`."""
+    here = frozenset(range(blocks)) - without
     own = [
-        (sum(i < blocks for i in group), config.for_block(group[0]))
+        (len(here.intersection(group)), config.for_block(group[0]))
         for group, _ in config.blocks.groups
     ]
-    rest = blocks - sum(count for count, _ in own)
+    rest = len(here) - sum(count for count, _ in own)
     return [(n, part) for n, part in ((rest, config.replace(blocks={})), *own) if n]
 
 

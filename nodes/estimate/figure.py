@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,3 +22,24 @@ class Figure:
     reason: str | None = None
     note: str | None = None
     measured: Mapping[str, Any] | None = None
+
+    def noted(self, note: str, kind: str | None = None) -> Figure:
+        """The same with a note more, and of another kind where it was measured."""
+        if not note or self.value is None or self.kind == "dense":
+            return self
+        kind = kind if kind and self.kind == "measured" else self.kind
+        return dataclasses.replace(
+            self, kind=kind, note="; ".join(filter(None, (self.note, note)))
+        )
+
+
+EVEN = 1.05  # a speed-up is shown with two digits, and nobody feels less
+
+
+def verdict(speedup: Figure) -> str | None:
+    """ "faster", "even" or "slower"; None for what is not known or dense."""
+    if speedup.value is None or speedup.kind == "dense":
+        return None
+    if speedup.value >= EVEN:
+        return "faster"
+    return "slower" if speedup.value * EVEN <= 1 else "even"

@@ -14,6 +14,7 @@ class Model:
     ffn     hidden size of a block's feed-forward net (of a gated one 1.5 times it: three matrices
             instead of two); 0: not known
     cross   tokens that the video attends to by cross-attention; 0: none, text is in the sequence
+    size    which model of a family that holds several; "" where there is one
     """
 
     heads: int
@@ -23,10 +24,15 @@ class Model:
     blocks: int = 0
     ffn: int = 0
     cross: int = 0
+    size: str = ""
 
     @property
     def dim(self) -> int:
         return self.heads * self.head_dim
+
+    @property
+    def note(self) -> str:
+        return f"counted for {self.size}; the family's other models differ" if self.size else ""
 
 
 MODELS = {
@@ -38,14 +44,16 @@ MODELS = {
     "CogVideo1.5_5b": Model(48, 64, "CogVideoX_T2V", "V_PREDICTION_DDPM", 42, 12288),
     "HunyuanVideo": Model(24, 128, "HunyuanVideo", "FLOW", 60, 12288),
     "HunyuanVideo1.5": Model(16, 128, "HunyuanVideo15", "FLOW", 54, 8192),
-    # the larger one of two; the heads of the 2B model have 64
-    "LTX-Video": Model(32, 128, "LTXV", "FLUX", 48, 16384, 128),
+    # the heads of the 2B model have 64
+    "LTX-Video": Model(32, 128, "LTXV", "FLUX", 48, 16384, 128, "LTX-Video 13B"),
     "LTX-2": Model(32, 128, "LTXAV", "FLUX"),  # of the video; the audio's work is not counted
     "Mochi": Model(24, 128, "GenmoMochi", "FLOW", 48, 12288),
-    "Cosmos-Predict2": Model(40, 128, "CosmosT2IPredict2", "FLOW_COSMOS", 36, 20480, 512),  # 14B
-    "Kandinsky5": Model(28, 64, "Kandinsky5", "FLOW"),  # lite; its text varies
+    "Cosmos-Predict2": Model(
+        40, 128, "CosmosT2IPredict2", "FLOW_COSMOS", 36, 20480, 512, "Cosmos-Predict2 14B"
+    ),
+    "Kandinsky5": Model(28, 64, "Kandinsky5", "FLOW", size="Kandinsky 5 lite"),  # its text varies
     "Qwen-Image": Model(24, 128, "QwenImage", "FLUX", 60, 12288),
-    "Flux": Model(24, 128, "Flux", "FLUX", 57, 12288),  # Flux.1
+    "Flux": Model(24, 128, "Flux", "FLUX", 57, 12288, size="Flux.1"),
     "MiniMax-H3": Model(56, 128, "MiniMaxH3", "FLOW_AV"),  # wider inside attention than outside
     "Tiny_Wan": Model(2, 128, "WAN21_T2V", "FLOW", 6, 768, 6),  # examples/tiny_wan
 }

@@ -25,7 +25,9 @@ from .models import Model
 
 
 def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Figure:
-    """Times the fastest dense attention, of one attention call in a sparse step."""
+    """Times the fastest dense attention, of one attention call in a sparse step, on the GPU that
+    the calls were measured on.
+    """
     if config.type == "dense":
         return Figure(1.0, "dense", note="a dense preset runs the model's own attention")
     if config.blocks:
@@ -35,7 +37,7 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
         return Figure(None, reason=reason)
     exact = _measured(config, tokens, model)
     if exact is not None:
-        return Figure(exact, "measured", note=_CALL, measured=_source())
+        return Figure(exact, "measured", note=_CALL.format(**_source()), measured=_source())
     costs = _costs(model.head_dim, tokens.total)
     time = costs.of(found.full, found.value - found.full, config)
     note = (
@@ -66,10 +68,15 @@ def _over_blocks(
         measured = one.measured or measured
     kind = "extrapolated" if "extrapolated" in kinds else max(kinds)
     note = how_mixed(config, model.blocks)
+    if measured:
+        note += f"; against the fastest dense attention there, {measured['against']}"
     return Figure(model.blocks / time, kind, note=note, measured=measured)
 
 
-_CALL = "a single attention call, reordering included, against the fastest dense attention there"
+_CALL = (
+    "a single attention call, reordering included, against the fastest dense attention there, "
+    "{against}"
+)
 
 
 def _unknown(config: PSAConfig, found: Density, model: Model | None) -> str | None:

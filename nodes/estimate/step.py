@@ -9,12 +9,12 @@ of matrix products, which a model does not quite reach: norms, activations and l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...psa_kernels.config import PSAConfig
-from .density import Density, Tokens, density
+from .density import Density, Tokens, density, how_mixed, parts
 from .figure import Figure
 from .models import MODELS, Model
 from .speed import break_even, dense_call, same_work, speedup, table
@@ -38,6 +38,10 @@ class StepEstimate:
     step         a dense step's time over a sparse step's
     run          a dense run's time over that of a run by the plan; None without a plan
     break_even   tokens of the sequence from which on PSA's attention is the faster
+    attention    dense attention's time over that of the attention of all blocks in a sparse step,
+                 against the same dense attention as `step`; blocks that the preset leaves dense
+                 count as such, `dense_blocks` do not
+    sparse_calls  the same of the sparse calls alone: what a report measures
     """
 
     flops_share: Figure
@@ -48,6 +52,8 @@ class StepEstimate:
     step: Figure
     run: Figure | None
     break_even: Figure
+    attention: Figure
+    sparse_calls: Figure
 
 
 def estimate_step(
@@ -57,13 +63,13 @@ def estimate_step(
     plan: Plan | None = None,
     *,
     gpu: str | None,
-    dense_blocks: int = 0,
+    dense_blocks: Collection[int] = (),
     found: Density | None = None,
 ) -> StepEstimate:
     """What a preset does to a step and a run.
 
     gpu           as torch names it; None: there is none
-    dense_blocks  how many blocks stay dense in sparse steps
+    dense_blocks  indices of blocks that stay dense in sparse steps
     found         the preset's density, where it is known already
     """
     found = found or density(config, tokens, model.blocks if model else 0)
@@ -71,17 +77,18 @@ def estimate_step(
     work = _work(model, tokens)
     if isinstance(work, str):
         nothing = Figure(None, reason=work)
-        return StepEstimate(*[nothing] * 6, _run(nothing, plan), even)
-    # the part of the blocks that PSA changes
-    changed = 0.0 if config.type == "dense" else 1.0 - min(dense_blocks / model.blocks, 1.0)
+        call = _single_call(config, tokens, found, model, gpu)
+        return _for_size(
+            StepEstimate(*[nothing] * 6, _run(nothing, plan), even, call, call), model
+        )
+    blocks = _Blocks.of(config, model, frozenset(dense_blocks))
     flops_share = Figure(work.attention / work.total, "arithmetic", note=_COUNTED)
     if found.value is None:
         less_work = Figure(None, reason=found.note)
     else:
-        kept = 1 - changed * (1 - found.value)
-        less = work.total / (work.rest + work.attention * kept)
+        less = work.total / (work.rest + work.attention * blocks.density(tokens))
         less_work = Figure(less, "arithmetic", note=f"{_COUNTED}; {_NO_TIME}")
-    times = _times(config, tokens, model, found, gpu, work, changed)
+    times = _times(config, tokens, model, gpu, work, blocks)
     if isinstance(times, str):
         share = dense_s = sparse_s = step = Figure(None, reason=times)
     else:
@@ -92,8 +99,62 @@ def estimate_step(
         step = Figure(times.dense / times.sparse, times.sparse_kind, **basis)
     if config.type == "dense":
         step = Figure(1.0, "dense", note="a dense preset runs the model's own attention")
-    run = _run(step, plan)
-    return StepEstimate(flops_share, less_work, share, dense_s, sparse_s, step, run, even)
+    attention, calls = _attention(config, tokens, model, found, gpu)
+    return _for_size(
+        StepEstimate(
+            flops_share, less_work, share, dense_s, sparse_s, step, _run(step, plan), even,
+            attention, calls,
+        ), model,
+    )  # fmt: skip
+
+
+def _for_size(found: StepEstimate, model: Model | None) -> StepEstimate:
+    """Each figure says of which size of model it is, where its family has several."""
+    if model is None or not model.note:
+        return found
+    return replace(
+        found, **{name: x.noted(model.note) for name, x in vars(found).items() if x is not None}
+    )
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """sparse  (how many, their settings) of the blocks that PSA changes; `count`: of all"""
+
+    sparse: list[tuple[int, PSAConfig]]
+    count: int
+
+    @classmethod
+    def of(cls, config: PSAConfig, model: Model, dense: frozenset[int] = frozenset()) -> _Blocks:
+        """A block that both the preset and `dense` leave dense counts once."""
+        if config.type == "dense":
+            return cls([], model.blocks)
+        found = parts(config, model.blocks, dense)
+        return cls([(n, part) for n, part in found if part.type != "dense"], model.blocks)
+
+    @property
+    def changed(self) -> float:
+        """The part of the blocks that is not dense."""
+        return sum(n for n, _ in self.sparse) / self.count
+
+    def density(self, tokens: Tokens) -> float:
+        kept = sum(n * density(part, tokens).value for n, part in self.sparse)
+        return 1 - self.changed + kept / self.count
+
+    def calls(self, tokens: Tokens, model: Model) -> float | str:
+        """The time of the sparse calls in dense ones (speed.py), or why it is not known."""
+        time = 0.0
+        for n, part in self.sparse:
+            call = speedup(part, tokens, density(part, tokens), model)
+            if call.value is None:
+                return call.reason
+            time += n / call.value
+        return time
+
+    def only(self) -> PSAConfig | None:
+        """The settings of all sparse blocks, if they have the same."""
+        first = self.sparse[0][1] if self.sparse else None
+        return first if all(same_work(part, first) for _, part in self.sparse) else None
 
 
 _COUNTED = (
@@ -133,7 +194,9 @@ def _work(model: Model | None, tokens: Tokens) -> _Work | str:
 
 @dataclass(frozen=True)
 class _Times:
-    """Seconds of one evaluation; `share` is attention's part of `dense`."""
+    """Seconds of one evaluation; `share` is attention's part of `dense`. `attention` is that of a
+    dense evaluation, `sparse_calls` that of a sparse one in blocks that are not dense.
+    """
 
     dense: float
     sparse: float
@@ -142,24 +205,24 @@ class _Times:
     sparse_kind: str
     note: str
     measured: Mapping[str, Any]
+    attention: float
+    sparse_calls: float
 
 
 def _times(
-    config: PSAConfig, tokens: Tokens, model: Model, found: Density, gpu: str | None,
-    work: _Work, changed: float,
-) -> _Times | str:  # fmt: skip
-    """The times, or why they are not known. `changed`: the part of the blocks that is not dense."""
+    config: PSAConfig, tokens: Tokens, model: Model, gpu: str | None, work: _Work, blocks: _Blocks
+) -> _Times | str:
+    """The times, or why they are not known."""
     near = _nearest_step(model, tokens, gpu)
     if near is None and gpu != table()["gpu"]:
         return _not_here(gpu)
-    call = speedup(config, tokens, found, model)
-    if call.value is None:
-        return call.reason
+    calls, changed = blocks.calls(tokens, model), blocks.changed
+    if isinstance(calls, str):
+        return calls
     one = dense_call(tokens, model)
     if one is None:
         return f"heads of {model.head_dim} have not been measured"
-    fastest = attention = one * model.blocks
-    sparse_call = fastest / call.value
+    attention, sparse_calls = one * model.blocks, one * calls
     exact = near is not None and _tokens(near) == tokens
     if near is None:
         rest = work.rest / (table()["matmul"]["tflops"] * 1e12)
@@ -170,23 +233,25 @@ def _times(
         then = _work(model, _tokens(near))
         attention *= work.attention / then.attention
         rest *= work.rest / then.rest
-        sparse_call *= _within_a_step(near, model)
+        sparse_calls *= _within_a_step(near, model)
         source = {name: near[name] for name in ("gpu", "versions", "date", "source")}
         source["against"] = near["backend"]
         note = f"from whole steps measured on one {gpu} with {near['backend']} where dense"
         if not exact:
             note += f", at {_tokens(near).total:,} tokens, and the FLOPs of this length"
     dense = near["dense_s"] / near["evaluations"] if exact else attention + rest
-    sparse = rest + attention * (1 - changed) + sparse_call * changed
-    row = _row(near, config) if exact and changed else None
+    sparse = rest + attention * (1 - changed) + sparse_calls
+    only = blocks.only()
+    row = _row(near, only) if exact and only else None
     if row is not None:
         sparse = dense * (1 - changed) + row["s"] / near["evaluations"] * changed
+        sparse_calls = row["attention_s"] / near["evaluations"] * changed
     whole = row is not None and changed == 1
     if whole:
         note = f"whole steps of these sizes on one {gpu}, with {near['backend']} where dense"
     return _Times(
         dense, sparse, attention / dense, "measured" if exact else "extrapolated",
-        "measured" if whole else "extrapolated", note, source,
+        "measured" if whole else "extrapolated", note, source, attention, sparse_calls,
     )  # fmt: skip
 
 
@@ -195,6 +260,45 @@ _ASSUMED = (
     "rest of the step at its measured rate of matrix products, {tflops} TFLOP/s: norms, "
     "activations and launches come on top, so a real step gains a little less"
 )
+
+
+def _attention(
+    config: PSAConfig, tokens: Tokens, model: Model, found: Density, gpu: str | None
+) -> tuple[Figure, Figure]:
+    """Of the attention of all blocks, and of the sparse calls alone."""
+    if config.type == "dense" or _nearest_step(model, tokens, gpu) is None:
+        every = _single_call(config, tokens, found, model, gpu)
+        blocks = _Blocks.of(config, model)
+        if every.value is None or not 0 < blocks.changed < 1:
+            return every, every
+        calls = blocks.calls(tokens, model)
+        return every, replace(every, value=blocks.changed * model.blocks / calls)
+    blocks = _Blocks.of(config, model)
+    times = _times(config, tokens, model, gpu, _work(model, tokens), blocks)
+    if isinstance(times, str):
+        nothing = Figure(None, reason=times)
+        return nothing, nothing
+    if not blocks.sparse:
+        dense = Figure(1.0, "dense", note="every block is dense")
+        return dense, dense
+    note = f"attention calls, reordering included; {times.note}"
+    if config.blocks:
+        note = f"{how_mixed(config, model.blocks)}; {note}"
+    left = times.attention * (1 - blocks.changed)
+    basis = {"kind": times.sparse_kind, "note": note, "measured": times.measured}
+    return (
+        Figure(times.attention / (left + times.sparse_calls), **basis),
+        Figure(times.attention * blocks.changed / times.sparse_calls, **basis),
+    )
+
+
+def _single_call(
+    config: PSAConfig, tokens: Tokens, found: Density, model: Model | None, gpu: str | None
+) -> Figure:
+    call = speedup(config, tokens, found, model)
+    if call.value is not None and config.type != "dense" and gpu != table()["gpu"]:
+        return Figure(None, reason=_not_here(gpu))
+    return call
 
 
 def _row(step: Mapping[str, Any], config: PSAConfig) -> Mapping[str, Any] | None:

@@ -8,7 +8,6 @@ from typing import Any
 from ..estimate.density import Tokens, density
 from ..estimate.gpu import this_gpu
 from ..estimate.models import MODELS
-from ..estimate.speed import speedup
 from ..estimate.step import Plan, estimate_step
 from ..recording.run_log import LoggedRun
 
@@ -27,10 +26,10 @@ def estimated(logged: LoggedRun) -> dict[str, Any] | None:
     found = density(config, tokens, model.blocks)
     step = estimate_step(
         config, tokens, model, Plan(len(plan), sum(plan)), gpu=this_gpu(),
-        dense_blocks=len(logged.dense_blocks), found=found,
+        dense_blocks=logged.dense_blocks, found=found,
     )  # fmt: skip
     figures = {
-        "attention": speedup(config, tokens, found, model), "share": step.time_share,
+        "attention": step.sparse_calls, "share": step.time_share,
         "step": step.step, "run": step.run, "break_even": step.break_even,
     }  # fmt: skip
     return {name: None if x is None else asdict(x) for name, x in figures.items()}

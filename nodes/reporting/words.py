@@ -117,6 +117,9 @@ def expectation(run: dict[str, Any]) -> str | None:
     even = found.get("break_even")
     if even and even["value"] is not None:
         line += f"; PSA breaks even at about {even['value']:,.0f} tokens"
+    measured = (found.get("attention") or {}).get("measured")
+    if measured:
+        line += f"; dense attention there was {measured['against']}"
     return line
 
 

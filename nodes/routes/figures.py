@@ -11,12 +11,11 @@ from typing import Any
 from aiohttp import web
 
 from ..apply_psa import read_dense_blocks
-from ..estimate.density import Tokens, density
-from ..estimate.figure import Figure
+from ..estimate.density import Density, Tokens, density
+from ..estimate.figure import Figure, verdict
 from ..estimate.gpu import this_gpu
 from ..estimate.models import MODELS, Model
-from ..estimate.speed import speedup
-from ..estimate.step import Plan, estimate_step
+from ..estimate.step import Plan, StepEstimate, estimate_step
 from .bodies import Body, bad_request
 from .drafts import take_draft
 from .users import store_of
@@ -35,7 +34,7 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     gpu = (body.take("gpu", str, None) or "")[:LONGEST_NAME] or this_gpu()
     plan = _plan(body.take("plan", dict, None))
     min_tokens = body.number("min_tokens", int, 0, MOST_TOKENS, 0)
-    dense_blocks = _dense_blocks(body.take("dense_blocks", str, ""), model)
+    dense_blocks = _dense_blocks(body.take("dense_blocks", str, ""))
     body.done()
     family = store.get_family(name)
     tokens = Tokens(family.video_scale.grid(width, height, frames), family.text_length or 0)
@@ -45,18 +44,20 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     whole = estimate_step(
         config, tokens, model, plan, gpu=gpu, dense_blocks=dense_blocks, found=found
     )
+    if family.text_length is None:
+        found, whole = _without_text(found), _each(whole, _NO_TEXT)
     run = whole.run
     if plan and tokens.video < min_tokens:
         run = Figure(1.0, "dense", note="fewer video tokens than min_tokens: all steps are dense")
     return {
-        "tokens": {"grid": list(tokens.grid), "video": tokens.video, "text": tokens.text,
+        "tokens": {"grid": list(tokens.grid), "video": tokens.video, "text": family.text_length,
                    "total": tokens.total},
         "model": {"heads": model.heads, "head_dim": model.head_dim} if model else None,
         "density": {
             key: getattr(found, key)
             for key in ("value", "low", "high", "kind", "profile", "profiles", "per_level", "note")
         },
-        "attention": _json(speedup(config, tokens, found, model), "speedup"),
+        "attention": _json(whole.attention, "speedup"),
         "step": {
             **_json(whole.step, "speedup"),
             **{
@@ -68,6 +69,21 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
         "break_even": _json(whole.break_even, "tokens"),
         "gpu": gpu,
     }
+
+
+_NO_TEXT = "text not counted: how many tokens it has varies"
+
+
+def _without_text(found: Density) -> Density:
+    if found.value is None or found.kind == "dense":
+        return found
+    kind = "extrapolated" if found.kind == "exact" else found.kind
+    return dataclasses.replace(found, kind=kind, note=f"{found.note}; {_NO_TEXT}")
+
+
+def _each(whole: StepEstimate, note: str) -> StepEstimate:
+    figures = {name: x.noted(note, "extrapolated") for name, x in vars(whole).items() if x}
+    return dataclasses.replace(whole, **figures)
 
 
 def _model(family: str, given: dict[str, Any] | None) -> Model | None:
@@ -92,15 +108,15 @@ def _plan(given: dict[str, Any] | None) -> Plan | None:
     return plan
 
 
-def _dense_blocks(text: str, model: Model | None) -> int:
-    """How many of the model's blocks Apply PSA's input `dense_blocks` names."""
+def _dense_blocks(text: str) -> frozenset[int]:
+    """The blocks that Apply PSA's input `dense_blocks` names."""
     try:
-        named = read_dense_blocks(text)
+        return frozenset(read_dense_blocks(text))
     except ValueError as error:
         raise bad_request(str(error)) from None
-    return sum(block < model.blocks for block in named) if model else 0
 
 
 def _json(found: Figure, name: str = "value") -> dict[str, Any]:
     content = dataclasses.asdict(found)
-    return {name: content.pop("value"), **content}
+    said = {"verdict": verdict(found)} if name == "speedup" else {}
+    return {name: content.pop("value"), **said, **content}

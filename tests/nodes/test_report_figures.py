@@ -130,13 +130,20 @@ def test_maps_are_of_blocks_steps_and_heads(told):
     assert run["retained"] == pytest.approx(1 - run["mass"]["0"])
 
 
-def test_the_estimate_stands_beside(told):
-    from psa_pack.nodes.reporting import words
+def test_the_estimate_stands_beside(told, monkeypatch):
+    from psa_pack.nodes.reporting import estimated, words
 
+    (here,) = told(made_run())
+    if not torch.cuda.is_available():  # no times of another machine are told as this one's
+        assert here["estimate"]["attention"]["value"] is None
+        assert "no GPU" in here["estimate"]["attention"]["reason"]
+    monkeypatch.setattr(estimated, "this_gpu", lambda: "NVIDIA H100 80GB HBM3")
     (run,) = told(made_run())
     assert run["estimate"]["attention"]["value"] > 1
     # on whose word: figures of one GPU say little of another
     assert "(H100)" in words.expectation(run)
+    against = run["estimate"]["attention"]["measured"]["against"]
+    assert words.expectation(run).endswith(f"dense attention there was {against}")
     (other,) = told(made_run(heads=12))  # a preset of another family's
     assert other["estimate"] is None
 

@@ -141,11 +141,88 @@ def test_the_share_and_the_step_of_wan_14b_at_720p_by_hand(no_steps):
 
 def test_dense_blocks_stay_dense(no_steps):
     rest = 46.03 / 694
-    found = estimate(dense_blocks=10)
+    found = estimate(dense_blocks=range(10))
     sparse = 40 * rest + 10 * 0.17115 + 30 * 0.03234
     assert found.sparse_s.value == pytest.approx(sparse, rel=1e-3)
-    all_dense = estimate(dense_blocks=40)
+    all_dense = estimate(dense_blocks=range(80))
     assert all_dense.step.value == pytest.approx(1) and all_dense.less_work.value == 1
+
+
+def with_blocks(blocks):
+    return PSAConfig.from_preset({**PRESET, "blocks": blocks})
+
+
+@pytest.mark.parametrize("gpu", [H100, "NVIDIA H999"])
+def test_blocks_that_the_preset_leaves_dense_take_as_long_as_dense_blocks(measured_step, gpu):
+    """And one that both leave dense counts once."""
+    names = ("less_work", "dense_s", "sparse_s", "step")
+    wanted = estimate(gpu=gpu, dense_blocks=range(10))
+    for config, more in (
+        (with_blocks({"0-9": "dense"}), ()),
+        (with_blocks({"0-9": "dense"}), range(5, 10)),
+        (with_blocks({"0-4": "dense"}), range(2, 10)),
+        (with_blocks({"0-4": {"tail": 64}}), range(10)),
+    ):
+        found = estimate(gpu=gpu, config=config, dense_blocks=more)
+        for name in names:
+            got, there = getattr(found, name), getattr(wanted, name)
+            assert got.value == pytest.approx(there.value) and got.kind == there.kind, name
+    assert wanted.less_work.value < estimate(gpu=gpu).less_work.value
+
+
+def test_attention_is_that_of_the_measured_step(measured_step):
+    """17.6 s dense and 2.7 s sparse; on the H100 8.534 s and 1.467 s."""
+    found = estimate(gpu="NVIDIA H999")
+    assert found.attention == found.sparse_calls
+    assert found.attention.value == pytest.approx(17.6 / 2.7)
+    assert (found.attention.kind, found.attention.measured["against"]) == ("measured", "SDPA")
+    fast = estimate(config=shipped("Wan2.1_14b", "fast")).attention
+    assert fast.value == pytest.approx(8.534 / 1.467) and fast.kind == "measured"
+    assert "attention_pytorch" in fast.note
+    # a call that only was measured alone: 37.43 ms, where the step's own is 32.34
+    other = PSAConfig.from_preset({"block_size": {"n": 128}, "rearrange_method": "Gilbert",
+                                   "mask_ratios": {"1": [0, 0.15], "0": [0.15, 1]}})  # fmt: skip
+    found = estimate(gpu="NVIDIA H999", config=other).attention
+    assert found.value == pytest.approx(17.6 / (2.7 * 37.43 / 32.34))
+    assert found.kind == "extrapolated" and "SDPA" in found.note
+    # a quarter of the blocks dense: of all attention, and of the calls that a report times
+    mixed = estimate(gpu="NVIDIA H999", config=with_blocks({"0-9": "dense"}))
+    assert mixed.sparse_calls.value == pytest.approx(17.6 / 2.7)
+    assert mixed.attention.value == pytest.approx(17.6 / (17.6 / 4 + 2.7 * 3 / 4))
+    # and share, attention and step go together, whichever preset
+    for config in (CONFIG, other, with_blocks({"0-9": "dense"})):
+        found = estimate(gpu="NVIDIA H999", config=config)
+        share = found.time_share.value
+        step = 1 / (1 - share + share / found.attention.value)
+        assert step == pytest.approx(found.step.value, rel=0.02)
+
+
+def test_attention_without_a_measured_step_names_what_it_is_against(no_steps):
+    found = estimate()
+    assert (found.attention.value, found.attention.kind) == (171.15 / 32.34, "measured")
+    assert "FlashAttention-3" in found.attention.note
+    mixed = estimate(config=with_blocks({"0-9": "dense"}))
+    assert mixed.sparse_calls.value == pytest.approx(171.15 / 32.34)
+    assert mixed.attention.value == pytest.approx(40 / (10 + 30 * 32.34 / 171.15))
+    assert "FlashAttention-3" in mixed.attention.note
+
+
+@pytest.mark.parametrize("name", ["Flux", "LTX-Video", "Cosmos-Predict2", "Kandinsky5"])
+def test_of_a_family_of_several_sizes_it_is_said_which_was_counted(name):
+    from psa_pack.nodes.estimate.models import MODELS
+
+    found = estimate(name, plan=(20, 15))
+    known = [x for x in vars(found).values() if x.value is not None]
+    assert len(known) > 2 and all(f"counted for {MODELS[name].size}" in x.note for x in known)
+    assert "counted for" not in estimate().step.note
+
+
+def test_the_verdict_is_what_is_felt():
+    from psa_pack.nodes.estimate.figure import Figure, verdict
+
+    values = {1.05: "faster", 1.04: "even", 1.0: "even", 0.96: "even", 0.95: "slower", None: None}
+    assert {x: verdict(Figure(x, "extrapolated")) for x in values} == values
+    assert verdict(Figure(1.0, "dense")) is None
 
 
 def test_a_dense_preset_and_a_plan_without_sparse_steps_gain_nothing():
@@ -161,7 +238,8 @@ def test_a_dense_preset_and_a_plan_without_sparse_steps_gain_nothing():
 def test_elsewhere_only_arithmetic_is_said(gpu, words):
     there, here = estimate(), estimate(gpu=gpu, plan=(20, 15))
     assert here.flops_share == there.flops_share and here.less_work == there.less_work
-    for name in ("time_share", "dense_s", "sparse_s", "step", "run", "break_even"):
+    for name in ("time_share", "dense_s", "sparse_s", "step", "run", "break_even", "attention",
+                 "sparse_calls"):  # fmt: skip
         figure = getattr(here, name)
         assert figure.value is None and figure.kind is None and words in figure.reason
         assert "H100" in figure.reason
@@ -258,7 +336,7 @@ def test_other_steps_go_by_the_parts_of_the_measured_one(measured_step):
     assert found.sparse_s.value == pytest.approx(rest + 1.35 * 37.43 / 32.34)
     assert (found.dense_s.kind, found.sparse_s.kind) == ("measured", "extrapolated")
     assert found.step.kind == "extrapolated" and "SDPA" in found.step.note
-    dense_half = estimate(gpu="NVIDIA H999", dense_blocks=20)
+    dense_half = estimate(gpu="NVIDIA H999", dense_blocks=range(20))
     assert dense_half.sparse_s.value == pytest.approx((12 + 4.5) / 2)
     assert dense_half.sparse_s.kind == dense_half.step.kind == "extrapolated"
     # another size: attention by the square of the length, the rest in proportion to its FLOPs

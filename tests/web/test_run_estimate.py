@@ -43,7 +43,7 @@ def test_apply_psa_says_what_the_whole_run_gains(comfy, pytestconfig):
     apply, panel = apply_psa(comfy)
     answer = asked(comfy)
     assert answer["run"]["speedup"] > 1.3
-    expect(panel).to_contain_text(say("run.speed", times=times(answer["run"]["speedup"]), **HD))
+    expect(panel).to_contain_text(say("run.faster", times=times(answer["run"]["speedup"]), **HD))
     share = whole(answer["step"]["time_share"]["value"])
     expect(panel).to_contain_text(say("estimate.share", share=share))
     even = f"{answer['break_even']['tokens']:,.0f}"
@@ -54,11 +54,11 @@ def test_apply_psa_says_what_the_whole_run_gains(comfy, pytestconfig):
     comfy.set_widget(apply, "dense_blocks", "0-19")
     fewer = asked(comfy, dense_blocks="0-19")["run"]["speedup"]
     assert times(fewer) != times(answer["run"]["speedup"])
-    expect(panel).to_contain_text(say("run.speed", times=times(fewer), **HD))
+    expect(panel).to_contain_text(say("run.faster", times=times(fewer), **HD))
     comfy.set_widget(apply, "min_tokens", 80_000)
     expect(panel).to_contain_text("min_tokens")
     comfy.set_widget(apply, "min_tokens", 4096)
-    expect(panel).to_contain_text(say("run.speed", times=times(fewer), **HD))
+    expect(panel).to_contain_text(say("run.faster", times=times(fewer), **HD))
     folder = pytestconfig.getoption("--screenshots")
     if folder:
         comfy.screenshot(f"{folder}/everywhere/run-estimate-{comfy.renderer}.png")
@@ -73,6 +73,15 @@ def test_on_another_gpu_only_arithmetic_is_shown(comfy):
     expect(panel).to_contain_text(say("run.unknown"))
     expect(panel).to_contain_text(say("estimate.shareCounted", share=counted))
     expect(panel.get_by_title("NVIDIA L4")).to_be_visible()
+
+
+def test_on_another_gpu_the_attention_tile_has_no_time(comfy):
+    on_gpu(comfy, "NVIDIA L4")
+    part = Editor(comfy).estimate()
+    expect(part.locator("[data-tile=step]")).to_contain_text(say("estimate.lessWork"))
+    tile = part.locator("[data-tile=attention]")
+    expect(tile).to_contain_text(say("estimate.unknown"))
+    assert "NVIDIA L4" in tile.get_attribute("title")
 
 
 @pytest.mark.both
@@ -91,6 +100,8 @@ def test_the_editor_says_what_a_step_gains(comfy, pytestconfig):
     answer = comfy.ask("POST", "estimate", {**body, "gpu": H100})
     expect(tile).to_contain_text(times(answer["step"]["speedup"]))
     expect(tile).to_contain_text(say("estimate.extrapolated"))
+    attention = part.locator("[data-tile=attention]")
+    expect(attention).to_contain_text(times(answer["attention"]["speedup"]))
     share = whole(answer["step"]["time_share"]["value"])
     expect(part).to_contain_text(say("estimate.share", share=share))
     folder = pytestconfig.getoption("--screenshots")

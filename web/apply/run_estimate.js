@@ -52,9 +52,10 @@ export class RunEstimate {
 }
 
 const NO_GAIN = { dense: "run.dense" };
+const VERDICTS = { faster: "run.faster", even: "run.even", slower: "run.slower" };
 
 function runSpeed(run, video) {
   if (run.speedup == null) return [t("run.unknown"), run.reason];
   if (run.kind in NO_GAIN) return [t(NO_GAIN[run.kind], { reason: run.note }), ""];
-  return [t("run.speed", { times: times(run), ...video }), basis(run)];
+  return [t(VERDICTS[run.verdict], { times: times(run), ...video }), basis(run)];
 }

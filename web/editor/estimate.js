@@ -174,11 +174,12 @@ function densityTile({ density, tokens }) {
   if (density.value == null) return { value: "–", note: density.note ?? "", title: density.note };
   const notes = {
     exact: t("estimate.exact"),
+    extrapolated: t("estimate.textLeftOut"),
     dense: t("estimate.dense"),
     profile: t("estimate.profile", { low: percent(density.low), high: percent(density.high) }),
   };
   return {
-    value: `${density.kind === "profile" ? "≈ " : ""}${percent(density.value)}`,
+    value: `${["profile", "extrapolated"].includes(density.kind) ? "≈ " : ""}${percent(density.value)}`,
     note: notes[density.kind] ?? "",
     title: [density.note, t("estimate.tokens", { tokens: tokens.total.toLocaleString() })]
       .filter(Boolean)
@@ -186,11 +187,21 @@ function densityTile({ density, tokens }) {
   };
 }
 
-const KINDS = { measured: "estimate.measured", dense: "estimate.dense" };
+const MEASURED = {
+  faster: "estimate.measured",
+  even: "estimate.measuredEven",
+  slower: "estimate.measuredSlower",
+};
+const EXTRAPOLATED = {
+  faster: "estimate.extrapolated",
+  even: "estimate.extrapolatedEven",
+  slower: "estimate.extrapolatedSlower",
+};
 
 function speedTile(found) {
   if (found.speedup == null) return { value: "–", note: t("estimate.unknown"), title: found.reason };
-  const note = t(KINDS[found.kind] ?? "estimate.extrapolated");
+  const known = found.kind === "measured" ? MEASURED : EXTRAPOLATED;
+  const note = t(found.kind === "dense" ? "estimate.dense" : known[found.verdict]);
   return { value: times(found), note, title: basis(found) };
 }
 

@@ -40,9 +40,9 @@ PYRAMIDS = (
 def test_single_blocks_count_where_the_number_of_blocks_is_known(app):
     """The mean over the model's blocks: Wan 2.1 1.3B has 30."""
     full = {"mask_ratios": {1: [0, 0.2], 0: [0.2, 1]}}
-    plain, dear = estimate(app, {}), estimate(app, {**full})
+    plain, dear = estimate(app, {}, gpu=H100), estimate(app, {**full}, gpu=H100)
     blocks = {"0-5": "dense", "20, 28-40": full}  # 3 of the latter are blocks of this model
-    mixed = estimate(app, {"blocks": blocks})
+    mixed = estimate(app, {"blocks": blocks}, gpu=H100)
     parts = ((21, plain["density"]["value"]), (6, 1.0), (3, dear["density"]["value"]))
     assert mixed["density"]["value"] == pytest.approx(sum(n * x for n, x in parts) / 30)
     assert mixed["density"]["kind"] == "exact"
@@ -55,7 +55,7 @@ def test_single_blocks_count_where_the_number_of_blocks_is_known(app):
     assert some["density"]["kind"] == "profile" and some["density"]["low"] < some["density"]["high"]
     # a model whose blocks nobody counted: said, not guessed
     heads = {"model": {"heads": 12, "head_dim": 128}}
-    unknown = estimate(app, {"blocks": blocks}, **heads)
+    unknown = estimate(app, {"blocks": blocks}, gpu=H100, **heads)
     assert unknown["density"]["value"] == plain["density"]["value"]
     for figure in (unknown["density"], unknown["attention"]):
         assert "settings of single blocks are left out" in figure["note"]
@@ -208,7 +208,8 @@ def test_no_figure_without_a_measurement(app):
     answer = estimate(app, {}, model={"heads": 12, "head_dim": 96})["attention"]
     assert answer["speedup"] is None and "64 and 128" in answer["reason"]
     assert estimate(app, "baseline")["attention"] | {"note": ""} == {
-        "speedup": 1.0, "kind": "dense", "reason": None, "note": "", "measured": None,
+        "speedup": 1.0, "verdict": None, "kind": "dense", "reason": None, "note": "",
+        "measured": None,
     }  # fmt: skip
     step = estimate(app, {"block_size": {"n": 32}}, gpu=H100)["step"]
     assert step["speedup"] is None and "key blocks of 32" in step["reason"]
@@ -227,7 +228,7 @@ def test_a_step_and_a_run_are_those_of_the_estimate(app):
     answer = estimate(app, config, gpu=H100, plan=plan, dense_blocks="0, 28-99")
     found = estimate_step(
         PSAConfig.from_preset(config), Tokens((21, 30, 52), 0), MODELS[FAMILY], Plan(8, 3),
-        gpu=H100, dense_blocks=3,
+        gpu=H100, dense_blocks={0, 28, 29},
     )  # fmt: skip
     assert answer["step"]["speedup"] == found.step.value > 1
     assert answer["step"]["kind"] == "extrapolated" and answer["gpu"] == H100
@@ -252,10 +253,41 @@ def test_short_videos_and_other_gpus_are_said_to_be_so(app):
     assert estimate(app, "fast", **run, min_tokens=32_760)["run"]["speedup"] > 1
     other = estimate(app, "fast", gpu="NVIDIA L4", plan=run["plan"])
     assert other["step"]["speedup"] is None and "NVIDIA L4" in other["step"]["reason"]
+    assert other["attention"]["speedup"] is None and other["attention"]["verdict"] is None
+    assert other["attention"]["reason"] == other["step"]["reason"]
     assert other["step"]["flops_share"]["value"] > 0.5 and other["run"]["speedup"] is None
     # without a name it is the machine's own
     found = estimate(app, "fast")
+    if found["gpu"] is None:
+        assert "no GPU" in found["attention"]["reason"]
     assert found["gpu"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else None)
+
+
+NO_TEXT = ("Flux", "HunyuanVideo", "HunyuanVideo1.5", "MiniMax-H3", "Mochi", "Qwen-Image")
+
+
+@pytest.mark.parametrize("family", NO_TEXT)
+def test_where_the_text_varies_nothing_is_exact(app, family):
+    run = {"gpu": H100, "plan": {"steps": 8, "sparse": 3}}
+    found = estimate(app, "fast", family=family, **run)
+    assert found["tokens"]["text"] is None
+    assert found["tokens"]["total"] == found["tokens"]["video"]
+    assert found["density"]["kind"] == "extrapolated"
+    step = found["step"]
+    figures = [found[name] for name in ("density", "attention", "step", "run", "break_even")]
+    figures += [step[name] for name in ("flops_share", "less_work", "time_share", "dense_s")]
+    known = [x for x in figures if x["kind"]]
+    assert len(known) >= 2
+    for figure in known:
+        assert "text not counted" in figure["note"]
+        assert figure["kind"] in ("extrapolated", "arithmetic")
+    dense = estimate(app, "baseline", family=family)["density"]
+    assert (dense["value"], dense["kind"]) == (1.0, "dense")
+
+
+def test_no_other_shipped_family_leaves_text_out(app):
+    families = app.ask("GET", "/psa/presets")[1]["families"]
+    assert {x["name"] for x in families if x["text_length"] is None} == set(NO_TEXT)
 
 
 @pytest.mark.parametrize(
@@ -281,15 +313,24 @@ def test_what_is_extrapolated_says_so_and_is_in_order(app):
     from psa_pack.nodes.estimate import speed
 
     row = speed.table()["shapes"][1]["calls"][0]["preset"]
-    assert estimate(app, row)["attention"]["kind"] == "measured"
-    found = {name: estimate(app, name)["attention"] for name in ("fast", "balanced", "faithful")}
-    assert {answer["kind"] for answer in found.values()} == {"extrapolated"}
-    values = [answer["speedup"] for answer in found.values()]
-    assert values == sorted(values, reverse=True) and values[-1] > 1
-    assert "H100" in found["balanced"]["note"] and "only" in found["faithful"]["note"]
-    large = estimate(app, "fast", width=1280, height=720)["attention"]
-    small = estimate(app, "fast", width=416, height=240)["attention"]
-    assert large["speedup"] > found["fast"]["speedup"] > small["speedup"]
+    alone = {"gpu": H100, "model": {"heads": 12, "head_dim": 128}}  # no steps are known of it
+    assert estimate(app, row, **alone)["attention"]["kind"] == "measured"
+    names = ("fast", "balanced", "faithful")
+    for more in (alone, {"gpu": H100}):
+        found = {name: estimate(app, name, **more)["attention"] for name in names}
+        values = [answer["speedup"] for answer in found.values()]
+        assert values == sorted(values, reverse=True) and values[-1] > 1
+        assert {answer["verdict"] for answer in found.values()} == {"faster"}
+        kinds = [answer["kind"] for answer in found.values()]
+        whole = "extrapolated" if more is alone else "measured"
+        assert kinds == [whole, whole, "extrapolated"]
+        against = "FlashAttention-3" if more is alone else "attention_pytorch"
+        for answer in found.values():
+            assert "H100" in answer["note"] and against in answer["note"]
+        large = estimate(app, "fast", width=1280, height=720, **more)["attention"]
+        small = estimate(app, "fast", width=416, height=240, **more)["attention"]
+        assert large["speedup"] > found["fast"]["speedup"] > small["speedup"]
+    assert "only" in estimate(app, "faithful", **alone)["attention"]["note"]
 
 
 def test_an_estimate_is_quick(app):
