@@ -333,6 +333,15 @@ def test_what_is_extrapolated_says_so_and_is_in_order(app):
     assert "only" in estimate(app, "faithful", **alone)["attention"]["note"]
 
 
+def test_what_takes_longer_is_said_to_be_slower(app):
+    full = {"block_size": {"n": 128}, "mask_ratios": {"1": [0, 1]}}
+    found = estimate(app, full, family="LTX-Video", gpu=H100, plan={"steps": 4, "sparse": 4})
+    for name in ("attention", "step", "run"):
+        assert found[name]["speedup"] < 0.95 and found[name]["verdict"] == "slower"
+    few = estimate(app, full, family="LTX-Video", gpu=H100, plan={"steps": 400, "sparse": 1})
+    assert few["run"]["speedup"] < 1 and few["run"]["verdict"] == "even"
+
+
 def test_an_estimate_is_quick(app):
     estimate(app, "psa_balanced")
     start = time.perf_counter()
