@@ -17,11 +17,12 @@ from ..presets.errors import CollisionError, Problem
 from ..presets.listing import ABSENT
 from ..presets.yaml_text import dump
 from .apply_psa import read_dense_blocks
+from .calibration.errors import CalibrationError
 from .calibration.fit import fit
 from .calibration.identity import digest, model_identity
 from .calibration.journal import Journal
 from .calibration.picture import picture_of
-from .calibration.run import CalibrationError, Effort, measure
+from .calibration.run import Effort, measure
 from .calibration.start import Start
 from .calibration.told import as_json, description
 from .preset_link import PSAPreset
@@ -78,8 +79,9 @@ class PSACalibrate(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "density", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
-                    tooltip="Read with target = density: mean over the blocks in a sparse step. 0: "
-                    "as dense as the preset is.",
+                    tooltip="Read with target = density: mean over the blocks in a sparse step, "
+                    "where a dense block counts as 1. 0: as dense as the preset is with these "
+                    "dense_blocks.",
                 ),
                 io.Float.Input(
                     "error", default=0.1, min=0.0, max=10.0, step=0.005, optional=True,
@@ -185,7 +187,7 @@ class PSACalibrate(io.ComfyNode):
         )  # fmt: skip
         wanted = {"error": error} if target == ERROR else {"density": density or None}
         fitted = fit(found, base.config, **wanted, dense=allow_dense, kept=kept)
-        told = as_json(found, fitted, base, {"kind": target, "value": wanted[target]})
+        told = as_json(found, fitted, base, target)
         config = fitted.config.replace(description=description(told))
         if save_as.strip():
             _save(base.family, save_as.strip(), config, version)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from psa_kernels import PSAConfig
+from psa_pack.nodes.calibration.errors import CalibrationError
 from psa_pack.nodes.calibration.fit import fit
 from psa_pack.nodes.calibration.journal import Journal
-from psa_pack.nodes.calibration.run import CalibrationError, Effort, measure
+from psa_pack.nodes.calibration.run import Effort, measure
 from psa_pack.nodes.estimate.density import Tokens, density
 from psa_pack.nodes.preset_value import PresetValue
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+SLACK = 1e-9  # by which a sum of floats may be over a target
+
 
 @dataclass(frozen=True)
 class Point:
@@ -71,13 +73,13 @@ def curve(blocks: Sequence[Sequence[Point]]) -> list[Allocation]:
 def for_density(blocks: Sequence[Sequence[Point]], target: float) -> Allocation:
     """The least error at a mean density of at most `target`; the least dense where none fits."""
     states = curve(blocks)
-    fitting = [state for state in states if state.density <= target + 1e-9]
+    fitting = [state for state in states if state.density <= target + SLACK]
     return _filled(blocks, fitting[-1], target) if fitting else states[0]
 
 
 def for_error(states: Sequence[Allocation], target: float) -> Allocation:
     """Of a curve, the least dense with a summed error of at most `target`; the last if none is."""
-    return next((state for state in states if state.error <= target * (1 + 1e-9)), states[-1])
+    return next((state for state in states if state.error <= target * (1 + SLACK)), states[-1])
 
 
 def _filled(
@@ -94,7 +96,7 @@ def _filled(
             ((at[i].error - p.error) / (p.density - at[i].density), i, p)
             for i, points in enumerate(blocks)
             for p in points
-            if p.error < at[i].error and 0 < p.density - at[i].density <= room + 1e-9
+            if p.error < at[i].error and 0 < p.density - at[i].density <= room + SLACK
         ]
         if not better:
             return _allocation(at)

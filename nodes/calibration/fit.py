@@ -7,7 +7,8 @@ from typing import Any
 
 from ...psa_kernels.config import DENSE as DENSE_BLOCK
 from ...psa_kernels.config import PSAConfig
-from .allocate import Allocation, Point, curve, for_density, for_error
+from .allocate import SLACK, Allocation, Point, curve, for_density, for_error
+from .errors import CalibrationError
 from .ladder import scaled
 from .predict import DENSE, Measurements, points, uniform, weights_of
 
@@ -17,6 +18,7 @@ class Fit:
     """config   the base with budgets of their own for its blocks
     chosen     density: mean over the blocks in a sparse step; error: predicted share of the squared
                norm of the model's output
+    target     the density or the error (rel-L2) that was to be met, and whether it is
     curve      (density, error) of every allocation on the way, and of the base scaled as a whole
     blocks     block -> what it got
     """
@@ -27,6 +29,8 @@ class Fit:
     uniform: list[tuple[float, float]]
     blocks: dict[int, Point]
     weights: dict[int, float]
+    target: float
+    met: bool
 
 
 def fit(
@@ -41,19 +45,30 @@ def fit(
 ) -> Fit:
     """The allocation that meets a mean density, or an error of the model's output (rel-L2).
 
-    density, error            one of them; with neither, the mean density of the base itself
+    density, error            one of them; with neither, the mean density of the base itself with
+                              its `kept` blocks dense
     dense, kept, predicting   see `predict.points`
+    A target out of reach gets the allocation nearest to it, and `met` is false. Raises
+    `CalibrationError` for a block without a budget to choose.
     """
     by_block = points(found, dense=dense, kept=kept, **predicting)
+    for block, rungs in by_block.items():
+        if not rungs:
+            raise CalibrationError(
+                f"block {block}: with every budget its error is infinite or no number, and "
+                f"allow_dense is off; set allow_dense to yes, or name the block in dense_blocks"
+            )
     # what an allocation is expected to cost is told with the probes taken whole
     whole = points(found, dense=dense, kept=kept, **{**predicting, "trust": 1.0})
     names, choices, costs = list(by_block), list(by_block.values()), list(whole.values())
     path = [_costing(costs, state.rungs) for state in curve(choices)]
     if error is not None:
-        chosen = for_error(path, error**2)
+        target, chosen = error, for_error(path, error**2)
+        met = chosen.error <= error**2 * (1 + SLACK)
     else:
-        found_best = for_density(choices, density or own_density(found))
-        chosen = _costing(costs, found_best.rungs)
+        target = density or own_density(found, kept)
+        chosen = _costing(costs, for_density(choices, target).rungs)
+        met = chosen.density <= target + SLACK
     at = {
         block: next(p for p in whole[block] if p.rung == rung)
         for block, rung in zip(names, chosen.rungs, strict=True)
@@ -64,7 +79,7 @@ def fit(
         for block in names
     }
     shown = [(state.density, state.error) for state in path]
-    return Fit(configured(base, found, at), chosen, shown, uniform(costs), at, means)
+    return Fit(configured(base, found, at), chosen, shown, uniform(costs), at, means, target, met)
 
 
 def _costing(blocks: list[list[Point]], rungs: tuple[int, ...]) -> Allocation:
@@ -75,11 +90,11 @@ def _costing(blocks: list[list[Point]], rungs: tuple[int, ...]) -> Allocation:
     return Allocation(rungs, sum(p.density for p in at) / len(at), sum(p.error for p in at))
 
 
-def own_density(found: Measurements) -> float:
-    """Of the base, all blocks on its own rung."""
+def own_density(found: Measurements, kept: frozenset[int] = frozenset()) -> float:
+    """Of the base, all blocks on its own rung but those that are `kept` dense."""
     own = found.scales.index(1.0)
     calls = [call for calls in found.calls.values() for call in calls]
-    return sum(call.rungs[own][0] for call in calls) / len(calls)
+    return sum(1.0 if call.block in kept else call.rungs[own][0] for call in calls) / len(calls)
 
 
 def configured(base: PSAConfig, found: Measurements, at: dict[int, Point]) -> PSAConfig:

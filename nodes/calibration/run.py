@@ -23,14 +23,11 @@ from ..patching.override import AttentionOverride
 from ..patching.planning import nothing_sparse, plan_run
 from ..patching.run import PatchOptions, Run
 from ..preset_value import PresetValue
+from .errors import CalibrationError
 from .journal import Journal
 from .ladder import Rung, ladder
 from .measure import POSITIVE, Call, MeasuringOverride, ProbingOverride
 from .predict import Measurements, Probe
-
-
-class CalibrationError(RuntimeError):
-    """Said to the user as it is."""
 
 
 @dataclass(frozen=True)

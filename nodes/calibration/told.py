@@ -10,13 +10,13 @@ from .fit import Fit
 from .predict import DENSE, Measurements
 
 
-def as_json(found: Measurements, fitted: Fit, base: PresetValue, target: dict) -> dict[str, Any]:
-    """`error` is always the square root: rel-L2 of the model's output where blocks were probed,
-    else of the attention's outputs."""
+def as_json(found: Measurements, fitted: Fit, base: PresetValue, kind: str) -> dict[str, Any]:
+    """`kind` of target: density or error. `error` is always the square root: rel-L2 of the model's
+    output where blocks were probed, else of the attention's outputs."""
     alike = interpolated(fitted.uniform, fitted.chosen.density)
     return {
         "base": base.label,
-        "target": target,
+        "target": {"kind": kind, "value": fitted.target, "met": fitted.met},
         "error_of": "model output" if found.probes else "attention outputs",
         "chosen": {"density": fitted.chosen.density, "error": fitted.chosen.error ** 0.5},
         "uniform_at_that_density": None if alike is None else alike ** 0.5,
@@ -38,13 +38,35 @@ def as_json(found: Measurements, fitted: Fit, base: PresetValue, target: dict) -
 
 def description(told: dict[str, Any]) -> str:
     chosen = told["chosen"]
-    dense = sum(block["scale"] is None for block in told["blocks"])
+    dense = _dense(told)
     text = (
         f"Calibrated from {told['base']}: density {chosen['density']:.3f}, mean over "
         f"{len(told['blocks'])} blocks"
     )
     text += f", {dense} of them dense" if dense else ""
-    return f"{text}; predicted error of the {told['error_of']} {chosen['error']:.3f}."
+    text = f"{text}; predicted error of the {told['error_of']} {chosen['error']:.3f}."
+    missed = unmet(told)
+    return f"{text} {missed}." if missed else text
+
+
+def unmet(told: dict[str, Any]) -> str | None:
+    """A sentence about a target that is out of reach, without its full stop."""
+    target = told["target"]
+    if target["met"]:
+        return None
+    kind, asked = target["kind"], target["value"]
+    got = f"{told['chosen'][kind]:.3g}"
+    dense = _dense(told)
+    if kind == "error":  # with blocks left dense every error can be met
+        limit = "while allow_dense is off"
+    else:
+        limit = "that the preset's levels allow"
+        limit += f" with {dense} block{'s' * (dense > 1)} dense" if dense else ""
+    return f"Target missed: {kind} {asked:.3g} asked; {got} is the least {limit}"
+
+
+def _dense(told: dict[str, Any]) -> int:
+    return sum(block["scale"] is None for block in told["blocks"])
 
 
 def interpolated(curve: list[tuple[float, float]], density: float) -> float | None:
