@@ -16,7 +16,9 @@ import comfy.patcher_extension
 import torch
 from comfy_execution.utils import get_executing_context
 
+from ...psa_kernels.config import block_list_text
 from ..preset_value import PresetValue
+from ..recording.records import RunRecord
 from ..recording.run_log import KEY as LOG
 from ..recording.run_log import LoggedRun, RunLog
 from .compiled_models import own_graphs, untraced
@@ -157,6 +159,8 @@ def _report(
                 "model's attention, or another patch on it, does not ask ComfyUI's override.",
                 run.preset.label,
             )
+        if ended is None:
+            _warn_of_blocks_never_seen(run, record)
         runs.add(
             LoggedRun(
                 report, record, run.preset, run.grid, run.options.dense_blocks, _prompt()
@@ -168,6 +172,17 @@ def _report(
         raise
     except Exception as error:  # the video is done, or has an error of its own to tell of
         log.warning("PSA %s: no report of this run (%s)", run.preset.label, one_line(error))
+
+
+def _warn_of_blocks_never_seen(run: Run, record: RunRecord) -> None:
+    seen = {cell.block for cell in record.cells} - {None}
+    never = (run.options.dense_blocks | set(run.preset.config.blocks)) - seen
+    if seen and never:
+        log.warning(
+            "PSA %s: settings of blocks %s had no effect: this run had self-attention over the "
+            "video in blocks %s only. See the node's dense_blocks and the preset's blocks.",
+            run.preset.label, block_list_text(never), block_list_text(seen),
+        )
 
 
 def _prompt() -> str | None:

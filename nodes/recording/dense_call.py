@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-_PLAIN = (bool, int, float, str, tuple, torch.Size, type(None))
+_PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,14 @@ def _spec(value: Any) -> Any:
         return TensorSpec.of(value)
     if isinstance(value, dict):
         # a model's options hold a run's tensors and hooks, which must not outlive it
-        return {k: x for k, x in value.items() if isinstance(x, _PLAIN)}
+        return {k: x for k, x in value.items() if _is_plain(x)}
     return value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_plain(x) for x in value)
+    return isinstance(value, _PLAIN)
 
 
 def _made(value: Any) -> Any:

@@ -184,6 +184,9 @@ class Recorder:
             self._give_up(error)
         with self._lock:
             compile_seconds = self._settle_compiling()
+            for times in self._shapes.values():
+                if times.dense:
+                    times.redo = None  # the run has timed it
             record = RunRecord(
                 [self._cells[key] for key in sorted(self._cells, key=_by_place)],
                 self._shapes, seconds, self._timer(), compile_seconds, len(self._compiling),

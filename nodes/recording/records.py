@@ -74,11 +74,16 @@ class Cell:
 
 @dataclass
 class ShapeTimes:
-    """Milliseconds of every call of one shape; `redo` serves such a call densely."""
+    """Milliseconds of every call of one shape.
+
+    redo      serves such a call densely; None where there is no need to
+    measured  what that took after the run, once a report has asked
+    """
 
     psa: list[float] = field(default_factory=list)
     dense: list[float] = field(default_factory=list)
     redo: Any = None
+    measured: Any = None
 
 
 @dataclass

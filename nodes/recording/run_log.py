@@ -39,6 +39,8 @@ class RunLog:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: deque[LoggedRun] = deque(maxlen=MOST_RUNS)
+        # how many runs more `latest` would give if all were kept
+        self.left_out = 0
 
     def __deepcopy__(self, memo: dict) -> RunLog:
         # A model's options are copied with every clone; they all write into one log.
@@ -46,6 +48,10 @@ class RunLog:
 
     def add(self, run: LoggedRun) -> None:
         with self._lock:
+            if self._runs and not _together(self._runs[-1], run):
+                self.left_out = 0
+            if len(self._runs) == MOST_RUNS and _together(self._runs[0], run):
+                self.left_out += 1
             self._runs.append(run)
 
     def latest(self) -> list[LoggedRun]:
@@ -65,6 +71,11 @@ class RunLog:
             for run in found:
                 run.reported = True
             return found
+
+
+def _together(earlier: LoggedRun, run: LoggedRun) -> bool:
+    """Whether `latest` tells of both once `run` is the last."""
+    return earlier.prompt == run.prompt and (run.prompt is not None or not earlier.reported)
 
 
 def log_of(model: Any) -> RunLog | None:

@@ -61,10 +61,15 @@ def dense_times(
         elif known.get(shape):
             calls = known[shape]
             found[shape] = DenseTime(statistics.median(calls), BESIDE, len(calls))
+        elif times.measured is not None:
+            found[shape] = times.measured
         elif times.redo is None:
             found[shape] = DenseTime(None, reason="no dense call of this shape was seen")
         else:
-            found[shape] = _measured(shape, times.redo)
+            found[shape] = measured = _measured(shape, times.redo)
+            if measured.ms is not None:
+                # once is enough; the attention to call may keep much alive
+                times.measured, times.redo = measured, None
     return found
 
 

@@ -41,7 +41,7 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Of one model; `note` says why there are no runs."""
+    """Of one model; `note` says why there are no runs, or which are left out."""
 
     runs: list[RunReport]
     note: str | None = None
@@ -60,7 +60,14 @@ def reports_of(logs: list[RunLog | None]) -> list[Report]:
 def _note(log: RunLog | None, runs: list[LoggedRun]) -> str | None:
     if log is None:
         return NO_PSA
-    return None if runs else NO_RUN
+    if not runs:
+        return NO_RUN
+    if log.left_out:
+        return (
+            f"Only the last {len(runs)} of {log.left_out + len(runs)} runs are told of: a model "
+            "keeps no more."
+        )
+    return None
 
 
 def as_json(reports: list[Report]) -> dict[str, Any]:

@@ -236,7 +236,63 @@ def test_a_clone_writes_into_the_same_log_and_a_second_patch_begins_another(benc
     for _ in range(MOST_RUNS + 3):
         bench.sample(clone, **small)
     assert len(log_of(patched).latest()) == MOST_RUNS
+    assert log_of(patched).left_out == 3
     assert not log_of(again).latest()
+    bench.sample(clone, **small)
+    assert len(log_of(patched).latest()) == 1 and log_of(patched).left_out == 0
+
+
+def test_a_prompt_of_more_runs_than_are_kept_is_told_so(comfy_inproc):
+    from psa_pack.nodes.recording.run_log import MOST_RUNS, LoggedRun, RunLog
+    from psa_pack.nodes.reporting.report import as_json, reports_of
+    from psa_pack.nodes.reporting.text import text_of
+
+    log = RunLog()
+
+    def note(prompt, runs):
+        for _ in range(runs):
+            log.add(LoggedRun(prompt=prompt, note="not planned"))
+        reports = reports_of([log])
+        (told,) = as_json(reports)["models"]
+        assert len(told["runs"]) == min(runs, MOST_RUNS)
+        assert not told["note"] or told["note"] in text_of(reports)
+        return told["note"]
+
+    assert note("a", MOST_RUNS) is None
+    # those that go are of another prompt
+    assert note("b", MOST_RUNS) is None
+    assert note("c", 20).startswith("Only the last 16 of 20 runs")
+    assert note("d", 1) is None
+    assert note(None, 18).startswith("Only the last 16 of 18 runs")
+    assert note(None, 2) is None
+
+
+def test_settings_of_blocks_that_the_model_does_not_have_are_named(bench, caplog):
+    from psa_kernels.config import BlockOverrides
+
+    def said(**options):
+        caplog.clear()
+        bench.sample(bench.patch(**options), steps=2, cfg=1.0)
+        return [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+
+    assert not said(dense_blocks=frozenset({0, 1}))
+    config = sparse_config(blocks=BlockOverrides({7: "dense", 1: "dense"}))
+    (line,) = said(config=config, dense_blocks=frozenset({0, 2, 3}))
+    assert "settings of blocks 2-3, 7 had no effect" in line and "in blocks 0-1 only" in line
+
+
+def test_what_is_kept_of_a_call_holds_no_tensor():
+    from psa_pack.nodes.recording.dense_call import DenseCall, TensorSpec
+
+    x = torch.zeros(1, 4, 8)
+    options = {
+        "sizes": (3, (4, 5)), "shape": x.shape, "name": "a", "held": (x,), "deep": (1, (2, x)),
+        "list": [x], "sum": x,
+    }  # fmt: skip
+    call = DenseCall.of(max, None, (x, x, x), {"heads": 2, "transformer_options": options})
+    assert call.args == (TensorSpec.of(x),) * 3
+    kept = {"sizes": (3, (4, 5)), "shape": x.shape, "name": "a"}
+    assert call.kwargs == {"heads": 2, "transformer_options": kept}
 
 
 def test_progress_says_step_state_density_and_speed(bench, monkeypatch):

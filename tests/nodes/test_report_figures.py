@@ -180,6 +180,8 @@ def test_a_real_run_agrees_with_spy_and_clock(bench, monkeypatch):
 
 def test_dense_calls_are_made_where_the_run_had_none(bench):
     """By the attention that would have served them, an override of another node's included."""
+    from psa_pack.nodes.recording.run_log import log_of
+
     made = []
 
     def other(func, *args, **kwargs):
@@ -199,6 +201,12 @@ def test_dense_calls_are_made_where_the_run_had_none(bench):
     assert shape["dense_calls"] == len(made) - cross - 1 == 5
     assert made[-1] == [((1, 192, 256), (49152, 256, 1), torch.float32)] * 3
     assert data["models"][0]["runs"][0]["saving"]["dense_step_from"] == "computed"
+    # a second report has the same to tell, and measures nothing
+    (logged,) = log_of(patched).latest()
+    assert [times.redo for times in logged.record.shapes.values()] == [None]
+    _, _, again = report_on(patched)
+    assert again["models"][0]["runs"][0]["shapes"] == [shape]
+    assert len(made) == cross + 6
 
 
 def test_the_other_parts_dense_steps_will_do(told):
