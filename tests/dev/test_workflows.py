@@ -48,8 +48,8 @@ def test_links_of_the_editor_format_agree_with_its_nodes(path):
         output, given = nodes[source]["outputs"][source_slot], nodes[target]["inputs"][target_slot]
         assert link in output["links"]
         assert given["link"] == link
-        assert output["type"] == kind
-        assert given["type"] in (kind, "*")  # "*" takes a link of any type
+        # "*" takes a link of any type, and the page then writes that of the input
+        assert len({output["type"], given["type"], kind} - {"*"}) == 1
 
 
 @pytest.mark.parametrize("path", EDITOR_FILES, ids=lambda path: path.stem)
