@@ -21,6 +21,7 @@ from .calibration.errors import CalibrationError
 from .calibration.fit import fit
 from .calibration.identity import digest, model_identity
 from .calibration.journal import Journal
+from .calibration.ladder import LADDER
 from .calibration.picture import picture_of
 from .calibration.run import Effort, measure
 from .calibration.start import Start
@@ -170,7 +171,7 @@ class PSACalibrate(io.ComfyNode):
         about = {
             "model": model_identity(model), "preset": base.config.to_preset(), **sampling,
             "conditions": digest([positive, negative]), **start.identity(),
-            "measured_steps": measured_steps, "probed_steps": probed_steps,
+            "measured_steps": measured_steps, "probed_steps": probed_steps, "ladder": LADDER,
         }  # fmt: skip
         journal = Journal(user_folder() / JOURNALS, about)
         bar = comfy.utils.ProgressBar(100)

@@ -1,28 +1,36 @@
 """What a calibration has measured so far, on disk: an interrupted one goes on with the same inputs.
 
 One file for each set of inputs, one JSON line for each thing measured. A line that was cut off is
-left out and measured again.
+left out and measured again. A file is only added to, or replaced as a whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+VERSION = 1  # of what the lines hold and how it is measured: another one begins anew
 
 
 class Journal:
     """`about`: everything that the figures depend on, plain types; another one is another file."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]):
-        text = json.dumps(about, sort_keys=True)
+        self._about = text = json.dumps({"version": VERSION, **about}, sort_keys=True)
         self.path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
-        self.lines = _read(self.path, text)
-        whole = [text, *(json.dumps(line) for line in self.lines)]
-        self.path.write_text("\n".join(whole) + "\n", encoding="utf-8")
+        self.lines, whole = _read(self.path, text)
+        if not whole:
+            self._replace()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.lines = []
+        self._replace()
 
     def add(self, kind: str, **values: Any) -> None:
         text = json.dumps({"kind": kind, **values})
@@ -30,25 +38,32 @@ class Journal:
             file.write(text + "\n")
         self.lines.append(json.loads(text))
 
+    def _replace(self) -> None:
+        text = "".join(f"{line}\n" for line in (self._about, *map(json.dumps, self.lines)))
+        made = self.path.with_suffix(".new")
+        made.write_text(text, encoding="utf-8")
+        os.replace(made, self.path)
+
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["kind"] == kind]
 
 
-def _read(path: Path, about: str) -> list[dict[str, Any]]:
-    """The lines of a file that begins with `about`; none of any other file."""
+def _read(path: Path, about: str) -> tuple[list[dict[str, Any]], bool]:
+    """(the lines of a file that begins with `about`, whether they are all that is in it)"""
     try:
-        first, *rest = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):  # not there, empty, or no text
-        return []
-    if first != about:
-        return []
+        first, *rest = path.read_text(encoding="utf-8").split("\n")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return [], False
+    if first != about or not rest:
+        return [], False
+    *rest, end = rest  # nothing, after a last line that is whole
     lines = []
     for text in rest:
         try:
             line = json.loads(text)
         except ValueError:
-            break
+            return lines, False
         if not isinstance(line, dict) or "kind" not in line:
-            break
+            return lines, False
         lines.append(line)
-    return lines
+    return lines, not end

@@ -10,6 +10,7 @@ from ...psa_kernels.config import LEVELS, MaskRatios, PSAConfig
 # blocks above which a block may as well be dense.
 STEP, BELOW, MOST = 1.4, 3, 0.8
 MOST_RUNGS = 40
+LADDER = (STEP, BELOW, MOST, MOST_RUNGS)  # figures of one ladder are none of another's
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,12 @@ def measure(
     Raises `CalibrationError` where there is nothing to measure, says why.
     """
     measuring = _Measuring(preset, effort, journal, on_progress)
-    if not measuring.complete:
+    while not measuring.complete:
+        measuring.began_anew = False
         with contextlib.suppress(_Done):
             sample(measuring.patched(model))
+        if not measuring.began_anew:
+            break
     return measuring.measurements()
 
 
@@ -78,6 +81,7 @@ class _Measuring:
         self.steps: list[int] = []
         self._shares: dict[int, float] = {}
         self.rungs: tuple[Rung, ...] = ()
+        self.began_anew = False  # in the midst of a sampling: some steps may have gone by
         self.blocks = self.reached = self.looked = 0
 
     # --- what is there
@@ -223,8 +227,13 @@ class _Measuring:
         if not self.rungs:
             config = self.preset.config
             self.rungs = ladder(config, -(-tokens // config.block_n))
-            if not self.journal.of("ladder"):
-                self.journal.add("ladder", scales=[rung.scale for rung in self.rungs])
+            scales = [rung.scale for rung in self.rungs]
+            stored = [line["scales"] for line in self.journal.of("ladder")]
+            if stored != [scales]:
+                if self.journal.lines:  # its figures are of other budgets
+                    self.journal.clear()
+                    self.began_anew = True
+                self.journal.add("ladder", scales=scales)
         return self.rungs
 
     def _probed_steps(self) -> list[int]:

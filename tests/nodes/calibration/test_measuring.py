@@ -145,6 +145,59 @@ def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, stop):
     assert calibrate(on_progress=lambda *_: pytest.fail("sampled again"))[0] == whole
 
 
+@pytest.mark.parametrize("stop", [4, 10])
+def test_what_was_measured_with_other_budgets_is_measured_again(calibrate, tmp_path, stop):
+    """Also the steps that the sampling has gone by when that is seen."""
+    import comfy.model_management
+
+    whole, _ = calibrate(folder="whole")
+
+    def interrupt(done, total):
+        if done >= stop:
+            comfy.model_management.interrupt_current_processing(True)
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        calibrate(on_progress=interrupt)
+    (file,) = (tmp_path / "one").iterdir()
+    about, ladder, *rest = file.read_text(encoding="utf-8").splitlines()
+    scales = json.loads(ladder)["scales"]
+    other = json.dumps({"kind": "ladder", "scales": [x * 1.1 for x in scales]})
+    file.write_text("\n".join([about, other, *rest, ""]), encoding="utf-8")
+    again, _ = calibrate()
+    assert again == whole
+
+
+def test_a_journal_is_left_alone_unless_its_end_is_cut_off(bench, comfy_inproc, tmp_path):
+    comfy_inproc.load_pack()
+    from psa_pack.nodes.calibration.journal import Journal
+
+    def opened():
+        journal = Journal(tmp_path, {"model": "x"})
+        (file,) = tmp_path.iterdir()  # nothing is left beside it
+        return journal, file, (file.stat().st_ino, file.stat().st_mtime_ns)
+
+    journal, file, _ = opened()
+    assert json.loads(file.read_text(encoding="utf-8")) == {"model": "x", "version": 1}
+    for step in range(3):
+        journal.add("step", step=step)
+    text, stat = file.read_text(encoding="utf-8"), file.stat()
+    journal, _, now = opened()
+    assert now == (stat.st_ino, stat.st_mtime_ns)
+    assert [line["step"] for line in journal.of("step")] == [0, 1, 2]
+    head, last = text[: text.rindex("{")], text[text.rindex("{") :]
+    for tail in (last[:5], last[:-1], "\0\0\0", "[1]\n", "3\n" + last):
+        file.write_text(head + tail, encoding="utf-8")
+        journal, _, _ = opened()
+        assert [line["step"] for line in journal.lines] == [0, 1], tail
+        journal.add("step", step=2)
+        assert file.read_text(encoding="utf-8") == text
+    # an empty file, one that is no text, one of something else
+    for content in (b"", b"\xff\xfe", b'{"model": "y"}\n' + last.encode()):
+        file.write_bytes(content)
+        journal, _, _ = opened()
+        assert not journal.lines and file.read_text(encoding="utf-8") == text.split("\n")[0] + "\n"
+
+
 def test_other_inputs_are_another_calibration(calibrate, tmp_path):
     calibrate(effort=(1, 0))
     calibrate(sparse_config(warmup_steps=1, second_moment=True), effort=(1, 0))
