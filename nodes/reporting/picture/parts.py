@@ -50,7 +50,7 @@ def gains(canvas: Canvas, y: int, run: dict[str, Any]) -> int:
         f"{computed}"
     )
     whole = f"{words.seconds(gain['run_s'])}, without {words.seconds(gain['without_s'])}"
-    mass = "nothing was sparse"
+    mass = "nothing was sparse" if run["density"] is None else "of unknown mass"
     if run["retained"] is not None:
         full = words.percent(run["mass"]["1"])
         mass = f"{words.percent(run['retained'])} of the mass read, {full} in full"
