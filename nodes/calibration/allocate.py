@@ -74,7 +74,18 @@ def for_density(blocks: Sequence[Sequence[Point]], target: float) -> Allocation:
     """The least error at a mean density of at most `target`; the least dense where none fits."""
     states = curve(blocks)
     fitting = [state for state in states if state.density <= target + SLACK]
-    return _filled(blocks, fitting[-1], target) if fitting else states[0]
+    if not fitting:
+        return states[0]
+    # with few blocks one long step of a hull may bar the way of many short ones
+    starts = [fitting[-1], *(s for s in _alike(blocks) if s.density <= target + SLACK)]
+    return min((_filled(blocks, start, target) for start in starts), key=lambda s: s.error)
+
+
+def _alike(blocks: Sequence[Sequence[Point]]) -> list[Allocation]:
+    """All blocks on one rung, for each that all have."""
+    by_rung = [{p.rung: p for p in points} for points in blocks]
+    shared = set.intersection(*map(set, by_rung))
+    return [_allocation([points[rung] for points in by_rung]) for rung in sorted(shared)]
 
 
 def for_error(states: Sequence[Allocation], target: float) -> Allocation:

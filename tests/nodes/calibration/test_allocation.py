@@ -91,6 +91,17 @@ def test_an_error_is_met_by_the_least_of_the_curve(table, target):
         assert all(s.density >= chosen.density - 1e-9 for s in states if s.error <= target)
 
 
+def test_never_worse_than_all_blocks_alike():
+    """A long step of one block's hull must not bar the short ones of another."""
+    from psa_pack.nodes.calibration.allocate import for_density
+
+    blocks = blocks_of([
+        [(0.0125, 1.0), (0.025, 0.5), (0.0375, 0.333)],
+        [(0.0125, 1.0), (0.075, 0.167), (0.0875, 0.143)],
+    ])  # fmt: skip
+    assert for_density(blocks, 0.05).error <= 0.5 + 0.167 + 1e-9
+
+
 def test_a_block_that_costs_more_gets_more():
     from psa_pack.nodes.calibration.allocate import for_density
 
