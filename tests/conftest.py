@@ -52,7 +52,7 @@ def pytest_addoption(parser):
         help="keep what the tests marked `covers` showed, in DIR/VERSION.json",
     )  # fmt: skip
     parser.addoption(
-        "--faults", metavar="N", type=int, default=40,
+        "--faults", metavar="N", type=int, default=15,
         help="how many renders with random faults (tests/nodes/faults/test_random_faults.py)",
     )  # fmt: skip
     parser.addoption(
