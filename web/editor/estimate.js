@@ -198,10 +198,13 @@ const EXTRAPOLATED = {
   slower: "estimate.extrapolatedSlower",
 };
 
+// a dense preset is of neither kind
+const WORDS = { measured: MEASURED, extrapolated: EXTRAPOLATED };
+
 function speedTile(found) {
   if (found.speedup == null) return { value: "–", note: t("estimate.unknown"), title: found.reason };
-  const known = found.kind === "measured" ? MEASURED : EXTRAPOLATED;
-  const note = t(found.kind === "dense" ? "estimate.dense" : known[found.verdict]);
+  const words = WORDS[found.kind];
+  const note = t(words ? words[found.verdict] : "estimate.dense");
   return { value: times(found), note, title: basis(found) };
 }
 
