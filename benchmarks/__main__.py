@@ -12,7 +12,6 @@ the tables and how to get the peers; without a GPU a tiny case tests the harness
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 import traceback
@@ -25,7 +24,7 @@ from .dense_peers import dense_methods
 from .measure import Settings, measure_shape
 from .method import Method
 from .psa_methods import budget_methods, psa_methods
-from .sparse_peers import sparse_methods
+from .sparse_peers import find_peers, sparse_methods
 from .sweep import FRAMES, sweep
 from .timing import Clock
 
@@ -41,9 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     begin = time.monotonic()
-    for folder in filter(None, os.environ.get("PEERS", "").split(os.pathsep)):
-        # last: a peer's dependencies must not hide the torch in use
-        sys.path.append(folder)
+    find_peers()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def say(text: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from functools import lru_cache, partial
 
 import torch
@@ -32,6 +34,13 @@ UPSTREAM = {
         },
     },
 }  # fmt: skip
+
+
+def find_peers() -> None:
+    """Makes what lies in the folders that PEERS names importable."""
+    for folder in filter(None, os.environ.get("PEERS", "").split(os.pathsep)):
+        # last: a peer's dependencies must not hide the torch in use
+        sys.path.append(folder)
 
 
 def sparse_methods() -> list[Method]:

@@ -20,6 +20,7 @@ import torch
 
 from .. import report
 from ..quality import ROOT
+from ..sparse_peers import find_peers
 from . import wan
 
 # of the family that the presets are measured for: the same in all of ours
@@ -32,9 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     begin = time.monotonic()
-    for folder in filter(None, os.environ.get("PEERS", "").split(os.pathsep)):
-        # last: a peer's dependencies must not hide the torch in use
-        sys.path.append(folder)
+    find_peers()
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - begin:5.0f} s] {text}", flush=True)

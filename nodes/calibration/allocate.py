@@ -63,10 +63,10 @@ def curve(blocks: Sequence[Sequence[Point]]) -> list[Allocation]:
         for place, (a, b) in enumerate(pairwise(points), 1)
     )
     at = [points[0] for points in hulls]
-    states = [_allocation(at)]
+    states = [allocation(at)]
     for _, i, place in sorted(steps, key=lambda step: -step[0]):
         at[i] = hulls[i][place]
-        states.append(_allocation(at))
+        states.append(allocation(at))
     return states
 
 
@@ -85,7 +85,7 @@ def _alike(blocks: Sequence[Sequence[Point]]) -> list[Allocation]:
     """All blocks on one rung, for each that all have."""
     by_rung = [{p.rung: p for p in points} for points in blocks]
     shared = set.intersection(*map(set, by_rung))
-    return [_allocation([points[rung] for points in by_rung]) for rung in sorted(shared)]
+    return [allocation([points[rung] for points in by_rung]) for rung in sorted(shared)]
 
 
 def for_error(states: Sequence[Allocation], target: float) -> Allocation:
@@ -97,10 +97,7 @@ def _filled(
     blocks: Sequence[Sequence[Point]], start: Allocation, target: float
 ) -> Allocation:
     """`start` with the rest of the budget spent on single steps that fit, the best first."""
-    at = [
-        next(p for p in points if p.rung == rung)
-        for points, rung in zip(blocks, start.rungs, strict=True)
-    ]
+    at = points_at(blocks, start.rungs)
     room = target * len(blocks) - sum(p.density for p in at)
     while True:
         better = [
@@ -110,13 +107,21 @@ def _filled(
             if p.error < at[i].error and 0 < p.density - at[i].density <= room + SLACK
         ]
         if not better:
-            return _allocation(at)
+            return allocation(at)
         _, i, point = max(better, key=lambda found: found[0])
         room -= point.density - at[i].density
         at[i] = point
 
 
-def _allocation(at: Sequence[Point]) -> Allocation:
+def points_at(blocks: Sequence[Sequence[Point]], rungs: Sequence[int]) -> list[Point]:
+    """Each block's point on its rung."""
+    return [
+        next(p for p in points if p.rung == rung)
+        for points, rung in zip(blocks, rungs, strict=True)
+    ]
+
+
+def allocation(at: Sequence[Point]) -> Allocation:
     return Allocation(
         tuple(p.rung for p in at), sum(p.density for p in at) / len(at), sum(p.error for p in at)
     )

@@ -7,7 +7,16 @@ from typing import Any
 
 from ...psa_kernels.config import DENSE as DENSE_BLOCK
 from ...psa_kernels.config import PSAConfig
-from .allocate import SLACK, Allocation, Point, curve, for_density, for_error
+from .allocate import (
+    SLACK,
+    Allocation,
+    Point,
+    allocation,
+    curve,
+    for_density,
+    for_error,
+    points_at,
+)
 from .errors import CalibrationError
 from .ladder import scaled
 from .predict import DENSE, Measurements, points, uniform, weights_of
@@ -61,18 +70,15 @@ def fit(
     # what an allocation is expected to cost is told with the probes taken whole
     whole = points(found, dense=dense, kept=kept, **{**predicting, "trust": 1.0})
     names, choices, costs = list(by_block), list(by_block.values()), list(whole.values())
-    path = [_costing(costs, state.rungs) for state in curve(choices)]
+    path = [allocation(points_at(costs, state.rungs)) for state in curve(choices)]
     if error is not None:
         target, chosen = error, for_error(path, error**2)
         met = chosen.error <= error**2 * (1 + SLACK)
     else:
         target = density or own_density(found, kept)
-        chosen = _costing(costs, for_density(choices, target).rungs)
+        chosen = allocation(points_at(costs, for_density(choices, target).rungs))
         met = chosen.density <= target + SLACK
-    at = {
-        block: next(p for p in whole[block] if p.rung == rung)
-        for block, rung in zip(names, chosen.rungs, strict=True)
-    }
+    at = dict(zip(names, points_at(costs, chosen.rungs), strict=True))
     weights = weights_of(found)
     means = {
         block: sum(weights(step, block) for step in found.calls) / len(found.calls)
@@ -80,14 +86,6 @@ def fit(
     }
     shown = [(state.density, state.error) for state in path]
     return Fit(configured(base, found, at), chosen, shown, uniform(costs), at, means, target, met)
-
-
-def _costing(blocks: list[list[Point]], rungs: tuple[int, ...]) -> Allocation:
-    at = [
-        next(p for p in points if p.rung == rung)
-        for points, rung in zip(blocks, rungs, strict=True)
-    ]
-    return Allocation(rungs, sum(p.density for p in at) / len(at), sum(p.error for p in at))
 
 
 def own_density(found: Measurements, kept: frozenset[int] = frozenset()) -> float:
