@@ -92,8 +92,10 @@ def test_switched_off_and_two_models(graph):
     g = graph()
     on = g.psa(g.model(), g.preset(warmup_steps=1))
     off = g.psa(g.model(), enabled=False)
-    names = [g.sample(model) for model in (on, off)]
-    add_report(g, off, sampler_of(g, names[1]), model_2=on)
+    # one after the other: the report waits for the sampler it is linked to and all before that
+    first = g.sample(on)
+    last = g.sample(off, latent_image=sampler_of(g, first))
+    add_report(g, off, sampler_of(g, last), model_2=on)
     data, text = read(g.run())
     first, second = data["models"]
     assert "no PSA on this model" in first["note"] and not first["runs"]
