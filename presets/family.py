@@ -16,6 +16,7 @@ from .names import name_breach, nearest, same_but_for_case
 KEYS = ("default_attention", "video_scale", "text_length", "attention_configs")
 HEADER = KEYS[:3]
 DIVISORS = ("width_divisor", "height_divisor", "depth_divisor")
+CLIP = "clip_length"  # may be absent
 MAX_DIVISOR = 1024
 MAX_TEXT = 1_000_000
 MAX_ISSUES = 100  # finding the nearest known key takes time; nobody mends more at once
@@ -24,23 +25,37 @@ _SHOWN = 120  # characters of an offending value that a message repeats
 
 @dataclass(frozen=True)
 class VideoScale:
-    """Pixels (and frames) per token along each axis."""
+    """Pixels (and frames) per token along each axis. `clip_length`: frames that the model's VAE
+    encodes at a time, None where it takes a video as a whole.
+    """
 
     width_divisor: int
     height_divisor: int
     depth_divisor: int
+    clip_length: int | None = None
 
     def grid(self, width: int, height: int, frames: int) -> tuple[int, int, int]:
         """The token grid (frames, height, width) of a video of this size in pixels and frames.
 
-        The first frame stands alone; each `depth_divisor` further ones, the last maybe short, share
-        a token. A model in ComfyUI says itself what its grid is; this serves Python and estimates.
+        The first frame of the video, or of each clip, stands alone; each `depth_divisor` further
+        ones, the last maybe short, share a token. A model in ComfyUI says itself what its grid is;
+        this serves Python and estimates.
         """
+        clip = self.clip_length or frames
+        clips, rest = divmod(frames, clip)
         return (
-            -(-(frames - 1) // self.depth_divisor) + 1,
+            clips * self._along(clip) + self._along(rest),
             -(-height // self.height_divisor),
             -(-width // self.width_divisor),
         )
+
+    def _along(self, frames: int) -> int:
+        """Tokens of so many frames that are encoded at once."""
+        return -(-(frames - 1) // self.depth_divisor) + 1 if frames else 0
+
+    def to_mapping(self) -> dict[str, int]:
+        found = dataclasses.asdict(self)
+        return {key: value for key, value in found.items() if value is not None}
 
     def __str__(self) -> str:
         return f"{self.width_divisor} x {self.height_divisor} x {self.depth_divisor}"
@@ -62,7 +77,7 @@ class Family:
         """The family's section of a file, plain types; `read_family` gives it back equal."""
         return {
             "default_attention": self.default_attention,
-            "video_scale": dataclasses.asdict(self.video_scale),
+            "video_scale": self.video_scale.to_mapping(),
             "text_length": self.text_length,
             "attention_configs": {
                 name: config.to_preset() for name, config in self.attention_configs.items()
@@ -199,10 +214,10 @@ def _video_scale(path: str, value: Any, issues: list[Issue]) -> VideoScale | Non
     if not isinstance(value, Mapping):
         issues.append(_issue(path, _found(value), "a mapping with " + ", ".join(DIVISORS)))
         return None
-    found = _unknown_keys(path, value, DIVISORS)
+    found = _unknown_keys(path, value, (*DIVISORS, CLIP))
+    keys = (*DIVISORS, CLIP) if CLIP in value else DIVISORS
     divisors = {
-        key: _whole(f"{path}.{key}", value.get(key, _ABSENT), 1, MAX_DIVISOR, found)
-        for key in DIVISORS
+        key: _whole(f"{path}.{key}", value.get(key, _ABSENT), 1, MAX_DIVISOR, found) for key in keys
     }
     issues.extend(found)
     return None if None in divisors.values() else VideoScale(**divisors)

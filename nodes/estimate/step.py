@@ -1,10 +1,11 @@
 """How much faster a whole step and a whole run become, before they are run.
 
 A model evaluation is self-attention over the sequence in every block, and the rest: projections,
-cross-attention, feed-forward. Their FLOPs follow from the model's sizes. Their times come from the
-measured step of the model that is nearest in length, where there is one ("steps" in
-measured.json); else attention goes by measured calls (speed.py) and the rest at the measured rate
-of matrix products, which a model does not quite reach: norms, activations and launches come on top.
+cross-attention, feed-forward. Their FLOPs follow from the model's sizes (work.py). Their times come
+from the measured step of the model that is nearest in length, where there is one
+(measured_steps.py); else attention goes by measured calls (speed.py) and the rest at the measured
+rate of matrix products, which a model does not quite reach: norms, activations and launches come on
+top.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 from ...psa_kernels.config import PSAConfig
 from .density import Density, Tokens, density, how_mixed, parts
 from .figure import Figure
-from .models import MODELS, Model
+from .measured_steps import nearest_step, parts_of, row_of, tokens_of, within_a_step
+from .models import Model
 from .speed import break_even, dense_call, same_work, speedup, table
+from .work import Work, work_of
 
 
 @dataclass(frozen=True)
@@ -74,25 +77,24 @@ def estimate_step(
     """
     found = found or density(config, tokens, model.blocks if model else 0)
     even = _break_even(config, tokens, found, model, gpu)
-    work = _work(model, tokens)
+    work = work_of(model, tokens)
     if isinstance(work, str):
         nothing = Figure(None, reason=work)
         call = _single_call(config, tokens, found, model, gpu)
-        return _for_size(
-            StepEstimate(*[nothing] * 6, _run(nothing, plan), even, call, call), model
-        )
+        return _for_size(StepEstimate(*[nothing] * 6, _run(nothing, plan), even, call, call), model)
     blocks = _Blocks.of(config, model, frozenset(dense_blocks))
-    flops_share = Figure(work.attention / work.total, "arithmetic", note=_COUNTED)
+    flops_share = Figure(work.attention / work.total, "arithmetic", note=work.note)
     if found.value is None:
         less_work = Figure(None, reason=found.note)
     else:
         less = work.total / (work.rest + work.attention * blocks.density(tokens))
-        less_work = Figure(less, "arithmetic", note=f"{_COUNTED}; {_NO_TIME}")
+        less_work = Figure(less, "arithmetic", note=f"{work.note}; {_NO_TIME}")
     times = _times(config, tokens, model, gpu, work, blocks)
     if isinstance(times, str):
         share = dense_s = sparse_s = step = Figure(None, reason=times)
     else:
-        basis = {"note": times.note, "measured": times.measured}
+        note = "; ".join(filter(None, (times.note, model.assumed)))
+        basis = {"note": note, "measured": times.measured}
         share = Figure(times.share, times.dense_kind, **basis)
         dense_s = Figure(times.dense, times.dense_kind, **basis)
         sparse_s = Figure(times.sparse, times.sparse_kind, **basis)
@@ -157,39 +159,9 @@ class _Blocks:
         return first if all(same_work(part, first) for _, part in self.sparse) else None
 
 
-_COUNTED = (
-    "counted from the model's sizes: two FLOPs for each product of a matrix multiplication in its "
-    "blocks; embeddings, norms and activations left out"
-)
 _NO_TIME = (
     "choosing the blocks is left out too, and time gains as much only if all of it runs at one rate"
 )
-
-
-@dataclass(frozen=True)
-class _Work:
-    """FLOPs of one evaluation, batch 1."""
-
-    attention: float
-    rest: float
-
-    @property
-    def total(self) -> float:
-        return self.attention + self.rest
-
-
-def _work(model: Model | None, tokens: Tokens) -> _Work | str:
-    """The work, or why it is not known."""
-    if model is None or not (model.blocks and model.ffn):
-        return "the family's blocks and their sizes are not known"
-    length, dim, text = tokens.total, model.dim, model.cross
-    attention = 4.0 * length**2 * dim
-    weights = 4 * dim**2 + 2 * dim * model.ffn  # q, k, v, out; two layers of the feed-forward net
-    rest = 2.0 * length * weights
-    if text:
-        # q and out for the video, k and v for the text, and the attention itself
-        rest += 2.0 * (length + text) * 2 * dim**2 + 4.0 * length * text * dim
-    return _Work(model.blocks * attention, model.blocks * rest)
 
 
 @dataclass(frozen=True)
@@ -210,10 +182,10 @@ class _Times:
 
 
 def _times(
-    config: PSAConfig, tokens: Tokens, model: Model, gpu: str | None, work: _Work, blocks: _Blocks
+    config: PSAConfig, tokens: Tokens, model: Model, gpu: str | None, work: Work, blocks: _Blocks
 ) -> _Times | str:
     """The times, or why they are not known."""
-    near = _nearest_step(model, tokens, gpu)
+    near = nearest_step(model, tokens, gpu)
     if near is None and gpu != table()["gpu"]:
         return _not_here(gpu)
     calls, changed = blocks.calls(tokens, model), blocks.changed
@@ -223,26 +195,26 @@ def _times(
     if one is None:
         return f"heads of {model.head_dim} have not been measured"
     attention, sparse_calls = one * model.blocks, one * calls
-    exact = near is not None and _tokens(near) == tokens
+    exact = near is not None and tokens_of(near) == tokens
     if near is None:
         rest = work.rest / (table()["matmul"]["tflops"] * 1e12)
         source = {name: table()[name] for name in ("gpu", "versions", "date", "against", "source")}
         note = _ASSUMED.format(**source, tflops=table()["matmul"]["tflops"])
     else:
-        attention, rest = _parts(near)
-        then = _work(model, _tokens(near))
+        attention, rest = parts_of(near)
+        then = work_of(model, tokens_of(near))
         attention *= work.attention / then.attention
         rest *= work.rest / then.rest
-        sparse_calls *= _within_a_step(near, model)
+        sparse_calls *= within_a_step(near, model)
         source = {name: near[name] for name in ("gpu", "versions", "date", "source")}
         source["against"] = near["backend"]
         note = f"from whole steps measured on one {gpu} with {near['backend']} where dense"
         if not exact:
-            note += f", at {_tokens(near).total:,} tokens, and the FLOPs of this length"
+            note += f", at {tokens_of(near).total:,} tokens, and the FLOPs of this length"
     dense = near["dense_s"] / near["evaluations"] if exact else attention + rest
     sparse = rest + attention * (1 - changed) + sparse_calls
     only = blocks.only()
-    row = _row(near, only) if exact and only else None
+    row = row_of(near, only) if exact and only else None
     if row is not None:
         sparse = dense * (1 - changed) + row["s"] / near["evaluations"] * changed
         sparse_calls = row["attention_s"] / near["evaluations"] * changed
@@ -266,7 +238,7 @@ def _attention(
     config: PSAConfig, tokens: Tokens, model: Model, found: Density, gpu: str | None
 ) -> tuple[Figure, Figure]:
     """Of the attention of all blocks, and of the sparse calls alone."""
-    if config.type == "dense" or _nearest_step(model, tokens, gpu) is None:
+    if config.type == "dense" or nearest_step(model, tokens, gpu) is None:
         every = _single_call(config, tokens, found, model, gpu)
         blocks = _Blocks.of(config, model)
         if every.value is None or not 0 < blocks.changed < 1:
@@ -274,7 +246,7 @@ def _attention(
         calls = blocks.calls(tokens, model)
         return every, replace(every, value=blocks.changed * model.blocks / calls)
     blocks = _Blocks.of(config, model)
-    times = _times(config, tokens, model, gpu, _work(model, tokens), blocks)
+    times = _times(config, tokens, model, gpu, work_of(model, tokens), blocks)
     if isinstance(times, str):
         nothing = Figure(None, reason=times)
         return nothing, nothing
@@ -299,56 +271,6 @@ def _single_call(
     if call.value is not None and config.type != "dense" and gpu != table()["gpu"]:
         return Figure(None, reason=_not_here(gpu))
     return call
-
-
-def _row(step: Mapping[str, Any], config: PSAConfig) -> Mapping[str, Any] | None:
-    """The measured sparse step of this preset."""
-    for row in step["psa"]:
-        if same_work(PSAConfig.from_preset(row["preset"]), config):
-            return row
-    return None
-
-
-def _nearest_step(model: Model, tokens: Tokens, gpu: str | None) -> Mapping[str, Any] | None:
-    """The measured step of this model on this GPU that is nearest in length; of several there the
-    one with the fastest dense attention.
-    """
-    known = [step for step in table()["steps"] if step["gpu"] == gpu and _same(step, model)]
-    return min(
-        known,
-        key=lambda step: (abs(_tokens(step).total - tokens.total), step["dense_s"]),
-        default=None,
-    )
-
-
-def _same(step: Mapping[str, Any], model: Model) -> bool:
-    return _sizes(MODELS[step["model"]]) == _sizes(model)
-
-
-def _sizes(model: Model) -> tuple[int, ...]:
-    return model.heads, model.head_dim, model.blocks, model.ffn, model.cross
-
-
-def _parts(step: Mapping[str, Any]) -> tuple[float, float]:
-    """(dense attention, rest) in seconds of one evaluation of a measured step."""
-    attention, whole = step["dense_attention_s"], step["dense_s"]
-    return attention / step["evaluations"], (whole - attention) / step["evaluations"]
-
-
-def _within_a_step(step: Mapping[str, Any], model: Model) -> float:
-    """The time of PSA's calls in a measured step over that of single calls (speed.py)."""
-    tokens, count = _tokens(step), step["evaluations"]
-    fastest = dense_call(tokens, model) * model.blocks
-    found = []
-    for row in step["psa"]:
-        config = PSAConfig.from_preset(row["preset"])
-        call = speedup(config, tokens, density(config, tokens), model)
-        found.append(row["attention_s"] / count * call.value / fastest)
-    return sum(found) / len(found)
-
-
-def _tokens(step: Mapping[str, Any]) -> Tokens:
-    return Tokens(tuple(step["grid"]), step["text"])
 
 
 def _run(step: Figure, plan: Plan | None) -> Figure | None:

@@ -71,7 +71,9 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_NO_TEXT = "text not counted: how many tokens it has varies"
+_NO_TEXT = (
+    "text not counted, nor sound or references in the sequence: how many tokens they have varies"
+)
 
 
 def _without_text(found: Density) -> Density:
@@ -94,6 +96,7 @@ def _model(family: str, given: dict[str, Any] | None) -> Model | None:
     sizes["blocks"] = body.number("blocks", int, 0, 1000, 0)
     sizes["ffn"] = body.number("ffn", int, 0, 1_000_000, 0)
     sizes["cross"] = body.number("cross", int, 0, 1_000_000, 0)
+    sizes["hidden"] = body.number("hidden", int, 0, 1_000_000, 0)
     body.done()
     return Model(comfy="", kind="", **sizes)
 

@@ -1,12 +1,9 @@
-"""What a whole step costs: FLOPs against ComfyUI's real models, times by hand."""
+"""What a whole step costs: figures by hand. The FLOPs: test_work.py."""
 
 import copy
-import re
 from pathlib import Path
 
 import pytest
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from psa_kernels import PSAConfig
 
@@ -42,75 +39,6 @@ def no_steps(monkeypatch):
     from psa_pack.nodes.estimate import speed
 
     monkeypatch.setitem(speed.table(), "steps", [])
-
-
-def counted(model, call):
-    """(FLOPs of self-attention, FLOPs of the blocks) of one model call, by torch's own counter."""
-
-    def attention(func, q, k, v, heads, **options):
-        before = counter.get_total_flops()
-        q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-        out = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
-        if q.shape[2] == k.shape[2]:
-            own.append(counter.get_total_flops() - before)
-        return out.transpose(1, 2).flatten(2)
-
-    own = []
-    with FlopCounterMode(display=False) as counter:
-        call({"optimized_attention_override": attention})
-    blocks = sum(
-        sum(flops.values())
-        for name, flops in counter.get_flop_counts().items()
-        if re.fullmatch(r"\w+\.blocks\.\d+", name)
-    )
-    return sum(own), blocks
-
-
-@pytest.mark.parametrize(
-    ("family", "settings", "grid"),
-    [
-        ("Wan2.1_14b", {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40}, HD_GRID),
-        ("Wan2.1_1.3b", {"dim": 1536, "ffn_dim": 8960, "num_heads": 12, "num_layers": 30},
-         (21, 30, 52)),
-        ("Tiny_Wan", {"dim": 256, "ffn_dim": 768, "num_heads": 2, "num_layers": 6}, (8, 32, 32)),
-    ],
-)  # fmt: skip
-def test_flops_are_those_of_comfyuis_wan_at_full_size(family, settings, grid):
-    """The real model class; weights and activations take no memory (device "meta")."""
-    import comfy.ops
-    from comfy.ldm.wan.model import WanModel
-
-    from psa_pack.nodes.estimate.models import MODELS
-
-    facts, (frames, height, width) = MODELS[family], grid
-    meta = {"device": "meta", "dtype": torch.bfloat16}
-    model = WanModel(**meta, operations=comfy.ops.disable_weight_init, **settings)
-    x = torch.empty(1, 16, frames, 2 * height, 2 * width, **meta)
-    time, text = torch.empty(1, **meta), torch.empty(1, facts.cross, 4096, **meta)
-    own, blocks = counted(model, lambda options: model(x, time, text, transformer_options=options))
-    found = estimate(family, grid)
-    assert own == 4 * (frames * height * width) ** 2 * facts.dim * facts.blocks
-    assert found.flops_share.kind == "arithmetic"
-    assert found.flops_share.value == pytest.approx(own / blocks, rel=1e-9)
-
-
-def test_flops_are_those_of_comfyuis_cogvideox_at_full_size():
-    import comfy.ops
-
-    try:
-        from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
-    except ImportError:
-        pytest.skip("this ComfyUI has no CogVideoX")
-    meta = {"device": "meta", "dtype": torch.bfloat16}
-    model = CogVideoXTransformer3DModel(
-        num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True,
-        operations=comfy.ops.disable_weight_init, **meta,
-    )  # fmt: skip
-    x, time, text = (torch.empty(1, *s, **meta) for s in ((16, 13, 60, 90), (), (226, 4096)))
-    own, blocks = counted(model, lambda options: model(x, time, text, transformer_options=options))
-    found = estimate("CogVideo_5b", (13, 30, 45), text=226)
-    # the blocks' layers of the time embedding are left out
-    assert found.flops_share.value == pytest.approx(own / blocks, rel=1e-4)
 
 
 def test_the_share_and_the_step_of_wan_14b_at_720p_by_hand(no_steps):
@@ -215,6 +143,41 @@ def test_of_a_family_of_several_sizes_it_is_said_which_was_counted(name):
     known = [x for x in vars(found).values() if x.value is not None]
     assert len(known) > 2 and all(f"counted for {MODELS[name].size}" in x.note for x in known)
     assert "counted for" not in estimate().step.note
+
+
+def test_a_step_of_every_shipped_family_is_estimated():
+    from psa_pack.nodes.estimate.models import MODELS
+    from psa_pack.presets.store import PresetStore
+
+    store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
+    for name in (family.name for family in store.list().families):
+        found = estimate(name, text=store.get_family(name).text_length or 0, plan=(20, 15))
+        assert 0 < found.flops_share.value < 1 < found.step.value, name
+        assert found.dense_s.value > found.sparse_s.value > 0 and found.run.value > 1, name
+        assert MODELS[name].assumed in found.dense_s.note, name
+
+
+def test_what_is_assumed_is_said_where_it_counts():
+    """Sound and text change the rest of a step, not its self-attention."""
+    for name, words in (("LTX-2", "25 frames a second"), ("Kandinsky5", "256 tokens of text")):
+        found = estimate(name, plan=(20, 15))
+        for figure in ("flops_share", "less_work", "time_share", "dense_s", "step", "run"):
+            assert words in getattr(found, figure).note, (name, figure)
+        assert words not in found.attention.note and words not in found.break_even.note
+
+
+def test_the_sound_of_ltx_2_by_hand():
+    """Grid 13 x 16 x 24: 4,992 tokens and 104 of sound, 1,024 of text; 4096 and 2048 wide.
+
+    In units of 10^9 FLOP a block. The video: attention 4 * 4992^2 * 4096 = 408.3; projections
+    8 * 4992 * 4096^2 = 670.0; feed-forward 4 * 4992 * 4096 * 16384 = 1340.0; text 4 * 6016 * 4096^2
+    = 403.7 and 4 * 4992 * 1024 * 4096 = 83.8. The sound: 0.1, 3.5, 7.0; text 4 * 1128 * 2048^2 =
+    18.9 and 0.9. Between both, each way: 4 * 4992 * 4096 * 2048 = 167.5, 4 * 104 * 2048^2 = 1.7 and
+    4 * 4992 * 104 * 2048 = 4.3.
+    """
+    rest = 670.0 + 1340.0 + 403.7 + 83.8 + 0.1 + 3.5 + 7.0 + 18.9 + 0.9 + 2 * (167.5 + 1.7 + 4.3)
+    found = estimate("LTX-2", (13, 16, 24))
+    assert found.flops_share.value == pytest.approx(408.3 / (408.3 + rest), abs=1e-4)
 
 
 def test_the_verdict_is_what_is_felt():

@@ -2,7 +2,7 @@
 
 from psa_presets.yaml_text import dump, parse
 
-# family: (width, height, depth divisors), text length
+# family: (width, height, depth divisors, maybe a clip's length), text length
 FAMILIES = {
     "Wan2.1_14b": ((16, 16, 4), 0),
     "Wan2.1_1.3b": ((16, 16, 4), 0),
@@ -24,7 +24,7 @@ OURS = {
     "Kandinsky5": ((16, 16, 4), 0),
     "Qwen-Image": ((16, 16, 4), None),
     "Flux": ((16, 16, 1), None),
-    "MiniMax-H3": ((32, 32, 4), None),
+    "MiniMax-H3": ((32, 32, 4, 17), None),
 }
 SHIPPED = {**FAMILIES, **OURS}
 

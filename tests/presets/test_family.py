@@ -46,6 +46,10 @@ def changed(path: str, value="gone") -> dict:
         # CogVideoX 1.5 pairs latent frames and pads an odd count
         ((16, 16, 8), (1360, 768, 81), (11, 48, 85)),
         ((16, 16, 4), (100, 50, 1), (1, 4, 7)),
+        # clips of 17 frames and a rest of 5; no clip is whole; all are
+        ((32, 32, 4, 17), (1344, 768, 124), (37, 24, 42)),
+        ((32, 32, 4, 17), (1344, 768, 5), (2, 24, 42)),
+        ((32, 32, 4, 17), (1344, 768, 34), (10, 24, 42)),
     ],
 )
 def test_the_token_grid_of_a_video(scale, video, grid):
@@ -78,6 +82,8 @@ BREACHES = [
     (changed("video_scale.depth_divisor", 4.0), "F.video_scale.depth_divisor", "found 4.0"),
     (changed("video_scale.height_divisor", True), "F.video_scale.height_divisor", "found True"),
     (changed("video_scale.heigth_divisor", 1), "F.video_scale.heigth_divisor", "did you mean"),
+    (changed("video_scale.clip_length", 0), "F.video_scale.clip_length", "from 1 to 1024"),
+    (changed("video_scale.clip_length", None), "F.video_scale.clip_length", "found None"),
     (changed("text_length"), "F.text_length", "found nothing"),
     (changed("text_length", -1), "F.text_length", "from 0"),
     (changed("text_length", "226"), "F.text_length", "found '226'"),
@@ -97,6 +103,13 @@ BREACHES = [
     (changed("attention_configs.default", {}), "F.attention_configs.default", "stands for"),
     (changed("attention_configs.a/b", {}), "F.attention_configs.a/b", "a name is made of"),
 ]  # fmt: skip
+
+
+def test_videos_in_clips():
+    family, issues = read_family("F", changed("video_scale.clip_length", 17))
+    assert not issues and family.video_scale == VideoScale(16, 8, 4, 17)
+    assert read_family("F", family.to_mapping()) == (family, [])
+    assert "clip_length" not in read_family("F", SECTION)[0].to_mapping()["video_scale"]
 
 
 def test_text_that_varies():

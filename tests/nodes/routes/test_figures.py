@@ -244,6 +244,10 @@ def test_a_step_and_a_run_are_those_of_the_estimate(app):
     sizes = {"heads": 12, "head_dim": 128, "blocks": 30, "ffn": 8960, "cross": 512}
     given = estimate(app, config, gpu=H100, model=sizes)["step"]
     assert given == estimate(app, config, gpu=H100)["step"]
+    sizes = {"heads": 56, "head_dim": 128, "blocks": 50, "ffn": 21504, "hidden": 5376}
+    h3 = {"family": "MiniMax-H3", "width": 1344, "height": 768, "frames": 124, "gpu": H100}
+    assert estimate(app, config, **h3, model=sizes)["step"] == estimate(app, config, **h3)["step"]
+    assert estimate(app, config, **h3)["tokens"]["grid"] == [37, 24, 42]
 
 
 def test_short_videos_and_other_gpus_are_said_to_be_so(app):
