@@ -31,11 +31,13 @@ _marks: dict[int, tuple[weakref.ref, str]] = {}
 
 def model_identity(model: Any) -> str:
     """Of a `ModelPatcher`: its weights, the patches on them, its noise schedule."""
-    parts = _weights(model.model.diffusion_model)
+    parts = _weights(model.model.diffusion_model, _unpatched(model))
     for name, patches in sorted(getattr(model, "patches", {}).items(), key=lambda x: str(x[0])):
         parts.append((str(name), [_patch(patch) for patch in patches]))
     sampling = model.get_model_object("model_sampling")
-    parts.append([float(sampling.percent_to_sigma(x)) for x in (0.1, 0.3, 0.5, 0.7, 0.9)])
+    # not to the last bit: a GPU's exponentials are not a CPU's
+    marks = (float(sampling.percent_to_sigma(x)) for x in (0.1, 0.3, 0.5, 0.7, 0.9))
+    parts.append([f"{sigma:.5g}" for sigma in marks])
     return digest(parts)
 
 
@@ -78,9 +80,22 @@ def _feed(found: Any, value: Any) -> None:
         found.update(f"{type(value).__qualname__} {_mark(value)};".encode())
 
 
-def _weights(module: torch.nn.Module) -> list[Any]:
+def _unpatched(model: Any) -> dict[str, torch.Tensor]:
+    """Weights as they were before a LoRA was put into them, by the names of their parameters.
+
+    Loading a model does that to all of them, or to as many as fit on the GPU.
+    """
+    kept = {name: held.weight for name, held in model.backup.items()}
+    kept |= {name: weight for name, (weight, _) in model.hook_backup.items()}
+    return {name.removeprefix("diffusion_model."): weight for name, weight in kept.items()}
+
+
+def _weights(
+    module: torch.nn.Module, unpatched: Mapping[str, torch.Tensor] | None = None
+) -> list[Any]:
     parts: list[Any] = [type(module).__name__]
     for name, weight in sorted(module.named_parameters(), key=lambda one: one[0]):
+        weight = (unpatched or {}).get(name, weight)
         parts.append((name, tuple(weight.shape), _some(weight)))
     return parts
 

@@ -94,3 +94,44 @@ def test_an_unknown_object_is_like_no_other():
 def test_numbers_side_by_side_are_told_apart():
     assert digest([1, 23]) != digest([12, 3])
     assert digest({"a": 1, "b": []}) != digest({"a": 1, "b": None})
+
+
+def test_a_model_is_the_same_whether_it_is_loaded_or_not(bench):
+    """Loading puts LoRAs into the weights: into all of them, or into those that fit on the GPU."""
+    import comfy.model_management
+    from psa_pack.nodes.calibration.identity import model_identity
+
+    def with_lora(strength):
+        model = bench.model.clone()
+        key = "diffusion_model.blocks.0.self_attn.q.weight"
+        model.add_patches({key: ("diff", (torch.ones(256, 256),))}, strength)
+        return model
+
+    model, other = with_lora(0.5), with_lora(0.25)
+    known = [model_identity(one) for one in (model, other, bench.model)]
+    assert len(set(known)) == 3
+    comfy.model_management.load_models_gpu([model])
+    assert model.backup
+    assert [model_identity(one) for one in (model, other, bench.model)] == known
+    comfy.model_management.unload_all_models()
+    assert [model_identity(one) for one in (model, other, bench.model)] == known
+
+
+def test_a_noise_schedule_is_the_same_on_every_device(bench):
+    """The last bit of an exponential is not."""
+    from psa_pack.nodes.calibration.identity import model_identity
+
+    def shifted(factor):
+        model = bench.model.clone()
+        own = model.get_model_object("model_sampling")
+
+        class Sampling(type(own)):
+            def percent_to_sigma(self, percent):
+                return super().percent_to_sigma(percent) * factor
+
+        sampling = Sampling()
+        sampling.load_state_dict(own.state_dict())
+        model.add_object_patch("model_sampling", sampling)
+        return model_identity(model)
+
+    assert shifted(1.0) == shifted(1 + 1e-7) != shifted(1.001)
