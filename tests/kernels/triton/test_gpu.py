@@ -96,6 +96,18 @@ def test_a_causal_call_never_waits_for_the_gpu():
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.skipif("torch.cuda.device_count() < 2", reason="needs two GPUs")
+@every_config
+def test_a_call_on_a_gpu_that_is_not_the_current_one(config):
+    """What the host's side does then is in test_around.py as well, which needs no GPU."""
+    q, k, v = tensors()
+    expected = call(q, k, v, config)
+    out = call(*(x.to("cuda:1") for x in (q, k, v)), config)
+    assert out.device.index == 1 and torch.cuda.current_device() == 0
+    if torch.cuda.get_device_name(0) == torch.cuda.get_device_name(1):
+        assert torch.equal(out.to("cuda:0"), expected)
+
+
 @pytest.mark.parametrize("name", ["topk", "tail, second moment", "threshold", "similarity"])
 def test_a_cuda_graph_replays_a_call_on_new_values(name):
     config = CONFIGS[name]

@@ -1,0 +1,91 @@
+"""What surrounds the kernels' launches, on a second GPU that need not be there.
+
+Fake tensors say they are on it and hold no numbers: to ask one for its number, as what waits for a
+GPU does, is an error. Kernels are not launched; what they would be given is looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from psa_kernels import OrderState, psa_attention
+
+from .test_gpu import CONFIGS, GRID
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") == "1",
+    reason="Triton is not installed, or interprets",
+)
+
+GPU = torch.device("cuda", 1)
+
+
+class Crossings(TorchDispatchMode):
+    """Operations between a GPU and the host."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor)]
+        if len({x.device for x in tensors}) > 1:
+            self.found.append(str(func))
+        return out
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """(kernel, the current GPU, those of its arguments) of each launch."""
+    from triton.runtime.jit import JITFunction
+
+    current, found = [torch.device("cuda", 0)], []
+
+    @contextlib.contextmanager
+    def device(index):
+        current.append(torch.device(index))
+        yield
+        current.pop()
+
+    def run(kernel, *args, **_):
+        found.append((
+            kernel.fn.__name__, current[-1],
+            {x.device for x in args if isinstance(x, torch.Tensor)},
+        ))  # fmt: skip
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(JITFunction, "run", run)
+    return found
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_call_stays_on_its_gpu_and_waits_for_nothing(launches, config):
+    state = OrderState()
+    with FakeTensorMode():
+        q, k, v = (
+            torch.empty(2, 5 * 18 * 22 + 40, heads, 64, device=GPU, dtype=torch.float16)
+            .transpose(1, 2) for heads in (4, 2, 2)
+        )  # fmt: skip
+        for first in (True, False):
+            with Crossings() as crossings:
+                out, stats = psa_attention(
+                    q, k, v, config=config, grid=GRID, extra_tokens=(30, 10), return_stats=True,
+                    state=state,
+                )
+                results = out, stats.tally, stats.head_mass
+            assert {x.device for x in results} == {GPU} and out.shape == q.shape
+            # a token order is copied there once
+            assert first or not crossings.found
+    assert stats.implementation == "triton"
+    assert {name for name, *_ in launches} >= {"_pool_kernel", "_levels_kernel", "attend_kernel"}
+    assert {(current, *devices) for _, current, devices in launches} == {(GPU, GPU)}
