@@ -65,6 +65,8 @@ class MeasuringOverride(AttentionOverride):
             )  # fmt: skip
             errors.append((out[:, :, rows].float() - truth).square().sum(-1).mean())
             shares.append(stats.tally[-1] / stats.dense_products)
+            # of a long video a gigabyte, which the next rung would have to do without
+            del out, stats
             comfy.model_management.throw_exception_if_processing_interrupted()
         norm = truth.square().sum(-1).mean()
         # Read when the model call is over: reading a GPU result waits for it.

@@ -7,6 +7,7 @@ PSA would have stepped aside to.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import statistics
 import time
@@ -99,7 +100,9 @@ def _timed(call: DenseCall, device: torch.device) -> DenseTime:
     if isinstance(clock, NoClock):
         return DenseTime(None, reason=f"calls on {device.type} cannot be timed")
     times: list[float] = []
-    with torch.inference_mode():
+    # the current one, as it was in the run: kernels of others may not ask where their inputs are
+    current = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    with torch.inference_mode(), current:
         args, kwargs = call.tensors()
         began = time.perf_counter()
         # one call more than is counted: the first may compile or choose a kernel

@@ -1,5 +1,6 @@
 """PSA Report's figures from runs made up by hand, and from real ones."""
 
+import contextlib
 import json
 import time
 
@@ -207,6 +208,33 @@ def test_dense_calls_are_made_where_the_run_had_none(bench):
     _, _, again = report_on(patched)
     assert again["models"][0]["runs"][0]["shapes"] == [shape]
     assert len(made) == cross + 6
+
+
+def test_dense_calls_are_made_on_the_gpu_that_the_run_was_on(comfy_inproc, monkeypatch):
+    """Of several; not all attention looks where its inputs are. The GPU is a fake one."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from psa_pack.nodes.recording.clocks import WallClock
+    from psa_pack.nodes.recording.dense_call import DenseCall
+    from psa_pack.nodes.reporting import dense_time
+
+    gpu, current, seen = torch.device("cuda", 1), [], []
+
+    @contextlib.contextmanager
+    def device(index):
+        current.append(index)
+        yield
+        current.pop()
+
+    def serve(q, heads):
+        seen.append((q.device, *current))
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(dense_time, "clock_of", lambda device: WallClock())
+    with FakeTensorMode():
+        call = DenseCall.of(serve, None, (torch.empty(1, 192, 256, device=gpu),), {"heads": 2})
+        dense_time._timed(call, gpu)
+    assert set(seen) == {(gpu, gpu)}
 
 
 def test_the_other_parts_dense_steps_will_do(told):

@@ -99,6 +99,7 @@ def test_numbers_side_by_side_are_told_apart():
 def test_a_model_is_the_same_whether_it_is_loaded_or_not(bench):
     """Loading puts LoRAs into the weights: into all of them, or into those that fit on the GPU."""
     import comfy.model_management
+
     from psa_pack.nodes.calibration.identity import model_identity
 
     def with_lora(strength):

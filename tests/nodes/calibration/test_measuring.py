@@ -1,6 +1,7 @@
 """Measuring on real sampler runs of the tiny Wan: what is measured, and that nothing is lost."""
 
 import json
+import weakref
 
 import pytest
 import torch
@@ -84,6 +85,23 @@ def test_the_errors_are_those_of_the_calls_themselves(bench, calibrate):
         # 192 rows: all of them are in the sample; two ways through float32
         assert call.rungs[own] == (pytest.approx(density), pytest.approx(float(error), rel=1e-3))
         assert call.norm == pytest.approx(float(norm), rel=1e-3)
+
+
+def test_a_rungs_output_is_gone_before_the_next_is_made(calibrate, monkeypatch):
+    """Of a long video each is a gigabyte of a GPU's memory."""
+    from psa_pack.nodes.calibration import measure
+
+    real, outputs, alive = measure.psa_attention, [], []
+
+    def watched(*args, **kwargs):
+        alive.append(sum(output() is not None for output in outputs))
+        out, stats = real(*args, **kwargs)
+        outputs.append(weakref.ref(out))
+        return out, stats
+
+    monkeypatch.setattr(measure, "psa_attention", watched)
+    found, _ = calibrate(effort=(1, 0), cfg=1.0)
+    assert len(outputs) == BLOCKS * len(found.scales) > BLOCKS and not any(alive)
 
 
 def test_a_probe_is_the_output_with_that_block_alone_sparse(bench, calibrate):
