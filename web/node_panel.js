@@ -36,6 +36,8 @@ export function mountPanel(node, name, content, { minWidth }) {
   let height = 60;
   const widget = node.addDOMWidget(name, name, root, {
     hideOnZoom: false,
+    // the page's side panel would show an empty row, and leave the widget as wide as itself
+    hideInPanel: true,
     serialize: false,
     margin: MARGIN,
     getMinHeight: () => height + 2 * MARGIN,
