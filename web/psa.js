@@ -22,6 +22,10 @@ const FACES = {
 // large enough to read the picture that PSA Report shows
 const SIZES = { PSAReport: [480, 560] };
 
+// The page gives every input named "seed" a control that randomises it after each run; with a new
+// seed PSA Calibrate would sample anew where it could use what it has measured.
+const FIXED_SEED = ["PSACalibrate"];
+
 const alive = new Set();
 
 function addStyle() {
@@ -72,6 +76,10 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (node.comfyClass in SIZES) node.setSize(SIZES[node.comfyClass]);
+    if (FIXED_SEED.includes(node.comfyClass)) {
+      const control = node.widgets.find(({ name }) => name === "control_after_generate");
+      if (control) control.value = "fixed";
+    }
     const [Face, name] = FACES[node.comfyClass] ?? [];
     if (!Face) return;
     const face = new Face(app, node);
