@@ -40,6 +40,19 @@ def test_the_plan_follows_editor_and_sampler_and_the_run_follows_the_plan(comfy)
     assert comfy.run()["plan"] == cells(plan)
 
 
+def test_rows_of_steps_are_of_about_the_same_length(comfy):
+    loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
+    apply = comfy.add("PSAApply", (600, 130), links={"preset": (loader, 0)})
+    plan = plan_of(comfy, apply)
+    steps = plan.get_by_role("textbox", name=say("plan.steps"))
+    for count, rows in [(8, [8]), (13, [7, 6]), (20, [10, 10]), (30, [30]), (50, [25, 25])]:
+        steps.fill(str(count))
+        steps.press("Enter")
+        expect(plan).to_contain_text(f"{count} steps: ")
+        tops = [round(cell.bounding_box()["y"]) for cell in plan.locator(".psa-step").all()]
+        assert [tops.count(top) for top in sorted(set(tops))] == rows
+
+
 def test_the_plan_without_a_sampler_is_for_typed_numbers(comfy):
     loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
     apply = comfy.add("PSAApply", (600, 130), links={"preset": (loader, 0)})

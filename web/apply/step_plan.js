@@ -15,6 +15,8 @@ import { RunEstimate } from "./run_estimate.js";
 const WIDTH = 300;
 const TYPED = "psa_plan"; // the property that holds what the user typed
 const LABELLED = 24; // steps above which the cells have no numbers
+// most cells in a row: with numbers, and without
+const PER_ROW = [12, 36];
 
 export class ApplyNode {
   constructor(app, node) {
@@ -201,7 +203,9 @@ export class ApplyNode {
   #show({ steps, text, warning, goes_on: goesOn }) {
     this.text.classList.remove("psa-issue");
     this.cells.hidden = false;
-    this.cells.classList.toggle("psa-steps-many", steps.length > LABELLED);
+    const many = steps.length > LABELLED;
+    this.cells.classList.toggle("psa-steps-many", many);
+    this.cells.style.setProperty("--psa-columns", columns(steps.length + !!goesOn, many));
     this.cells.setAttribute("aria-label", text);
     this.cells.replaceChildren(
       ...steps.map(({ step, dense, reason, sigma }) =>
@@ -217,7 +221,7 @@ export class ApplyNode {
               .filter(Boolean)
               .join(" · "),
           },
-          steps.length > LABELLED ? "" : String(step),
+          many ? "" : String(step),
         ),
       ),
       ...(goesOn ? [h("span", { class: "psa-step-on", title: t("plan.goesOn") }, "…")] : []),
@@ -225,4 +229,10 @@ export class ApplyNode {
     setText(this.text, text);
     setText(this.warning, warning ?? "");
   }
+}
+
+/** Cells in a row: rows of about the same length, so that none has a cell or two alone. */
+function columns(cells, many) {
+  const rows = Math.ceil(cells / PER_ROW[Number(many)]);
+  return rows > 1 ? Math.ceil(cells / rows) : Math.max(cells, PER_ROW[0]);
 }
