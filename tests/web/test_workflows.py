@@ -6,12 +6,22 @@ import pytest
 
 from ..pack_import import ROOT
 from .editor import Editor
+from .gpu import H100, on_gpu
 from .pointer import drag_by_mouse
 from .words import say
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
 NODES = ("PSAPresetEditor", "PSAPresetLoader", "PSAApply")
+# [type, left, top, right, bottom] of every node with its title, in the graph's units
+BOXES = """() => app.graph.nodes.map((node) => {
+    const [left, top] = [node.pos[0], node.pos[1] - LiteGraph.NODE_TITLE_HEIGHT]
+    const vue = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
+    const {scale} = app.canvas.ds
+    const [width, height] = vue ? [vue.width / scale, vue.height / scale]
+        : [node.size[0], node.size[1] + LiteGraph.NODE_TITLE_HEIGHT]
+    return [node.type, left, top, left + width, top + height]
+})"""
 
 
 def saved(comfy, kind):
@@ -89,6 +99,55 @@ def test_the_shipped_workflow_opens_with_its_faces(comfy):
     expect(comfy.panel(loader).get_by_role("button", name=say("loader.browse"))).to_be_attached()
     plan = comfy.panel(apply).get_by_role("group", name=say("plan.title"))
     expect(plan.get_by_role("img")).to_be_attached()
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("path", ["wan2.1_t2v_psa.json", "demo/psa_demo.json"])
+def test_no_node_of_a_shipped_workflow_covers_another(comfy, path):
+    """Also when Apply PSA has all its lines: plan, estimate and what its run did."""
+    on_gpu(comfy, H100)
+    comfy.load_workflow(json.loads((ROOT / "example_workflows" / path).read_text("utf-8")))
+    apply = comfy.page.evaluate("String(app.graph.findNodesByType('PSAApply')[0].id)")
+    plan = comfy.panel(apply)
+    expect(plan.locator(".psa-run")).to_be_visible()
+    did = "30 steps: 1320 of 1800 self-attention calls sparse at 33% density, attention 3.1x"
+    comfy.page.evaluate(
+        "(text) => app.graph.findNodesByType('PSAApply')[0]"
+        ".psaApply.live.finished({state: 'sparse', text})",
+        f"{did} the speed of dense",
+    )
+    expect(plan).to_contain_text(did)
+    comfy.page.wait_for_timeout(300)  # the node follows its panel in the next frames
+    boxes = comfy.page.evaluate(BOXES)
+    for i, (a, left, top, right, bottom) in enumerate(boxes):
+        for b, left_2, top_2, right_2, bottom_2 in boxes[i + 1 :]:
+            apart = left >= right_2 or left_2 >= right or top >= bottom_2 or top_2 >= bottom
+            assert apart, f"{a} and {b}"
+
+
+@pytest.mark.both
+def test_calibrations_seed_stays_as_it_is(comfy):
+    """With another seed after each run nothing that was measured could be used again."""
+    node = comfy.add("PSACalibrate")
+    assert comfy.widgets(node)["control_after_generate"] == "fixed"
+    comfy.set_widget(node, "control_after_generate", "increment")
+    comfy.load_workflow(comfy.workflow())
+    assert comfy.widgets(node)["control_after_generate"] == "increment", "what the user chose"
+
+
+def test_the_side_panel_leaves_a_nodes_panel_alone(server, open_page):
+    """Newer frontends draw a node's widgets there once more, at another width."""
+    comfy = open_page(server, "classic")
+    comfy.page.evaluate("app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', true)")
+    node = comfy.add("PSAPresetLoader", (200, 200))
+    panel = comfy.panel(node)
+    expect(panel).to_be_visible()
+    before = panel.bounding_box()["width"]
+    comfy.page.evaluate("app.canvas.selectNode(app.graph.nodes[0])")
+    comfy.page.get_by_test_id("properties-panel").get_by_text("family").wait_for()
+    comfy.page.wait_for_timeout(500)
+    assert panel.bounding_box()["width"] == before
+    expect(comfy.page.get_by_text("psa_loader")).to_have_count(0)
 
 
 def test_a_copied_node_has_its_own_state(comfy):
