@@ -22,20 +22,26 @@ import pytest
 
 def outcome_of(marker) -> tuple[str, str, str]:
     """(family, feature, what a pass means) of one `covers` mark; refuses what is no mark."""
-    from psa_pack.tools.coverage_matrix import BESIDE, CANNOT, DENSE, FEATURES, PARTNERS, SPARSE
+    from psa_pack.tools import coverage_matrix as matrix
 
     unknown = set(marker.kwargs) - {"dense", "cannot"}
-    features = PARTNERS if marker.args[:1] == (BESIDE,) else FEATURES
+    beside = marker.args[:1] == (matrix.BESIDE,)
+    features = matrix.PARTNERS if beside else matrix.FEATURES
     if len(marker.args) != 2 or marker.args[1] not in features or unknown:
         raise pytest.UsageError(
             f"covers{marker.args}{marker.kwargs or ''}: wants a family and one of "
             f"{', '.join(features)}; further only dense='why' or cannot=True"
         )
     family, feature = marker.args
+    if (reason := matrix.ABSENT.get(feature, {}).get(family)) is not None:
+        raise pytest.UsageError(
+            f"covers{marker.args}: ABSENT of tools/coverage_matrix.py says that the model has no "
+            f"such thing ({reason}); take it out there if it has"
+        )
     if marker.kwargs.get("cannot"):
-        return family, feature, CANNOT
+        return family, feature, matrix.CANNOT
     dense = marker.kwargs.get("dense")
-    return family, feature, f"{DENSE}{dense}" if dense else SPARSE
+    return family, feature, f"{matrix.DENSE}{dense}" if dense else matrix.SPARSE
 
 
 class CoverageRecord:

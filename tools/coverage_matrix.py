@@ -28,6 +28,47 @@ FEATURES = {
     "references": "reference, context, pose or motion tokens that the model takes beside the "
     "latent; they are never thinned out, and neither is text",
 }
+# What a family does not have, and why: feature -> family -> reason. Declared here and nowhere else;
+# a test marked with such a pair is refused (tests/coverage_record.py), and so is a recorded pass.
+IMAGES = "it makes images: there are no frames to be windows of"
+TEXT_ONLY = "it takes nothing but text beside the latent"
+IN_THE_LATENT = (
+    "an image or frames to start from lie in the latent, in channels beside it or in "
+    "cross-attention: no tokens of their own"
+)
+CONTROL = "its control video has blocks of its own, and a reference image is a frame of the latent"
+BLOCK_BY_BLOCK = "its own sampler makes frame after frame, from those that the model has kept"
+ABSENT = {
+    "context windows": {
+        **dict.fromkeys(
+            (
+                "Chroma", "Chroma Radiance", "Flux 2", "Flux, Kontext", "HiDream-I1",
+                "HunyuanImage 2.1", "Kandinsky 5 Image", "Lumina 2", "Qwen-Image, Edit", "Z-Image",
+            ),
+            IMAGES,
+        ),
+        "Wan causal (AR video)": BLOCK_BY_BLOCK,
+    },
+    "references": {
+        **dict.fromkeys(
+            (
+                "Anima", "Chroma", "Chroma Radiance", "HunyuanImage 2.1", "Kandinsky 5 Image",
+                "Lumina 2", "Mochi", "Wan 2.1, 2.2 text to video",
+            ),
+            TEXT_ONLY,
+        ),
+        **dict.fromkeys(
+            (
+                "CogVideoX, CogVideoX 1.5", "Cosmos 1", "Cosmos-Predict2", "Kandinsky 5",
+                "Wan 2.1 first and last frame", "Wan 2.1, 2.2 image to video", "Wan 2.2 5B",
+                "Wan 2.2 Fun Camera", "Wan Fun Camera", "Wan InfiniteTalk",
+            ),
+            IN_THE_LATENT,
+        ),
+        "Wan VACE": CONTROL,
+        "Wan causal (AR video)": BLOCK_BY_BLOCK,
+    },
+}  # fmt: skip
 # The second table: what stands beside PSA on the tiny Wan 2.1, with its whole effect and PSA's.
 BESIDE = "Wan 2.1, beside"
 PARTNERS = {
@@ -57,6 +98,9 @@ PARTNERS = {
 # How a test left a family's attention: SPARSE, CANNOT (the model itself refuses), or DENSE and why.
 SPARSE, CANNOT, DENSE = "sparse", "cannot", "dense: "
 REFUSED = "ComfyUI's own model refuses it"
+NO_SUCH_THING = "\u2013"
+
+Absent = dict[str, dict[str, str]]
 
 START = "<!-- coverage: written by tools/coverage_matrix.py from docs/coverage -->"
 END = "<!-- end of coverage -->"
@@ -72,22 +116,31 @@ def _version(file: dict[str, Any]) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", file["comfyui"])]
 
 
-def table(versions: dict[str, dict[str, dict[str, str]]]) -> str:
-    """What the headings mean, the table and its footnotes, in Markdown."""
+def table(versions: dict[str, dict[str, dict[str, str]]], absent: Absent = ABSENT) -> str:
+    """What the headings mean, the table and its footnotes, in Markdown.
+
+    Raises ValueError where a test passed for what `absent` says the model does not have.
+    """
     families = {family for found in versions.values() for family in found} - {BESIDE}
     families = sorted(families, key=str.lower)
     reasons: list[str] = []
     rows = [["model", *FEATURES], ["---"] * (1 + len(FEATURES))]
     for family in families:
-        cells = [
-            _cell({v: found[family].get(feature) for v, found in versions.items()
-                   if family in found}, reasons)
-            for feature in FEATURES
-        ]
-        rows.append([family, *cells])
+        row = [family]
+        for feature in FEATURES:
+            outcomes = {version: found[family].get(feature)
+                        for version, found in versions.items() if family in found}
+            reason = absent.get(feature, {}).get(family)
+            if reason is None:
+                row.append(_cell(outcomes, reasons))
+            elif any(outcomes.values()):
+                raise ValueError(f"{family}, {feature}: a test passed, and ABSENT says {reason!r}")
+            else:
+                row.append(_with_footnote(NO_SUCH_THING, reason, reasons))
+        rows.append(row)
     return "\n".join([
         *(f"- *{feature}*: {meaning}." for feature, meaning in FEATURES.items()),
-        f"- *n/a*: {REFUSED}.",
+        f"- *n/a*: {REFUSED}; {NO_SUCH_THING}: the model has no such thing.",
         "",
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
@@ -125,10 +178,13 @@ def _cell(outcomes: dict[str, str | None], reasons: list[str]) -> str:
 def _other(outcome: str, reasons: list[str]) -> str:
     if outcome == CANNOT:
         return "n/a"
-    reason = outcome.removeprefix(DENSE)
+    return _with_footnote("dense", outcome.removeprefix(DENSE), reasons)
+
+
+def _with_footnote(text: str, reason: str, reasons: list[str]) -> str:
     if reason not in reasons:
         reasons.append(reason)
-    return f"dense<sup>{reasons.index(reason) + 1}</sup>"
+    return f"{text}<sup>{reasons.index(reason) + 1}</sup>"
 
 
 def with_table(readme: str, text: str) -> str:

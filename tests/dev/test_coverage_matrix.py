@@ -87,6 +87,55 @@ def test_a_mark_that_says_nothing_known_is_refused(tmp_path, mark):
     assert "wants a family and one of sparse & exact" in ended.stdout + ended.stderr
 
 
+def test_a_mark_for_what_a_model_does_not_have_is_refused(tmp_path):
+    text = "import pytest\n@pytest.mark.covers('Mochi', 'references')\ndef test_it(): pass\n"
+    ended = run_tests(tmp_path, text)
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "the model has no such thing (it takes nothing but text" in ended.stdout + ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_model_does_not_have_is_not_an_empty_cell():
+    from psa_pack.tools.coverage_matrix import NO_SUCH_THING, table
+
+    versions = {"0.3.9": {"A": {"batch 3": "sparse"}, "B": {"batch 3": "dense: never asked"}}}
+    absent = {"references": {"A": "no such tokens", "B": "no such tokens"}}
+    lines = table(versions, absent).splitlines()
+    assert lines[10:] == [
+        f"| A |  |  | 0.3.9 |  |  | {NO_SUCH_THING}<sup>1</sup> |",
+        f"| B |  |  | dense<sup>2</sup> |  |  | {NO_SUCH_THING}<sup>1</sup> |",
+        "",
+        "1. no such tokens",
+        "2. never asked",
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["sparse", "cannot", "dense: never asked"])
+def test_a_passed_test_and_no_such_thing_do_not_both_stand(outcome):
+    from psa_pack.tools.coverage_matrix import table
+
+    versions = {"0.3.9": {"A": {"batch 3": "sparse"}}, "0.10.0": {"A": {"references": outcome}}}
+    with pytest.raises(ValueError, match="A, references: a test passed, and ABSENT says 'none'"):
+        table(versions, {"references": {"A": "none"}})
+
+
+def test_every_cell_says_something():
+    """Of every family each feature is tested, or declared to be none of its own."""
+    from psa_pack.tools.coverage_matrix import ABSENT, BESIDE, FEATURES, recorded
+
+    tested = {
+        (family, feature)
+        for families in recorded().values()
+        for family, found in families.items()
+        for feature in found
+    }
+    families = {family for family, _ in tested} - {BESIDE}
+    declared = {(family, feature) for feature, found in ABSENT.items() for family in found}
+    assert not {family for family, _ in declared} - families
+    wanted = {(family, feature) for family in families for feature in FEATURES}
+    assert wanted - tested - declared == set()
+
+
 def test_table_says_where_and_why():
     from psa_pack.tools.coverage_matrix import table
 

@@ -12,6 +12,7 @@ TEXT = {"text": (20, zoo.TEXT_WIDTH), "text_inside": True}
 PATCH = {"1.0": (1, 2, 2), "1.5": (2, 2, 2)}
 SMALL = {"1.0": Layout((16, 3, 8, 12), (3, 4, 6)), "1.5": Layout((16, 4, 8, 12), (2, 4, 6))}
 ODD = {"1.0": Layout((16, 2, 9, 13), (2, 5, 7)), "1.5": Layout((16, 3, 9, 13), (2, 5, 7))}
+LONG = {"1.0": Layout((16, 5, 8, 12), (3, 4, 6)), "1.5": Layout((16, 5, 8, 12), (2, 4, 6))}
 THIN = {"1.0": Layout((16, 5, 2, 30), (5, 1, 15)), "1.5": Layout((16, 1, 2, 30), (1, 1, 15))}
 
 
@@ -30,6 +31,7 @@ def each(feature, layouts):
         *each("odd sizes", THIN),
         *each("batch 3", SMALL),
         *each("CFG split", SMALL),
+        *each("context windows", LONG),
     ],
 )
 def test_cogvideox(bench, monkeypatch, case, way):

@@ -50,6 +50,10 @@ def test_hidream(bench, monkeypatch, layout, way):
     assert bench.report["calls"]["dense"] == {}
 
 
+@pytest.mark.covers(
+    FAMILY, "references",
+    dense="with an image to edit: its rows alternate with those of the new one",
+)
 def test_an_image_to_edit_lies_in_the_same_rows_and_stays_dense(bench):
     edited = layout((16, 24), (8, 12), concat_latent_image=noise(1, 16, 16, 24, seed=3))
     check_dense(bench, hidream(), edited, {"unknown token layout"})

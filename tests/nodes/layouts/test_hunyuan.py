@@ -7,8 +7,9 @@ import pytest
 
 from .. import zoo
 from ..zoo import noise
+from .basics import each, windows
 from .configured import configured, parameters
-from .layout import Layout, Way, check, covers
+from .layout import Layout, check, covers
 
 SETTINGS = {
     "in_channels": 16, "out_channels": 16, "vec_in_dim": 64, "context_in_dim": zoo.TEXT_WIDTH,
@@ -69,6 +70,10 @@ def version_1_5(latent, grid, *conditions, more_text=0):
     return Case(at, "HunyuanVideo15", VERSION_1_5, more_text)
 
 
+def image_2_1(latent, grid):
+    return Case(layout(latent, grid, GLYPHS, patch=(1, 1, 1)), "HunyuanImage21", IMAGE_2_1, 6)
+
+
 SMALL = (16, 3, 8, 12), (3, 4, 6)
 ODD = (32, 3, 5, 7), (3, 5, 7)
 ONE, NEXT, STILL = "HunyuanVideo", "HunyuanVideo 1.5", "HunyuanImage 2.1"
@@ -79,9 +84,7 @@ REPLACED = Case(
     "HunyuanVideoI2V", {"in_channels": 33},
 )  # fmt: skip
 REFERRED = Case(layout(*SMALL, REFERENCE, options=ALONE), reference=24)
-IMAGE_CASE = Case(
-    layout((64, 9, 11), (1, 9, 11), GLYPHS, patch=(1, 1, 1)), "HunyuanImage21", IMAGE_2_1, 6
-)
+IMAGE_CASE = image_2_1((64, 9, 11), (1, 9, 11))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,8 @@ IMAGE_CASE = Case(
         covers(NEXT, "references", version_1_5(*ODD, GLYPHS, more_text=6), id="1.5, glyphs"),
         covers(NEXT, "references", version_1_5(*ODD, GLYPHS, SEEN, more_text=15), id="1.5, seen"),
         covers(STILL, "sparse & exact", IMAGE_CASE),
+        covers(STILL, "odd sizes", IMAGE_CASE),
+        covers(STILL, "odd sizes", image_2_1((64, 1, 75), (1, 1, 75)), id="Image 2.1, 1 x N"),
         covers(STILL, "batch 3", IMAGE_CASE),
         covers(STILL, "CFG split", IMAGE_CASE),
     ],
@@ -115,19 +120,18 @@ def test_hunyuan(bench, monkeypatch, case, way):
     assert set(bench.report["calls"]["dense"]) == {"not the video's tokens"}
 
 
-WINDOWS = {ONE: Case(layout((16, 5, 8, 12), (3, 4, 6))), NEXT: version_1_5((32, 5, 5, 7), ODD[1])}
+@each(*windows(ONE, layout(*SMALL)))
+def test_windows(bench, monkeypatch, layout, way):
+    model = hunyuan()
+    check(bench, monkeypatch, model, Case(layout).placed(model), way)
 
 
+# a latent beside the video, of as many frames
+@each(*windows(NEXT, dataclasses.replace(version_1_5(*ODD).layout, whole_video=True)))
 @pytest.mark.filterwarnings("ignore::UserWarning")  # ComfyUI indexes with a list
-@pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=pytest.mark.covers(f, "context windows")) for f in WINDOWS]
-)
-def test_windows(bench, monkeypatch, family):
-    case = WINDOWS[family]
-    model = hunyuan(case.kind, **case.model)
-    if family == NEXT and not hasattr(model.model, "resize_cond_for_context_window"):
-        pytest.skip("this ComfyUI does not cut the latent beside the video into windows")
-    check(bench, monkeypatch, model, case.placed(model), Way(window=3))
+def test_windows_1_5(bench, monkeypatch, layout, way):
+    model = hunyuan("HunyuanVideo15", **VERSION_1_5)
+    check(bench, monkeypatch, model, Case(layout).placed(model), way)
 
 
 def test_single_stream_blocks_are_numbered_on(bench):

@@ -6,7 +6,7 @@ from .. import zoo
 from ..zoo import noise
 from .basics import basics, each, odd_sizes, resized, windows
 from .configured import configured
-from .layout import Layout, check, check_dense, check_refused
+from .layout import Layout, check, check_dense, check_refused, covers
 
 KANDINSKY = {
     "in_text_dim": zoo.TEXT_WIDTH, "in_text_dim2": 32, "time_dim": 64, "model_dim": 128,
@@ -41,10 +41,24 @@ def test_it_cannot_do_latents_that_its_patches_do_not_divide(bench):
     check_refused(bench, kandinsky(), resized(LAYOUT, (2, 9, 13), (2, 5, 7)))
 
 
-@each(*basics(f"{FAMILY} Image", dataclasses.replace(LAYOUT, latent=(16, 16, 20), grid=(1, 8, 10))))
+STILL = f"{FAMILY} Image"
+STILL_LAYOUT = resized(LAYOUT, (16, 20), (1, 8, 10))
+
+
+def kandinsky_image():
+    return kandinsky("Kandinsky5Image", visual_embed_dim=4 * 16)
+
+
+@each(
+    *basics(STILL, STILL_LAYOUT),
+    covers(STILL, "odd sizes", resized(LAYOUT, (2, 150), (1, 1, 75)), id=f"{STILL}, 1 x N"),
+)
 def test_kandinsky_image(bench, monkeypatch, layout, way):
-    model = kandinsky("Kandinsky5Image", visual_embed_dim=4 * 16)
-    check(bench, monkeypatch, model, layout, way)
+    check(bench, monkeypatch, kandinsky_image(), layout, way)
+
+
+def test_nor_do_images(bench):
+    check_refused(bench, kandinsky_image(), resized(LAYOUT, (17, 23), (1, 9, 12)))
 
 
 def test_text_as_long_as_the_video_stays_dense(bench):

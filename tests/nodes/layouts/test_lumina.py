@@ -70,6 +70,9 @@ def test_refiners_over_caption_or_image_alone_stay_dense(bench, family):
     assert (out - plain).abs().max() < ROUNDING * plain.abs().max()
 
 
+@pytest.mark.covers(
+    TWO, "references", dense="with reference images: they and captions of theirs lie in between"
+)
 def test_reference_images_stay_dense(bench):
     model = lumina(TWO)
     if not zoo.takes(model, "ref_latents"):

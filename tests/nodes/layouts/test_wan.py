@@ -1,6 +1,7 @@
 """Wan 2.1 and 2.2 and what is built on them: where the video's tokens are in each."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -40,7 +41,6 @@ def windows(family, **settings):
 REFERENCE = {"reference_latents": [noise(1, 16, 1, 8, 12, seed=1)]}
 # cut without padding: 10 x 14 gives the 5 x 7 tokens that a padded 9 x 13 has
 EVEN_REFERENCE = {"reference_latents": [noise(1, 16, 1, 10, 14, seed=1)]}
-APPENDED = {"time_dim_concat": noise(1, 16, 2, 8, 12, seed=2)}
 CONTEXT = {"context_latents": [noise(1, 16, 1, 8, 12, seed=3), noise(1, 16, 2, 5, 7, seed=4)]}
 CONTEXT_TOKENS = 4 * 6 + 2 * 3 * 4
 
@@ -61,7 +61,6 @@ def known(model, layout):
 
 I2V = "Wan 2.1, 2.2 image to video"
 IMAGE = {**image(16, 3, 8, 12), "clip_vision_output": clip_vision()}
-IMAGES = {**image(16, 3, 8, 12), "clip_vision_output": clip_vision(514)}
 
 
 @each(
@@ -76,10 +75,14 @@ def test_image_to_video(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, zoo.wan(**zoo.I2V), layout, way)
 
 
-@each(*basics("Wan 2.1 first and last frame", conditions=IMAGES))
+FLF = "Wan 2.1 first and last frame"
+
+
+@each(*basics(FLF), *odd_sizes(FLF), *windows(FLF, whole_video=True))
 def test_first_and_last_frame(bench, monkeypatch, layout, way):
     model = zoo.wan(**zoo.I2V, flf_pos_embed_token_number=514)
-    check(bench, monkeypatch, model, layout, way)
+    images = {**image(16, *layout.latent[1:]), "clip_vision_output": clip_vision(514)}
+    check(bench, monkeypatch, model, dataclasses.replace(layout, conditions=images), way)
 
 
 @each(*basics("Wan 2.2 5B"), *odd_sizes("Wan 2.2 5B"), *windows("Wan 2.2 5B"))
@@ -115,18 +118,25 @@ def test_a_reference_for_a_model_without_is_not_in_its_sequence(bench, monkeypat
 PHANTOM = "Wan Phantom"
 
 
+def appended(layout):
+    """`layout` with two frames more, as references."""
+    conditions = {"time_dim_concat": noise(1, 16, 2, *layout.latent[2:], seed=2)}
+    conditions = {**layout.conditions, **conditions}
+    return dataclasses.replace(layout, after=2 * math.prod(layout.grid[1:]), conditions=conditions)
+
+
 @each(
-    *basics(PHANTOM, after=48, conditions=APPENDED),
-    *windows(PHANTOM, after=48, conditions=APPENDED),
-    covers(PHANTOM, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=APPENDED)),
+    *basics(PHANTOM),
+    *odd_sizes(PHANTOM),
+    *windows(PHANTOM),
+    covers(PHANTOM, "references", small()),
 )
 def test_phantom(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, zoo.wan(), layout, way)
+    check(bench, monkeypatch, zoo.wan(), appended(layout), way)
 
 
 def test_a_reference_and_appended_frames(bench, monkeypatch):
-    both = {**REFERENCE, **APPENDED}
-    layout = Layout(SMALL, (3, 4, 6), before=24, after=48, conditions=both)
+    layout = appended(small(before=24, conditions=REFERENCE))
     check(bench, monkeypatch, zoo.wan(in_dim_ref_conv=16), layout)
 
 
@@ -136,6 +146,7 @@ WITH_CONTEXT = {"after": CONTEXT_TOKENS, "conditions": CONTEXT, "needs": "contex
 
 @each(
     *basics(BERNINI, **WITH_CONTEXT),
+    *odd_sizes(BERNINI, **WITH_CONTEXT),
     *windows(BERNINI, **WITH_CONTEXT),
     covers(BERNINI, "references", Layout(SMALL, (3, 4, 6), **WITH_CONTEXT)),
 )

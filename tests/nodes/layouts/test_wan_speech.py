@@ -8,8 +8,9 @@ import torch
 from .. import zoo
 from ..sampling import Spy, conditioning
 from ..zoo import clip_vision, noise
-from .layout import Layout, Way, check, covers
-from .test_wan import SMALL, each
+from .basics import each
+from .layout import Layout, Way, check, covers, sampler, with_windows
+from .test_wan import REFERENCE, SMALL, small
 
 INFINITE_TALK = "Wan InfiniteTalk"
 # its audio blocks have 40 heads, Wan's of 128 channels: 640 is the smallest that both can have
@@ -28,8 +29,8 @@ def speech(seed):
     return {"encoded_audio_all_layers": [noise(1, 30, 768, seed=seed + i) for i in range(13)]}
 
 
-def talking(model, speakers):
-    """The model and what goes beside the text, as the node makes them."""
+def talking(model, speakers, frames, height, width):
+    """The model and what goes beside the text, as the node makes them for a latent's size."""
     import comfy.model_patcher
     import comfy.ops
     from comfy_extras.nodes_model_patch import MultiTalkModelPatch
@@ -40,85 +41,136 @@ def talking(model, speakers):
         operations=comfy.ops.disable_weight_init,
     )  # fmt: skip
     patch.load_state_dict(zoo.random_weights(patch))
+    length, height, width = 4 * frames - 3, 8 * height, 8 * width
     cpu = torch.device("cpu")
     patch = comfy.model_patcher.ModelPatcher(patch, load_device=cpu, offload_device=cpu)
     mode = {"mode": "single_speaker"}
     if speakers == 2:
-        left = torch.zeros(1, 64, 96)
-        left[:, :, :48] = 1
+        left = torch.zeros(1, height, width)
+        left[:, :, : width // 2] = 1
         mode = {"mode": "two_speakers", "mask_1": left, "mask_2": 1 - left}
         mode["audio_encoder_output_2"] = speech(50)
     with torch.inference_mode():
         made = WanInfiniteTalkToVideo.execute(
             mode, model, patch, [[None, {}]], [[None, {}]], Encoder(),
-            96, 64, 9, speech(20), 9, start_image=noise(1, 64, 96, 3, seed=7).abs().clamp(0, 1),
+            width, height, length, speech(20), 9,
+            start_image=noise(1, height, width, 3, seed=7).abs().clamp(0, 1),
             audio_scale=1.0, clip_vision_output=clip_vision(),
         )  # fmt: skip
     return made[0], made[1][0][1]
 
 
-# its audio is of one video, and of one condition at a time
+def alone(*features, latent=SMALL, grid=(3, 4, 6), id=None, cannot=False, **way):
+    """Its audio is of one condition at a time: the others are calls of their own."""
+    layout = Layout(latent, grid, given=1, refused=cannot)
+    marks = [pytest.mark.covers(INFINITE_TALK, f, cannot=cannot) for f in features]
+    return pytest.param(layout, Way(split=True, **way), marks=marks, id=id or features[0])
+
+
+# its audio is of one video, and of the whole; of a single frame all would be given
 @each(
-    pytest.param(
-        Layout(SMALL, (3, 4, 6), given=1), Way(split=True), id="one condition at a time",
-        marks=[
-            pytest.mark.covers(INFINITE_TALK, "sparse & exact"),
-            pytest.mark.covers(INFINITE_TALK, "CFG split"),
-        ],
-    ),
-    covers(INFINITE_TALK, "batch 3", Layout(SMALL, (3, 4, 6)), cannot=True),
+    alone("sparse & exact", "CFG split"),
+    alone("odd sizes", latent=(16, 5, 2, 30), grid=(5, 1, 15), id="1 x N"),
+    alone("batch 3", batch=3, cannot=True),
+    alone("context windows", latent=(16, 5, 8, 12), window=3, cannot=True),
 )
 @pytest.mark.parametrize("speakers", [1, 2])
-def test_infinite_talk(bench, comfy_inproc, monkeypatch, layout, way, speakers):
-    comfy_inproc.load_pack()  # and so ComfyUI's own nodes, in the order they can be loaded in
+def test_infinite_talk(bench, monkeypatch, layout, way, speakers):
+    talk(bench, monkeypatch, layout, way, speakers)
+
+
+@each(alone("odd sizes", latent=(16, 2, 9, 13), grid=(2, 5, 7)))
+def test_infinite_talk_of_odd_sizes(bench, monkeypatch, layout, way):
+    talk(bench, monkeypatch, layout, way)
+    # where each of two speakers is, is not padded as the latent is
+    talk(bench, monkeypatch, dataclasses.replace(layout, refused=True), way, speakers=2)
+
+
+def talk(bench, monkeypatch, layout, way, speakers=1):
     model = zoo.wan(**zoo.I2V, dim=WIDTH, num_heads=5)
     pytest.importorskip("comfy.ldm.wan.model_multitalk")
-    model, conditions = talking(model, speakers)
+    model, conditions = talking(model, speakers, *layout.latent[1:])
     layout = dataclasses.replace(layout, conditions=conditions)
     check(bench, monkeypatch, model, layout, way)
 
 
+S2V = "Wan 2.2 S2V"
 S2V_REASON = "its attention does not ask ComfyUI's override in this version, which the console says"
 
 
-@each(covers("Wan 2.2 S2V", "sparse & exact", Layout(SMALL, (3, 4, 6)), dense=S2V_REASON))
+def of_older_versions(feature, layout):
+    return covers(S2V, feature, layout, dense=S2V_REASON)
+
+
+@each(
+    *(of_older_versions(f, small()) for f in ("sparse & exact", "batch 3", "CFG split")),
+    of_older_versions("odd sizes", Layout((16, 2, 9, 13), (2, 5, 7))),
+    of_older_versions("context windows", Layout((16, 5, 8, 12), (3, 4, 6))),
+    of_older_versions("references", small(conditions=REFERENCE)),
+)
 def test_s2v_of_older_versions_keeps_its_calls_to_itself(bench, caplog, layout, way):
     model = zoo.wan("WanModel_S2V")
     if zoo.takes(model, "block_index"):
         pytest.skip("this ComfyUI's S2V asks")
-    unseen(bench, model, caplog, lambda m: bench.sample(m, shape=(1, *SMALL), steps=2))
+    if way.window:
+        model = with_windows(model, way.window)
+    unseen(bench, model, caplog, sampler(bench, layout, way))
 
 
 CAUSAL = "Wan causal (AR video)"
+CAUSAL_REASON = "with its own sampler it does not ask ComfyUI's override, which the console says"
 
 
 @each(
-    covers(
-        CAUSAL, "sparse & exact", Layout(SMALL, (3, 4, 6)),
-        dense="with its own sampler it does not ask ComfyUI's override, which the console says",
+    *(
+        covers(CAUSAL, feature, Layout(size, grid), dense=CAUSAL_REASON)
+        for feature, size, grid in (
+            ("sparse & exact", SMALL, (3, 4, 6)),
+            ("odd sizes", (16, 5, 2, 30), (5, 1, 15)),
+            ("batch 3", SMALL, (3, 4, 6)),
+        )
     )
 )
 def test_causal_with_its_own_sampler(bench, caplog, layout, way):
-    model = zoo.wan("CausalWanModel", "ar_model", {"causal_ar": True})
+    causal = zoo.wan("CausalWanModel", "ar_model", {"causal_ar": True})
+    unseen(bench, causal, caplog, frame_by_frame(layout, way.batch))
+
+
+@pytest.mark.covers(CAUSAL, "CFG split", cannot=True)
+def test_causal_has_one_cache_for_prompt_and_negative_prompt(bench):
+    causal = zoo.wan("CausalWanModel", "ar_model", {"causal_ar": True})
+    with pytest.raises(RuntimeError, match="must match"):
+        frame_by_frame(small(), cfg=2.0, negative_tokens=23)(causal)
+
+
+def test_causal_cannot_do_latents_that_its_patches_do_not_divide(bench):
+    causal = zoo.wan("CausalWanModel", "ar_model", {"causal_ar": True})
+    with pytest.raises(RuntimeError, match="must match"):
+        frame_by_frame(Layout((16, 2, 9, 13), (2, 5, 7)))(causal)
+
+
+def frame_by_frame(layout, batch=1, cfg=1.0, negative_tokens=20):
+    """sample(model) -> the latent after two steps for each frame."""
     import comfy.sample
     import comfy.samplers
 
-    frame_by_frame = comfy.samplers.ksampler("ar_video", {"num_frame_per_block": 1})
-    latent, start = torch.zeros(1, *SMALL), noise(1, *SMALL)
-    text = conditioning(0, 20, 4096)
+    own = comfy.samplers.ksampler("ar_video", {"num_frame_per_block": 1})
+    latent, start = torch.zeros(batch, *layout.latent), noise(batch, *layout.latent)
+    prompt, negative = conditioning(0, 20, 4096), conditioning(1, negative_tokens, 4096)
     sigmas = torch.tensor([1.0, 0.8, 0.0])
 
     @torch.inference_mode()
-    def sample(m):
+    def sample(model):
         return comfy.sample.sample_custom(
-            m, start, 1.0, frame_by_frame, sigmas, text, text, latent, disable_pbar=True, seed=1
+            model, start, cfg, own, sigmas, prompt, negative, latent, disable_pbar=True, seed=1
         )
 
-    unseen(bench, model, caplog, sample)
+    return sample
 
 
 def unseen(bench, model, caplog, sample):
     plain = sample(model)
+    assert torch.isfinite(plain).all()
     spy = Spy()
     assert torch.equal(sample(spy.on(bench.patch(model=model))), plain)
     assert not spy.calls

@@ -8,7 +8,7 @@ import torch
 from .. import zoo
 from ..zoo import clip_vision, noise
 from .layout import Layout, check, check_dense, check_refused, covers
-from .test_wan import SMALL, basics, each, image, odd_sizes, windows
+from .test_wan import REFERENCE, SMALL, basics, each, image, odd_sizes, windows
 
 VACE = "Wan VACE"
 
@@ -66,23 +66,45 @@ def test_a_block_of_vace_is_the_same_in_every_version(bench, streams, dense_bloc
     assert calls["sparse"] == 4 + 2 * streams - dense
 
 
-CAMERA = "Wan Fun Camera"
-CAMERA_MOVES = {"camera_conditions": noise(1, 24, 3, 64, 96, seed=1)}
+SEEN = {"clip_vision_output": clip_vision()}
+CAMERA, CAMERA_2_2 = "Wan Fun Camera", "Wan 2.2 Fun Camera"
+ODD = Layout((16, 2, 9, 13), (2, 5, 7))
 
 
-@each(*basics(CAMERA), *odd_sizes(CAMERA), *windows(CAMERA, whole_video=True))
+def camera_moves(layout):
+    frames, height, width = layout.latent[1:]
+    return {"camera_conditions": noise(1, 24, frames, 8 * height, 8 * width, seed=1)}
+
+
+def filmed(layout):
+    """`layout` with an image to start from, and moves of the camera where the model can do both."""
+    conditions = image(16, *layout.latent[1:])
+    if layout.latent != ODD.latent:
+        conditions |= camera_moves(layout)
+    return dataclasses.replace(layout, conditions={**layout.conditions, **conditions})
+
+
+@each(
+    *basics(CAMERA, conditions=SEEN),
+    *odd_sizes(CAMERA, conditions=SEEN),
+    *windows(CAMERA, conditions=SEEN, whole_video=True),
+)
 def test_camera(bench, monkeypatch, layout, way):
     model = zoo.wan("CameraWanModel", model_type="camera", in_dim=32)
-    conditions = {**image(16, *layout.latent[1:]), "clip_vision_output": clip_vision()}
-    if layout.latent == SMALL:
-        conditions |= CAMERA_MOVES
-    check(bench, monkeypatch, model, dataclasses.replace(layout, conditions=conditions), way)
+    check(bench, monkeypatch, model, filmed(layout), way)
 
 
-@each(*basics("Wan 2.2 Fun Camera", conditions=CAMERA_MOVES))
+@each(*basics(CAMERA_2_2), *odd_sizes(CAMERA_2_2), *windows(CAMERA_2_2, whole_video=True))
 def test_camera_2_2(bench, monkeypatch, layout, way):
-    model = zoo.wan("CameraWanModel", model_type="camera_2.2", in_dim=36)
-    check(bench, monkeypatch, model, layout, way)
+    check(bench, monkeypatch, camera_2_2(), filmed(layout), way)
+
+
+def camera_2_2():
+    return zoo.wan("CameraWanModel", model_type="camera_2.2", in_dim=36)
+
+
+def test_cameras_do_not_move_over_latents_that_their_patches_do_not_divide(bench):
+    check_refused(bench, camera_2_2(), dataclasses.replace(ODD, conditions=camera_moves(ODD)))
 
 
 HUMO = "HuMo"
@@ -104,11 +126,14 @@ def test_humo(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, zoo.wan("HumoWanModel"), layout, way)
 
 
+HUMO_17B = "HuMo 17B"
+
+
 @each(
-    *basics("HuMo 17B"),
-    covers(
-        "HuMo 17B", "references", Layout(SMALL, (3, 4, 6), after=48, conditions=HUMO_REFERENCE)
-    ),
+    *basics(HUMO_17B),
+    *odd_sizes(HUMO_17B),
+    *windows(HUMO_17B, whole_video=True),
+    covers(HUMO_17B, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=HUMO_REFERENCE)),
 )
 def test_humo_17b(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, zoo.wan("HumoWanModel", in_dim=36), layout, way)
@@ -275,6 +300,11 @@ DANCER = "WanDancer"
 MUSIC = {"audio_embed": noise(1, 9, 35, seed=1)}
 
 
+def dancer(**changes):
+    changes = {"model_type": "wandancer", "in_dim": 36, **changes}
+    return zoo.wan("WanDancerModel", "model_wandancer", **changes)
+
+
 @each(
     *basics(DANCER, conditions=MUSIC),
     *odd_sizes(DANCER),
@@ -292,8 +322,13 @@ MUSIC = {"audio_embed": noise(1, 9, 35, seed=1)}
     ),
 )
 def test_dancer(bench, monkeypatch, layout, way):
-    model = zoo.wan("WanDancerModel", "model_wandancer", model_type="wandancer", in_dim=36)
-    check(bench, monkeypatch, model, layout, way)
+    check(bench, monkeypatch, dancer(), layout, way)
+
+
+@each(covers(DANCER, "references", Layout(SMALL, (3, 4, 6), conditions=REFERENCE), cannot=True))
+def test_dancer_cannot_do_references(bench, monkeypatch, layout, way):
+    """Its weights have a place for one, but the positions that it counts do not."""
+    check(bench, monkeypatch, dancer(in_dim_ref_conv=16), layout, way)
 
 
 def test_causal_with_another_sampler(bench):
