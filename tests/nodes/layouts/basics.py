@@ -17,11 +17,11 @@ def basics(family, layout):
     return [covers(family, feature, layout) for feature in features]
 
 
-def windows(family, layout):
+def windows(family, layout, id=None):
     """Three of five frames at a time; `layout` is of three frames."""
     channels, _, height, width = layout.latent
     layout = dataclasses.replace(layout, latent=(channels, 5, height, width))
-    cases = [covers(family, "context windows", layout)]
+    cases = [covers(family, "context windows", layout, id=id)]
     if layout.whole_video:
         refused = {"cannot": True, "id": f"{family}, refused context windows"}
         cases.append(covers(family, "context windows", layout, **refused))

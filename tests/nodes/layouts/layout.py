@@ -151,7 +151,10 @@ def check_dense(bench, model, layout, reasons, way=ONE):
 
 
 def check_refused(bench, model, layout, way=ONE):
-    """ComfyUI's own model fails on this, PSA or not."""
+    """ComfyUI's own model fails on this, PSA or not; if on the way to sample, on nothing else."""
+    usual = Way(split=way.split)
+    if way != usual:
+        assert torch.isfinite(sampler(bench, layout, usual)(model)).all()
     if way.window:
         model = with_windows(model, way.window)
     with pytest.raises((RuntimeError, AssertionError, ValueError)):
@@ -248,7 +251,8 @@ class Probe:
     def __init__(self, layout, way):
         self.layout = layout
         channels, frames, *sides = layout.latent
-        self.packed = (channels, way.window or frames, *sides) if layout.audio else None
+        frames = way.window + layout.behind if way.window else frames
+        self.packed = (channels, frames, *sides) if layout.audio else None
         self.size: tuple[int, ...] = ()
         self.rows: dict[tuple[int, ...], list[int]] = {}
 

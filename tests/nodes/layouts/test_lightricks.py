@@ -45,8 +45,8 @@ def model_of(family):
     return configured("LTXV", image_model="ltxv", **LTXV)
 
 
-def guided(layout, frames, **options):
-    """`layout` with guide frames as ComfyUI's own node adds them."""
+def guided(layout, frames, at=8, **options):
+    """`layout` with guide frames for the video's frame `at` on, as ComfyUI's own node adds them."""
     from comfy_extras.nodes_lt import LTXVAddGuide
 
     channels, *size = layout.latent
@@ -58,7 +58,7 @@ def guided(layout, frames, **options):
         guide, options["guide_mask"] = LTXVAddGuide.dilate_latent(small, scale)
     text = [[torch.zeros(1), {}]]
     positive, _, latent, mask = LTXVAddGuide.append_keyframe(
-        text, text, 8, torch.zeros(1, *layout.latent), torch.ones(1, 1, size[0], 1, 1), guide, 1.0,
+        text, text, at, torch.zeros(1, *layout.latent), torch.ones(1, 1, size[0], 1, 1), guide, 1.0,
         (8, 32, 32), **options,
     )  # fmt: skip
     if layout.audio:
@@ -149,6 +149,19 @@ def dropping():
 def test_windows(bench, monkeypatch, family):
     model = model_of(family)
     check(bench, monkeypatch, model, layout(family, (128, 5, 4, 6), (3, 4, 6)), Way(window=3))
+
+
+@pytest.mark.covers(BOTH, "context windows")
+def test_windows_with_a_guide(bench, monkeypatch):
+    """Of five frames of the latent the third is in both windows, and so is a guide for it.
+
+    ComfyUI's LTX-Video cannot do that: it does not cut the guides' places into windows.
+    """
+    long = guided(layout(BOTH, (128, 5, 4, 6), (3, 4, 6)), 1, at=16)
+    entry = {"pre_filter_count": 24, "strength": 1.0, "pixel_mask": None, "latent_shape": [1, 4, 6]}
+    conditions = {**long.conditions, "guide_attention_entries": [entry]}
+    long = dataclasses.replace(long, conditions=conditions)
+    check(bench, monkeypatch, model_of(BOTH), long, Way(window=3))
 
 
 @pytest.mark.parametrize("as_long", [{"audio": (8, 72, 16)}, {"text": (72, 2 * zoo.TEXT_WIDTH)}])

@@ -34,8 +34,8 @@ def odd_sizes(family, **settings):
     return common.odd_sizes(family, small(**settings))
 
 
-def windows(family, **settings):
-    return common.windows(family, small(**settings))
+def windows(family, id=None, **settings):
+    return common.windows(family, small(**settings), id)
 
 
 REFERENCE = {"reference_latents": [noise(1, 16, 1, 8, 12, seed=1)]}

@@ -13,10 +13,10 @@ from .test_wan import REFERENCE, SMALL, basics, each, image, odd_sizes, windows
 VACE = "Wan VACE"
 
 
-def control_streams(count):
+def control_streams(count, frames=3):
     return {
-        "vace_frames": [noise(1, 32, 3, 8, 12, seed=i) for i in range(count)],
-        "vace_mask": [torch.ones(1, 64, 3, 8, 12)] * count,
+        "vace_frames": [noise(1, 32, frames, 8, 12, seed=i) for i in range(count)],
+        "vace_mask": [torch.ones(1, 64, frames, 8, 12)] * count,
         "vace_strength": [1.0, 0.7][:count],
     }
 
@@ -28,7 +28,7 @@ def vace():
 @each(
     # four main blocks, two of the control video
     *basics(VACE, calls=6),
-    *windows(VACE, calls=6, whole_video=True),
+    *windows(VACE, calls=6, conditions=control_streams(1, frames=5), whole_video=True),
     covers(VACE, "odd sizes", Layout((16, 1, 16, 20), (1, 8, 10), calls=6), id="one frame"),
     covers(VACE, "odd sizes", Layout((16, 5, 2, 30), (5, 1, 15), calls=6), id="1 x N"),
     # no "references": an image that a workflow gives lies in the latent and is video
@@ -110,12 +110,13 @@ def test_cameras_do_not_move_over_latents_that_their_patches_do_not_divide(bench
 HUMO = "HuMo"
 HUMO_REFERENCE = {"reference_latents": [noise(1, 16, 2, 8, 12, seed=1)]}
 SPEECH = {"audio_embed": noise(1, 3, 8, 5, 1280, seed=2)}
+LONG_SPEECH = {"audio_embed": noise(1, 5, 8, 5, 1280, seed=2)}
 
 
 @each(
     *basics(HUMO, conditions=SPEECH),
     *odd_sizes(HUMO),
-    *windows(HUMO),
+    *windows(HUMO, conditions=LONG_SPEECH, whole_video=True),
     covers(HUMO, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=HUMO_REFERENCE)),
     covers(
         HUMO, "references",
@@ -130,9 +131,9 @@ HUMO_17B = "HuMo 17B"
 
 
 @each(
-    *basics(HUMO_17B),
+    *basics(HUMO_17B, conditions=SPEECH),
     *odd_sizes(HUMO_17B),
-    *windows(HUMO_17B, whole_video=True),
+    *windows(HUMO_17B, conditions=LONG_SPEECH, whole_video=True),
     covers(HUMO_17B, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=HUMO_REFERENCE)),
 )
 def test_humo_17b(bench, monkeypatch, layout, way):
@@ -152,13 +153,16 @@ SOUND = {"audio_embed": noise(1, 25, 1024, 12, seed=2)}
 # 4 x 6 tokens of the newest frame, 2 x 3 of the two before, 4 times 1 x 1 of the sixteen before
 MOTION = {"reference_motion": noise(1, 16, 19, 8, 12, seed=3)}
 MOTION_TOKENS = 24 + 6 + 4
-POSES = {"control_video": noise(1, 16, 3, 8, 12, seed=4)}
+
+
+def poses(frames):
+    return {"control_video": noise(1, 16, frames, 8, 12, seed=4)}
 
 
 @each(
     *basics(S2V, conditions=SOUND),
     *odd_sizes(S2V),
-    *windows(S2V),
+    *windows(S2V, conditions={**SOUND, **poses(5)}),
     covers(S2V, "references", Layout(SMALL, (3, 4, 6), after=24, conditions=S2V_REFERENCE)),
     covers(
         S2V, "references", Layout(SMALL, (3, 4, 6), after=MOTION_TOKENS, conditions=MOTION),
@@ -168,7 +172,7 @@ POSES = {"control_video": noise(1, 16, 3, 8, 12, seed=4)}
         S2V, "references",
         Layout(
             SMALL, (3, 4, 6), after=24 + MOTION_TOKENS,
-            conditions={**S2V_REFERENCE, **MOTION, **POSES, **SOUND},
+            conditions={**S2V_REFERENCE, **MOTION, **poses(3), **SOUND},
         ),
         id="reference, motion, poses and audio",
     ),
@@ -183,6 +187,7 @@ def test_s2v(bench, monkeypatch, layout, way):
 ANIMATE = "Wan 2.2 Animate"
 # a pose for every frame but the reference
 POSE = {"pose_video_latent": noise(1, 16, 2, 8, 12, seed=1)}
+LONG_POSE = {"pose_video_latent": noise(1, 16, 4, 8, 12, seed=1)}
 
 
 def first_frame_before(parameter):
@@ -200,7 +205,7 @@ def first_frame_before(parameter):
 @each(
     *map(first_frame_before, basics(ANIMATE, calls=5, conditions=POSE)),
     *map(first_frame_before, odd_sizes(ANIMATE, calls=5)),
-    *map(first_frame_before, windows(ANIMATE, calls=5, whole_video=True)),
+    *map(first_frame_before, windows(ANIMATE, calls=5, conditions=LONG_POSE, whole_video=True)),
     covers(
         ANIMATE, "references",
         Layout(
@@ -244,20 +249,29 @@ def test_animate2_with_poses(bench, layout, way):
 
 SCAIL, SCAIL2 = "SCAIL", "SCAIL-2"
 SCAIL_REFERENCE = {"reference_latents": [noise(1, 16, 1, 8, 12, seed=i) for i in range(2)]}
-# at half the resolution
-SCAIL_POSES = {"pose_video_latent": noise(1, 16, 3, 4, 6, seed=3)}
-SCAIL_MASKS = {
-    "driving_mask_28ch": noise(1, 3, 28, 4, 6, seed=4),
-    "ref_mask_28ch": noise(1, 5, 28, 8, 12, seed=5),
-}
+
+
+def scail_poses(frames):
+    """At half the resolution."""
+    return {"pose_video_latent": noise(1, 16, frames, 4, 6, seed=3)}
+
+
+def scail_masks(frames):
+    return {
+        "driving_mask_28ch": noise(1, frames, 28, 4, 6, seed=4),
+        "ref_mask_28ch": noise(1, 2 + frames, 28, 8, 12, seed=5),
+    }
+
+
+SCAIL_POSES, LONG_POSES = scail_poses(3), scail_poses(5)
+SCAIL_BOTH = {**SCAIL_REFERENCE, **SCAIL_POSES}
 
 
 def scail_cases(family):
-    both = {**SCAIL_REFERENCE, **SCAIL_POSES}
     return [
         *basics(family),
         *odd_sizes(family),
-        *windows(family),
+        *windows(family, before=48, after=18, conditions={**SCAIL_REFERENCE, **LONG_POSES}),
         covers(
             family, "references", Layout(SMALL, (3, 4, 6), before=48, conditions=SCAIL_REFERENCE),
             id="references",
@@ -267,7 +281,8 @@ def scail_cases(family):
             id="poses",
         ),
         covers(
-            family, "references", Layout(SMALL, (3, 4, 6), before=48, after=18, conditions=both),
+            family, "references",
+            Layout(SMALL, (3, 4, 6), before=48, after=18, conditions=SCAIL_BOTH),
             id="references and poses",
         ),
     ]
@@ -285,11 +300,15 @@ def test_scail(bench, monkeypatch, layout, way):
             SCAIL2, "references",
             Layout(
                 SMALL, (3, 4, 6), before=48, after=18,
-                conditions={**SCAIL_REFERENCE, **SCAIL_POSES, **SCAIL_MASKS, "ref_mask_flag": flag},
+                conditions={**SCAIL_BOTH, **scail_masks(3), "ref_mask_flag": flag},
             ),
             id=f"masks, animation {flag}",
         )
         for flag in (True, False)
+    ),
+    *windows(
+        SCAIL2, before=48, after=18,
+        conditions={**SCAIL_REFERENCE, **LONG_POSES, **scail_masks(5)}, id="masks in windows",
     ),
 )
 def test_scail2(bench, monkeypatch, layout, way):
@@ -308,7 +327,7 @@ def dancer(**changes):
 @each(
     *basics(DANCER, conditions=MUSIC),
     *odd_sizes(DANCER),
-    *windows(DANCER),
+    *windows(DANCER, conditions=MUSIC),
     covers(
         DANCER, "sparse & exact",
         Layout(
