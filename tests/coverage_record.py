@@ -7,6 +7,8 @@ a column (tools/coverage_matrix.py):
     @pytest.mark.covers("Wan Animate 2", "references", dense="why it stays so on purpose")
     @pytest.mark.covers("Mochi", "odd sizes", cannot=True)     # the model itself refuses them
 
+What a model does not have is declared in that file's ABSENT, and no test may claim it.
+
 A pair is kept when at least one of its tests passed and none failed; a skipped test says nothing.
 The families that ran are replaced as a whole, so all of a family's tests belong in one run.
 With --collect-only, DIR/marked.json lists what is marked, run or not.
