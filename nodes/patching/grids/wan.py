@@ -113,11 +113,11 @@ def animate2(call: ModelCall) -> TokenGrid | None:
 
 
 def dancer(call: ModelCall) -> TokenGrid | None:
-    """WanDancer: as Wan, with music in cross-attention that PSA does not see."""
-    video = _video(call)
-    if video is None:
-        return None
-    return replace(video, before=_converted_reference(call, video))
+    """WanDancer: as Wan, with music in cross-attention that PSA does not see.
+
+    Its class has a place for a reference before the video, but fails on one.
+    """
+    return _video(call)
 
 
 def _video(call: ModelCall) -> TokenGrid | None:

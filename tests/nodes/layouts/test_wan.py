@@ -111,8 +111,18 @@ def test_fun_control(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, zoo.wan(in_dim=52, in_dim_ref_conv=16), layout, way)
 
 
-def test_a_reference_for_a_model_without_is_not_in_its_sequence(bench, monkeypatch):
-    check(bench, monkeypatch, zoo.wan(), Layout(SMALL, (3, 4, 6), conditions=REFERENCE))
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        zoo.I2V,
+        {"kind": "CameraWanModel", "model_type": "camera_2.2", "in_dim": 36},
+        {"kind": "VaceWanModel", "vace_layers": 1, "vace_in_dim": 96},
+    ],
+)
+def test_a_reference_for_a_model_without_is_not_in_its_sequence(bench, monkeypatch, model):
+    layout = small(conditions=REFERENCE, calls=2 + model.get("vace_layers", 0))
+    check(bench, monkeypatch, zoo.wan(**model), layout)
 
 
 PHANTOM = "Wan Phantom"
