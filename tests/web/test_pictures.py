@@ -7,10 +7,12 @@ beside them.
 """
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 
+from ..pack_import import ROOT
 from .editor import Editor
 from .gpu import H100, on_gpu
 from .manager import Manager
@@ -155,3 +157,51 @@ def test_the_plan(server, combination, open_page, picture):
     panel.get_by_text(comfy.ask("POST", "plan", request)["text"]).wait_for()
     panel.get_by_text("832 \u00d7 480").wait_for()
     picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1150, "height": 560})
+
+
+MODEL_FILES = {
+    "diffusion_models": "wan2.1_t2v_1.3B_fp16.safetensors",
+    "text_encoders": "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+    "vae": "wan_2.1_vae.safetensors",
+}
+# [left, top, right, bottom] of what all nodes take up, in the graph's units
+ALL_NODES = """() => {
+    const top = app.canvas.ds.offset[1]
+    const boxes = app.graph.nodes.map((node) => {
+        const [x, y, width, height] = node.getBounding()
+        const vue = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
+        return [x, y, x + width, Math.max(y + height, vue ? vue.bottom - top : 0)]
+    })
+    return [Math.min, Math.min, Math.max, Math.max].map((f, i) => f(...boxes.map((b) => b[i])))
+}"""
+
+
+@pytest.fixture
+def model_files(server):
+    """Files of the names that the shipped workflow asks for; nobody reads them."""
+    paths = [server.base / "models" / folder / name for folder, name in MODEL_FILES.items()]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    yield
+    for path in paths:
+        path.unlink()
+
+
+def test_the_graph(server, combination, open_page, picture, model_files):
+    """The shipped workflow before a run, without PSA Report's room for its picture."""
+    comfy = open_page(server, combination[1], size=(1950, 1150), scale=1.5)
+    on_gpu(comfy, H100)
+    shipped = json.loads((ROOT / "example_workflows" / "wan2.1_t2v_psa.json").read_text("utf-8"))
+    kinds = {node["type"]: node for node in shipped["nodes"]}
+    kinds["PSAReport"]["size"] = [290, 130]
+    comfy.load_workflow(shipped)
+    left, top = 100, 160
+    comfy.view(offset=(left, top))
+    comfy.panel(str(kinds["PSAApply"]["id"])).get_by_text("832 \u00d7 480").wait_for()
+    comfy.page.wait_for_timeout(600)
+    margin = 24
+    x, y, right, bottom = comfy.page.evaluate(ALL_NODES)
+    clip = {"x": left + x - margin, "y": top + y - margin,
+            "width": right - x + 2 * margin, "height": bottom - y + 2 * margin}  # fmt: skip
+    picture(comfy.page, "../graph", clip)
