@@ -220,7 +220,7 @@ def test_dense_calls_are_made_on_the_gpu_that_the_run_was_on(comfy_inproc, monke
     from psa_pack.nodes.recording.dense_call import DenseCall
     from psa_pack.nodes.reporting import dense_time
 
-    gpu, current, seen = torch.device("cuda", 1), [], []
+    gpu, current, seen = torch.device("cuda", 0), [], []
 
     @contextlib.contextmanager
     def device(index):

@@ -1,4 +1,4 @@
-"""What surrounds the kernels' launches, on a second GPU that need not be there.
+"""What surrounds the kernels' launches, on a GPU that need not be there and is not the current one.
 
 Fake tensors say they are on it and hold no numbers: to ask one for its number, as what waits for a
 GPU does, is an error. Kernels are not launched; what they would be given is looked at.
@@ -17,6 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from psa_kernels import OrderState, psa_attention
+from psa_kernels.reference.orders import static_order
+from psa_kernels.triton.descriptors import has_tma
+from psa_kernels.triton.gpus import described
+from psa_kernels.triton.tuning import architecture
 
 from .test_gpu import CONFIGS, GRID
 
@@ -25,7 +29,7 @@ pytestmark = pytest.mark.skipif(
     reason="Triton is not installed, or interprets",
 )
 
-GPU = torch.device("cuda", 1)
+GPU, OTHER = torch.device("cuda", 0), torch.device("cuda", 1)
 
 
 class Crossings(TorchDispatchMode):
@@ -43,12 +47,18 @@ class Crossings(TorchDispatchMode):
         return out
 
 
+def forget():
+    """What is kept of a device: token orders, which are fake ones here, and what it is."""
+    for kept in (static_order, described, has_tma, architecture):
+        kept.cache_clear()
+
+
 @pytest.fixture
 def launches(monkeypatch):
     """(kernel, the current GPU, those of its arguments) of each launch."""
     from triton.runtime.jit import JITFunction
 
-    current, found = [torch.device("cuda", 0)], []
+    current, found = [OTHER], []
 
     @contextlib.contextmanager
     def device(index):
@@ -63,9 +73,12 @@ def launches(monkeypatch):
         ))  # fmt: skip
 
     monkeypatch.setattr(torch.cuda, "device", device)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(JITFunction, "run", run)
-    return found
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    forget()
+    yield found
+    forget()
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
