@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from . import inputs, plots, report
+from . import inputs, plots, progress, report
 from .dense_peers import dense_methods
 from .measure import Settings, measure_shape
 from .method import Method
@@ -40,12 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     begin = time.monotonic()
+    say = progress.since(begin)
     find_peers()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - begin:5.0f} s] {text}", flush=True)
-
     results = {
         "environment": report.environment(argv), "sweep": args.sweep, "rows": [], "stages": []
     }  # fmt: skip

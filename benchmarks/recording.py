@@ -10,7 +10,6 @@ until the call returns, "call" the whole of it, both medians over --rounds of --
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -102,20 +101,20 @@ def wait(device: torch.device) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    from psa_pack.tools.comfyui_option import add_comfyui, comfyui_of
+
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.recording", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"))
+    add_comfyui(parser)
     parser.add_argument("--tokens", type=int, default=75_600)
     parser.add_argument("--heads", type=int, default=40)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--calls", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args(argv)
-    if args.comfyui is None:
-        parser.error("say where ComfyUI is: --comfyui PATH, or COMFYUI_PATH")
-    args.comfyui = Path(args.comfyui).absolute()
+    args.comfyui = comfyui_of(args, parser.error)
     return args
 
 

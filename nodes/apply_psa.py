@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 from server import PromptServer
 
-from ..psa_kernels.config import parse_block_list
 from .compat import declare
+from .dense_blocks import check_dense_blocks, read_dense_blocks
 from .patching.apply import apply_psa
 from .patching.run import PatchOptions
 from .preset_link import PSAPreset
@@ -72,13 +72,7 @@ class PSAApply(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, dense_blocks=None):
-        # An input named here is no longer checked by ComfyUI, and the message of one comes once
-        # for each: so this is for what ComfyUI cannot check itself.
-        try:
-            read_dense_blocks(dense_blocks)
-        except ValueError as error:
-            return str(error)
-        return True
+        return check_dense_blocks(dense_blocks)
 
     @classmethod
     def execute(
@@ -107,14 +101,6 @@ class PSAApply(io.ComfyNode):
                 lambda message: _send(PROGRESS, node_id, message),
             )
         )
-
-
-def read_dense_blocks(text: str | None) -> frozenset[int]:
-    """Raises `ValueError` that names the input."""
-    try:
-        return parse_block_list(text or "")
-    except ValueError as error:
-        raise ValueError(f"dense_blocks: {error}") from None
 
 
 def window_of(schedule: str, start: float, end: float) -> tuple[float, float] | None:

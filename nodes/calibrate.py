@@ -16,7 +16,6 @@ from comfy_api.latest import io, ui
 from ..presets.errors import CollisionError, Problem
 from ..presets.listing import ABSENT
 from ..presets.yaml_text import dump
-from .apply_psa import read_dense_blocks
 from .calibration.errors import CalibrationError
 from .calibration.fit import fit
 from .calibration.identity import digest, model_identity
@@ -26,6 +25,7 @@ from .calibration.picture import picture_of
 from .calibration.run import Effort, measure
 from .calibration.start import Start
 from .calibration.told import as_json, description
+from .dense_blocks import check_dense_blocks, read_dense_blocks
 from .preset_link import PSAPreset
 from .preset_value import PresetValue
 from .queued import current_user
@@ -130,11 +130,7 @@ class PSACalibrate(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, dense_blocks=None):
-        try:
-            read_dense_blocks(dense_blocks)
-        except ValueError as error:
-            return str(error)
-        return True
+        return check_dense_blocks(dense_blocks)
 
     @classmethod
     def execute(

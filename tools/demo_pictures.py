@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .tiny_wan.pictures import FRAMES_PER_SECOND, picture
+from .tiny_wan.pictures import BACKGROUND, INK, picture, save_animation
 
 GAP, LABEL_HEIGHT, LABEL_WIDTH = 8, 30, 130
 STILL = 200  # pixels of a frame's longer side in the strip
 STILLS = 5
-BACKGROUND, INK = (24, 24, 28), (235, 235, 235)
 DIFFERENCE_GAIN = 4
 
 
@@ -35,14 +34,7 @@ def write_animation(frames: dict[str, torch.Tensor], path: Path) -> None:
             _write(sheet, label, left, LABEL_HEIGHT // 2)
             sheet.paste(picture(panel[index]), (left, LABEL_HEIGHT))
         pictures.append(sheet)
-    pictures[0].save(
-        path,
-        save_all=True,
-        append_images=pictures[1:],
-        duration=1000 // FRAMES_PER_SECOND,
-        loop=0,
-        quality=85,
-    )
+    save_animation(pictures, path, quality=85)
 
 
 def write_strip(frames: dict[str, torch.Tensor], path: Path) -> None:

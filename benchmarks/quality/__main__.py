@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from .. import progress
 from . import ROOT
 
 EXAMPLE = ROOT / "examples" / "tiny_wan"
@@ -95,10 +95,7 @@ def measure(args: argparse.Namespace, results) -> None:
     import torch
 
     begin = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - begin:5.0f} s] {text}", flush=True)
-
+    say = progress.since(begin)
     if not torch.cuda.is_available():
         say("no GPU: the torch reference runs, which is slow; only small --grid and few clips end")
     from psa_pack.presets.store import PresetStore
@@ -138,6 +135,8 @@ def measure(args: argparse.Namespace, results) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
+    from psa_pack.tools.comfyui_option import add_comfyui, comfyui_of
+
     from .settings import SWEEP_DENSITIES, TARGETS
 
     parser = argparse.ArgumentParser(
@@ -145,8 +144,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), metavar="PATH",
-        help="a ComfyUI folder; default: COMFYUI_PATH")  # fmt: skip
+    add_comfyui(parser)
     add("--model", type=Path, default=EXAMPLE / "tiny_wan.safetensors")
     add("--codec", type=Path, default=EXAMPLE / "codec.safetensors")
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
@@ -173,9 +171,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     args.part = list(parts) if args.part is None else args.part
     if not args.merge:
-        if args.comfyui is None:
-            parser.error("say where ComfyUI is: --comfyui PATH, or COMFYUI_PATH")
-        args.comfyui = Path(args.comfyui).absolute()
+        args.comfyui = comfyui_of(args, parser.error)
         args.grid = list(args.grid)
     return args
 

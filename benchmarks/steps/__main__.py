@@ -10,7 +10,6 @@ result fails its check gets no time.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from .. import report
+from .. import progress, report
 from ..quality import ROOT
 from ..sparse_peers import find_peers
 from . import wan
@@ -33,11 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     begin = time.monotonic()
+    say = progress.since(begin)
     find_peers()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - begin:5.0f} s] {text}", flush=True)
-
     if not torch.cuda.is_available():
         print("error: models of this size need a GPU", file=sys.stderr)
         return 2
@@ -130,13 +126,14 @@ def comfyui_version() -> str:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
+    from psa_pack.tools.comfyui_option import add_comfyui, comfyui_of
+
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.steps", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"), metavar="PATH",
-        help="a ComfyUI folder; default: COMFYUI_PATH")  # fmt: skip
+    add_comfyui(parser)
     add("--models", nargs="+", choices=wan.SIZES, default=list(wan.SIZES))
     add("--videos", nargs="+", choices=wan.VIDEOS, default=list(wan.VIDEOS))
     add("--presets", nargs="+", default=PRESETS)
@@ -147,9 +144,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")
     add("--out", type=Path, default=Path(".dev/steps"))
     args = parser.parse_args(argv)
-    if args.comfyui is None:
-        parser.error("say where ComfyUI is: --comfyui PATH, or COMFYUI_PATH")
-    args.comfyui = Path(args.comfyui).absolute()
+    args.comfyui = comfyui_of(args, parser.error)
     return args
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -91,11 +90,13 @@ def write(told: tuple[torch.Tensor, str, str], folder: Path) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    from psa_pack.tools.comfyui_option import add_comfyui, comfyui_of
+
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.steps.told", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"))
+    add_comfyui(parser)
     parser.add_argument("--model", choices=wan.SIZES, default="14b")
     parser.add_argument("--video", choices=wan.VIDEOS, default="720p")
     parser.add_argument("--preset", default="fast")
@@ -103,9 +104,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=2, help="dense steps; the preset's own: -1")
     parser.add_argument("--out", type=Path, default=Path(".dev/told"))
     args = parser.parse_args(argv)
-    if args.comfyui is None:
-        parser.error("say where ComfyUI is: --comfyui PATH, or COMFYUI_PATH")
-    args.comfyui = Path(args.comfyui).absolute()
+    args.comfyui = comfyui_of(args, parser.error)
     args.warmup = None if args.warmup < 0 else args.warmup
     return args
 

@@ -22,6 +22,7 @@ from ...psa_kernels.config import LEVELS, PSAConfig
 from .density import BLOCKS_UNKNOWN, Density, Tokens, density, how_mixed, parts
 from .figure import Figure
 from .models import Model
+from .work import attention_flops
 
 
 def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Figure:
@@ -194,19 +195,16 @@ def dense_call(tokens: Tokens, model: Model) -> float | None:
     nearest one's. None where no head of this size was measured.
     """
     known = sorted(
-        (_tokens(shape).total, _flops(_tokens(shape), shape["heads"] * shape["head_dim"])
+        (length, attention_flops(length, shape["heads"] * model.head_dim)
          / (shape["dense_ms"] * 1e-3))
         for shape in table()["shapes"] if shape["head_dim"] == model.head_dim
+        for length in (_tokens(shape).total,)
     )  # fmt: skip
     if not known:
         return None
     lengths, rates = zip(*known, strict=True)
     rate = float(np.interp(math.log(tokens.total), [math.log(x) for x in lengths], rates))
-    return _flops(tokens, model.dim) / rate
-
-
-def _flops(tokens: Tokens, dim: int) -> float:
-    return 4.0 * tokens.total**2 * dim  # two products, a multiplication and an addition each
+    return attention_flops(tokens.total, model.dim) / rate
 
 
 def _measured(config: PSAConfig, tokens: Tokens, model: Model) -> float | None:

@@ -33,12 +33,17 @@ def work_of(model: Model | None, tokens: Tokens) -> Work | str:
     if model is None or not (model.blocks and model.ffn):
         return "the family's blocks and their sizes are not known"
     length, width = tokens.total, model.width
-    attention = 4.0 * length**2 * model.dim
+    attention = attention_flops(length, model.dim)
     rest = _around(length, width, model.dim, model.ffn, model.cross)
     if model.sound:
         rest += _beside(model.sound, tokens, width, model.cross)
     note = "; ".join(filter(None, (COUNTED, model.assumed)))
     return Work(model.blocks * attention, model.blocks * rest, note)
+
+
+def attention_flops(length: float, dim: int) -> float:
+    """Of self-attention: two products, a multiplication and an addition each."""
+    return 4.0 * length**2 * dim
 
 
 def _around(length: float, width: int, inner: int, ffn: int, text: int) -> float:
@@ -54,7 +59,7 @@ def _around(length: float, width: int, inner: int, ffn: int, text: int) -> float
 def _beside(sound: Sound, tokens: Tokens, width: int, text: int) -> float:
     """Of the sound in a block, and of the attention from it to the video and back."""
     length, video = sound.tokens * tokens.grid[0], tokens.total
-    own = 4.0 * length**2 * sound.width
+    own = attention_flops(length, sound.width)
     own += _around(length, sound.width, sound.width, sound.ffn, text)
     # each way q and out on one side, k and v on the other: four matrices a token of either
     weights = video * 4 * width * sound.width + length * 4 * sound.width**2

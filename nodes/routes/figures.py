@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ..apply_psa import read_dense_blocks
+from ..dense_blocks import read_dense_blocks
 from ..estimate.density import Density, Tokens, density
 from ..estimate.figure import Figure, verdict
 from ..estimate.gpu import this_gpu
@@ -114,7 +114,7 @@ def _plan(given: dict[str, Any] | None) -> Plan | None:
 def _dense_blocks(text: str) -> frozenset[int]:
     """The blocks that Apply PSA's input `dense_blocks` names."""
     try:
-        return frozenset(read_dense_blocks(text))
+        return read_dense_blocks(text)
     except ValueError as error:
         raise bad_request(str(error)) from None
 

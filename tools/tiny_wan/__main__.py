@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from dataclasses import fields
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from ..comfyui_option import add_comfyui, comfyui_of
 from . import checkpoint, comfy_model, conditions, evaluate, pictures, pool, sample
 from .codec import FRAMES, Codec, fit, frames_of
 from .train import MODEL_FILE, Settings, Trainer, train, training_record
@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text)
-        sub.set_defaults(run=run)
-        sub.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH"))
+        sub.set_defaults(run=run, refuse=sub.error)
+        add_comfyui(sub)
         sub.add_argument("--codec", type=Path, default=CODEC)
         sub.add_argument("--device", default=device)
         return sub
@@ -100,9 +100,7 @@ def _settings_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _comfyui(args) -> Path:
-    if args.comfyui is None:
-        raise ValueError("say where ComfyUI is: --comfyui PATH or COMFYUI_PATH")
-    return Path(args.comfyui)
+    return comfyui_of(args, args.refuse)
 
 
 def _size(text: str) -> tuple[int, int, int]:

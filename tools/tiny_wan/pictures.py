@@ -49,6 +49,11 @@ def write_animation(clips: list[torch.Tensor], path: Path, *, columns: int = 4) 
             place = (GAP + column * (width + GAP), GAP + row * (height + GAP))
             sheet.paste(picture(clip[:, index]), place)
         sheets.append(sheet)
+    save_animation(sheets, path, quality=80)
+
+
+def save_animation(sheets: list[Image.Image], path: Path, *, quality: int) -> None:
+    """Pictures one after the other, for ever; `quality`: of WebP, up to 100."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sheets[0].save(
         path,
@@ -56,5 +61,5 @@ def write_animation(clips: list[torch.Tensor], path: Path, *, columns: int = 4) 
         append_images=sheets[1:],
         duration=1000 // FRAMES_PER_SECOND,
         loop=0,
-        quality=80,
+        quality=quality,
     )
