@@ -19,8 +19,8 @@ const FACES = {
   PSASelfTest: [TextNode, "psaSaid"],
 };
 
-// large enough to read the picture that PSA Report shows
-const SIZES = { PSAReport: [480, 560] };
+// large enough for the pictures that they show: one that finds no room is drawn over what is below
+const SIZES = { PSAReport: [480, 560], PSACalibrate: [400, 830] };
 
 // The page gives every input named "seed" a control that randomises it after each run; with a new
 // seed PSA Calibrate would sample anew where it could use what it has measured.
