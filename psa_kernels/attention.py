@@ -55,9 +55,8 @@ def psa_attention(
     The inputs are floating-point, of one dtype and device, of any strides, and are not changed.
     `H` must be a multiple of `Hkv`.
 
-    config        settings; the defaults of `PSAConfig` if absent (`blocks` is a host's to read: see
-                  `PSAConfig.for_block`); of type "dense", every block is
-                  read in full
+    config        settings; the defaults of `PSAConfig` if absent. Of type "dense", every block is
+                  read in full. `blocks` is a host's to read: see `PSAConfig.for_block`
     grid          (frames, height, width) of the video tokens, which come in raster order; needed by
                   the orders that read it
     extra_tokens  how many tokens before and after the video are not on the grid (text, references)
@@ -76,7 +75,8 @@ def psa_attention(
 
     torch.compile breaks its graph at this function; `PSAAttention` is one operator to it.
 
-    Raises `CallError` if the arguments do not fit together, or not the configuration.
+    Raises `CallError` if the arguments do not fit together, or not the configuration;
+    `NoKernelsError` as `need_kernels` says.
     Source: the PSA attention module's interface; docs/semantics.md, sections 1 to 9.
     """
     config = PSAConfig() if config is None else config

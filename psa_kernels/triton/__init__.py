@@ -2,6 +2,10 @@
 
 Importing this package needs no Triton; asking it for a stage does. `support.unsupported` says why a
 call cannot be served here.
+
+A program's batch and head are int64 before they become an offset; offsets inside a head are int32
+(`support.MOST_KEYS`), but for the caller's tensors, whose strides may be anything. Sizes that
+change from video to video are `do_not_specialize`: another size shall compile nothing anew.
 """
 
 from importlib import import_module

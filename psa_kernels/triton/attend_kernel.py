@@ -2,12 +2,16 @@
 
 One program takes ROWS queries of one query block of one head (grid: query blocks of all extra
 tokens, which read everything and take longest, then of the video; batch x heads, so that a head's
-keys stay in the L2 while its blocks are worked on). It runs one online softmax through four loops:
+keys stay in the L2 while its blocks are worked on). It runs one online softmax through five loops
+(`attend_loops`):
 
-  full   whole blocks on level 1, by list, and then contiguous extra keys: wide copies, no bias
-  rest   what is left of the contiguous keys, or lies under a causal mask: as full, with a mask
-  list   pooled blocks in chunks of n/8 rows, several to a tile: gathers, a bias per column
-  tail   the tail's whole pyramid level, contiguous: columns of finer blocks are masked out
+  full_blocks   whole blocks on level 1, by list, and then contiguous extra keys: wide copies, no
+                bias
+  masked_keys   what is left of the contiguous keys, or lies under a causal mask: as before, with
+                a mask
+  ragged_block  the short last key block, where it is pooled: a bias from memory
+  pooled_list   pooled blocks in chunks of n/8 rows, several to a tile: gathers, a bias per column
+  tail_level    the tail's whole pyramid level, contiguous: columns of finer blocks are masked out
 
 Pooled columns carry log2 of their token count (and the second moment's term) as a bias, so that no
 loop branches on the level, and every level runs at the full width of the tile. What is known per
@@ -149,7 +153,7 @@ def attend_kernel(
         online = not (tl.max(bound, 0) <= BOUND)
         high = tl.where(online, high, bound + (POOLED_MOST - BOUND_ROOM))
     # contiguous keys of this program: the extra ones, a ragged last block; all for extra queries
-    zero = k_video * 0
+    zero = k_video * 0  # of the type that the branches assign
     first = tl.where(is_extra, zero, k_video)
     full_count, chunk_count, tail_rows = zero, zero, zero
     ragged_start, ragged_rows = zero, zero

@@ -48,7 +48,8 @@ def _pooled(
     q, keys, values, acc, high, total, norms, bias, widths, scale, capped,
     SPREAD: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A tile of pooled keys, `bias` the log2 of their counts."""
+    """A tile of pooled keys: `bias` is the log2 of their counts, `norms` x `widths` the second
+    moment's term (section 6c), which may pass the bias only where not `capped`."""
     logits = tl.dot(q, tl.trans(keys), input_precision=PRECISION) * scale + bias[None, :]
     if SPREAD:
         corrected = logits + norms[:, None] * widths[None, :]
@@ -93,7 +94,7 @@ def full_blocks(
     GATHER: tl.constexpr = TILE > N
     listed = count * SPLIT
     if GATHER:
-        listed = count * 0
+        listed = count * 0  # of the same type, which a branch must not change
     for step in tl.range(0, listed + whole, num_stages=STAGES):
         entry = tl.load(entries + step // SPLIT, mask=step < listed, other=0)
         start = tl.where(

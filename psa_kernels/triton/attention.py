@@ -38,6 +38,7 @@ def attend(
         out = q.new_empty(batch, layout.q_len, heads, layout.head_dim).transpose(1, 2)
     tune = tune or tuning.attend(q.device, q.dtype, dim)
     rows = min(tune.rows, layout.m)
+    # blocks narrower than 64 go several to a tile (`full_blocks`)
     tile = min(tune.tile, layout.n) if layout.n >= 64 else tune.tile
     sizes = [x for x in POOLED if x in pyramid.starts and _is_listed(x, config)]
     tail = 0 if config.tail == "none" or config.mask_ratios.width(0) == 0 else config.tail
@@ -65,6 +66,7 @@ def attend(
         HEAD_DIM=layout.head_dim, DIM=dim, M=layout.m, N=layout.n, ROWS=rows, FULL_TILE=tile,
         TILE=tune.tile, SMALL=min(64, tune.tile), TAIL=tail,
         LOG2_TAIL=float(max(tail, 1).bit_length() - 1),
+        # powers of two: their sum names the levels in the list
         LISTED=sum(sizes), POOLED=bool(sizes) or tail > 0, SPREAD=spread is not None,
         ORDERED=ordered, CAUSAL=layout.causal, NEGATIVE=scale < 0, TMA=tune.tma,
         PRECISION=tuning.precision(q.device, q.dtype),

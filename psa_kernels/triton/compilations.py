@@ -6,9 +6,9 @@ import sys
 
 _KERNELS = {
     "clusters": ("_nearest_kernel", "_sum_kernel"),
-    "pyramid": ("_pool_kernel",),
+    "pyramid_kernel": ("pool_kernel",),
     "estimate": ("_pool_queries", "_share_kernel"),
-    "levels": ("_levels_kernel",),
+    "levels_kernel": ("levels_kernel",),
     "attend_kernel": ("attend_kernel",),
 }
 

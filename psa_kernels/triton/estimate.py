@@ -1,10 +1,11 @@
 """Stage 3: the share of each query block's softmax mass that lies in each key block (section 5).
 
-Two kernels. `_pool_queries` (one program per 256 places of one head) stores the means of 16
-consecutive queries. `_share_kernel` takes 128 of these means (8 query blocks of 128) against all
-groups of 8 keys of their head, twice: once for the log-sum-exp, once for the shares under it. Two
-matrix products of that size cost less than keeping and reading back a `[sub-blocks, key blocks]`
-matrix, and a head's groups stay in the L2 for both.
+Two kernels. `_pool_queries` (grid: tiles of 256 places; batch x heads) stores the means of 16
+consecutive queries. `_share_kernel` (grid: tiles of means; batch x heads) takes a tile of them, on
+sm_90 64, which are 8 query blocks of 128, against all groups of 8 keys of their head, twice: once
+for the log-sum-exp, once for the shares under it. Two matrix products of that size cost less than
+keeping and reading back a `[sub-blocks, key blocks]` matrix, and a head's groups stay in the L2 for
+both.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ import triton.language as tl
 from .. import reference
 from ..config import PSAConfig
 from ..layout import Layout
+from ..reference.estimate import GROUP, SUB_BLOCK
 from ..stages import Orders
 from . import tuning
 from .common import EMPTY, LOG2E, caller_position, columns_of, order_args, padded_dim
 from .descriptors import row_tiles
 from .pyramid import Pyramid
 
-SUB_BLOCK = 16  # queries
-GROUP = 8  # keys
-POOL_MEANS = 16  # a program of `_pool_queries`
+POOL_MEANS = 16  # of a program of `_pool_queries`
 
 
 @torch.no_grad()
@@ -212,7 +212,7 @@ def _share_kernel(
     # tiles whose groups are all whole, and none of whose blocks a causal mask hides
     whole = k_video // 8 // GROUPS * GROUPS
     if CAUSAL:
-        whole = k_video * 0
+        whole = k_video * 0  # of the same type, which a branch must not change
 
     high = tl.full([MEANS], EMPTY, tl.float32)
     total = tl.zeros([MEANS], tl.float32)

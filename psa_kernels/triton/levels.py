@@ -1,10 +1,5 @@
-"""Stage 4: a level for each block pair, and the lists that the attention reads (sections 6, 8, 9).
-
-One program takes one row of S, whole, in registers (grid: query blocks, batch x heads). Nothing is
-sorted: the top r of a row, or the blocks before a mass, end at one value, which is found bit by bit
-(float32 >= 0 orders like its bits; a share is below 2, so 30 bits do); blocks of that very value
-are taken in the order of their numbers.
-"""
+"""Stage 4: a level for each block pair, and the lists that the attention reads (sections 6, 8, 9);
+the host's side of it."""
 
 from __future__ import annotations
 
@@ -14,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 import triton
-import triton.language as tl
 
 from ..causal import FREE, block_kinds
 from ..config import PSAConfig
 from ..layout import Layout
+from .levels_kernel import levels_kernel
 from .pyramid import Pyramid
 from .support import MOST_KEY_BLOCKS
 
@@ -66,6 +61,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
         return torch.empty(batch, heads, rows, size, dtype=dtype, device=S.device)
 
     matrix = torch.empty(S.shape, dtype=torch.int8, device=S.device)
+    # at least 128: the attention may read four words of `coarse` at once
     width = max(128, triton.next_power_of_2(max(1, blocks)))
     plan = Plan(
         matrix, lists(full_most), lists(chunks_most), lists(4), lists(width // 32),
@@ -87,7 +83,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
         table = _causal_ends(ranked, layout, config, S.device)
     # a causal row always has the block that holds its own tokens
     keeps = config.tail == "none" and layout.extra == 0 and not layout.causal
-    _levels_kernel[(rows, batch * heads)](
+    levels_kernel[(rows, batch * heads)](
         S, matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
         plan.counts if plan.read is None else plan.read, plan.mass, table,
         pyramid.allowed if pyramid.allowed is not None else matrix,
@@ -98,6 +94,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
         LAST=last, TOPK=topk, CAUSAL=layout.causal, M=layout.m, N=layout.n,
         KEEP=next((x for x in taking if x), 0) if keeps else 0, ALIKE=pyramid.allowed is not None,
         TAIL=0 if config.tail == "none" else config.tail,
+        # up to 16 blocks a thread, more only in rows of over 8,192
         num_warps=min(16, max(1, width // 512)),
     )  # fmt: skip
     return plan
@@ -147,161 +144,3 @@ def _causal_ends(
             end = end.clamp(min=1)
         begin = ends[level] = torch.maximum(begin, end)
     return torch.stack([ends.get(level, counts) for level in ranked], 1).int()
-
-
-@triton.jit
-def _top(bits, count):
-    """Which blocks are the `count` largest; equal ones by number. No bit above the 30th is set."""
-    value = tl.full([], 0, tl.int32)
-    reached = tl.sum((bits >= 0).to(tl.int32), 0)
-    step = tl.full([], 28, tl.int32)
-    # two bits a step: the counts above all three candidates travel in one sum
-    while (step >= 0) & (reached != count):
-        unit = tl.full([], 1, tl.int32) << step
-        packed = (bits >= value + unit).to(tl.int64)
-        packed += (bits >= value + 2 * unit).to(tl.int64) << 21
-        packed += (bits >= value + 3 * unit).to(tl.int64) << 42
-        packed = tl.sum(packed, 0)
-        one = (packed & 0x1FFFFF).to(tl.int32)
-        two = ((packed >> 21) & 0x1FFFFF).to(tl.int32)
-        three = (packed >> 42).to(tl.int32)
-        reached = tl.where(one >= count, one, reached)
-        reached = tl.where(two >= count, two, reached)
-        reached = tl.where(three >= count, three, reached)
-        digits = (one >= count).to(tl.int32) + (two >= count).to(tl.int32)
-        value += unit * (digits + (three >= count).to(tl.int32))
-        step -= 2
-    above = bits > value
-    equal = bits == value
-    wanted = count - tl.sum(above.to(tl.int32), 0)
-    return above | (equal & (tl.cumsum(equal.to(tl.int32), 0) <= wanted))
-
-
-@triton.jit
-def _before(bits, share, bound):
-    """Which blocks have less than `bound` of the mass before them; equal ones come by number."""
-    value = tl.full([], 0, tl.int32)
-    for step in range(30):
-        candidate = value | (1 << (29 - step))
-        enough = tl.sum(tl.where(bits >= candidate, share, 0.0), 0) >= bound
-        value = tl.where(enough, candidate, value)
-    above = bits > value
-    equal = bits == value
-    mass = tl.sum(tl.where(above, share, 0.0), 0)
-    each = tl.sum(tl.where(equal, share, 0.0), 0) / tl.maximum(tl.sum(equal.to(tl.int32), 0), 1)
-    ahead = (tl.cumsum(equal.to(tl.int32), 0) - 1).to(tl.float32)
-    return above | (equal & (mass + ahead * each < bound))
-
-
-@triton.jit(do_not_specialize=[
-    "blocks", "video", "full_most", "chunks_most", "end_a", "end_b", "end_c", "end_d",
-    "start_2", "start_4", "start_8",
-])  # fmt: skip
-def _levels_kernel(
-    shares, matrix, full, chunks, counts, coarse, read, mass, ends, allowed,
-    heads, heads_per_kv, blocks, video, full_most, chunks_most,
-    end_a, end_b, end_c, end_d, upper_a, upper_b, upper_c, upper_d,
-    start_2, start_4, start_8,
-    WIDTH: tl.constexpr, LEVEL_A: tl.constexpr, LEVEL_B: tl.constexpr, LEVEL_C: tl.constexpr,
-    LEVEL_D: tl.constexpr, LAST: tl.constexpr, TOPK: tl.constexpr, CAUSAL: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr, KEEP: tl.constexpr, ALIKE: tl.constexpr, TAIL: tl.constexpr,
-):  # fmt: skip
-    query_block = tl.program_id(0)
-    pair = tl.program_id(1).to(tl.int64)
-    row = pair * tl.num_programs(0) + query_block
-    block = tl.arange(0, WIDTH)
-    inside = block < blocks
-    share = tl.load(shares + row * blocks + block, mask=inside, other=0.0)
-    free = inside
-    first_query = query_block * M
-    if CAUSAL:
-        free = inside & (tl.minimum((block + 1) * N, video) <= first_query)
-        share = tl.where(free, share, 0.0)
-    bits = tl.where(free, share.to(tl.int32, bitcast=True), -1)
-
-    level = tl.full([WIDTH], LAST, tl.int32)
-    if TOPK and CAUSAL:
-        end_a = tl.load(ends + query_block * 4)
-        end_b = tl.load(ends + query_block * 4 + 1)
-        end_c = tl.load(ends + query_block * 4 + 2)
-        end_d = tl.load(ends + query_block * 4 + 3)
-    # coarse to fine: a block takes the first level whose end it does not reach
-    if LEVEL_D >= 0:
-        taken = _top(bits, end_d) if TOPK else _before(bits, share, upper_d)
-        level = tl.where(taken, LEVEL_D, level)
-    if LEVEL_C >= 0:
-        taken = _top(bits, end_c) if TOPK else _before(bits, share, upper_c)
-        level = tl.where(taken, LEVEL_C, level)
-    if LEVEL_B >= 0:
-        taken = _top(bits, end_b) if TOPK else _before(bits, share, upper_b)
-        level = tl.where(taken, LEVEL_B, level)
-    if LEVEL_A >= 0:
-        taken = _top(bits, end_a) if TOPK else _before(bits, share, upper_a)
-        level = tl.where(taken, LEVEL_A, level)
-    if KEEP > 0:
-        # a softmax needs a key
-        kept = tl.sum((free & (level > 0)).to(tl.int32), 0)
-        level = tl.where((kept == 0) & _top(bits, 1), KEEP, level)
-    if ALIKE:
-        kv_head = (pair // heads) * (heads // heads_per_kv) + pair % heads // heads_per_kv
-        limit = tl.load(allowed + kv_head * blocks + block, mask=inside, other=1).to(tl.int32)
-        level = tl.minimum(level, limit)
-    level = tl.where(free, level, 0)
-
-    shown = level
-    if CAUSAL:
-        last_query = tl.minimum(first_query + M, video) - 1
-        shown = tl.where(free, level, tl.where(block * N > last_query, -1, 1))
-    tl.store(matrix + row * blocks + block, shown.to(tl.int8), mask=inside)
-
-    # for the statistics: here it costs a few sums, later it would cost reading everything again
-    dropped = tl.sum(tl.where(level == 0, share, 0.0), 0)
-    tl.store(mass + row * 5 + 4, dropped)
-    for depth in tl.static_range(4):
-        on_level = tl.sum(tl.where(level == (1 << depth), share, 0.0), 0)
-        tl.store(mass + row * 5 + depth, on_level)
-    if not CAUSAL:
-        # several small counts in one sum, as in `_top`
-        pairs = (level == 1).to(tl.int64) + ((level == 2).to(tl.int64) << 21)
-        pairs = tl.sum(pairs + ((level == 4).to(tl.int64) << 42), 0)
-        size = tl.minimum(tl.maximum(video - block * N, 0), N)
-        keys = tl.where(level == 1, size, 0)
-        keys = tl.where(level == 2, (size + 1) // 2, keys)
-        keys = tl.where(level == 4, (size + 3) // 4, keys)
-        keys = tl.where(level == 8, (size + 7) // 8, keys)
-        if TAIL > 0:
-            keys = tl.where(level == 0, (size + TAIL - 1) // TAIL, keys)
-        other = keys.to(tl.int64) + ((level == 8).to(tl.int64) << 42)
-        other = tl.sum(tl.where(inside, other, 0), 0)
-        tl.store(read + row * 5, (pairs & 0x1FFFFF).to(tl.int32))
-        tl.store(read + row * 5 + 1, ((pairs >> 21) & 0x1FFFFF).to(tl.int32))
-        tl.store(read + row * 5 + 2, (pairs >> 42).to(tl.int32))
-        tl.store(read + row * 5 + 3, (other >> 42).to(tl.int32))
-        tl.store(read + row * 5 + 4, (other & 0x3FFFFFFFFFF).to(tl.int32))
-
-    whole = free & ((block + 1) * N <= video)
-    listed = whole & (level == 1)
-    place = tl.cumsum(listed.to(tl.int32), 0)
-    tl.store(full + row * full_most + place - 1, block, mask=listed & (place <= full_most))
-    tl.store(counts + row * 4, tl.minimum(tl.sum(listed.to(tl.int32), 0), full_most))
-
-    end = 0
-    for depth in tl.static_range(1, 4):
-        listed = whole & (level == (1 << depth))
-        start = start_2
-        if depth == 2:
-            start = start_4
-        if depth == 3:
-            start = start_8
-        place = end + (tl.cumsum(listed.to(tl.int32), 0) - 1) * (8 >> depth)
-        for chunk in tl.static_range(8 >> depth):
-            tl.store(
-                chunks + row * chunks_most + place + chunk, start + block * (8 >> depth) + chunk,
-                mask=listed & (place + chunk < chunks_most),
-            )  # fmt: skip
-        end += tl.sum(listed.to(tl.int32), 0) * (8 >> depth)
-        tl.store(counts + row * 4 + depth, tl.minimum(end, chunks_most))
-
-    bit = tl.reshape((whole & (level == 0)).to(tl.int32), [WIDTH // 32, 32])
-    words = tl.sum(bit << tl.arange(0, 32)[None, :], 1)
-    tl.store(coarse + row * (WIDTH // 32) + tl.arange(0, WIDTH // 32), words)

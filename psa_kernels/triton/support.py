@@ -12,6 +12,7 @@ from ..layout import Layout
 from .gpus import described, too_old
 
 MOST_HEAD_DIM = 256
+MOST_KEYS = 2**31 // MOST_HEAD_DIM - 1  # offsets inside a head are int32
 MOST_KEY_BLOCKS = 32768  # one row of the importance matrix is held in registers
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -42,8 +43,8 @@ def unsupported(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
             f"{layout.k_blocks} key blocks: the Triton kernels take up to {MOST_KEY_BLOCKS}; "
             "larger key blocks make fewer"
         )
-    if layout.k_len * 256 >= 2**31:
-        return f"{layout.k_len} keys: the Triton kernels take up to {2**31 // 256 - 1}"
+    if layout.k_len > MOST_KEYS:
+        return f"{layout.k_len} keys: the Triton kernels take up to {MOST_KEYS}"
     if too_old(**described(q.device)):
         return f"{torch.cuda.get_device_name(q.device)} is older than compute capability 8.0"
     return _no_triton()

@@ -35,6 +35,6 @@ def test_every_kernel_is_counted_and_where_it_is_looked_for():
 def test_a_compiled_kernel_counts(monkeypatch):
     levels = importlib.import_module(f"{PACKAGE}.levels")
     before = compiled_kernels()
-    tables = levels._levels_kernel.device_caches
+    tables = levels.levels_kernel.device_caches
     monkeypatch.setitem(tables, "a GPU", ({"one": object(), "two": object()}, {}, None, None, None))
     assert compiled_kernels() == before + 2

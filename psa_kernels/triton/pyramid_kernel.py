@@ -1,0 +1,205 @@
+"""Stage 2: the pyramid kernel (sections 3, 6c, 8).
+
+One program takes TILE = 128 places of the permuted sequence of one head of k or v (grid: tiles of
+the video, then of the extra tokens; batch x heads), because no group of any level crosses a
+multiple of 128. It reads each token once, writes it to its place, and pools it in registers: the
+first, second to eighth tokens of all groups of 8 are tensors of their own, so that levels 2, 4 and
+8 need no exchange between threads; the tail's coarser groups come from the means and spreads of
+level 8. The similarity constraint, whose blocks are of 128 keys, one to a program, reads the ends
+of its groups once more.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .common import caller_position, log2_count
+
+
+@triton.jit
+def _alike(x, x_row, x_dim, order, first_row, video, before, dims, HEAD_DIM: tl.constexpr,
+           SIZE: tl.constexpr, TILE: tl.constexpr, ORDERED: tl.constexpr):
+    """Mean cosine of the first and the last key of the tile's groups of SIZE keys."""
+    first = first_row + tl.arange(0, TILE // SIZE) * SIZE
+    last = tl.minimum(first + SIZE - 1, video - 1)
+    real = first < video
+    mask = real[:, None] & (dims < HEAD_DIM)[None, :]
+    a = caller_position(order, first, video, before, ORDERED).to(tl.int64)
+    b = caller_position(order, last, video, before, ORDERED).to(tl.int64)
+    a = tl.load(x + a[:, None] * x_row + dims[None, :] * x_dim, mask=mask, other=0.0).to(tl.float32)
+    b = tl.load(x + b[:, None] * x_row + dims[None, :] * x_dim, mask=mask, other=0.0).to(tl.float32)
+    # norms apart: their product could leave the range of float32
+    norm_a = tl.sqrt(tl.sum(a * a, 1))
+    norm_b = tl.sqrt(tl.sum(b * b, 1))
+    a = a / tl.where(norm_a > 0, norm_a, 1.0)[:, None]
+    b = b / tl.where(norm_b > 0, norm_b, 1.0)[:, None]
+    cosine = tl.where(first == last, 1.0, tl.sum(a * b, 1))
+    return tl.sum(tl.where(real, cosine, 0.0), 0) / tl.sum(real.to(tl.float32), 0)
+
+
+@triton.jit
+def _bits(value):
+    """float32 >= 0 orders like its bits, and maxima do not depend on the order of their terms."""
+    return value.to(tl.int32, bitcast=True)
+
+
+@triton.jit
+def _store_level(
+    mean, weight, deviation, pooled, counts, spread, steepest, row_base, start, group, kept, video,
+    pair, dims, DIM: tl.constexpr, HEAD_DIM: tl.constexpr, SIZE: tl.constexpr,
+    COUNTS: tl.constexpr, SPREAD: tl.constexpr,
+):  # fmt: skip
+    """Writes one pooling level of some groups: means, counts, spreads."""
+    row = start + group
+    tl.store(
+        pooled + row[:, None] * DIM + dims[None, :], mean.to(pooled.dtype.element_ty),
+        mask=kept[:, None],
+    )  # fmt: skip
+    bias = log2_count(group, SIZE, video)
+    if COUNTS:
+        tl.store(counts + row, bias, mask=kept & (pair == 0))
+    if SPREAD:
+        per_token = deviation / (tl.maximum(weight, 1.0) * HEAD_DIM)
+        tl.store(spread + row_base + row, per_token, mask=kept)
+        ratio = tl.where(bias > 0, per_token / tl.maximum(bias, 1.0e-6), 0.0)
+        tl.atomic_max(steepest + pair, _bits(tl.max(ratio, 0)))
+
+
+@triton.jit(do_not_specialize=["length", "video", "before", "video_tiles", "rows", "blocks"])
+def pool_kernel(
+    x, x_batch, x_head, x_row, x_dim, order, order_batch, order_head, full, pooled,
+    counts, spread, steepest, longest, allowed,
+    heads, length, video, before, video_tiles, rows, blocks,
+    start_2, start_4, start_8, start_16, start_32, start_64, start_128,
+    threshold_2, threshold_4, threshold_8,
+    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
+    ORDERED: tl.constexpr, SIZES: tl.constexpr, DEPTH: tl.constexpr,
+    COUNTS: tl.constexpr, SPREAD: tl.constexpr, ALIKE: tl.constexpr,
+):  # fmt: skip
+    EIGHTHS: tl.constexpr = TILE // 8
+    tile = tl.program_id(0)
+    pair = tl.program_id(1).to(tl.int64)
+    batch, head = pair // heads, pair % heads
+    x += batch * x_batch + head * x_head
+    order += batch * order_batch + head * order_head
+    full += pair * length * DIM
+    pooled += pair * rows * DIM
+    row_base = pair * rows
+    dims = tl.arange(0, DIM)
+
+    is_extra = tile >= video_tiles
+    end = tl.where(is_extra, length, video)
+    first = tl.where(is_extra, video + (tile - video_tiles) * TILE, tile * TILE)
+    eighth = tl.arange(0, EIGHTHS)
+    # eight tensors, one for each place in a group of 8: pooling is then plain arithmetic
+    members = ()
+    reals = ()
+    norms = tl.zeros([EIGHTHS], tl.float32)
+    for j in tl.static_range(8):
+        place = first + eighth * 8 + j
+        real = place < end
+        position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
+        member = tl.load(
+            x + position[:, None] * x_row + dims[None, :] * x_dim,
+            mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
+        )  # fmt: skip
+        tl.store(
+            full + place[:, None] * DIM + dims[None, :], member.to(full.dtype.element_ty),
+            mask=real[:, None],
+        )  # fmt: skip
+        if COUNTS:
+            values = member.to(tl.float32)
+            norms = tl.maximum(norms, tl.sum(values * values, 1))
+        members = members + (member.to(tl.float32),)  # noqa: RUF005 - no unpacking in kernels
+        reals = reals + (real.to(tl.float32),)  # noqa: RUF005
+
+    if COUNTS:
+        tl.atomic_max(longest + pair, _bits(tl.max(norms, 0)))
+    if not is_extra:
+        group = tile * EIGHTHS + eighth
+        none = tl.zeros([EIGHTHS], tl.float32)
+        # rows past the last token are written too: kernels read them under zero weight
+        kept = group < blocks * (BLOCK // 8)
+        if (SIZES >> 1) & 1:
+            for j in tl.static_range(4):
+                weight = reals[2 * j] + reals[2 * j + 1]
+                mean = (members[2 * j] + members[2 * j + 1]) / tl.maximum(weight, 1.0)[:, None]
+                deviation = none
+                if SPREAD:
+                    for i in tl.static_range(2):
+                        off = (members[2 * j + i] - mean) * reals[2 * j + i][:, None]
+                        deviation += tl.sum(off * off, 1)
+                _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
+                             start_2, group * 4 + j, kept, video, pair, dims, DIM, HEAD_DIM, 2,
+                             COUNTS, SPREAD)  # fmt: skip
+        if (SIZES >> 2) & 1:
+            for j in tl.static_range(2):
+                weight = none
+                mean = tl.zeros([EIGHTHS, DIM], tl.float32)
+                for i in tl.static_range(4):
+                    weight += reals[4 * j + i]
+                    mean += members[4 * j + i]
+                mean = mean / tl.maximum(weight, 1.0)[:, None]
+                deviation = none
+                if SPREAD:
+                    squares = tl.zeros([EIGHTHS, DIM], tl.float32)
+                    for i in tl.static_range(4):
+                        off = (members[4 * j + i] - mean) * reals[4 * j + i][:, None]
+                        squares += off * off
+                    deviation = tl.sum(squares, 1)
+                _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
+                             start_4, group * 2 + j, kept, video, pair, dims, DIM, HEAD_DIM, 4,
+                             COUNTS, SPREAD)  # fmt: skip
+        weight = none
+        mean = tl.zeros([EIGHTHS, DIM], tl.float32)
+        for j in tl.static_range(8):
+            weight += reals[j]
+            mean += members[j]
+        mean = mean / tl.maximum(weight, 1.0)[:, None]
+        deviation = none
+        if SPREAD:
+            squares = tl.zeros([EIGHTHS, DIM], tl.float32)
+            for j in tl.static_range(8):
+                off = (members[j] - mean) * reals[j][:, None]
+                squares += off * off
+            deviation = tl.sum(squares, 1)
+        if (SIZES >> 3) & 1:
+            _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
+                         start_8, group, kept, video, pair, dims, DIM, HEAD_DIM, 8,
+                         COUNTS, SPREAD)  # fmt: skip
+        for depth in tl.static_range(4, DEPTH + 1):
+            halves = tl.reshape(mean, [TILE >> depth, 2, DIM])
+            weights = tl.reshape(weight, [TILE >> depth, 2])
+            weight = tl.sum(weights, 1)
+            mean = tl.sum(halves * weights[:, :, None], 1) / tl.maximum(weight, 1.0)[:, None]
+            deviation = tl.sum(tl.reshape(deviation, [TILE >> depth, 2]), 1)
+            if SPREAD:
+                # squares about the common mean, from those about the halves' own means
+                off = halves - mean[:, None, :]
+                deviation += tl.sum(tl.sum(off * off * weights[:, :, None], 2), 1)
+            if (SIZES >> depth) & 1:
+                start = start_16
+                if depth == 5:
+                    start = start_32
+                if depth == 6:
+                    start = start_64
+                if depth == 7:
+                    start = start_128
+                group = tile * (TILE >> depth) + tl.arange(0, TILE >> depth)
+                kept = group < blocks * (BLOCK >> depth)
+                _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
+                             start, group, kept, video, pair, dims, DIM, HEAD_DIM, 1 << depth,
+                             COUNTS, SPREAD)  # fmt: skip
+        if ALIKE:
+            level = 1
+            alike = _alike(x, x_row, x_dim, order, tile * TILE, video, before, dims,
+                           HEAD_DIM, 2, TILE, ORDERED)  # fmt: skip
+            level = tl.where(alike > threshold_2, 2, level)
+            alike = _alike(x, x_row, x_dim, order, tile * TILE, video, before, dims,
+                           HEAD_DIM, 4, TILE, ORDERED)  # fmt: skip
+            level = tl.where(alike > threshold_4, 4, level)
+            alike = _alike(x, x_row, x_dim, order, tile * TILE, video, before, dims,
+                           HEAD_DIM, 8, TILE, ORDERED)  # fmt: skip
+            level = tl.where(alike > threshold_8, 8, level)
+            tl.store(allowed + pair * blocks + tile, level.to(tl.int8))
