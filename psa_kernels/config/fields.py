@@ -134,8 +134,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "block_size.tile_n", "tile_n", "choice", 32, "Kernel tile",
-        "Tuning hint for the kernel: keys per inner step. At most the key block. Never changes the "
-        "result beyond rounding.",
+        "Keys per inner step, a tuning hint of published presets. The kernels here choose their "
+        "own and do not read it. At most the key block.",
         "blocks", choices=(16, 32, 64, 128), unit="tokens",
     ),
     Field(

@@ -23,7 +23,7 @@ EDITS = [
     (FIELDS, '"blocks", choices=(16, 32, 64, 128), unit="tokens",',
      '"blocks", choices=(16, 24, 32), unit="tokens",'),
     (FIELDS, "8: (0.15, 0.35), 0: (0.35, 1.0)", "8: (0.15, 0.55), 0: (0.55, 1.0)"),
-    (FIELDS, "Tuning hint for the kernel:", "Quite another help:"),
+    (FIELDS, "Keys per inner step,", "Quite another help,"),
     (FIELDS, '"pyramid", low=0.0, high=1.0, step=0.01,',
      '"pyramid", low=0.0, high=1.0, step=0.05,'),
 ]  # fmt: skip
@@ -74,7 +74,7 @@ def test_the_editor_follows_python(edited_server, open_page):
     assert options.all_inner_texts() == ["16", "24", "32"]
     label = editor.fields["block_size.tile_n"]["label"]
     editor.button("field.help", label=label).click()
-    expect(editor.row("block_size.tile_n")).to_contain_text("Quite another help:")
+    expect(editor.row("block_size.tile_n")).to_contain_text("Quite another help,")
 
     # the step of a boundary
     editor.knob(8).focus()
