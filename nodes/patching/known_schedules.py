@@ -6,6 +6,7 @@ them, and where its steps are of uneven length, nothing else tells how many came
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import comfy.samplers
@@ -24,6 +25,7 @@ def steps_before_part(sigmas: list[float], model_sampling: Any) -> int | None:
     part = torch.tensor(sigmas, dtype=torch.float32)
     if len(part) < 3:
         return None  # one step is found in almost any schedule
+    model_sampling = _on_cpu(model_sampling)
     slack = 1e-4 * part.abs().clamp(min=1e-2)
     names = [name for name in OWN if name in comfy.samplers.SCHEDULER_NAMES]
     for steps in range(len(part) - 1, MOST_STEPS + 1):
@@ -40,3 +42,10 @@ def steps_before_part(sigmas: list[float], model_sampling: Any) -> int | None:
                 if fits.any():
                     return int(fits.nonzero()[0])
     return None
+
+
+def _on_cpu(model_sampling: Any) -> Any:
+    """Of a model that is loaded the tables are on the GPU, where every look into one waits."""
+    tables = model_sampling.buffers() if isinstance(model_sampling, torch.nn.Module) else ()
+    moved = {id(table): table.cpu() for table in tables if table.device.type != "cpu"}
+    return copy.deepcopy(model_sampling, moved) if moved else model_sampling

@@ -1,5 +1,6 @@
 """The step plan against ComfyUI's own noise schedules and schedulers (no model is run here)."""
 
+import copy
 import functools
 import types
 
@@ -133,6 +134,33 @@ def test_a_model_that_no_scheduler_fits_costs_nothing():
     from psa_pack.nodes.patching.known_schedules import steps_before_part
 
     assert steps_before_part([0.7, 0.5, 0.0], object()) is None
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_tables_on_a_gpu_are_not_asked_there(samplings, model):
+    """Tens of thousands of times, each of which waits. The GPU is a fake one, which has no numbers.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from psa_pack.nodes.patching.known_schedules import steps_before_part
+
+    asked = set()
+
+    class Asked(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten._local_scalar_dense.default:
+                asked.add(args[0].device.type)
+            return func(*args, **(kwargs or {}))
+
+    sampling = copy.deepcopy(samplings[model])
+    with FakeTensorMode() as fake, Asked():
+        for name, table in list(sampling.named_buffers()):
+            setattr(sampling, name, fake.from_tensor(table).to("cuda:0"))
+        with pytest.raises(DataDependentOutputException):
+            steps_before_part([0.7, 0.5, 0.123, 0.0], sampling)
+    assert asked == {"cpu"}
 
 
 def test_a_part_of_no_known_schedule_is_not_found(samplings):

@@ -94,7 +94,7 @@ def test_a_call_stays_on_its_gpu_and_waits_for_nothing(launches, config):
                 out, stats = psa_attention(
                     q, k, v, config=config, grid=GRID, extra_tokens=(30, 10), return_stats=True,
                     state=state,
-                )
+                )  # fmt: skip
                 results = out, stats.tally, stats.head_mass
             assert {x.device for x in results} == {GPU} and out.shape == q.shape
             # a token order is copied there once
