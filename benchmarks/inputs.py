@@ -23,6 +23,7 @@ SHAPES = {  # heads, head dim, token grid, extra tokens in front
     "wan14b-480p": (40, 128, (21, 30, 52), 0),
     "wan14b-720p": (40, 128, (21, 45, 80), 0),
     "cogvideox": (24, 64, (13, 30, 45), 226),
+    "kandinsky5": (28, 64, (31, 32, 48), 0),
     "tiny": (4, 128, (8, 30, 32), 0),
 }
 PROFILES = {"peaked": 0.10, "medium": 0.25, "flat": 0.50}

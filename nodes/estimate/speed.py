@@ -33,7 +33,7 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
         return Figure(1.0, "dense", note="a dense preset runs the model's own attention")
     if config.blocks:
         return _over_blocks(config, tokens, found, model)
-    reason = _unknown(config, found, model)
+    reason = _unknown(config, found, model) or _too_far(model, tokens.total)
     if reason:
         return Figure(None, reason=reason)
     exact = _measured(config, tokens, model)
@@ -100,6 +100,23 @@ def _unknown(config: PSAConfig, found: Density, model: Model | None) -> str | No
     return None
 
 
+FAR = 2.0  # times the one measured length
+
+
+def _too_far(model: Model, length: float) -> str | None:
+    """Why calls of this length do not follow from those of the only one that was measured.
+
+    One length does not tell what of its time grows with the square of the length.
+    """
+    known = sorted({x for dim, x, _ in _fitted() if dim == model.head_dim})
+    if len(known) > 1 or known[0] / FAR <= length <= known[0] * FAR:
+        return None
+    return (
+        f"calls with heads of {model.head_dim} have been measured at {known[0]:,} tokens only, "
+        f"which says nothing of {length:,.0f}"
+    )
+
+
 @dataclass(frozen=True)
 class _Costs:
     """Parts of a call's time, in units of the dense call; see the top of the file."""
@@ -133,11 +150,22 @@ def _fitted() -> tuple[tuple[int, int, _Costs], ...]:
                 times.append(call["ms"] / shape["dense_ms"])
             elif config.block_n == 64:
                 coarse.append((row, call["ms"] / shape["dense_ms"]))
-        costs = np.linalg.lstsq(np.array(rows), np.array(times), rcond=None)[0]
+        costs = _least_squares(np.array(rows), np.array(times))
         factors = [time / float(np.dot(costs, row)) for row, time in coarse]
         parts = (*map(float, costs), sum(factors) / len(factors))
         fitted.append((shape["head_dim"], tokens.total, _Costs(*parts)))
     return tuple(fitted)
+
+
+def _least_squares(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Nothing costs less than nothing: what would is left out, the worst first."""
+    found, kept = np.zeros(rows.shape[1]), list(range(rows.shape[1]))
+    while True:
+        some = np.linalg.lstsq(rows[:, kept], times, rcond=None)[0]
+        if some.min() >= 0:
+            found[kept] = some
+            return found
+        del kept[int(some.argmin())]
 
 
 def _costs(head_dim: int, tokens: float) -> _Costs:
@@ -178,6 +206,9 @@ def break_even(config: PSAConfig, tokens: Tokens, found: Density, model: Model |
     while high > low * 1.001:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if slower(middle) else (low, middle)
+    reason = _too_far(model, high)
+    if reason:
+        return Figure(None, reason=reason)
     shortest = min(_tokens(x).total for x in table()["shapes"] if x["head_dim"] == model.head_dim)
     note = (
         "at this density, against the fastest dense attention on the measured GPU; calls shorter "
