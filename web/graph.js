@@ -16,21 +16,69 @@ export function nodeAt(app, id) {
 /** The node that feeds an input, past reroutes and bypassed nodes; null if none can be seen. */
 export function source(node, inputName) {
   const input = node.inputs?.find((slot) => slot.name === inputName);
-  let link = input?.link != null ? linkOf(node.graph, input.link) : null;
-  for (let hops = 0; link && hops < 100; hops++) {
-    const from = byId(node.graph, link.origin_id);
-    if (!from) return null;
-    if (!passesThrough(from)) return from;
+  let from = input ? origin(node.graph, input.link) : null;
+  for (let hops = 0; from && passesThrough(from) && hops < 100; hops++) {
     const through = from.inputs?.find(
       (slot) => slot.link != null && (from.type === "Reroute" || slot.type === input.type),
     );
-    link = through ? linkOf(node.graph, through.link) : null;
+    from = through ? origin(from.graph, through.link) : null;
   }
-  return null;
+  return from && passesThrough(from) ? null : from;
 }
 
 const BYPASSED = 4;
 const passesThrough = (node) => node.type === "Reroute" || node.mode === BYPASSED;
+
+// what links inside a subgraph call its borders; newer frontends have text for numbers
+const FROM_OUTSIDE = "-10";
+const TO_OUTSIDE = "-20";
+
+/** The node that is a subgraph in the graph around it, the first of several; null at the top. */
+function nodeOf(graph) {
+  const root = graph?.rootGraph ?? graph;
+  for (const around of [root, ...(root?.subgraphs?.values?.() ?? [])]) {
+    const found = around?.nodes?.find((node) => node.subgraph === graph);
+    if (found) return found;
+  }
+  return null;
+}
+
+/** The node that a link comes from, past the borders of subgraphs; null if none can be seen. */
+function origin(graph, id) {
+  let outer = null;
+  for (let hops = 0; id != null && hops < 100; hops++) {
+    const link = linkOf(graph, id);
+    if (String(link?.origin_id) === FROM_OUTSIDE) {
+      outer = outer?.subgraph === graph ? outer : nodeOf(graph);
+      id = outer?.inputs?.[link.origin_slot]?.link;
+      graph = outer?.graph;
+      continue;
+    }
+    const from = byId(graph, link?.origin_id);
+    if (!from?.subgraph || passesThrough(from)) return from;
+    outer = from;
+    graph = from.subgraph;
+    id = graph.outputs?.[link.origin_slot]?.linkIds?.[0];
+  }
+  return null;
+}
+
+/** The nodes that links lead to, past the borders of subgraphs; `outer` is `graph` around itself. */
+function* targets(graph, ids, outer = null) {
+  for (const id of ids ?? []) {
+    const link = linkOf(graph, id);
+    if (String(link?.target_id) === TO_OUTSIDE) {
+      const around = outer ?? nodeOf(graph);
+      yield* targets(around?.graph, around?.outputs?.[link.target_slot]?.links);
+      continue;
+    }
+    const to = byId(graph, link?.target_id);
+    if (to?.subgraph) {
+      yield* targets(to.subgraph, to.subgraph.inputs?.[link.target_slot]?.linkIds, to);
+    }
+    if (to) yield to;
+  }
+}
 
 export const isLinked = (node, inputName) =>
   node.inputs?.find((slot) => slot.name === inputName)?.link != null;
@@ -42,9 +90,8 @@ function* downstream(node) {
   while (queue.length) {
     const from = queue.shift();
     for (const output of from.outputs ?? []) {
-      for (const id of output.links ?? []) {
-        const to = byId(from.graph, linkOf(from.graph, id)?.target_id);
-        if (!to || seen.has(to)) continue;
+      for (const to of targets(from.graph, output.links)) {
+        if (seen.has(to)) continue;
         seen.add(to);
         queue.push(to);
         yield to;
@@ -60,8 +107,7 @@ function* upstream(node) {
   while (queue.length) {
     const to = queue.shift();
     for (const input of to.inputs ?? []) {
-      const from =
-        input.link != null ? byId(to.graph, linkOf(to.graph, input.link)?.origin_id) : null;
+      const from = origin(to.graph, input.link);
       if (!from || seen.has(from)) continue;
       seen.add(from);
       queue.push(from);
@@ -117,7 +163,10 @@ export function samplingOf(node) {
   };
 }
 
-/** The video that the graph makes: {width, height, frames, title} of a node that says all three. */
+/**
+ * The video that the graph makes, or one around it: {width, height, frames, title} of a node that
+ * says all three.
+ */
 export function videoOf(graph) {
   for (const node of graph?.nodes ?? []) {
     const width = number(widgetValue(node, "width"));
@@ -125,5 +174,6 @@ export function videoOf(graph) {
     const frames = number(widgetValue(node, "length"));
     if (width && height && frames) return { width, height, frames, title: node.title || node.type };
   }
-  return null;
+  const outer = nodeOf(graph);
+  return outer ? videoOf(outer.graph) : null;
 }

@@ -40,6 +40,38 @@ def test_the_plan_follows_editor_and_sampler_and_the_run_follows_the_plan(comfy)
     assert comfy.run()["plan"] == cells(plan)
 
 
+@pytest.mark.both
+# each kind goes into a subgraph of its own
+@pytest.mark.parametrize("inside", [("PSAApply", "PSAPresetLoader"), ("KSampler",)], ids="-".join)
+def test_the_plan_sees_through_the_borders_of_a_subgraph(comfy, inside):
+    loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
+    apply = comfy.add("PSAApply", (600, 130), links={"model": comfy.model(), "preset": (loader, 0)})
+    comfy.sampler((apply, 0), steps=7)
+    expect(plan_of(comfy, apply)).to_contain_text("7 steps: ")
+    facts = comfy.panel(apply).locator(".psa-run .psa-note")
+    expect(facts).to_contain_text("%")
+    facts = facts.inner_text()
+    comfy.page.evaluate(
+        """(kinds) => {
+            window.psaFind = (kind) =>
+                [app.graph, ...app.graph.subgraphs.values()].flatMap((graph) => graph.nodes)
+                    .find((n) => n.comfyClass === kind)
+            for (const kind of kinds) app.graph.convertToSubgraph(new Set([psaFind(kind)]))
+            psaFind('KSampler').widgets.find((w) => w.name === 'steps').value = 9
+            // a link that is made anew, as a user would
+            app.api.dispatchCustomEvent('graphChanged', app.graph.serialize())
+        }""",
+        inside,
+    )
+    said = comfy.page.wait_for_function(
+        """() => {
+            const {text, estimate} = psaFind('PSAApply').psaApply
+            return text.textContent.startsWith('9 steps: ') && estimate.facts.textContent
+        }"""
+    ).json_value()
+    assert said == facts, "of the same video"
+
+
 def test_rows_of_steps_are_of_about_the_same_length(comfy):
     loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
     apply = comfy.add("PSAApply", (600, 130), links={"preset": (loader, 0)})
