@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import contextmanager
+from types import SimpleNamespace
 from unittest import mock
 
 import torch
 
 import psa_kernels.triton as line
-from psa_kernels import Stats, reference
+from psa_kernels import PSAConfig, Stats, reference
 from psa_kernels.causal import FREE, block_kinds
 from psa_kernels.config import LEVELS
 from psa_kernels.layout import Layout
@@ -176,6 +177,35 @@ def check_counts(shares, plan, layout, config):
         counted = dataclasses.replace(plan, read=None)
         found, wanted = (Stats(x, layout, config.tail).head_tally for x in (plan, counted))
         assert torch.equal(found, wanted)
+
+
+def check_spoiled(device):
+    """NaN in S, as of NaN in q: lists still name blocks that there are, no more than they hold."""
+    ratios = {1: (0, 0.1), 2: (0.1, 0.2), 4: (0.2, 0.3), 8: (0.3, 0.5), 0: (0.5, 1)}
+    bits = torch.tensor([0x7FC00000, 0x7FFFFFFF, -0x400000], dtype=torch.int32, device=device)
+    for mode in ("topk", "thresholdbound"):
+        config = PSAConfig(mask_mode=mode, mask_ratios=ratios, use_rearrange=False)
+        blocks, chunk = 40, config.block_n // 8
+        q = torch.empty(1, 1, blocks * config.block_n, 16, device=device)
+        layout = Layout.of(q, q, q, config)
+        rows = blocks * config.block_n // torch.tensor([2, 4, 8])
+        starts = dict(zip((2, 4, 8), (rows.cumsum(0) - rows).tolist(), strict=True))
+        shares = torch.rand(1, 1, 5, blocks, device=device) / blocks
+        for row, nan in enumerate(bits.view(torch.float32)):
+            shares[:, :, row] = nan
+        shares[:, :, 3, ::3] = torch.nan
+        with poisoned():
+            plan = line.assign_levels(shares, SimpleNamespace(allowed=None, starts=starts), layout,
+                                      config)  # fmt: skip
+        for found, count, things in (
+            (plan.full, plan.counts[..., :1], blocks),
+            (plan.chunks, plan.counts[..., 3:], int(rows.sum()) // chunk),
+        ):
+            assert (count <= found.shape[-1]).all()
+            listed = torch.arange(found.shape[-1], device=device) < count
+            assert ((found >= 0) & (found < things))[listed].all()
+        told = plan.mass.isfinite().all(-1)
+        assert told[..., 4:].all() and not told[..., :4].any()
 
 
 def rounded_attend(q, exact, plan, orders, layout, config, scale):

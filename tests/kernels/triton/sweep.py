@@ -46,6 +46,8 @@ def worker(number: int, first: int, count: int, step: int) -> int:
     failed = done = 0
     end = time.time() + float(os.environ.get("PSA_SWEEP_SECONDS", 1e9))
     torch.set_num_threads(1)
+    if number == 0 and os.environ.get("TRITON_INTERPRET") == "1":
+        importlib.import_module("psa_pack.tests.kernels.triton.check").check_spoiled("cpu")
     # neighbouring seeds share what is compiled
     share = count // step + 1
     for seed in range(first + number * share, min(first + count, first + (number + 1) * share)):

@@ -49,6 +49,12 @@ def test_random_configurations_agree_with_the_reference(seeds):
     assert not failures, "\n".join(failures)
 
 
+def test_lists_of_spoiled_rows_stay_within_bounds():
+    from .check import check_spoiled
+
+    check_spoiled("cuda")
+
+
 @every_config
 def test_the_kernels_serve_the_call_and_repeat_it_bit_for_bit(config):
     q, k, v = tensors()
