@@ -83,14 +83,15 @@ def density(config) -> float:
     return kept + tail
 
 
-def test_every_topk_description_states_its_exact_density(store):
+def test_every_topk_description_states_its_density(store):
     stated = 0
     for family in store.list().families:
         for name, config in store.get_family(family.name).attention_configs.items():
             found = re.search(r"density (\d[\d.]*\d)", config.description)
             assert config.description and "\n" not in config.description
             if config.type == "psa" and config.mask_mode == "topk":
-                assert float(found[1]) == pytest.approx(density(config), abs=1e-12), name
+                # three digits are what one reads in a node
+                assert float(found[1]) == round(density(config) + 1e-12, 3), name
                 stated += 1
             else:
                 assert found is None
