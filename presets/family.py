@@ -16,7 +16,7 @@ from .names import name_breach, nearest, same_but_for_case
 KEYS = ("default_attention", "video_scale", "text_length", "attention_configs")
 HEADER = KEYS[:3]
 DIVISORS = ("width_divisor", "height_divisor", "depth_divisor")
-CLIP = "clip_length"  # may be absent
+CLIP = "clip_length"  # may be absent or null
 MAX_DIVISOR = 1024
 MAX_TEXT = 1_000_000
 MAX_ISSUES = 100  # finding the nearest known key takes time; nobody mends more at once
@@ -41,10 +41,9 @@ class VideoScale:
         ones, the last maybe short, share a token. A model in ComfyUI says itself what its grid is;
         this serves Python and estimates.
         """
-        clip = self.clip_length or frames
-        clips, rest = divmod(frames, clip)
+        clips, rest = divmod(frames, self.clip_length) if self.clip_length else (0, frames)
         return (
-            clips * self._along(clip) + self._along(rest),
+            clips * self._along(self.clip_length or 0) + self._along(rest),
             -(-height // self.height_divisor),
             -(-width // self.width_divisor),
         )
@@ -215,7 +214,7 @@ def _video_scale(path: str, value: Any, issues: list[Issue]) -> VideoScale | Non
         issues.append(_issue(path, _found(value), "a mapping with " + ", ".join(DIVISORS)))
         return None
     found = _unknown_keys(path, value, (*DIVISORS, CLIP))
-    keys = (*DIVISORS, CLIP) if CLIP in value else DIVISORS
+    keys = DIVISORS if value.get(CLIP) is None else (*DIVISORS, CLIP)
     divisors = {
         key: _whole(f"{path}.{key}", value.get(key, _ABSENT), 1, MAX_DIVISOR, found) for key in keys
     }

@@ -85,8 +85,9 @@ def _unpatched(model: Any) -> dict[str, torch.Tensor]:
 
     Loading a model does that to all of them, or to as many as fit on the GPU.
     """
-    kept = {name: held.weight for name, held in model.backup.items()}
-    kept |= {name: weight for name, (weight, _) in model.hook_backup.items()}
+    # a hook's copy may have a LoRA in it, which the older one does not
+    kept = {name: weight for name, (weight, _) in model.hook_backup.items()}
+    kept |= {name: held.weight for name, held in model.backup.items()}
     return {name.removeprefix("diffusion_model."): weight for name, weight in kept.items()}
 
 

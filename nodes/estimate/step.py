@@ -19,7 +19,7 @@ from .density import Density, Tokens, density, how_mixed, parts
 from .figure import Figure
 from .measured_steps import nearest_step, parts_of, row_of, tokens_of, within_a_step
 from .models import Model
-from .speed import break_even, dense_call, same_work, speedup, table
+from .speed import break_even, dense_call, far_from_measured, same_work, speedup, table
 from .work import Work, work_of
 
 
@@ -200,6 +200,7 @@ def _times(
         rest = work.rest / (table()["matmul"]["tflops"] * 1e12)
         source = {name: table()[name] for name in ("gpu", "versions", "date", "against", "source")}
         note = _ASSUMED.format(**source, tflops=table()["matmul"]["tflops"])
+        note += far_from_measured(model, tokens.total)
     else:
         attention, rest = parts_of(near)
         then = work_of(model, tokens_of(near))

@@ -48,4 +48,9 @@ def _on_cpu(model_sampling: Any) -> Any:
     """Of a model that is loaded the tables are on the GPU, where every look into one waits."""
     tables = model_sampling.buffers() if isinstance(model_sampling, torch.nn.Module) else ()
     moved = {id(table): table.cpu() for table in tables if table.device.type != "cpu"}
-    return copy.deepcopy(model_sampling, moved) if moved else model_sampling
+    if not moved:
+        return model_sampling
+    try:
+        return copy.deepcopy(model_sampling, moved)
+    except Exception:  # another pack's may hold what cannot be copied; looking there is only slow
+        return model_sampling
