@@ -39,7 +39,7 @@ class Layout:
     text_inside  the video's self-attention has the text's tokens too
     conditions   what other nodes put beside the text
     whole_video  the model gets a condition for every frame of the latent
-    refused      the model itself fails on this
+    refused      what the model itself says when it fails on this, a pattern
     options      of the sampler, as `cfg` and `noise_mask`
     needs        an argument of the model that older versions do not have
     """
@@ -58,7 +58,7 @@ class Layout:
     text_inside: bool = False
     conditions: dict = dataclasses.field(default_factory=dict)
     whole_video: bool = False
-    refused: bool = False
+    refused: str = ""
     options: dict = dataclasses.field(default_factory=dict)
     needs: str = ""
 
@@ -85,20 +85,26 @@ WAYS = {
 }
 
 
-def covers(family, feature, layout, *, id=None, **outcome):
-    """A test parameter (layout, way) that is marked with what it shows."""
+def mismatch(a, b):
+    """What torch says of two sizes that should be one."""
+    return rf"size of tensor a \({a}\) must match the size of tensor b \({b}\)"
+
+
+def covers(family, feature, layout, *, id=None, cannot="", **outcome):
+    """A test parameter (layout, way) that is marked with what it shows; `cannot`: see `refused`."""
+    if cannot:
+        outcome["cannot"] = True
+        layout = dataclasses.replace(layout, refused=cannot)
     mark = pytest.mark.covers(family, feature, **outcome)
-    if outcome.get("cannot"):
-        layout = dataclasses.replace(layout, refused=True)
     return pytest.param(layout, WAYS.get(feature, ONE), marks=mark, id=id or f"{family}, {feature}")
 
 
 def check(bench, monkeypatch, model, layout, way=ONE):
     """PSA knows the model's layout, and full resolution in Gilbert order gives the dense result."""
-    if way.window and layout.whole_video and layout.refused == windows_cut_conditions():
+    if way.window and layout.whole_video and bool(layout.refused) == windows_cut_conditions():
         pytest.skip("of another version of ComfyUI's context windows")
     if layout.refused:
-        return check_refused(bench, model, layout, way)
+        return check_refused(bench, model, layout, way, match=layout.refused)
     if way.window:
         model = with_windows(model, way.window)
     if way.split and layout.text_inside:
@@ -150,14 +156,17 @@ def check_dense(bench, model, layout, reasons, way=ONE):
     assert sum(calls["dense"].values()) == len(spy.calls)
 
 
-def check_refused(bench, model, layout, way=ONE):
-    """ComfyUI's own model fails on this, PSA or not; if on the way to sample, on nothing else."""
+def check_refused(bench, model, layout, way=ONE, *, match, does=None):
+    """ComfyUI's own model fails on this, PSA or not, and on nothing else.
+
+    `does` is a layout that differs in this only; None where the way to sample is what it fails on.
+    """
     usual = Way(split=way.split)
-    if way != usual:
-        assert torch.isfinite(sampler(bench, layout, usual)(model)).all()
+    assert (does is None) == (way != usual), "one of the two is what the model fails on"
+    assert torch.isfinite(sampler(bench, does or layout, usual)(model)).all()
     if way.window:
         model = with_windows(model, way.window)
-    with pytest.raises((RuntimeError, AssertionError, ValueError)):
+    with pytest.raises((RuntimeError, AssertionError), match=match):
         sampler(bench, layout, way)(model)
 
 

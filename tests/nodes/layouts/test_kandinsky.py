@@ -6,7 +6,7 @@ from .. import zoo
 from ..zoo import noise
 from .basics import basics, each, odd_sizes, resized, windows
 from .configured import configured
-from .layout import Layout, check, check_dense, check_refused, covers
+from .layout import Layout, check, check_dense, check_refused, covers, mismatch
 
 KANDINSKY = {
     "in_text_dim": zoo.TEXT_WIDTH, "in_text_dim2": 32, "time_dim": 64, "model_dim": 128,
@@ -38,7 +38,8 @@ def test_image_to_video(bench, monkeypatch):
 
 
 def test_it_cannot_do_latents_that_its_patches_do_not_divide(bench):
-    check_refused(bench, kandinsky(), resized(LAYOUT, (2, 9, 13), (2, 5, 7)))
+    odd = resized(LAYOUT, (2, 9, 13), (2, 5, 7))
+    check_refused(bench, kandinsky(), odd, does=LAYOUT, match=mismatch(13, 14))
 
 
 STILL = f"{FAMILY} Image"
@@ -58,7 +59,8 @@ def test_kandinsky_image(bench, monkeypatch, layout, way):
 
 
 def test_nor_do_images(bench):
-    check_refused(bench, kandinsky_image(), resized(LAYOUT, (17, 23), (1, 9, 12)))
+    odd = resized(LAYOUT, (17, 23), (1, 9, 12))
+    check_refused(bench, kandinsky_image(), odd, does=STILL_LAYOUT, match=mismatch(23, 24))
 
 
 def test_text_as_long_as_the_video_stays_dense(bench):

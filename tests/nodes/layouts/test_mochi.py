@@ -41,4 +41,5 @@ def test_a_prompt_that_fills_the_text(bench, monkeypatch):
 
 
 def test_mochi_cannot_do_latents_that_its_patches_do_not_divide(bench):
-    check_refused(bench, mochi(), resized(LAYOUT, (2, 9, 13), (2, 4, 6)))
+    odd = resized(LAYOUT, (2, 9, 13), (2, 4, 6))
+    check_refused(bench, mochi(), odd, does=LAYOUT, match="divisible by patch size")
