@@ -26,8 +26,11 @@ export function source(node, inputName) {
   return from && passesThrough(from) ? null : from;
 }
 
+const MUTED = 2;
 const BYPASSED = 4;
 const passesThrough = (node) => node.type === "Reroute" || node.mode === BYPASSED;
+// and with a subgraph all that is in it
+const isOff = (node) => node.mode === MUTED || node.mode === BYPASSED;
 
 // what links inside a subgraph call its borders; newer frontends have text for numbers
 const FROM_OUTSIDE = "-10";
@@ -55,7 +58,7 @@ function origin(graph, id) {
       continue;
     }
     const from = byId(graph, link?.origin_id);
-    if (!from?.subgraph || passesThrough(from)) return from;
+    if (!from?.subgraph || isOff(from)) return from;
     outer = from;
     graph = from.subgraph;
     id = graph.outputs?.[link.origin_slot]?.linkIds?.[0];
@@ -73,7 +76,7 @@ function* targets(graph, ids, outer = null) {
       continue;
     }
     const to = byId(graph, link?.target_id);
-    if (to?.subgraph) {
+    if (to?.subgraph && !isOff(to)) {
       yield* targets(to.subgraph, to.subgraph.inputs?.[link.target_slot]?.linkIds, to);
     }
     if (to) yield to;
@@ -83,7 +86,7 @@ function* targets(graph, ids, outer = null) {
 export const isLinked = (node, inputName) =>
   node.inputs?.find((slot) => slot.name === inputName)?.link != null;
 
-/** All nodes that get something from `node`, directly or through others, nearest first. */
+/** All nodes of a run that get something from `node`, directly or through others, nearest first. */
 function* downstream(node) {
   const seen = new Set([node]);
   const queue = [node];
@@ -91,10 +94,10 @@ function* downstream(node) {
     const from = queue.shift();
     for (const output of from.outputs ?? []) {
       for (const to of targets(from.graph, output.links)) {
-        if (seen.has(to)) continue;
+        if (seen.has(to) || to.mode === MUTED) continue;
         seen.add(to);
         queue.push(to);
-        yield to;
+        if (!isOff(to)) yield to;
       }
     }
   }
@@ -108,10 +111,10 @@ function* upstream(node) {
     const to = queue.shift();
     for (const input of to.inputs ?? []) {
       const from = origin(to.graph, input.link);
-      if (!from || seen.has(from)) continue;
+      if (!from || seen.has(from) || from.mode === MUTED) continue;
       seen.add(from);
       queue.push(from);
-      yield from;
+      if (!isOff(from)) yield from;
     }
   }
 }
@@ -165,15 +168,27 @@ export function samplingOf(node) {
 
 /**
  * The video that the graph makes, or one around it: {width, height, frames, title} of a node that
- * says all three.
+ * says all three, there or in a subgraph.
  */
 export function videoOf(graph) {
-  for (const node of graph?.nodes ?? []) {
+  for (let around = graph; around; around = nodeOf(around)?.graph) {
+    const video = videoIn(around);
+    if (video) return video;
+  }
+  return null;
+}
+
+function videoIn(graph) {
+  const nodes = (graph.nodes ?? []).filter((node) => !isOff(node));
+  for (const node of nodes) {
     const width = number(widgetValue(node, "width"));
     const height = number(widgetValue(node, "height"));
     const frames = number(widgetValue(node, "length"));
     if (width && height && frames) return { width, height, frames, title: node.title || node.type };
   }
-  const outer = nodeOf(graph);
-  return outer ? videoOf(outer.graph) : null;
+  for (const { subgraph } of nodes) {
+    const video = subgraph && videoIn(subgraph);
+    if (video) return video;
+  }
+  return null;
 }

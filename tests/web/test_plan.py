@@ -9,6 +9,7 @@ from .words import say
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
+MUTED, BYPASSED = 2, 4  # modes of a node
 SMALL = {"block_m": "64", "block_n": "32", "tail": "32"}
 
 
@@ -20,6 +21,21 @@ def cells(plan):
     """What every step is said to be."""
     titles = plan.get_by_role("img").locator("[title]")
     return ["dense" if "dense" in t.get_attribute("title") else "sparse" for t in titles.all()]
+
+
+def is_estimate(steps):
+    """Of a request: it asks what a run of so many steps gains."""
+
+    def asks(request):
+        return request.url.endswith("/psa/estimate") and (
+            request.post_data_json.get("plan", {}).get("steps") == steps
+        )
+
+    return asks
+
+
+def video_of(request):
+    return tuple(request.post_data_json[name] for name in ("width", "height", "frames"))
 
 
 @pytest.mark.both
@@ -42,34 +58,70 @@ def test_the_plan_follows_editor_and_sampler_and_the_run_follows_the_plan(comfy)
 
 @pytest.mark.both
 # each kind goes into a subgraph of its own
-@pytest.mark.parametrize("inside", [("PSAApply", "PSAPresetLoader"), ("KSampler",)], ids="-".join)
+@pytest.mark.parametrize(
+    "inside",
+    [("PSAApply", "PSAPresetLoader"), ("KSampler",), ("EmptyHunyuanLatentVideo",)],
+    ids="-".join,
+)
 def test_the_plan_sees_through_the_borders_of_a_subgraph(comfy, inside):
     loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
     apply = comfy.add("PSAApply", (600, 130), links={"model": comfy.model(), "preset": (loader, 0)})
     comfy.sampler((apply, 0), steps=7)
     expect(plan_of(comfy, apply)).to_contain_text("7 steps: ")
-    facts = comfy.panel(apply).locator(".psa-run .psa-note")
-    expect(facts).to_contain_text("%")
-    facts = facts.inner_text()
-    comfy.page.evaluate(
-        """(kinds) => {
-            window.psaFind = (kind) =>
-                [app.graph, ...app.graph.subgraphs.values()].flatMap((graph) => graph.nodes)
-                    .find((n) => n.comfyClass === kind)
-            for (const kind of kinds) app.graph.convertToSubgraph(new Set([psaFind(kind)]))
-            psaFind('KSampler').widgets.find((w) => w.name === 'steps').value = 9
-            // a link that is made anew, as a user would
-            app.api.dispatchCustomEvent('graphChanged', app.graph.serialize())
-        }""",
-        inside,
-    )
-    said = comfy.page.wait_for_function(
+    with comfy.page.expect_request(is_estimate(9)) as asked:
+        comfy.page.evaluate(
+            """(kinds) => {
+                window.psaFind = (kind) =>
+                    [app.graph, ...app.graph.subgraphs.values()].flatMap((graph) => graph.nodes)
+                        .find((n) => n.comfyClass === kind)
+                for (const kind of kinds) app.graph.convertToSubgraph(new Set([psaFind(kind)]))
+                psaFind('KSampler').widgets.find((w) => w.name === 'steps').value = 9
+                // a link that is made anew, as a user would
+                app.api.dispatchCustomEvent('graphChanged', app.graph.serialize())
+            }""",
+            inside,
+        )
+    assert video_of(asked.value) == (96, 96, 17)
+    comfy.page.wait_for_function(
         """() => {
             const {text, estimate} = psaFind('PSAApply').psaApply
-            return text.textContent.startsWith('9 steps: ') && estimate.facts.textContent
+            return text.textContent.startsWith('9 steps: ') && !estimate.element.hidden
         }"""
-    ).json_value()
-    assert said == facts, "of the same video"
+    )
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "in a subgraph"])
+def test_what_is_muted_or_bypassed_gives_the_plan_nothing(comfy, wrapped):
+    """A sampler that is linked before the real one, and a video that is not the sampled one."""
+    loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
+    apply = comfy.add("PSAApply", (600, 130), links={"model": comfy.model(), "preset": (loader, 0)})
+    comfy.add("EmptyHunyuanLatentVideo", (100, 700), width=64, height=64, length=1)
+    comfy.add("KSampler", (1200, 700), links={"model": (apply, 0)}, steps=3)
+    comfy.page.evaluate(
+        """(wrapped) => {
+            window.psaOff = app.graph.nodes.slice(-2)
+            if (wrapped) psaOff = [app.graph.convertToSubgraph(new Set(psaOff)).node]
+        }""",
+        wrapped,
+    )
+    comfy.sampler((apply, 0), steps=7)
+    expect(plan_of(comfy, apply)).to_contain_text("3 steps: ")
+    # what is in a subgraph comes after what is beside it
+    own, other = (96, 96, 17), (96, 96, 17) if wrapped else (64, 64, 1)
+    on = 0
+    for mode, steps, video in (
+        (BYPASSED, 7, own), (on, 3, other), (MUTED, 7, own), (on, 3, other),
+    ):  # fmt: skip
+        with comfy.page.expect_request(is_estimate(steps)) as asked:
+            comfy.page.evaluate(
+                """(mode) => {
+                    for (const node of psaOff) node.mode = mode
+                    app.api.dispatchCustomEvent('graphChanged', app.graph.serialize())
+                }""",
+                mode,
+            )
+        assert video_of(asked.value) == video
 
 
 def test_rows_of_steps_are_of_about_the_same_length(comfy):
