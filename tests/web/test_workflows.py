@@ -1,6 +1,7 @@
 """Workflows with the editor in them: readable, stable, loadable when older than a field."""
 
 import json
+import re
 
 import pytest
 
@@ -22,6 +23,16 @@ BOXES = """() => app.graph.nodes.map((node) => {
         : [node.size[0], node.size[1] + LiteGraph.NODE_TITLE_HEIGHT]
     return [node.type, left, top, left + width, top + height]
 })"""
+# a node is as high as what its panel holds, in two frames running
+FITS_ITS_PANEL = """(id) => {
+    const node = app.graph.nodes.find((n) => String(n.id) === id)
+    const {element, options} = node.widgets.find((w) => w.element?.matches('.psa'))
+    const content = Math.ceil(element.firstChild.offsetHeight) + 2 * options.margin
+    const fits = options.getMinHeight() === content && node.size[1] === node.computeSize()[1]
+    window.psaFrames = fits ? (window.psaFrames ?? 0) + 1 : 0
+    return psaFrames >= 2
+}"""
+IN_TWO_FRAMES = "() => (window.psaFrames = (window.psaFrames ?? 0) + 1) > 2"
 
 
 def saved(comfy, kind):
@@ -117,7 +128,7 @@ def test_no_node_of_a_shipped_workflow_covers_another(comfy, path):
         f"{did} the speed of dense",
     )
     expect(plan).to_contain_text(did)
-    comfy.page.wait_for_timeout(300)  # the node follows its panel in the next frames
+    comfy.page.wait_for_function(FITS_ITS_PANEL, arg=apply)
     boxes = comfy.page.evaluate(BOXES)
     for i, (a, left, top, right, bottom) in enumerate(boxes):
         for b, left_2, top_2, right_2, bottom_2 in boxes[i + 1 :]:
@@ -144,10 +155,11 @@ def test_the_side_panel_leaves_a_nodes_panel_alone(server, open_page):
     expect(panel).to_be_visible()
     before = panel.bounding_box()["width"]
     comfy.page.evaluate("app.canvas.selectNode(app.graph.nodes[0])")
-    comfy.page.get_by_test_id("properties-panel").get_by_text("family").wait_for()
-    comfy.page.wait_for_timeout(500)
+    rows = comfy.page.get_by_test_id("properties-panel").locator(".widget-item")
+    # these and no other; all are drawn at once
+    expect(rows).to_have_text([re.compile("^family"), re.compile("^preset")])
+    comfy.page.wait_for_function(IN_TWO_FRAMES)
     assert panel.bounding_box()["width"] == before
-    expect(comfy.page.get_by_text("psa_loader")).to_have_count(0)
 
 
 def test_a_copied_node_has_its_own_state(comfy):
