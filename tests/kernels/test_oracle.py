@@ -79,7 +79,7 @@ def check(call):
     assert_same_numbers(stats, expected)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(calls())
 def test_any_call(call):
     check(call)

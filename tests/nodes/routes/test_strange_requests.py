@@ -7,7 +7,7 @@ import re
 from .conftest import send
 from .strange import requests
 
-COUNT = 4_000
+COUNT = 2_500
 AT_ONCE = 8
 
 
