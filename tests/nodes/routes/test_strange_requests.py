@@ -92,7 +92,8 @@ def test_thousands_of_requests(app):
     assert_whole(app.folder)
     assert files(app.base, app.folder)[0] == outside
     # the requests were not all refused at the door, nor the presets all broken
-    assert seen[200] > COUNT // 5 and min(seen[x] for x in (400, 403, 404, 409, 415, 422)) > 20
+    assert seen[200] > COUNT // 8, seen
+    assert min(seen[x] for x in (400, 403, 404, 409, 415, 422)) > 12, seen
     listing = PresetStore(ROOT / "presets", app.folder).list()
     assert not listing.problems
     assert any(p.origin == "user" for family in listing.families for p in family.presets)
