@@ -41,9 +41,10 @@ class VideoScale:
         ones, the last maybe short, share a token. A model in ComfyUI says itself what its grid is;
         this serves Python and estimates.
         """
-        clips, rest = divmod(frames, self.clip_length) if self.clip_length else (0, frames)
+        clip = self.clip_length or max(frames, 1)
+        clips, rest = divmod(frames, clip)
         return (
-            clips * self._along(self.clip_length or 0) + self._along(rest),
+            clips * self._along(clip) + self._along(rest),
             -(-height // self.height_divisor),
             -(-width // self.width_divisor),
         )

@@ -124,7 +124,7 @@ def run_stages(
     state: OrderState | None = None,
 ):
     """(out, plan) of the five stages of `package`, for arguments that `Layout.of` has checked."""
-    with _current(q.device), _full_precision(q.device.type):
+    with made_current(q.device), _full_precision(q.device.type):
         orders = package.reorder(q, k, layout, config, state)
         groups = package.head_groups(layout, config, q.element_size())
         if len(groups) == 1:
@@ -150,7 +150,7 @@ def _attend(package, q, k, v, orders, layout, config, scale, **keywords):
     return package.attend(q, pyramid, plan, orders, layout, config, scale, **keywords), plan
 
 
-def _current(device: torch.device):
+def made_current(device: torch.device):
     """Makes a GPU the current one: that is where Triton launches, wherever its arguments are."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 

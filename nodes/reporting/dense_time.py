@@ -7,7 +7,6 @@ PSA would have stepped aside to.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import statistics
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 import comfy.model_management
 import torch
 
+from ...psa_kernels.attention import made_current
 from ..recording.clocks import NoClock, clock_of
 from ..recording.dense_call import DenseCall
 from ..recording.records import CallShape, RunRecord
@@ -101,8 +101,7 @@ def _timed(call: DenseCall, device: torch.device) -> DenseTime:
         return DenseTime(None, reason=f"calls on {device.type} cannot be timed")
     times: list[float] = []
     # the current one, as it was in the run: kernels of others may not ask where their inputs are
-    current = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
-    with torch.inference_mode(), current:
+    with torch.inference_mode(), made_current(device):
         args, kwargs = call.tensors()
         began = time.perf_counter()
         # one call more than is counted: the first may compile or choose a kernel

@@ -135,12 +135,9 @@ def _kept(model, wrapper):
     return model
 
 
-@pytest.mark.parametrize("stop", [2, 4, 9, 10])
-def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, stop):
-    """Interrupted as ComfyUI does it; the second run measures only what is missing."""
+def interrupted(calibrate, tmp_path, stop):
+    """The journal of a calibration that is interrupted, as ComfyUI does it, after `stop` parts."""
     import comfy.model_management
-
-    whole, _ = calibrate(folder="whole")
 
     def interrupt(done, total):
         if done >= stop:
@@ -149,6 +146,14 @@ def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, stop):
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         calibrate(on_progress=interrupt)
     (file,) = (tmp_path / "one").iterdir()
+    return file
+
+
+@pytest.mark.parametrize("stop", [2, 4, 9, 10])
+def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, stop):
+    """The second run measures only what is missing."""
+    whole, _ = calibrate(folder="whole")
+    file = interrupted(calibrate, tmp_path, stop)
     before = file.read_text(encoding="utf-8").splitlines()
     # cut off in the middle of a line, as by a crash
     file.write_text("\n".join([*before, '{"kind": "pro']), encoding="utf-8")
@@ -166,17 +171,8 @@ def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, stop):
 @pytest.mark.parametrize("stop", [4, 10])
 def test_what_was_measured_with_other_budgets_is_measured_again(calibrate, tmp_path, stop):
     """Also the steps that the sampling has gone by when that is seen."""
-    import comfy.model_management
-
     whole, _ = calibrate(folder="whole")
-
-    def interrupt(done, total):
-        if done >= stop:
-            comfy.model_management.interrupt_current_processing(True)
-
-    with pytest.raises(comfy.model_management.InterruptProcessingException):
-        calibrate(on_progress=interrupt)
-    (file,) = (tmp_path / "one").iterdir()
+    file = interrupted(calibrate, tmp_path, stop)
     about, ladder, *rest = file.read_text(encoding="utf-8").splitlines()
     scales = json.loads(ladder)["scales"]
     other = json.dumps({"kind": "ladder", "scales": [x * 1.1 for x in scales]})
