@@ -17,6 +17,7 @@ import argparse
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 # an embedded Python, such as a portable ComfyUI's, does not look beside the script by itself
@@ -60,8 +61,12 @@ TEST_MODULES = {
     "ruff": "ruff",
     "playwright": "playwright",
     "axe_playwright_python": "axe-playwright-python",
+    "xdist": "pytest-xdist",
     **QUALITY_MODULES,
 }
+
+# pytest arguments that choose no tests, and want no process of their own to be seen
+WHOLE_SUITE = ("--require-browser", "--all-frontends")
 
 
 def main(argv: list[str]) -> int:
@@ -82,7 +87,11 @@ def main(argv: list[str]) -> int:
         tree, python = set_up(args, TEST_MODULES)
         set_up_web_tests(python)
         lint = run([str(python), "-m", "ruff", "check", str(ROOT)], tree)
-        return run([str(python), "-m", "pytest", *further], tree) or lint
+        split = side_by_side(further)
+        # their threads would get in each other's way
+        threads = max(1, (os.cpu_count() or 1) // 2)
+        env = {"OMP_NUM_THREADS": str(threads), **os.environ} if split else os.environ
+        return run([str(python), "-m", "pytest", *split, *further], tree, env) or lint
     except SetupError as error:
         return exit_with(error)
     except KeyboardInterrupt:
@@ -131,6 +140,15 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return args, rest
 
 
+def side_by_side(further: list[str]) -> list[str]:
+    """Two processes share the whole suite by its files; chosen tests run in one, with its output.
+
+    More would only wait: ComfyUI servers and browsers keep several cores busy as it is.
+    """
+    whole = all(argument in WHOLE_SUITE for argument in further)
+    return ["--numprocesses=2", "--dist=loadfile"] if whole else []
+
+
 def set_up(args: argparse.Namespace, modules: dict[str, str]) -> tuple[comfyui.ComfyUI, Path]:
     """The ComfyUI tree and the interpreter to run it with, made ready."""
     with exclusive(DEV_DIR / "setup.lock"):
@@ -153,9 +171,9 @@ def set_up_web_tests(python: Path) -> None:
         frontend.ensure(pip_command(DEV_DIR, LOG), DEV_DIR, LOG)
 
 
-def run(command: list[str], tree: comfyui.ComfyUI) -> int:
+def run(command: list[str], tree: comfyui.ComfyUI, env: Mapping[str, str] = os.environ) -> int:
     env = {
-        **os.environ,
+        **env,
         "COMFYUI_PATH": str(tree.path),
         # nothing may reach for the network once the set-up is done
         "HF_HUB_OFFLINE": "1",

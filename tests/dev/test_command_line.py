@@ -1,6 +1,7 @@
 """dev.py as it is typed."""
 
 import os
+import runpy
 import subprocess
 import sys
 
@@ -44,6 +45,22 @@ def test_a_wrong_interpreter_is_one_message(tmp_path, comfyui_path):
     result = dev("demo", "--comfyui", str(comfyui_path), "--python", str(tmp_path / "python"))
     assert result.returncode == 1
     assert "there is no such file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("further", "processes"),
+    [
+        ([], 2),
+        (["--require-browser"], 2),
+        (["tests/kernels"], 1),
+        (["--require-browser", "-k", "plan"], 1),
+        (["--write-coverage", "docs"], 1),
+        (["-n", "4"], 1),  # dev.py adds none: that is the asker's choice
+    ],
+)
+def test_the_whole_suite_runs_in_two_processes(further, processes):
+    added = runpy.run_path(str(ROOT / "dev.py"))["side_by_side"](further)
+    assert added == (["--numprocesses=2", "--dist=loadfile"] if processes == 2 else [])
 
 
 def test_set_up_needs_the_standard_library_only():
