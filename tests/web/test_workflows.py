@@ -32,7 +32,22 @@ FITS_ITS_PANEL = """(id) => {
     window.psaFrames = fits ? (window.psaFrames ?? 0) + 1 : 0
     return psaFrames >= 2
 }"""
+# the content is there, and in two frames running each node is as large as in the frame before
+SETTLED = """async () => {
+    await Promise.all(app.graph.nodes.map((n) => (n.psaEditor ?? n.psaLoader ?? n.psaApply)?.ready))
+    const now = JSON.stringify((BOXES)())
+    window.psaFrames = now === window.psaBoxes ? (window.psaFrames ?? 0) + 1 : 0
+    window.psaBoxes = now
+    return psaFrames >= 2
+}""".replace("BOXES", BOXES)
 IN_TWO_FRAMES = "() => (window.psaFrames = (window.psaFrames ?? 0) + 1) > 2"
+
+
+def boxes(comfy, editor):
+    """Node type -> (left, top, right, bottom), as either renderer draws it."""
+    expect(editor.estimate().locator("[data-tile=density]")).to_contain_text("%")  # the last answer
+    comfy.page.wait_for_function(SETTLED)
+    return {kind: box for kind, *box in comfy.page.evaluate(BOXES)}
 
 
 def saved(comfy, kind):
@@ -64,18 +79,21 @@ def test_a_workflow_holds_plain_values_and_comes_back_as_it_was(comfy):
     comfy.add("SaveLatent", (900, 700), links={})
     assert comfy.prompt()[plain.node]["inputs"].keys() == expected.keys()
 
+    drawn = boxes(comfy, plain)
     workflow = comfy.workflow()
     comfy.load_page()
     comfy.load_workflow(workflow)
     again = Editor(comfy, node=plain.node)
     assert again.widgets() == expected
+    drawn_again = boxes(comfy, again)
     loaded = comfy.workflow()
     for kind in NODES:
         (before,) = (n for n in workflow["nodes"] if n["type"] == kind)
         (after,) = (n for n in loaded["nodes"] if n["type"] == kind)
         assert after["widgets_values"] == before["widgets_values"]
         assert after["properties"] == before["properties"]
-        assert after["size"] == pytest.approx(before["size"], abs=10)
+        # drawn, not as the file has it: Vue brings that into step with what it draws now and then
+        assert drawn_again[kind] == pytest.approx(drawn[kind], abs=10)
 
 
 @pytest.mark.both
