@@ -169,7 +169,10 @@ class AttentionOverride:
             )
         except NoKernelsError as error:
             if self.run.first_time("kernels"):
-                log.warning("PSA has no kernels for this run and leaves it dense: %s", str(error))
+                log.warning(
+                    "PSA has no kernels for this run and leaves it dense: %s. PSA Self-test, a "
+                    "node, says how to get what is missing.", str(error),
+                )  # fmt: skip
             return None, f"no kernels: {error}"
         if out.shape != (*q.shape[:-1], v.shape[-1]) or out.dtype != q.dtype:
             raise RuntimeError(

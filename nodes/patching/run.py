@@ -74,7 +74,8 @@ class Run:
         if self.first_time("failure"):
             log.error(
                 "PSA met an error and steps aside: the rest of this run uses the model's own "
-                "attention, the render goes on. %s\n%s", text, told(error),
+                "attention, the render goes on. %s\n%s\n"
+                "PSA Self-test, a node, says whether something is missing here.", text, told(error),
             )  # fmt: skip
         self.end()
         let_go(error)

@@ -10,6 +10,10 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from .machine import torchs_triton
+
 REPORT_IT = "run the self-test with --verbose and report what it prints"
 
 
@@ -33,7 +37,7 @@ def diagnose(error: BaseException) -> Diagnosis:
         return Diagnosis("ptxas, the assembler that comes with Triton, is missing", _reinstall())
     if "ptxas" in low and ("gpu-name" in low or "is not defined for option" in low):
         return Diagnosis("this Triton is too old for this GPU: its ptxas does not know it",
-                         _pip("--upgrade", _package()))  # fmt: skip
+                         _pip("--upgrade", *_package()))  # fmt: skip
     if "libcuda" in low or ("-lcuda" in low and "cannot find" in low):
         return Diagnosis(
             "libcuda, the NVIDIA driver's library, was not found",
@@ -66,8 +70,8 @@ def diagnose(error: BaseException) -> Diagnosis:
 def not_installed() -> Diagnosis:
     what = "Triton is not installed for this Python"
     if platform.system() == "Darwin":
-        return Diagnosis(what, "there is no Triton for macOS; PSA runs on its torch reference")
-    return Diagnosis(what, _pip(_package()))
+        return Diagnosis(what, "there is no Triton for macOS, so PSA has no kernels there")
+    return Diagnosis(what, _pip(*_package()))
 
 
 def _broken_import(text: str, low: str) -> Diagnosis:
@@ -120,15 +124,22 @@ def _compiler_remedy() -> str:
 
 
 def _reinstall() -> str:
-    return _pip("--force-reinstall", "--no-deps", _package())
+    return _pip("--force-reinstall", "--no-deps", *_package())
 
 
 def _pip(*arguments: str) -> str:
     return f'"{sys.executable}" -m pip install {" ".join(arguments)}'
 
 
-def _package() -> str:
-    return "triton-windows" if platform.system() == "Windows" else "triton"
+def _package() -> list[str]:
+    """What pip is to install."""
+    if platform.system() == "Windows":
+        return ["triton-windows"]
+    if not torch.version.hip:
+        return ["triton"]
+    # on PyPI there is none of that name to be had
+    series = ".".join(torch.version.hip.split(".")[:2])
+    return [torchs_triton(), "--index-url", f"https://download.pytorch.org/whl/rocm{series}"]
 
 
 def _is_write_error(error: BaseException, low: str) -> bool:

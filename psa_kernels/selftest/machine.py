@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from importlib import metadata
 
 import torch
 
-TRITON_PACKAGES = ("triton", "triton-windows", "pytorch-triton-rocm", "pytorch-triton")
+TRITON_PACKAGES = (
+    "triton", "triton-windows", "triton-rocm", "pytorch-triton-rocm", "pytorch-triton",
+)  # fmt: skip
 
 
 def describe() -> dict[str, str]:
@@ -18,7 +21,7 @@ def describe() -> dict[str, str]:
         "Python": f"{platform.python_version()} at {sys.executable}",
         "System": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "torch": _torch(),
-        "GPU": gpu_name() or "none that torch can use",
+        "GPU": gpu_name() or other_gpu() or "none that torch can use",
         "Triton": triton_version() or "not installed",
     }
 
@@ -32,6 +35,24 @@ def gpu_name() -> str:
     if torch.version.hip:
         arch = properties.gcnArchName
     return f"{properties.name}, {arch}, {properties.total_memory / 2**30:.0f} GiB"
+
+
+def other_gpu() -> str:
+    """A GPU that torch can use and PSA has no kernels for; "" without one."""
+    if torch.backends.mps.is_available():
+        return "an Apple GPU (mps)"
+    return "an Intel GPU (xpu)" if torch.xpu.is_available() else ""
+
+
+def torchs_triton() -> str:
+    """The package that this torch asks for as its Triton; ROCm's has had several names."""
+    try:
+        needed = metadata.requires("torch") or []
+    except metadata.PackageNotFoundError:  # built in place
+        needed = []
+    names = [re.split(r"[^\w-]", one, maxsplit=1)[0] for one in needed]
+    rocm = "triton-rocm" if torch.version.hip else "triton"
+    return next((name for name in names if name in TRITON_PACKAGES), rocm)
 
 
 def triton_version() -> str:

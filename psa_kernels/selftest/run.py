@@ -9,14 +9,18 @@ from types import ModuleType
 import torch
 
 from .. import reference
-from ..attention import choose_implementation
 from .agreement import TOLERANCE, agreement, dense_error
 from .cases import BASE, FEATURES, USUAL, Case, make_call
 from .diagnosis import REPORT_IT, diagnose, not_installed
-from .machine import describe, gpu_name, interpreting, triton_version
+from .machine import describe, gpu_name, interpreting, other_gpu, triton_version
 from .report import FAILED, OK, SKIPPED, Check, Report
 
 Setting = tuple[Case, torch.dtype, int]  # a case, a dtype, a head dim
+
+# what becomes of calls
+SLOW = "the torch reference, which is slow"
+DENSE = f"stay dense in ComfyUI; elsewhere they run on {SLOW}"
+ASIDE = "ComfyUI makes those dense that raise an error or give no numbers"
 
 
 def run_selftest(every: bool = False) -> Report:
@@ -34,8 +38,8 @@ def run_selftest(every: bool = False) -> Report:
     checks = [check_dense(reference, "torch reference on the CPU", cpu, torch.float32)]
     if on_gpu:
         checks.append(check_agreement(reference, "torch reference on the GPU", device))
-    checks += _triton(device, every)
-    return Report(describe(), tuple(checks), _serving(device))
+    kernels = _triton(device, every)
+    return Report(describe(), (*checks, *kernels), _serving(device, kernels))
 
 
 def _triton(device: torch.device, every: bool = False) -> list[Check]:
@@ -53,12 +57,12 @@ def _triton(device: torch.device, every: bool = False) -> list[Check]:
     if not found:
         return checks
     if not runs_here:
-        detail = "no GPU here that torch can use; only the torch reference runs on this machine"
+        detail = "no CUDA or ROCm GPU here that torch can use, and they run on no other"
         return [*checks, Check("Triton kernels", SKIPPED, detail)]
 
     reason = _unsupported(device)
     if reason:
-        remedy = "nothing to install: calls run on the torch reference, which is slow"
+        remedy = f"nothing to install: calls {DENSE}"
         return [*checks, Check("PSA's Triton kernels", FAILED, reason, remedy)]
     ran, check = _attempt("Triton compiles and launches a kernel", lambda: _probe(device))
     checks.append(check)
@@ -213,13 +217,18 @@ def _run_cases(
     return Check(name, OK, f"{count} cases, error at most {worst:.1e}", lines=tuple(lines))
 
 
-def _serving(device: torch.device) -> str:
-    """Which implementation an ordinary call runs on here."""
+def _serving(device: torch.device, kernels: Iterable[Check]) -> str:
+    """What becomes of an ordinary call here; `kernels`: what their checks found."""
+    if device.type == "cpu":
+        other = other_gpu()
+        return f"{DENSE} (PSA has no kernels for {other})" if other else f"run on {SLOW}"
     try:
-        call = make_call(BASE, device, torch.float16, 64)
-        package, reason = choose_implementation(call.q, call.layout, call.config)
+        reason = _unsupported(device)
     except Exception as error:
         return f"cannot be served: {diagnose(error).what}"
-    kind = package.__name__.rpartition(".")[2]
-    words = {"reference": "the torch reference, which is slow"}.get(kind, f"the {kind} kernels")
-    return f"run on {words}" + (f" ({reason})" if reason else "")
+    if reason:
+        return f"{DENSE} ({reason})"
+    failed = [check.name for check in kernels if check.state == FAILED]
+    if failed:
+        return f'are tried on the Triton kernels, where "{failed[0]}" failed; {ASIDE}'
+    return "run on the Triton kernels"

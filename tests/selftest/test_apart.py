@@ -25,7 +25,7 @@ def test_it_is_the_same_report_as_the_commands():
     assert found.machine["Python"].endswith(sys.executable)
     # imports, but cannot compile on this machine
     (skipped,) = [check for check in found.checks if check.state == "skipped"]
-    assert "no GPU here that torch can use" in skipped.detail
+    assert "no CUDA or ROCm GPU here" in skipped.detail
     assert any("head dim" in line for line in found.checks[0].lines)
     again = Report.from_json(json.loads(json.dumps(found.json())))
     assert again == found and found.json()["ok"] is True

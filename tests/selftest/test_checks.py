@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from psa_kernels import reference
-from psa_kernels.selftest import Check, Report, diagnosis, run
+from psa_kernels.selftest import Check, Report, diagnosis, machine, run
 from psa_kernels.selftest.agreement import TOLERANCE, agreement
 from psa_kernels.selftest.cases import BASE, FEATURES, make_call
 
@@ -134,12 +134,41 @@ def test_no_triton_with_a_gpu_says_how_to_get_it(no_triton, monkeypatch, system,
     assert package in check.remedy and sys.executable in check.remedy
 
 
+def test_rocms_triton_is_had_from_where_its_torch_is(no_triton, monkeypatch):
+    """PyPI's own `triton` would replace parts of the one that belongs to a torch for ROCm."""
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(torch.version, "hip", "6.4.43484-123eb5128")
+    asked = ["filelock", "pytorch-triton-rocm==3.5.1; platform_system == 'Linux'"]
+    monkeypatch.setattr(machine.metadata, "requires", lambda name: asked)
+    (check,) = run._triton(torch.device("cuda"))
+    assert "install pytorch-triton-rocm --index-url" in check.remedy
+    assert check.remedy.endswith("/whl/rocm6.4")
+    broken = diagnosis.diagnose(ImportError("undefined symbol"))
+    assert "--no-deps pytorch-triton-rocm --index-url" in broken.remedy
+
+
+def test_what_becomes_of_calls_is_what_comfyui_does_with_them(monkeypatch):
+    """Apply PSA asks for kernels on whatever is no CPU, and otherwise leaves a call dense."""
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(run, "_unsupported", lambda device: "X is older than capability 8.0")
+    assert "stay dense in ComfyUI" in run._serving(gpu, []) and "older" in run._serving(gpu, [])
+    monkeypatch.setattr(run, "_unsupported", lambda device: "")
+    assert run._serving(gpu, [Check("Triton imports", "ok")]) == "run on the Triton kernels"
+    broken = Check("Triton compiles and launches a kernel", "failed", "no C compiler was found")
+    said = run._serving(gpu, [broken])
+    assert "run on the Triton kernels" not in said and broken.name in said and "dense" in said
+    assert run._serving(CPU, []) == "run on the torch reference, which is slow"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert "Apple" in run._serving(CPU, []) and "stay dense in ComfyUI" in run._serving(CPU, [])
+    assert "Apple" in machine.describe()["GPU"]
+
+
 def test_old_gpu_is_named(monkeypatch):
     monkeypatch.setattr(run, "_import_triton", lambda: "3.4.0")
     monkeypatch.setattr(run, "_unsupported", lambda device: "X is older than capability 8.0")
     imports, kernels = run._triton(torch.device("cuda"))
     assert imports.state == "ok" and kernels.state == "failed"
-    assert "older than capability 8.0" in kernels.detail and "torch reference" in kernels.remedy
+    assert "older than capability 8.0" in kernels.detail and "stay dense" in kernels.remedy
 
 
 def test_missing_python_header_is_named(monkeypatch, tmp_path):
