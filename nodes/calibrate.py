@@ -16,6 +16,7 @@ from comfy_api.latest import io, ui
 from ..presets.errors import CollisionError, Problem
 from ..presets.listing import ABSENT
 from ..presets.yaml_text import dump
+from ..psa_kernels.config import block_list_text
 from .calibration.errors import CalibrationError
 from .calibration.fit import fit
 from .calibration.identity import digest, model_identity
@@ -182,6 +183,7 @@ class PSACalibrate(io.ComfyNode):
             model, base, effort, sample, journal,
             lambda done, total: bar.update_absolute(done, max(total, 1)),
         )  # fmt: skip
+        _check_blocks(kept, {call.block for calls in found.calls.values() for call in calls})
         wanted = {"error": error} if target == ERROR else {"density": density or None}
         fitted = fit(found, base.config, **wanted, dense=allow_dense, kept=kept)
         told = as_json(found, fitted, base, target)
@@ -222,6 +224,16 @@ def _check(base: PresetValue, save_as: str, replace: bool) -> str | None:
     # a shipped preset's name, or one that differs by case only
     store.check_saving(base.family, name)
     return version
+
+
+def _check_blocks(kept: frozenset[int], known: set[int]) -> None:
+    """Only the sampled model says which blocks it has; what was measured is kept for the next try.
+    """
+    if missing := kept - known:
+        raise CalibrationError(
+            f"dense_blocks: found {block_list_text(missing)}; this model has self-attention over "
+            f"the video in blocks {block_list_text(known)}"
+        )
 
 
 def _save(family: str, name: str, config: Any, version: str | None) -> None:

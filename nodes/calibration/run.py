@@ -120,9 +120,9 @@ class _Measuring:
             return f"PSA met an error while it measured: {run.failure}"
         if self.preset.config.type == "dense":
             return "the preset is a dense one; give one of type psa to start from"
-        warning = nothing_sparse(run.schedule)
+        warning = nothing_sparse(run.schedule, percent=False)
         if warning is not None:
-            return warning
+            return f"steps: {warning}"
         report, _ = run.finish(None)
         reasons = Counter(report["calls"]["dense"])
         reasons.pop("cross-attention", None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .known_schedules import steps_before_part
-from .schedule import Schedule, plan_steps
+from .schedule import AFTER_WINDOW, BEFORE_WINDOW, Schedule, plan_steps
 
 
 def plan_run(
@@ -25,12 +25,17 @@ def plan_run(
     )
 
 
-def nothing_sparse(schedule: Schedule) -> str | None:
-    """What to tell the user of a run that PSA would leave dense from its first to its last step."""
+def nothing_sparse(schedule: Schedule, percent: bool = True) -> str | None:
+    """What to tell the user of a run that PSA would leave dense from its first to its last step.
+
+    percent: whether the node that asks could go by percent instead of the warm-up
+    """
     if schedule.sparse_steps or schedule.goes_on:
         return None
     reason = schedule.steps[0].dense if schedule.steps else "no steps"
-    return (
-        f"no step of this run is sparse ({schedule.describe()}; {reason}). Use a preset for few "
-        "steps such as lora_4step, or set schedule to percent."
-    )
+    if reason in (BEFORE_WINDOW, AFTER_WINDOW):
+        cure = "Lower start_percent or raise end_percent"
+    else:
+        cure = "Use more steps, or a preset for few steps such as lora_4step"
+        cure += ", or set schedule to percent" if percent else ""
+    return f"no step of this run is sparse ({schedule.describe()}). {cure}."

@@ -263,6 +263,25 @@ def test_few_steps_and_a_long_warm_up_leave_nothing_sparse(samplings, sigmas_of)
     assert plan.describe() == "4 steps: 1-4 dense (warm-up)"
 
 
+def test_what_is_dense_all_through_says_what_would_mend_it(samplings, sigmas_of):
+    from psa_pack.nodes.patching.planning import nothing_sparse
+
+    sampling = samplings["wan shift 8"]
+    sigmas = sigmas_of(sampling, "simple", 4)
+
+    def said(*how, **asked):
+        return nothing_sparse(plan_steps(sigmas, sampling.percent_to_sigma, *how), **asked)
+
+    assert said(3, None) is None
+    long = said(15, None)
+    assert "4 steps: 1-4 dense (warm-up)" in long and "lora_4step" in long and "percent" in long
+    assert "percent" not in said(15, None, percent=False)
+    for window in ((0.99, 1.0), (0.0, 0.0001), (0.3, 0.31)):
+        late = said(15, window)
+        assert late is None or ("start_percent" in late and "lora_4step" not in late), window
+    assert said(15, (0.99, 1.0)) is not None
+
+
 @pytest.mark.parametrize(
     ("reasons", "text"),
     [

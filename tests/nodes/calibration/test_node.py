@@ -126,13 +126,17 @@ def test_refusals_are_in_plain_words(graph):
     for inputs, base, text in (
         ({"save_as": "mine"}, {}, "the preset is of no family"),
         ({}, {"type": "dense"}, "is a dense one"),
-        ({}, {"warmup_steps": 50}, "no step of this run is sparse"),
+        ({}, {"warmup_steps": 50}, "steps: no step of this run is sparse"),
+        ({"dense_blocks": "1, 77-78"}, {}, "dense_blocks: found 77-78; this model has"),
     ):
         g = graph()
         calibrated(g, g.preset(**base), **inputs)
         failed = g.client.run(g.nodes)
         assert failed.outcome == "execution_error"
-        assert text in failed.error["exception_message"], failed.error["exception_message"]
+        message = failed.error["exception_message"]
+        assert text in message, message
+        # which this node has not
+        assert "schedule to percent" not in message
     g = graph()
     calibrated(g, dense_blocks="1-")
     assert "dense_blocks: cannot read '1-'" in str(g.refusal())
