@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
@@ -12,10 +13,12 @@ from .dense_blocks import check_dense_blocks, read_dense_blocks
 from .patching.apply import apply_psa
 from .patching.run import PatchOptions
 from .preset_link import PSAPreset
+from .queued import queued_inputs
 from .reporting.words import headline
 
 SCHEDULE_PRESET = "preset"
 SCHEDULE_PERCENT = "percent"
+START, END = 0.2, 1.0
 RUN_FINISHED = "psa.run_finished"
 PROGRESS = "psa.progress"
 
@@ -43,11 +46,11 @@ class PSAApply(io.ComfyNode):
                     "start and end percent instead.",
                 ),
                 io.Float.Input(
-                    "start_percent", default=0.2, min=0.0, max=1.0, step=0.01, optional=True,
+                    "start_percent", default=START, min=0.0, max=1.0, step=0.01, optional=True,
                     tooltip="Read with schedule = percent. Sampling before this point stays dense.",
                 ),
                 io.Float.Input(
-                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, optional=True,
+                    "end_percent", default=END, min=0.0, max=1.0, step=0.01, optional=True,
                     tooltip="Read with schedule = percent. Sampling after this point stays dense.",
                 ),
                 io.String.Input(
@@ -72,7 +75,8 @@ class PSAApply(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, dense_blocks=None):
-        return check_dense_blocks(dense_blocks)
+        answer = check_dense_blocks(dense_blocks)
+        return check_window(queued_inputs()) if answer is True else answer
 
     @classmethod
     def execute(
@@ -81,8 +85,8 @@ class PSAApply(io.ComfyNode):
         preset,
         enabled=True,
         schedule=SCHEDULE_PRESET,
-        start_percent=0.2,
-        end_percent=1.0,
+        start_percent=START,
+        end_percent=END,
         dense_blocks="",
         min_tokens=4096,
     ) -> io.NodeOutput:
@@ -118,6 +122,23 @@ def window_of(schedule: str, start: float, end: float) -> tuple[float, float] | 
             "give a start at or before the end"
         )
     return start, end
+
+
+def check_window(inputs: Mapping[str, Any]) -> bool | str:
+    """What `validate_inputs` answers of the window in a queued node: True, or what is wrong.
+
+    A value that comes by a link, or that ComfyUI refuses by itself, is not judged here.
+    """
+    start, end = inputs.get("start_percent", START), inputs.get("end_percent", END)
+    if not all(isinstance(value, int | float) for value in (start, end)):
+        return True
+    if inputs.get("schedule") != SCHEDULE_PERCENT:
+        return True
+    try:
+        window_of(SCHEDULE_PERCENT, start, end)
+    except ValueError as error:
+        return str(error)
+    return True
 
 
 def _finished(report: dict[str, Any]) -> dict[str, Any]:

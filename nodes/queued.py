@@ -27,7 +27,7 @@ _user: contextvars.ContextVar[str | None] = contextvars.ContextVar("psa_user", d
 _user_of_prompt: OrderedDict[str, str] = OrderedDict()
 
 # An input that is left out of a prompt cannot carry the answer of `validate_inputs`.
-_CARRIERS = {"PSAPresetEditor": "yaml_overrides"}
+_CARRIERS = {"PSAPresetEditor": "yaml_overrides", "PSAApply": "dense_blocks"}
 
 
 def install(server: Any) -> None:
@@ -46,6 +46,13 @@ def node_id() -> str | None:
     """The node that ComfyUI is asking."""
     context = get_executing_context()
     return context.node_id if context else None
+
+
+def queued_inputs() -> Mapping[str, Any]:
+    """All inputs, in the graph that is being validated, of the node that ComfyUI is asking."""
+    node = (graph() or {}).get(node_id())
+    inputs = node.get("inputs") if isinstance(node, dict) else None
+    return inputs if isinstance(inputs, dict) else {}
 
 
 def current_user() -> str:

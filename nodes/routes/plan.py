@@ -10,7 +10,7 @@ import comfy.samplers
 import comfy.supported_models
 from aiohttp import web
 
-from ..apply_psa import SCHEDULE_PERCENT, SCHEDULE_PRESET, window_of
+from ..apply_psa import END, SCHEDULE_PERCENT, SCHEDULE_PRESET, START, window_of
 from ..estimate.models import MODELS
 from ..patching.known_schedules import OWN
 from ..patching.planning import nothing_sparse, plan_run
@@ -103,8 +103,8 @@ def model_sampling(family: str, shift: float | None) -> Any:
 
 def _window(body: Body) -> tuple[float, float] | None:
     schedule = body.choice("schedule", (SCHEDULE_PRESET, SCHEDULE_PERCENT), SCHEDULE_PRESET)
-    start = body.number("start_percent", float, 0.0, 1.0, 0.2)
-    end = body.number("end_percent", float, 0.0, 1.0, 1.0)
+    start = body.number("start_percent", float, 0.0, 1.0, START)
+    end = body.number("end_percent", float, 0.0, 1.0, END)
     try:
         return window_of(schedule, start, end)
     except ValueError as error:

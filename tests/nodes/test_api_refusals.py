@@ -13,6 +13,9 @@ from ..bad_presets import GOOD, bad_presets
 from .graphs import reports
 
 FAMILY = "Wan2.1_14b"
+TURNED = (
+    "start_percent: found 0.6, which is after end_percent 0.4; give a start at or before the end"
+)
 
 
 def with_preset(graph, family=FAMILY, preset="default", steps=4, **psa):
@@ -212,17 +215,23 @@ def test_an_unknown_schedule_is_refused(graph):
     assert all(word in message for word in ("schedule", "steps", "preset", "percent")), message
 
 
-def test_a_window_that_ends_before_it_starts_stops_the_node(graph):
-    window = {"schedule": "percent", "start_percent": 0.6, "end_percent": 0.4}
-    g = with_preset(graph, **window)
-    run = g.client.run(g.nodes)
-    assert run.outcome == "execution_error" and run.error["node_id"] == "apply"
-    assert run.error["exception_message"].strip() == (
-        "start_percent: found 0.6, which is after end_percent 0.4; "
-        "give a start at or before the end"
-    )
+@pytest.mark.parametrize("more", [{}, {"dense_blocks": ""}], ids=["short", "whole"])
+def test_a_window_that_ends_before_it_starts_is_refused(graph, more):
+    window = {"schedule": "percent", "start_percent": 0.6, "end_percent": 0.4, **more}
+    refusal = with_preset(graph, **window).refusal()
+    assert list(refusal) == ["apply"]
+    (message,) = refusal["apply"].values()
+    assert TURNED in message
     # without effect, it is not looked at
     assert with_preset(graph, **{**window, "schedule": "preset"}).run().succeeded
+
+
+def test_a_window_that_comes_by_a_link_is_judged_by_the_node(graph):
+    g = with_preset(graph, schedule="percent", end_percent=0.4)
+    g.nodes["apply"]["inputs"]["start_percent"] = g.add("PrimitiveFloat", {"value": 0.6})
+    run = g.client.run(g.nodes)
+    assert run.outcome == "execution_error" and run.error["node_id"] == "apply"
+    assert run.error["exception_message"].strip() == TURNED
 
 
 def options_of(client, name):
