@@ -51,6 +51,7 @@ export function mountPanel(node, name, content, { minWidth }) {
 
   const fit = () => {
     node.setSize([Math.max(node.size[0], minWidth), node.computeSize()[1]]);
+    if (window.LiteGraph?.vueNodesMode) requestAnimationFrame(() => takeDrawnHeight(node, root));
     node.graph?.setDirtyCanvas(true, true);
   };
   const observer = new ResizeObserver(() => {
@@ -67,6 +68,16 @@ export function mountPanel(node, name, content, { minWidth }) {
   };
   fit();
   return { root, fit };
+}
+
+/**
+ * The Vue renderer draws a node no smaller than its content, whatever height the node has, and
+ * tells the node of that only when what it draws changes.
+ */
+function takeDrawnHeight(node, root) {
+  const drawn = root.closest("[data-node-id]")?.offsetHeight;
+  const height = drawn - window.LiteGraph.NODE_TITLE_HEIGHT;
+  if (height > node.size[1]) node.setSize([node.size[0], height]);
 }
 
 /** Keys without Ctrl or Cmd are for the panel; "Delete" in a field must not delete the node. */
