@@ -43,7 +43,8 @@ ABSENT = {
         **dict.fromkeys(
             (
                 "Chroma", "Chroma Radiance", "Flux 2", "Flux, Kontext", "HiDream-I1",
-                "HunyuanImage 2.1", "Kandinsky 5 Image", "Lumina 2", "Qwen-Image, Edit", "Z-Image",
+                "HunyuanImage 2.1", "Ideogram 4", "JoyImage Edit", "Kandinsky 5 Image", "Krea 2",
+                "LongCat-Image", "Lumina 2", "Mage-Flow", "Qwen-Image, Edit", "Z-Image",
             ),
             IMAGES,
         ),
@@ -52,8 +53,8 @@ ABSENT = {
     "references": {
         **dict.fromkeys(
             (
-                "Anima", "Chroma", "Chroma Radiance", "HunyuanImage 2.1", "Kandinsky 5 Image",
-                "Lumina 2", "Mochi", "Wan 2.1, 2.2 text to video",
+                "Anima", "Chroma", "Chroma Radiance", "HunyuanImage 2.1", "Ideogram 4",
+                "Kandinsky 5 Image", "Lumina 2", "Mochi", "Wan 2.1, 2.2 text to video",
             ),
             TEXT_ONLY,
         ),

@@ -9,7 +9,10 @@ from .cosmos import cosmos
 from .flux import chroma, flux
 from .hidream import hidream
 from .hunyuan import hunyuan
+from .joyimage import joyimage
 from .kandinsky import kandinsky
+from .krea2 import krea2
+from .latent_pixels import ideogram4, mage_flow
 from .lightricks import ltx
 from .lumina import lumina
 from .minimax import minimax
@@ -45,6 +48,10 @@ READERS: dict[str, Callable[[ModelCall], TokenGrid | None]] = {
     "comfy.ldm.chroma_radiance.model.ChromaRadiance": chroma,
     "comfy.ldm.lumina.model.NextDiT": lumina,
     "comfy.ldm.hidream.model.HiDreamImageTransformer2DModel": hidream,
+    "comfy.ldm.krea2.model.SingleStreamDiT": krea2,
+    "comfy.ldm.joyimage.model.JoyImageTransformer3DModel": joyimage,
+    "comfy.ldm.mage_flow.model.MageFlowTransformer2DModel": mage_flow,
+    "comfy.ldm.ideogram4.model.Ideogram4Transformer2DModel": ideogram4,
 }
 
 

@@ -21,6 +21,7 @@ def configured(kind, **unet_config):
     if found is None:
         pytest.skip(f"this ComfyUI has no {kind}")
     config = found(unet_config)
+    config.unet_config |= unet_config  # over what the class adds for its published weights
     config.set_inference_dtype(torch.float32, None)
     device = torch.device("cpu")
     model = config.get_model({}, "", device=device)

@@ -1,4 +1,4 @@
-"""Flux, Flux 2, Kontext, Chroma: text, the image, reference images."""
+"""Flux, Flux 2, Kontext, LongCat-Image, Chroma: text, the image, reference images."""
 
 import pytest
 
@@ -29,11 +29,15 @@ RADIANCE = {
     "nerf_final_head_type": "conv", "nerf_embedder_dtype": None, "use_x0": False,
     "use_sequential_txt_ids": False,
 }  # fmt: skip
+# no pooled text beside the text
+LONGCAT = {"vec_in_dim": None, "guidance_embed": False, "txt_ids_dims": [1, 2]}
 FLUX, TWO, DISTILLED, PIXELS = "Flux, Kontext", "Flux 2", "Chroma", "Chroma Radiance"
+CAT = "LongCat-Image"
 # family -> class in supported_models, its parameters' class, settings, channels
 KINDS = {
     FLUX: ("Flux", "flux.model.FluxParams", {}, 16),
     TWO: ("Flux2", "flux.model.FluxParams", FLUX_2, 128),
+    CAT: ("LongCatImage", "flux.model.FluxParams", LONGCAT, 16),
     DISTILLED: ("Chroma", "chroma.model.ChromaParams", CHROMA, 16),
     PIXELS: ("ChromaRadiance", "chroma_radiance.model.ChromaRadianceParams", RADIANCE, 3),
 }
@@ -73,6 +77,9 @@ def case(family, feature, size, grid, after=0, references=(), id=None):
         *(case(TWO, f, (9, 13), (9, 13)) for f in ("sparse & exact", "batch 3", "CFG split")),
         case(TWO, "odd sizes", (1, 75), (1, 75)),
         case(TWO, "references", (9, 13), (9, 13), 7 * 5 + 4, [(7, 5), (2, 2)]),
+        *(case(CAT, f, (16, 24), (8, 12)) for f in ("sparse & exact", "batch 3", "CFG split")),
+        case(CAT, "odd sizes", (17, 23), (9, 12)),
+        case(CAT, "references", (16, 24), (8, 12), 6 * 12 + 4 * 4, [(11, 23), (8, 8)]),
         *(case(DISTILLED, f, (16, 24), (8, 12))
           for f in ("sparse & exact", "batch 3", "CFG split")),
         case(DISTILLED, "odd sizes", (17, 23), (9, 12)),
