@@ -9,11 +9,14 @@ server for the whole session, with the pack, the demo's nodes and tests/packs/sp
 """
 
 import os
+import random
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from . import coverage_record, pack_import
 
@@ -21,8 +24,13 @@ pack_import.install()
 
 # a busy machine is no finding
 SLOW = [HealthCheck.too_slow]
-settings.register_profile("any machine", deadline=None, suppress_health_check=SLOW)
-settings.load_profile("any machine")
+ANY_MACHINE = {"deadline": None, "suppress_health_check": SLOW}
+# the same examples in every run; others with --hypothesis-seed
+settings.register_profile("the same", derandomize=True, **ANY_MACHINE)
+settings.register_profile("others", derandomize=False, **ANY_MACHINE)
+settings.load_profile("the same")
+# Hypothesis also tries the constants of modules that are loaded: those hang on what ran before
+providers._get_local_constants = lambda: providers._local_constants
 
 TINY_WAN = "tiny_wan.safetensors"
 
@@ -62,6 +70,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if config.getoption("--hypothesis-seed") is not None:
+        settings.load_profile("others")
     # ended politely, pytest still tears down, and so stops the server
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.pluginmanager.register(_RootIsNoPackage())
@@ -69,6 +79,16 @@ def pytest_configure(config):
     tree = comfyui_tree() if folder else None
     collect_only = config.getoption("collectonly")
     config.pluginmanager.register(coverage_record.CoverageRecord(folder, tree, collect_only))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Tests that draw numbers without a seed draw the same ones, whatever ran before them."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def _gpu_missing() -> str | None:

@@ -90,7 +90,7 @@ class ComfyServer:
         attention: str = ATTENTION,
         env: Mapping[str, str] | None = None,
         log_file: Path | None = None,
-        timeout: float = 180.0,
+        timeout: float = 600.0,
         on_wait: Callable[[float], None] = lambda seconds: None,
     ):
         self.comfyui = Path(comfyui).absolute()
@@ -105,6 +105,7 @@ class ComfyServer:
         self.log_file = log_file or self._private / "comfyui.log"
         self.url = ""
         self._process: subprocess.Popen | None = None
+        self._reservation: socket.socket | None = None
 
     def __enter__(self) -> "ComfyServer":
         try:
@@ -124,13 +125,16 @@ class ComfyServer:
         if self._process is not None:
             _end_group(self._process)
             self._process = None
+        if self._reservation is not None:
+            self._reservation.close()
+            self._reservation = None
         shutil.rmtree(self._private, ignore_errors=True)
 
     def log(self) -> str:
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
     def _start(self) -> None:
-        port = _free_port()
+        port, self._reservation = _reserve_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [self.python, str(self.comfyui / "main.py"), "--listen", "127.0.0.1"]
         command += ["--port", str(port), "--disable-auto-launch"]
@@ -170,10 +174,20 @@ class ComfyServer:
         return "\n".join("    " + line for line in self.log().splitlines()[-lines:])
 
 
-def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _reserve_port() -> tuple[int, socket.socket]:
+    """(a free port, a socket that keeps Linux from giving it to others until it is closed).
+
+    The seconds that a server takes to start are enough for another program to be given the port.
+    On Linux a server that sets SO_REUSEADDR, as ComfyUI's does, can listen on it all the same: this
+    socket does not listen. Elsewhere it could not, so the socket is closed already.
+    """
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind(("127.0.0.1", 0))
+    port = reservation.getsockname()[1]
+    if sys.platform != "linux":
+        reservation.close()
+    return port, reservation
 
 
 def _answers(url: str) -> bool:

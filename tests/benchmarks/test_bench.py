@@ -181,22 +181,39 @@ def test_gain_gives_the_profile_its_peakedness():
     assert shares == sorted(shares)
 
 
+class ByName(timing.Clock):
+    """Calls take as many milliseconds as their name says, on any machine."""
+
+    def __init__(self, calls):
+        super().__init__(torch.device("cpu"))
+        self.takes = {call: float(name) for name, call in calls.items()}
+
+    def start(self, call):
+        super().start(call)()
+        return lambda: self.takes[call]
+
+
+def test_a_call_takes_as_long_as_it_sleeps():
+    # nothing sleeps shorter than it is told
+    assert timing.Clock(torch.device("cpu")).start(lambda: time.sleep(0.02))() >= 20
+
+
 def test_calls_take_turns():
     made = []
-    calls = {name: (lambda name=name: made.append(name)) for name in "ab"}
-    clock = timing.Clock(torch.device("cpu"))
-    timings = timing.alternate(calls, clock, seconds_each=1.0, least=3, most=4)
-    assert made == list("ab" * 5)  # one more, to see how long they take
+    calls = {name: (lambda name=name: made.append(name)) for name in "12"}
+    timings = timing.alternate(calls, ByName(calls), seconds_each=1.0, least=3, most=4)
+    assert made == list("12" * 5)  # one more, to see how long they take
     assert all(found.count == 4 for found in timings.values())
 
 
 def test_slow_calls_get_fewer_turns_spread_over_the_run():
     made = []
-    calls = {"slow": lambda: (made.append("slow"), time.sleep(0.05)), "fast": lambda: None}
-    clock = timing.Clock(torch.device("cpu"))
-    timings = timing.alternate(calls, clock, seconds_each=0.1, least=2, most=20)
-    assert timings["fast"].count == 20
-    assert timings["slow"].count == 2 and timings["slow"].ms >= 50
+    calls = {name: (lambda name=name: made.append(name)) for name in ("50", "0.1")}
+    timings = timing.alternate(calls, ByName(calls), seconds_each=0.1, least=2, most=20)
+    assert timings["0.1"].count == 20
+    assert timings["50"].count == 2 and timings["50"].ms == 50
+    # one more, to see how long they take; of twenty rounds the tenth and the last have both
+    assert [i for i, name in enumerate(made[2:]) if name == "50"] == [9, 20]
 
 
 def test_timing_summary():

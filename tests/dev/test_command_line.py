@@ -13,7 +13,7 @@ from ..pack_import import ROOT
 def dev(*args: str, **env: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "dev.py"), *args]
     return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60
+        command, capture_output=True, text=True, env={**os.environ, **env}, timeout=600
     )
 
 

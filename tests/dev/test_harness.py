@@ -73,7 +73,7 @@ def test_server_samples_the_tiny_wan(comfy_server, comfy_client, tiny_wan_name):
 
 
 def test_interrupt_ends_the_run_and_the_next_one_is_whole(comfy_client, tiny_wan_name):
-    graph = tiny_graph(tiny_wan_name, spy={"label": "interrupt", "delay": 0.05}, steps=30)
+    graph = tiny_graph(tiny_wan_name, spy={"label": "interrupt", "delay": 0.05}, steps=300)
 
     def stop(run, message):
         if message["type"] == "progress":

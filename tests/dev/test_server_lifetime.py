@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from psa_pack.tools.comfy_server import ComfyServer, ServerError
 
 from ..pack_import import ROOT
+from ..processes import is_running, wait_for
 
 # stands in for ComfyUI's main.py: answers, and has a child of its own
 ANSWERING = """
@@ -33,14 +33,13 @@ def fake_comfyui(folder: Path, main: str) -> Path:
     return folder
 
 
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    # a zombie has ended; only its parent has not asked yet
-    return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+def as_from_a_terminal(command: list[str]) -> list[str]:
+    """The command with Ctrl-C's signal heeded, also where a shell (`pytest &`) had it ignored."""
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    return [sys.executable, "-c", code, *command]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are checked the POSIX way")
@@ -61,8 +60,15 @@ def test_a_server_that_dies_while_starting_shows_its_log(tmp_path):
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path):
-    tree = fake_comfyui(tmp_path, "import time; print('thinking', flush=True); time.sleep(60)")
-    with pytest.raises(ServerError, match="thinking"), ComfyServer(tree, {}, cpu=True, timeout=2):
+    tree = fake_comfyui(tmp_path, "import time; print('thinking', flush=True); time.sleep(600)")
+    server = ComfyServer(tree, {}, cpu=True)
+
+    def time_is_over_once_it_spoke(waited):
+        if "thinking" in server.log():
+            server.timeout = waited
+
+    server.on_wait = time_is_over_once_it_spoke
+    with pytest.raises(ServerError, match=r"not up after \d+ s:\s+thinking"), server:
         pass
 
 
@@ -78,21 +84,14 @@ def test_ending_the_demo_ends_its_server(tmp_path, number):
     log = tmp_path / "out" / "comfyui.log"
     options = ["--comfyui", str(tree), "--python", sys.executable, "--out", str(log.parent)]
     command = [sys.executable, str(ROOT / "dev.py"), "demo", *options]
-    demo = subprocess.Popen(command, start_new_session=True)
+    demo = subprocess.Popen(as_from_a_terminal(command), start_new_session=True)
     try:
         wait_for(lambda: log.is_file() and log.read_text().strip())
         server = int(log.read_text())
         assert is_running(server)
         # a terminal's Ctrl-C reaches the whole group, `kill` only the process named
         (os.killpg if number == signal.SIGINT else os.kill)(demo.pid, number)
-        assert demo.wait(timeout=60) != 0
+        assert demo.wait(timeout=300) != 0
         wait_for(lambda: not is_running(server))
     finally:
         demo.kill()
-
-
-def wait_for(condition, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)

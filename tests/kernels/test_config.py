@@ -274,7 +274,7 @@ JUNK = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None)
 @given(JUNK | st.dictionaries(KEYS, JUNK, max_size=8))
 def test_junk_never_raises_anything_else(junk):
     arguments, issues = check_preset(junk)
@@ -287,7 +287,7 @@ def test_junk_never_raises_anything_else(junk):
         assert PSAConfig.from_preset(junk) == PSAConfig(**arguments)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from([field.argument for field in FIELDS]), JUNK, max_size=6))
 def test_junk_arguments_raise_config_errors_only(arguments):
     try:

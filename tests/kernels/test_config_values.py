@@ -13,7 +13,7 @@ from psa_kernels.config import MaskRatios
 
 from .strategies import arguments, ratios
 
-EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=100, deadline=None)
 
 
 @EXAMPLES

@@ -47,7 +47,7 @@ def test_a_run_repeats_in_another_process():
         "import test_determinism as t; print(*map(t.run_of_three_steps, t.METHODS))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.split() == [run_of_three_steps(method) for method in METHODS]
 

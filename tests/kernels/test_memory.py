@@ -18,6 +18,9 @@ import torch
 from psa_kernels import PSAConfig, psa_attention
 
 def peak():
+    if sys.platform == "linux":  # there ru_maxrss is at least that of the process that started it
+        lines = open("/proc/self/status").read().splitlines()
+        return int(next(x for x in lines if x.startswith("VmHWM")).split()[1]) / 2**10
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return rss / 2**20 if sys.platform == "darwin" else rss / 2**10
 
@@ -39,6 +42,6 @@ def test_16k_tokens_take_a_small_multiple_of_the_inputs(importance):
     tests = Path(__file__).resolve().parent.parent
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(tests), importance],
-        capture_output=True, text=True, check=True, timeout=300,
+        capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
     assert float(done.stdout) < 150  # MiB; q, k, v and the output are 32

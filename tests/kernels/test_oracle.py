@@ -79,7 +79,7 @@ def check(call):
     assert_same_numbers(stats, expected)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None)
 @given(calls())
 def test_any_call(call):
     check(call)
@@ -88,19 +88,19 @@ def test_any_call(call):
 USUAL = ("normal", "smooth", "peaked")
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None)
 @given(calls(contents=USUAL, only="causal"))
 def test_causal_calls(call):
     check(call)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None)
 @given(calls(contents=USUAL, only="similarity"))
 def test_similarity_calls(call):
     check(call)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(calls(contents=USUAL, only="lengths"))
 def test_more_or_fewer_queries_than_keys(call):
     check(call)
@@ -110,7 +110,7 @@ def test_more_or_fewer_queries_than_keys(call):
 MILD = ("normal", "smooth", "zero rows", "duplicates")
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None)
 @given(calls(dtype=torch.float32, contents=MILD))
 def test_float32(call):
     out, stats = run(call)
@@ -119,7 +119,7 @@ def test_float32(call):
     assert_same_numbers(stats, expected)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None)
 @given(calls(dtype=torch.bfloat16, contents=USUAL) | calls(dtype=torch.float16, contents=USUAL))
 def test_half_precision(call):
     out, stats = run(call)
@@ -128,7 +128,7 @@ def test_half_precision(call):
     assert_same_numbers(stats, expected)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from([torch.float32, torch.float16, torch.bfloat16]).flatmap(calls))
 def test_whatever_the_input_the_output_is_finite_and_repeats_bit_for_bit(call):
     out, stats = run(call)
@@ -138,7 +138,7 @@ def test_whatever_the_input_the_output_is_finite_and_repeats_bit_for_bit(call):
     assert torch.equal(stats.levels, stats_again.levels)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None)
 @given(calls(dtype=torch.float32, contents=MILD))
 def test_every_block_on_level_1_is_dense_attention(call):
     call = dataclasses.replace(call, config=call.config.replace(mask_ratios={1: (0, 1)}))
@@ -152,7 +152,7 @@ def test_every_block_on_level_1_is_dense_attention(call):
     assert stats.density == 1.0
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(
     st.tuples(*[st.integers(1, 9)] * 3),
     st.tuples(*[st.integers(1, 5)] * 3),

@@ -1,6 +1,14 @@
+import sys
+
 import pytest
 
 from psa_presets import SHIPPED_DIR, PresetStore
+
+
+@pytest.fixture(autouse=True)
+def _patient_writers(monkeypatch):
+    """Of many that save at once the last waits for all others: seconds, on a busy machine more."""
+    monkeypatch.setattr(sys.modules["psa_pack.presets.files"], "LOCK_TIMEOUT", 600.0)
 
 
 @pytest.fixture

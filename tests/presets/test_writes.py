@@ -185,7 +185,7 @@ def test_two_processes_lose_nothing(user_dir):
     for process in processes:
         _go(process)
     for process in processes:
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
         assert process.returncode == 0
     store = PresetStore(SHIPPED_DIR, user_dir)
     assert store.list().problems == ()

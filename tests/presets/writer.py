@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 def main(user_dir: str, preset: str, count: int) -> None:
     importlib.import_module("pack_import").install()
     presets = importlib.import_module("psa_presets")
+    sys.modules["psa_pack.presets.files"].LOCK_TIMEOUT = 600.0  # however slowly the other one saves
     config = importlib.import_module("psa_kernels.config").PSAConfig
     store = presets.PresetStore(presets.SHIPPED_DIR, user_dir)
     print("ready", flush=True)

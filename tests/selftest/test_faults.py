@@ -18,7 +18,7 @@ def selftest(path=None, *arguments, **environment):
     env.pop("CUDA_VISIBLE_DEVICES", None)
     done = subprocess.run(
         command, cwd=ROOT, env={**env, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=600, check=False,
     )  # fmt: skip
     # lines are wrapped for reading
     return done.returncode, re.sub(r"\s+", " ", done.stdout), done.stdout + done.stderr

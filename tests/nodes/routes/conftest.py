@@ -20,7 +20,7 @@ class App:
         self._thread.start()
         self.url = self.run(self._start())
 
-    def run(self, coroutine, timeout=120):
+    def run(self, coroutine, timeout=600):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
 
     async def _start(self):
@@ -69,8 +69,13 @@ async def send(client, url, method, path, body=None, *, headers=None, raw=None):
 @pytest.fixture(scope="session")
 def session_app(comfy_inproc):
     comfy_inproc.load_pack()
+    from psa_pack.presets import files
+
     app = App(comfy_inproc.base)
-    yield app
+    with pytest.MonkeyPatch.context() as patch:
+        # of many that save at once the last waits for all others: seconds, on a busy machine more
+        patch.setattr(files, "LOCK_TIMEOUT", 600.0)
+        yield app
     app.close()
 
 
