@@ -48,7 +48,10 @@ export function openDialog({ title, body, footer = [], className = "" }) {
     const messages = [...element.querySelectorAll(":scope > .psa-toast")];
     element.remove();
     messages.forEach(show); // what was said last, with its Undo, outlives the dialog
-    before?.focus?.({ preventScroll: true });
+    // what had the focus may have been made anew meanwhile
+    const outer = [...document.querySelectorAll("dialog.psa-dialog")].at(-1);
+    const back = before?.isConnected ? before : outer?.querySelector("button");
+    back?.focus?.({ preventScroll: true });
     done(result);
   }
   keepKeys(element);
@@ -95,6 +98,7 @@ export async function ask({ title, message, fields = [], choices, check = async 
   const choose = async (id) => {
     if (busy) return;
     busy = true;
+    problem.textContent = ""; // what was wrong with the values before
     const values = read();
     const wrong = await check(id, values).catch((error) => error.message);
     busy = false;
@@ -198,8 +202,8 @@ export function openMenu(anchor, items) {
   menu.querySelector("button:not(:disabled)")?.focus();
 }
 
-/** A message that goes by itself, with at most one action. */
-export function toast(message, { action, label, seconds = 8, danger = false } = {}) {
+/** A message that goes by itself, with at most one action, which wants time to be thought about. */
+export function toast(message, { action, label, danger, seconds = action ? 20 : 8 } = {}) {
   const element = h(
     "div",
     {

@@ -116,5 +116,5 @@ export async function exportToFile(family, preset) {
 export async function exportToClipboard(family, preset) {
   const { yaml } = await api.exportPresets(family, preset);
   await navigator.clipboard.writeText(yaml);
-  toast(t("yaml.copied"), { seconds: 3 });
+  toast(t("yaml.copied"));
 }

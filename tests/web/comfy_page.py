@@ -8,7 +8,7 @@ PACK_PATH = "/extensions/ComfyUI-PSA/"
 SEEDS = itertools.count(1)
 SECOND = 1000
 # generous: the machine may be slow, and a condition ends the wait
-TIMEOUT = 30 * SECOND
+TIMEOUT = 90 * SECOND
 # no welcome, template or release dialog
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -22,11 +22,43 @@ READY = """() => {
     if (!app?.graph || !app.extensionManager || !window.LiteGraph?.registered_node_types?.PSAApply)
         return false
     if (document.querySelector('.p-blockui-mask')) return false
-    // the workflow that every visit begins with is in place
-    return Boolean(app.extensionManager.workflow.activeWorkflow)
+    // without them the page would not hear of its runs
+    if (!app.api.clientId || app.api.socket?.readyState !== WebSocket.OPEN) return false
+    // the workflow that every visit begins with is in place, and nothing comes after it
+    const tracker = app.extensionManager.workflow.activeWorkflow?.changeTracker
+    return Boolean(tracker) && !tracker.constructor.isLoadingGraph
 }"""
 # a part of a split button, or the button itself
 RUN_BUTTON = "[data-testid=queue-button] button, button[data-testid=queue-button]"
+# Once set, ComfyUI may still fit the view to a graph that it has loaded, frames later; and panels
+# follow the canvas.
+VIEW = """({scale, offset}) => {
+    const {ds} = app.canvas
+    const set = ds.scale === scale && offset.every((x, i) => x === ds.offset[i])
+    if (!set) {
+        ds.scale = scale
+        ds.offset = offset
+        app.canvas.setDirty(true, true)
+    }
+    const panels = app.graph.nodes.flatMap((node) => node.widgets ?? [])
+        .map((widget) => widget.element)
+        .filter((element) => element?.matches('.psa') && element.offsetWidth)
+    const drawn = panels.every((element) => {
+        const zoom = element.getBoundingClientRect().width / element.offsetWidth
+        return Math.abs(zoom / scale - 1) < 0.01
+    })
+    window.psaFrames = set && drawn ? (window.psaFrames ?? 0) + 1 : 0
+    return psaFrames > 3
+}"""
+# a node is as high as what its panel holds, in two frames running
+FITS_ITS_PANEL = """(id) => {
+    const node = app.graph.nodes.find((n) => String(n.id) === id)
+    const {element, options} = node.widgets.find((w) => w.element?.matches('.psa'))
+    const content = Math.ceil(element.firstChild.offsetHeight) + 2 * options.margin
+    const fits = options.getMinHeight() === content && node.size[1] === node.computeSize()[1]
+    window.psaFrames = fits ? (window.psaFrames ?? 0) + 1 : 0
+    return psaFrames >= 2
+}"""
 LISTEN = """() => {
     window.psaTestEvents = []
     for (const type of ['psa.run_finished', 'execution_success', 'execution_error'])
@@ -122,14 +154,16 @@ class ComfyPage:
         )
 
     def view(self, scale=1.0, offset=(0, 0)):
-        self.page.evaluate(
-            """({scale, offset}) => {
-                app.canvas.ds.scale = scale
-                app.canvas.ds.offset = offset
-                app.canvas.setDirty(true, true)
-            }""",
-            {"scale": scale, "offset": list(offset)},
-        )
+        self._for_frames(VIEW, {"scale": scale, "offset": list(offset)})
+
+    def wait_until_fitting(self, node):
+        """Until a node is as high as what its panel holds."""
+        self._for_frames(FITS_ITS_PANEL, node)
+
+    def _for_frames(self, condition, arg):
+        """Until a condition has held for some frames, which it counts in psaFrames."""
+        self.page.evaluate("window.psaFrames = 0")
+        self.page.wait_for_function(condition, arg=arg)
 
     def widgets(self, node):
         """Widget name -> value, as the workflow would carry them."""

@@ -82,6 +82,18 @@ class Editor:
     def estimate(self):
         return self.scope.get_by_role("group", name=say("estimate.title"))
 
+    def wait_for_figures(self):
+        """Until the estimate is of what the node holds now, and a node as high as that."""
+        self.page.wait_for_function(
+            """(id) => {
+                const {psaEditor} = app.graph.nodes.find((n) => String(n.id) === id)
+                const {answer, busy, next} = psaEditor.view.estimate
+                return answer && !busy && !next && !psaEditor.state.unheld
+            }""",
+            arg=self.node,
+        )
+        self.comfy.wait_until_fitting(self.node)
+
     def choose_family(self, name):
         """The family that figures and step plan are for."""
         self.estimate().get_by_label(say("estimate.family")).select_option(name)

@@ -44,3 +44,12 @@ class Manager:
     def close(self):
         self.page.keyboard.press("Escape")
         self.dialog.wait_for(state="detached")
+
+
+def load(editor, family, preset):
+    """Put a stored preset into an editor without changes."""
+    manager = Manager.of_editor(editor)
+    manager.item(family, preset).click()
+    manager.use()
+    manager.dialog.wait_for(state="detached")
+    editor.source.get_by_text(f"{family} / {preset}").wait_for()

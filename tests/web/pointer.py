@@ -1,8 +1,22 @@
-"""Dragging, with a mouse and with a finger."""
+"""Where something is, and dragging it with a mouse or a finger."""
+
+# the element's box, once it has been the same for some frames
+AT_REST = """(element) => {
+    const {x, y, width, height} = element.getBoundingClientRect()
+    const now = [x, y, width, height].join()
+    const frames = now === element.psaWas?.now ? element.psaWas.frames + 1 : 0
+    element.psaWas = frames < 3 ? {now, frames} : null
+    return frames >= 3 && {x, y, width, height}
+}"""
+
+
+def box_at_rest(locator):
+    """{x, y, width, height} of what may still be on its way there."""
+    return locator.page.wait_for_function(AT_REST, arg=locator.element_handle()).json_value()
 
 
 def centre(locator):
-    box = locator.bounding_box()
+    box = box_at_rest(locator)
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from .comfy_page import TIMEOUT
 from .editor import Editor
+from .questions import Questions
 from .words import say
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -102,17 +104,15 @@ def test_bases_in_a_circle_hold_nothing_up(comfy):
         expect(editor.scope.get_by_text(unknown)).to_be_visible()
     # ComfyUI refuses such a graph when it is queued; until then nothing waits for it
     made = comfy.page.evaluate(
-        """() => Promise.race([
+        """(timeout) => Promise.race([
             app.graphToPrompt().then(({output}) => Object.keys(output)),
-            new Promise((resolve) => setTimeout(resolve, 10000, 'never')),
-        ])"""
+            new Promise((resolve) => setTimeout(resolve, timeout, 'never')),
+        ])""",
+        TIMEOUT,
     )
     assert sorted(made) == sorted([first.node, second.node])
     # nor do they ask because of each other's answers, for ever
-    asked = []
-    comfy.page.on("request", lambda request: asked.append(request.url))
-    comfy.page.wait_for_timeout(1000)
-    assert [url for url in asked if url.endswith("/psa/validate")] == []
+    Questions(comfy.page).wait_for_quiet()
     # once it is open again, the base is followed
     comfy.page.evaluate(
         """(id) => {
@@ -133,6 +133,7 @@ def test_bases_in_a_circle_hold_nothing_up(comfy):
 @pytest.mark.both
 def test_plain_widgets_come_and_go_and_a_linked_one_stays(comfy):
     editor = Editor(comfy)
+    editor.wait_for_figures()
     number = comfy.add("PrimitiveInt", (700, 130), value=5)
     node = f"app.graph.nodes.find((n) => String(n.id) === '{editor.node}')"
     high = comfy.page.evaluate(f"{node}.computeSize()[1]")

@@ -3,6 +3,8 @@
 import pytest
 
 from .editor import Editor
+from .pointer import centre
+from .questions import Questions
 
 NODES = 50
 STEPS = 40
@@ -12,7 +14,12 @@ KINDS = ("PSAPresetEditor", "PSAPresetLoader", "PSAApply")
 
 
 @pytest.fixture
-def crowd(comfy):
+def questions(comfy):
+    return Questions(comfy.page)
+
+
+@pytest.fixture
+def crowd(comfy, questions):
     """The first of many editors, all of them up."""
     comfy.page.evaluate(
         """([kinds, count]) => {
@@ -29,16 +36,15 @@ def crowd(comfy):
         f"document.querySelectorAll('.psa-root .psa-bar').length === {editors}"
     )
     editor = Editor(comfy, node="1")
-    editor.scope.locator("[data-tile=density] strong").get_by_text("%").wait_for()
-    comfy.page.wait_for_timeout(2000)  # the other editors' first figures
+    editor.wait_for_figures()
+    questions.wait_for_quiet()  # the other editors have their first figures too
     return editor
 
 
 @pytest.mark.both
-def test_a_step_of_a_drag_takes_little_script(crowd):
+def test_a_step_of_a_drag_takes_little_script(crowd, questions):
     page = crowd.page
-    asked = []
-    page.on("request", lambda request: "/psa/" in request.url and asked.append(request.url))
+    questions.asked.clear()
     session = page.context.new_cdp_session(page)
     # the thread's own time: what other programs take of the machine does not count
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
@@ -47,8 +53,7 @@ def test_a_step_of_a_drag_takes_little_script(crowd):
         metrics = session.send("Performance.getMetrics")["metrics"]
         return 1000 * next(m["value"] for m in metrics if m["name"] == "ScriptDuration")
 
-    box = crowd.knob(8).bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = centre(crowd.knob(8))
     page.mouse.move(x, y)
     page.mouse.down()
     before, start = script_ms(), page.evaluate("performance.now()")
@@ -67,13 +72,12 @@ def test_a_step_of_a_drag_takes_little_script(crowd):
     assert slowest < LIMIT_MS
     assert (last - before) / STEPS < LIMIT_MS / 4
     # at most a question every 400 ms about the preset, and one every 250 ms about its speed
-    assert len(asked) <= 2 + seconds / 0.4 + seconds / 0.25, asked
+    assert len(questions.asked) <= 2 + seconds / 0.4 + seconds / 0.25, questions.asked
 
 
 def test_fields_are_asked_for_once(server, combination, open_page):
     comfy = open_page(server, combination[1])
-    asked = []
-    comfy.page.on("request", lambda r: asked.append(r.url.split("/psa/")[-1].split("?")[0]))
+    asked = Questions(comfy.page).asked
     editors = [Editor(comfy, at=(100 + 520 * i, 130)) for i in range(2)]
     editors[1].knob(1).wait_for()
     # once by the page, and once for each `Editor` of this test

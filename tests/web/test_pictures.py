@@ -15,8 +15,8 @@ import pytest
 from ..pack_import import ROOT
 from .editor import Editor
 from .gpu import H100, on_gpu
-from .manager import Manager
-from .words import say
+from .manager import Manager, load
+from .pointer import box_at_rest
 
 FAMILY = "Wan2.1_1.3b"
 # Elements of the panel whose content is wider than they are, or that reach out of the panel.
@@ -37,6 +37,15 @@ STICKING_OUT = """(root) => {
             found.push(`${element.className} is too narrow for ${element.textContent.slice(0, 40)}`)
     }
     return found
+}"""
+
+# every preset in sight has its small picture
+THUMBNAILS = """() => {
+    const sight = document.querySelector('.psa-manager-items').getBoundingClientRect()
+    return [...document.querySelectorAll('.psa-item-bar')].every((bar) => {
+        const {top, bottom} = bar.getBoundingClientRect()
+        return bar.firstChild || bottom < sight.top || top > sight.bottom
+    })
 }"""
 
 
@@ -60,7 +69,7 @@ def picture(pytestconfig, tmp_path):
 
 def box(locators, margin=12):
     """The rectangle around some elements."""
-    boxes = [locator.bounding_box() for locator in locators]
+    boxes = [box_at_rest(locator) for locator in locators]
     left, top = min(b["x"] for b in boxes), min(b["y"] for b in boxes)
     right = max(b["x"] + b["width"] for b in boxes)
     bottom = max(b["y"] + b["height"] for b in boxes)
@@ -68,23 +77,16 @@ def box(locators, margin=12):
             "width": right - left + 2 * margin, "height": bottom - top + 2 * margin}  # fmt: skip
 
 
-def load(editor, preset, family=FAMILY):
-    manager = Manager.of_editor(editor)
-    manager.item(family, preset).click()
-    manager.use()
-    manager.dialog.wait_for(state="detached")
-    editor.source.get_by_text(f"{family} / {preset}").wait_for()
-
-
 def settle(editor):
     """Until the server's figures are there and messages are gone."""
-    tile = editor.scope.locator("[data-tile=density] strong")
-    editor.page.wait_for_function("(e) => /\\d/.test(e.textContent)", arg=tile.element_handle())
-    close = editor.page.locator(".psa-toast").get_by_role("button", name=say("dialog.close"))
-    if close.count():
-        close.click()
-    # figures of a preset that was there a moment before
-    editor.page.wait_for_timeout(600)
+    editor.wait_for_figures()
+    without_messages(editor.page)
+    box_at_rest(editor.scope)
+
+
+def without_messages(page):
+    """They would go by themselves, some time."""
+    page.evaluate("document.querySelector('.psa-toast .psa-icon-button')?.click()")
 
 
 @pytest.mark.both
@@ -92,7 +94,7 @@ def settle(editor):
 def test_nothing_sticks_out(server, combination, open_page, picture, theme, width):
     comfy = open_page(server, combination[1], theme=theme, size=(1200, 1900))
     editor = Editor(comfy, size=(width, 100))
-    load(editor, "psa_balanced")
+    load(editor, FAMILY, "psa_balanced")
     if width > 460:
         editor.show_yaml()
     closed = editor.scope.locator(".psa-section-head[aria-expanded=false]")
@@ -110,7 +112,7 @@ def test_the_editor(server, combination, open_page, picture, scale):
     comfy = open_page(server, combination[1], size=(1300, 1000), scale=scale)
     on_gpu(comfy, H100)
     editor = Editor(comfy, size=(900, 100))
-    load(editor, "balanced")
+    load(editor, FAMILY, "balanced")
     editor.show_yaml()
     settle(editor)
     name = "editor" if scale == 2 else "everywhere/editor-1x"
@@ -121,11 +123,11 @@ def test_the_editor(server, combination, open_page, picture, scale):
 def test_a_problem(server, combination, open_page, picture):
     comfy = open_page(server, combination[1], size=(1300, 1300))
     editor = Editor(comfy)
-    load(editor, "balanced")
+    load(editor, FAMILY, "balanced")
     editor.switch("use_sim_mask")
     editor.summary.wait_for()
     editor.row("use_sim_mask").get_by_role("button", name="drop the mask").wait_for()
-    comfy.page.locator(".psa-toast").get_by_role("button", name=say("dialog.close")).click()
+    without_messages(comfy.page)
     picture(comfy.page, "problem", box([editor.scope], margin=0))
 
 
@@ -141,7 +143,7 @@ def test_the_manager(server, combination, open_page, picture):
     manager.item(FAMILY, "night").click()
     manager.search("Wan2.1_1.3b")
     manager.dialog.get_by_text("What I use at night.").first.wait_for()
-    comfy.page.wait_for_timeout(500)
+    comfy.page.wait_for_function(THUMBNAILS)
     picture(comfy.page, "manager", box([manager.dialog], margin=0))
 
 
@@ -156,6 +158,7 @@ def test_the_plan(server, combination, open_page, picture):
     request = {"preset": {"family": FAMILY, "preset": "balanced"}, "family": FAMILY, "steps": 20}
     panel.get_by_text(comfy.ask("POST", "plan", request)["text"]).wait_for()
     panel.get_by_text("832 \u00d7 480").wait_for()
+    comfy.wait_until_fitting(apply)
     picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1150, "height": 560})
 
 
@@ -198,8 +201,10 @@ def test_the_graph(server, combination, open_page, picture, model_files):
     comfy.load_workflow(shipped)
     left, top = 100, 160
     comfy.view(offset=(left, top))
-    comfy.panel(str(kinds["PSAApply"]["id"])).get_by_text("832 \u00d7 480").wait_for()
-    comfy.page.wait_for_timeout(600)
+    apply = str(kinds["PSAApply"]["id"])
+    comfy.panel(apply).get_by_text("832 \u00d7 480").wait_for()
+    comfy.wait_until_fitting(apply)
+    box_at_rest(comfy.panel(apply))
     margin = 24
     x, y, right, bottom = comfy.page.evaluate(ALL_NODES)
     clip = {"x": left + x - margin, "y": top + y - margin,

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from .editor import Editor
-from .manager import Manager
+from .manager import Manager, load
 from .words import say
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -23,13 +23,6 @@ def store(comfy, name, **settings):
     answer = comfy.ask("PUT", route, {"config": settings, "expected": None})
     assert answer["preset"] == name
     return answer
-
-
-def load(editor, name, family=FAMILY):
-    manager = Manager.of_editor(editor)
-    manager.item(family, name).click()
-    manager.use()
-    expect(editor.source).to_contain_text(f"{family} / {name}")
 
 
 def edit(editor, steps):
@@ -57,7 +50,7 @@ def files(comfy):
 
 def test_save_writes_over_ones_own_and_copies_what_is_shipped(comfy):
     editor = Editor(comfy)
-    load(editor, "fast")
+    load(editor, FAMILY, "fast")
     edit(editor, 7)
     expect(editor.unsaved).to_be_visible()
     # a shipped preset stays as it is: saving asks for a name
@@ -67,6 +60,7 @@ def test_save_writes_over_ones_own_and_copies_what_is_shipped(comfy):
     asked.get_by_label(say("save.name")).fill("mine")
     press(asked, "save.save")
     expect(editor.source).to_contain_text("mine")
+    expect(asked).to_have_count(0)
     assert files(comfy)[FAMILY]["mine"]["warmup_steps"] == 7
 
     edit(editor, 8)
@@ -115,6 +109,7 @@ def test_search_duplicate_rename_delete_undo(comfy):
     manager.search("")
 
     manager.item(FAMILY, "fast").click()
+    expect(manager.dialog.get_by_role("heading", name="fast", exact=True)).to_be_visible()
     expect(manager.dialog.get_by_role("button", name=say("manager.delete"))).to_have_count(0)
     manager.press("manager.duplicate")
     asked = dialog(comfy, "manager.duplicateTitle", name="fast")
@@ -205,9 +200,25 @@ def test_unsaved_changes_can_be_saved_on_the_way(comfy):
     assert files(comfy)[FAMILY]["kept"]["warmup_steps"] == 5
 
 
+def test_what_is_chosen_is_what_is_loaded_however_late_it_comes(comfy):
+    held = []
+    comfy.page.route(f"**/psa/presets/{FAMILY}/fast", lambda route: held.append(route))
+    loader = comfy.add("PSAPresetLoader", (100, 130), family=FAMILY, preset="faithful")
+    manager = Manager.of_loader(comfy, loader)
+    shown = manager.dialog.get_by_role("heading", name="faithful", exact=True)
+    expect(shown).to_be_visible()
+    manager.item(FAMILY, "fast").click()
+    manager.use()
+    expect(shown).to_be_visible()
+    for route in held:
+        route.continue_()
+    comfy.wait_for_widgets(loader, family=FAMILY, preset="fast")
+    expect(manager.dialog).to_have_count(0)
+
+
 def test_reset_to_shipped_and_back(comfy):
     editor = Editor(comfy)
-    load(editor, "fast")
+    load(editor, FAMILY, "fast")
     shipped = editor.widgets()
     edit(editor, 77)
     editor.menu("menu.reset")
@@ -311,8 +322,8 @@ def test_the_later_of_two_tabs_is_told_of_the_conflict(server, combination, open
     store(one, "shared", warmup_steps=1)
     two = open_page(server, combination[1])
     first, second = Editor(one), Editor(two)
-    load(first, "shared")
-    load(second, "shared")
+    load(first, FAMILY, "shared")
+    load(second, FAMILY, "shared")
     edit(first, 10)
     edit(second, 20)
     first.button("save.save").click()
@@ -335,14 +346,14 @@ def test_the_later_of_two_tabs_is_told_of_the_conflict(server, combination, open
 def test_a_change_on_disk_is_noticed(comfy):
     store(comfy, "shared", warmup_steps=1)
     editor = Editor(comfy)
-    load(editor, "shared")
+    load(editor, FAMILY, "shared")
     folder = comfy.server.base / "user" / "default" / "psa" / "presets"
     (path,) = folder.glob("*.yaml")
     text = path.read_text(encoding="utf-8")
     assert "warmup_steps: 1\n" in text
     path.write_text(text.replace("warmup_steps: 1\n", "warmup_steps: 31\n"), encoding="utf-8")
     notice = editor.scope.get_by_text(say("notice.changed"))
-    expect(notice).to_be_visible(timeout=15000)
+    expect(notice).to_be_visible()
     assert editor.widgets()["warmup_steps"] == 1
     editor.button("notice.load").click()
     editor.wait_for(warmup_steps=31)
@@ -350,7 +361,7 @@ def test_a_change_on_disk_is_noticed(comfy):
 
     path.unlink()
     missing = editor.scope.get_by_text(say("notice.missing"))
-    expect(missing).to_be_visible(timeout=15000)
+    expect(missing).to_be_visible()
     assert editor.widgets()["warmup_steps"] == 31
 
 

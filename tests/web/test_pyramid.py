@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from .editor import Editor
-from .pointer import drag_by_mouse, drag_by_touch
+from .pointer import box_at_rest, drag_by_mouse, drag_by_touch
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
@@ -43,11 +43,11 @@ def test_a_boundary_keeps_to_the_pointer_when_the_canvas_is_zoomed(comfy):
     editor = Editor(comfy)
     comfy.view(scale=0.6, offset=(100, 60))
     knob = editor.knob(8)
-    start = knob.bounding_box()["x"]
+    start = box_at_rest(knob)["x"]
     drag_by_mouse(comfy.page, knob, 50)
     agree(editor)
     # to the next step of the bar, which is less than three pixels here
-    assert abs(knob.bounding_box()["x"] - start - 50) < 6
+    assert abs(box_at_rest(knob)["x"] - start - 50) < 6
 
 
 def test_a_boundary_follows_a_finger(server, combination, open_page):
@@ -63,7 +63,7 @@ def test_a_boundary_follows_a_finger(server, combination, open_page):
 def test_a_drag_on_the_bar_itself_moves_the_nearest_boundary(comfy):
     editor = Editor(comfy)
     before = agree(editor)
-    knob, box = editor.knob(8), editor.bar().bounding_box()
+    knob, box = editor.knob(8), box_at_rest(editor.bar())
     x = box["x"] + box["width"] * (before[8] + 0.02)
     comfy.page.mouse.move(x, box["y"] + box["height"] / 2)
     comfy.page.mouse.down()
@@ -77,7 +77,7 @@ def test_a_drag_that_is_broken_off_changes_nothing(server, combination, open_pag
     comfy = open_page(server, combination[1], touch=True)
     editor = Editor(comfy)
     before = agree(editor)
-    box = editor.knob(8).bounding_box()
+    box = box_at_rest(editor.knob(8))
     session = comfy.page.context.new_cdp_session(comfy.page)
     point = {"x": box["x"] + 5, "y": box["y"] + 5}
     send = lambda kind, points: session.send(  # noqa: E731

@@ -4,7 +4,7 @@ import pytest
 
 from .editor import Editor
 from .gpu import H100, on_gpu
-from .manager import Manager
+from .manager import load
 from .words import say
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -112,9 +112,7 @@ def test_the_editor_says_what_a_step_gains(comfy, pytestconfig):
 def test_a_step_that_was_measured_is_said_to_be_so(comfy):
     on_gpu(comfy, H100)
     editor = Editor(comfy)
-    manager = Manager.of_editor(editor)
-    manager.item(FAMILY, "fast").click()
-    manager.use()
+    load(editor, FAMILY, "fast")
     part = editor.estimate()
     for name, value in HD.items():
         box = part.get_by_label(say(f"estimate.{name}"))

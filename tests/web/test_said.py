@@ -47,8 +47,7 @@ def test_the_comparison_is_read_on_the_node(comfy, server, pytestconfig):
         names.append(f"psa-said-{name}.png")
         pixels = (frame * 255).round().byte().numpy()
         Image.fromarray(pixels).save(server.base / "input" / names[-1])
-    comfy.page.reload()  # so that the new pictures are in the lists
-    comfy.load_page()
+    comfy.load_page()  # so that the new pictures are in the lists
     one, two = (comfy.add("LoadImage", (-300, 400 * i), image=x) for i, x in enumerate(names))
     node = comfy.add("PSACompare", (120, 130), links={"reference": (one, 0), "other": (two, 0)})
     difference = comfy.add("PreviewImage", (760, 130), links={"images": (node, 2)})
@@ -64,5 +63,4 @@ def test_the_comparison_is_read_on_the_node(comfy, server, pytestconfig):
     assert width >= 2 * 96 and height == 64
     folder = pytestconfig.getoption("--screenshots")
     if folder:
-        comfy.page.wait_for_timeout(1500)
         comfy.screenshot(f"{folder}/everywhere/compare-{comfy.renderer}.png")

@@ -32,8 +32,12 @@ export class ApplyNode {
     this.steps = numberInput(
       { low: 1, step: 1 },
       { "aria-label": t("plan.steps") },
-      (value, final) => final && this.#type({ steps: value }),
+      (value, final) => {
+        this.typing = !final;
+        if (final) this.#type({ steps: value });
+      },
     );
+    this.steps.addEventListener("blur", () => (this.typing = false));
     this.scheduler = h("select", {
       class: "psa-input psa-select",
       "aria-label": t("plan.scheduler"),
@@ -166,7 +170,8 @@ export class ApplyNode {
   }
 
   #showInputs({ found, typed, shown }) {
-    showNumber(this.steps, shown.steps);
+    // a box in which the user is typing is left alone
+    if (!this.typing) showNumber(this.steps, shown.steps);
     const known = found?.node.widgets.find((widget) => widget.name === "scheduler")?.options.values;
     const list = Array.isArray(known) ? known : this.schedulers.names;
     if (this.scheduler.dataset.of !== list.join()) {

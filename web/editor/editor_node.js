@@ -183,7 +183,7 @@ export class EditorNode {
 
   async #copy(yaml) {
     await navigator.clipboard.writeText(yaml);
-    toast(t("yaml.copied"), { seconds: 3 });
+    toast(t("yaml.copied"));
   }
 
   #togglePlain() {

@@ -169,7 +169,7 @@ export class Saving {
     );
     this.identity.adopt(stored);
     await library.refresh();
-    toast(t("save.done", { name: `${family}/${preset}` }), { seconds: 4 });
+    toast(t("save.done", { name: `${family}/${preset}` }));
     return true;
   }
 

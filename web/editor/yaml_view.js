@@ -96,7 +96,7 @@ export class YamlView {
 
   async #copy() {
     await navigator.clipboard.writeText(this.area.value);
-    toast(t("yaml.copied"), { seconds: 3 });
+    toast(t("yaml.copied"));
   }
 
   update() {

@@ -108,7 +108,17 @@ export class PresetManager {
     this.#show();
   }
 
-  async #show() {
+  #show() {
+    this.showing = this.#showSelected();
+  }
+
+  /** Do something to the selected preset, which may have been selected only a moment ago. */
+  async #act(action) {
+    await this.showing;
+    if (this.stored) await action(this.stored);
+  }
+
+  async #showSelected() {
     const { selected } = this;
     if (!selected || !library.info(selected.family, selected.preset)) {
       this.stored = null;
@@ -131,7 +141,12 @@ export class PresetManager {
     const button = (name, iconName, action) =>
       h(
         "button",
-        { type: "button", class: "psa-button", onclick: action, "data-part": name },
+        {
+          type: "button",
+          class: "psa-button",
+          onclick: () => this.#act(action),
+          "data-part": name,
+        },
         icon(iconName),
         t(`manager.${name}`),
       );
@@ -165,11 +180,11 @@ export class PresetManager {
           icon("check"),
           this.useLabel,
         ),
-        button("duplicate", "copy", () => this.#duplicate(stored)),
-        own ? button("rename", "pencil", () => this.#rename(stored)) : null,
-        own ? button("delete", "trash", () => this.#delete(stored)) : null,
-        button("file", "download", () => this.#done(exportToFile(family, preset))),
-        button("clipboard", "copy", () => this.#done(exportToClipboard(family, preset))),
+        button("duplicate", "copy", (it) => this.#duplicate(it)),
+        own ? button("rename", "pencil", (it) => this.#rename(it)) : null,
+        own ? button("delete", "trash", (it) => this.#delete(it)) : null,
+        button("file", "download", (it) => this.#done(exportToFile(it.family, it.preset))),
+        button("clipboard", "copy", (it) => this.#done(exportToClipboard(it.family, it.preset))),
       ),
     ];
     this.#fill(...parts.filter(Boolean));
@@ -185,8 +200,10 @@ export class PresetManager {
     (find(focused) ?? find("use") ?? this.list.search).focus({ preventScroll: true });
   }
 
-  async #use() {
-    if (this.stored && (await this.use(this.stored))) this.dialog.close();
+  #use() {
+    return this.#act(async (stored) => {
+      if (await this.use(stored)) this.dialog.close();
+    });
   }
 
   async #duplicate({ family, preset }) {
@@ -227,7 +244,6 @@ export class PresetManager {
     this.#show();
     toast(t("delete.done", { name: `${family}/${preset}` }), {
       label: t("load.undo"),
-      seconds: 20,
       action: async () => {
         await this.#done(api.send(answer.undo));
         await library.refresh();
@@ -244,7 +260,6 @@ export class PresetManager {
 
   async #changed({ family, preset }) {
     await library.refresh();
-    this.list.update();
     this.#select(family, preset, true);
   }
 
