@@ -27,7 +27,7 @@ from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import nothing_sparse, plan_run
 from .run import PatchOptions, Run
-from .schedule import Schedule
+from .schedule import DENSE_PRESET, Schedule
 from .summary import summary_line
 
 log = logging.getLogger("PSA")
@@ -127,7 +127,8 @@ def _start(
 def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) -> Schedule:
     # Read now, not when the patch was made: a later node may have changed the noise schedule.
     sampling = guider.model_patcher.get_model_object("model_sampling")
-    return plan_run(sampling, sigmas, preset.config.warmup_steps, options.window)
+    plan = plan_run(sampling, sigmas, preset.config.warmup_steps, options.window)
+    return plan.all_dense(DENSE_PRESET) if preset.config.type == "dense" else plan
 
 
 def _announce(run: Run) -> None:

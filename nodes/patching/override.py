@@ -137,8 +137,6 @@ class AttentionOverride:
         """Why settings keep a call of this block dense, or None."""
         if self.run.failure:
             return STEPPED_ASIDE
-        if self.run.preset.config.type == "dense":
-            return "dense preset"
         planned = self.run.schedule.steps[self.step].dense
         if planned:
             return planned

@@ -8,12 +8,13 @@ two samplers in a row, the two experts of Wan 2.2).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 WARM_UP = "warm-up"
 BEFORE_WINDOW = "before start percent"
 AFTER_WINDOW = "after end percent"
+DENSE_PRESET = "dense preset"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Schedule:
             if sign * step.sigma >= sign * sigma - _slack(sigma):
                 index = i
         return index
+
+    def all_dense(self, reason: str) -> Schedule:
+        """The same steps, none of them sparse."""
+        return replace(self, steps=tuple(replace(step, dense=reason) for step in self.steps))
 
     @property
     def sparse_steps(self) -> int:

@@ -21,6 +21,9 @@ def test_dense_preset_is_bit_identical_to_no_psa(bench, sampler):
     assert torch.equal(bench.sample(patched, sampler=sampler), bench.sample(sampler=sampler))
     assert bench.report["calls"]["sparse"] == 0
     assert bench.report["calls"]["dense"]["dense preset"] > 0
+    # nor does it say of any step that it would be sparse
+    assert set(bench.report["plan"]) == {"dense"}
+    assert "sparse" not in bench.report["plan_text"]
 
 
 def test_a_run_that_is_all_warm_up_is_bit_identical_to_no_psa(bench):
