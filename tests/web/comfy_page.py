@@ -50,12 +50,14 @@ VIEW = """({scale, offset}) => {
     window.psaFrames = set && drawn ? (window.psaFrames ?? 0) + 1 : 0
     return psaFrames > 3
 }"""
-# a node is as high as what its panel holds, in two frames running
+# a node is as high as what its panel holds, or as Vue draws it around that, in two frames running
 FITS_ITS_PANEL = """(id) => {
     const node = app.graph.nodes.find((n) => String(n.id) === id)
     const {element, options} = node.widgets.find((w) => w.element?.matches('.psa'))
     const content = Math.ceil(element.firstChild.offsetHeight) + 2 * options.margin
-    const fits = options.getMinHeight() === content && node.size[1] === node.computeSize()[1]
+    const drawn = element.closest('[data-node-id]')?.offsetHeight - LiteGraph.NODE_TITLE_HEIGHT
+    const height = drawn || node.computeSize()[1]
+    const fits = options.getMinHeight() === content && Math.abs(node.size[1] - height) < 1
     window.psaFrames = fits ? (window.psaFrames ?? 0) + 1 : 0
     return psaFrames >= 2
 }"""
