@@ -11,7 +11,7 @@ from psa_kernels.config import FIELDS
 from ..pack_import import ROOT
 
 SCRIPTS = sorted((ROOT / "web").rglob("*.js"))
-TEXTS = [*SCRIPTS, *(ROOT / "web").rglob("*.json"), *(ROOT / "web").rglob("*.css")]
+TEXTS = [*SCRIPTS, *sorted(p for p in (ROOT / "web").rglob("*.*") if p.suffix in (".json", ".css"))]
 
 # Words that the page also has for reasons of its own: of HTML, of ComfyUI, of docs/routes.md.
 OWN_WORDS = {
