@@ -52,6 +52,7 @@ def _error_against_time(rows: list[dict], title: str, path: Path) -> Path:
         axes.annotate(str(number), at, fontsize=8, xytext=(5, 4), textcoords="offset points")
     axes.set(xscale="log", yscale="log", xlabel="ms, whole call", title=title,
              ylabel="rel-L2 from float32 dense attention")  # fmt: skip
+    _plain_numbers(axes.xaxis, axes.yaxis)
     axes.grid(True, which="both", alpha=0.2)
     figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=120)
@@ -70,11 +71,26 @@ def _time_against_tokens(rows: list[dict], where: str, path: Path) -> Path:
         axes.plot(tokens, [row["ms"] for row in own], marker=mark, label=method)
     axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="ms, whole call",
              title=f"12 heads of 128; {where}")  # fmt: skip
+    _plain_numbers(axes.xaxis, axes.yaxis)
     axes.grid(True, which="both", alpha=0.2)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path
+
+
+def _plain_numbers(*axes) -> None:
+    """Numbers as one reads them, at 1, 2 and 5 of each power of ten."""
+    from matplotlib import ticker
+
+    for axis in axes:
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ticker.FuncFormatter(_plain))
+        axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _plain(value: float, place: int) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 if __name__ == "__main__":
