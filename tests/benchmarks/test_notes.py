@@ -1,6 +1,7 @@
-"""The tables of single calls in benchmarks/NOTES.md and README are what their runs' JSON says."""
+"""The tables of calls and steps in benchmarks/NOTES.md and README are what the runs' JSON says."""
 
 import json
+import math
 import re
 from functools import cache
 
@@ -110,3 +111,76 @@ def test_the_readmes_speed_of_single_calls():
         assert dense == f"{measured(name, shape, 'FlashAttention-3')['ms']:.1f} ms"
         assert ours == f"{row['ms']:.1f} ms"
         assert error == f"{row['error']:.3f}"
+
+
+# --- whole steps
+
+SIZES = {
+    ("14B", "720p"): "75,600", ("14B", "480p"): "32,760",
+    ("1.3B", "720p"): "75,600", ("1.3B", "480p"): "32,760",
+}  # fmt: skip
+OWN = "ComfyUI's own (attention_pytorch)"
+
+
+def steps_of(model, video):
+    """The rows of the run of that size; dense attention is the first and the last of them."""
+    path = ROOT / "benchmarks" / "results" / f"steps-{model.lower()}.json"
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    (rows,) = (run["rows"] for run in runs if run["video"] == video)
+    assert rows[0]["way"] == rows[-1]["way"] == OWN
+    return rows
+
+
+@pytest.mark.parametrize(("model", "video"), SIZES)
+def test_a_table_of_steps(model, video):
+    rows = steps_of(model, video)
+    told = table(NOTES, f"Wan {model}, {video}: {SIZES[model, video]} tokens | s a step")
+    assert len(told) == len(rows)
+    for row, (cell, seconds, attention, gain, density, error) in zip(rows, told, strict=True):
+        way = re.sub("[*`]", "", cell)
+        assert row["way"] == (OWN if way.startswith("ComfyUI's own") else way)
+        assert seconds == f"{row['seconds']:.3f}", cell
+        assert attention == f"{row['attention']:.3f}", cell
+        assert gain == f"{rows[0]['seconds'] / row['seconds']:.2f}", cell
+        if row["report"]:
+            assert float(density) == pytest.approx(row["report"]["density"], abs=6e-4), cell
+        if row["way"] != OWN:
+            assert float(error) == pytest.approx(row["error"], abs=6e-5), cell
+
+
+def test_reports_agree_with_the_clock_outside():
+    """As NOTES says: steps within 0.6%, attention within 0.4%; at 14B both within 0.3%."""
+    for model, video in SIZES:
+        for row in steps_of(model, video):
+            if row["own"]:
+                step, attention = (0.003, 0.003) if model == "14B" else (0.006, 0.004)
+                assert row["own"]["step"] == pytest.approx(row["seconds"], rel=step)
+                assert row["own"]["attention"] == pytest.approx(row["attention"], rel=attention)
+
+
+def test_the_readmes_speed_of_steps():
+    told = table(README, "seconds a step | dense")
+    for (model, video), (cell, dense, share, balanced, fast) in zip(SIZES, told, strict=True):
+        assert cell == f"Wan {model} at {video}"
+        rows = steps_of(model, video)
+        own = rows[0]
+        places = 2 if own["seconds"] > 1 else 3
+        assert dense == f"{own['seconds']:.{places}f}"
+        assert share == f"{own['attention'] / own['seconds']:.0%}"
+        for said, way in ((balanced, "PSA, balanced"), (fast, "PSA, fast")):
+            seconds = next(row["seconds"] for row in rows if row["way"] == way)
+            assert said == f"{seconds:.{places}f} ({own['seconds'] / seconds:.2f}x)", (cell, way)
+
+
+def test_the_steps_that_estimates_rest_on():
+    table_of = json.loads((ROOT / "nodes" / "estimate" / "measured.json").read_text("utf-8"))
+    for step in table_of["steps"]:
+        video = {75_600: "720p", 32_760: "480p"}[math.prod(step["grid"])]
+        rows = steps_of(step["model"].rpartition("_")[2].upper(), video)
+        assert step["dense_s"] == pytest.approx(rows[0]["seconds"], abs=6e-4)
+        assert step["dense_attention_s"] == pytest.approx(rows[0]["attention"], abs=6e-4)
+        ours = [row for row in rows if row["report"]]
+        assert len(ours) == len(step["psa"])
+        for row, kept in zip(ours, step["psa"], strict=True):
+            assert kept["s"] == pytest.approx(row["seconds"], abs=6e-4)
+            assert kept["attention_s"] == pytest.approx(row["attention"], abs=6e-4)
