@@ -15,7 +15,7 @@ import aiohttp
 
 END_MESSAGES = ("execution_success", "execution_error", "execution_interrupted")
 # the history entry can appear a moment after the success message
-HISTORY_TRIES, HISTORY_PAUSE = 200, 0.05
+HISTORY_TRIES, HISTORY_PAUSE = 1200, 0.05
 
 
 class PromptRefusedError(Exception):
@@ -91,7 +91,7 @@ class ComfyClient:
         prompt: dict,
         *,
         on_message: Callable[["Run", dict], None] = lambda run, message: None,
-        timeout: float = 300.0,
+        timeout: float = 1800.0,
     ) -> Run:
         """Queue an API-format prompt and follow it to its end, whatever that is.
 
@@ -140,7 +140,7 @@ class ComfyClient:
         request = urllib.request.Request(self.url + path, data=body, headers=self.headers)
         if body is not None:
             request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=300) as reply:
             content = reply.read()
         return json.loads(content) if content.strip() else None
 

@@ -172,7 +172,7 @@ def check_nodes(client: ComfyClient, graph: dict, log_file: Path) -> None:
 
 def sample(client: ComfyClient, graph: dict, label: str) -> Run:
     say(f"sampling with {label} ...")
-    run = client.run(graph, on_message=_show_steps, timeout=1800)
+    run = client.run(graph, on_message=_show_steps)
     if not run.succeeded:
         error = run.error or {}
         raise DemoError(

@@ -349,10 +349,11 @@ def test_what_takes_longer_is_said_to_be_slower(app):
 
 def test_an_estimate_is_quick(app):
     estimate(app, "psa_balanced")
-    start = time.perf_counter()
+    # of this process, in which the server is: what others do meanwhile counts for nothing
+    start = time.process_time()
     for name in ("psa_balanced", "fast", "psa_topk"):
         estimate(app, name, width=1920, height=1080, frames=241)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 RUNS = (
