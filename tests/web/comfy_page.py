@@ -8,7 +8,7 @@ PACK_PATH = "/extensions/ComfyUI-PSA/"
 SEEDS = itertools.count(1)
 SECOND = 1000
 # generous: the machine may be slow, and a condition ends the wait
-TIMEOUT = 90 * SECOND
+TIMEOUT = 120 * SECOND
 # no welcome, template or release dialog
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
