@@ -14,6 +14,7 @@ from .block_overrides import DENSE, BlockOverrides
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
 from .issues import Issue, Mend, shown
 from .mask_ratios import check_mask_ratios, is_number
+from .meant import meant
 from .rules import Scope, changed, clashes
 
 
@@ -184,17 +185,18 @@ def _block_numbers(
 
 
 def _malformed(scope: Scope, field: Field, value: Any, scopes: Sequence[Scope]) -> Issue:
-    mends = (_mend(scope, field, scopes),)
+    mends = (_mend(scope, field, value, scopes),)
     issue = Issue(field.path, field.argument, shown(value), field.allowed, mends)
     return scope.placed(issue)
 
 
-def _mend(scope: Scope, field: Field, scopes: Sequence[Scope]) -> Mend:
-    """The default, unless that would break a rule with the other values and another choice not."""
+def _mend(scope: Scope, field: Field, found: Any, scopes: Sequence[Scope]) -> Mend:
+    """What was probably meant, else the default, unless that would break a rule with the other
+    values and another choice not."""
     now = len(clashes(scopes))
     fits = [
         value
-        for value in (field.default, *field.choices)
+        for value in (*meant(field, found), field.default, *field.choices)
         if len(clashes(changed(scopes, {scope.prefix + field.path: value}))) == now
     ]
     value = fits[0] if fits else field.default

@@ -82,6 +82,26 @@ def test_every_mend_removes_its_issue_and_adds_none(bad):
             assert not new and len(left) < len(issues), (mend, new)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "mended"),
+    [
+        ("rearrange_method", "gilbert", "Gilbert"), ("rearrange_method", "none", None),
+        ("rearrange_method", "Semantic_Aware", "SemanticAware"), ("rearrange_method", 3, None),
+        ("tail", "16", 16), ("tail", 33, 32), ("tail", None, "none"), ("tail", 64.0, 64),
+        ("block_size.n", "64", 64), ("block_size.m", 100, 128), ("mask_mode", "top_k", "topk"),
+        ("type", "DENSE", "dense"), ("second_moment", "yes", True), ("second_moment", 1, True),
+        ("use_rearrange", "off", False), ("warmup_steps", "6", 6), ("warmup_steps", -3, 0),
+        ("warmup_steps", 5.0, 5), ("warmup_steps", True, 0), ("sim_thresholds.x2", "0.7", 0.7),
+        pytest.param("tail", 10**5000, "none", id="huge"), ("warmup_steps", float("nan"), 0),
+    ],
+)  # fmt: skip
+def test_what_was_probably_meant_is_offered(path, value, mended):
+    preset = {}
+    place(preset, path, value)
+    (issue,) = issues_of(preset)
+    assert [mend.changes for mend in issue.mends] == [{path: mended}]
+
+
 def assert_mends_are_good(preset):
     issues = check_preset(preset)[1]
     for issue in issues:
@@ -229,7 +249,7 @@ def test_a_python_errors_mends_are_arguments():
     with pytest.raises(ConfigError) as error:
         PSAConfig(block_n=48, use_sim_mask=True, sim_2x_threshold=2)
     text = str(error.value)
-    assert "set block_n to 64" in text and "set sim_2x_threshold to 0.0" in text
+    assert "set block_n to 64" in text and "set sim_2x_threshold to 1.0" in text
     assert "old_mask_type with block_m = block_n = 128" in text
     assert "block_size." not in text and "sim_thresholds." not in text
     # an editor still gets paths
