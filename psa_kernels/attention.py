@@ -25,7 +25,8 @@ import torch
 
 from . import reference
 from .config import PSAConfig
-from .layout import Layout
+from .config.issues import shown
+from .layout import CallError, Layout
 from .order_state import OrderState
 from .stages import JoinedPlan
 from .stats import Stats
@@ -79,7 +80,7 @@ def psa_attention(
     `NoKernelsError` as `need_kernels` says.
     Source: the PSA attention module's interface; docs/semantics.md, sections 1 to 9.
     """
-    config = PSAConfig() if config is None else config
+    config = settings(config)
     if config.type == "dense":
         config = config.replace(type="psa", mask_ratios={1: (0, 1)}, use_rearrange=False)
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
@@ -95,6 +96,18 @@ def psa_attention(
         return out
     name = package.__name__.rpartition(".")[2]
     return out, Stats(plan, layout, config.tail, name, reason)
+
+
+def settings(config: PSAConfig | None) -> PSAConfig:
+    """The defaults for None. Raises `CallError` for what is no configuration."""
+    if config is None:
+        return PSAConfig()
+    if not hasattr(config, "to_preset"):  # that of another copy of this package will do
+        raise CallError(
+            f"config: found {shown(config)}; give a PSAConfig, as PSAConfig(tail=16) or, of a "
+            "preset's mapping, PSAConfig.from_preset(mapping)"
+        )
+    return config
 
 
 # what torch.compiler.disable does, which costs every importer the import of the whole compiler

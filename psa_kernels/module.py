@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from . import compiled
-from .attention import psa_attention
+from .attention import psa_attention, settings
 from .config import PSAConfig
 from .order_state import OrderState
 from .stats import Stats
@@ -22,7 +22,7 @@ class PSAAttention(torch.nn.Module):
 
     def __init__(self, config: PSAConfig | None = None):
         super().__init__()
-        self.config = PSAConfig() if config is None else config
+        self.config = settings(config)
         self._state = OrderState()
         self._described = compiled.described(self.config)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from psa_kernels import CallError, PSAConfig, psa_attention
+from psa_kernels import CallError, PSAAttention, PSAConfig, psa_attention
 
 OLD = {"attn_impl": "old_mask_type", "block_n": 128}
 
@@ -45,6 +45,13 @@ def test_arguments(arguments, message):
     with pytest.raises(CallError) as error:
         psa_attention(*qkv(), **arguments)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("config", ["fast", {"tail": 16}], ids=str)
+def test_what_is_no_configuration(config):
+    for call in (lambda: psa_attention(*qkv(), config=config), lambda: PSAAttention(config)):
+        with pytest.raises(CallError, match=r"config: found .*; give a PSAConfig"):
+            call()
 
 
 @pytest.mark.parametrize(
