@@ -10,11 +10,14 @@ from .preset_link import PSAPreset
 from .preset_value import PresetValue
 from .store import list_presets, preset_store
 
+MOST_USED = "Wan2.1_14b"  # of the shipped families: what a new node shows
+
 
 class PSAPresetLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         families = list_presets().families
+        offered = [family.name for family in families]
         names = dict.fromkeys(p.name for family in families for p in family.presets)
         return io.Schema(
             node_id="PSAPresetLoader",
@@ -24,7 +27,8 @@ class PSAPresetLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "family",
-                    options=[family.name for family in families],
+                    options=offered,
+                    default=MOST_USED if MOST_USED in offered else None,
                     tooltip="The model that you sample with.",
                 ),
                 io.Combo.Input(

@@ -240,6 +240,12 @@ def options_of(client, name):
     return kind if isinstance(kind, list) else settings["options"]
 
 
+def test_a_new_loader_shows_the_family_that_most_use(comfy_client):
+    info = comfy_client.get("/object_info/PSAPresetLoader")["PSAPresetLoader"]
+    assert info["input"]["required"]["family"][1]["default"] == FAMILY
+    assert FAMILY in options_of(comfy_client, "family")
+
+
 def test_a_users_file_appears_without_a_restart(graph, comfy_client, user_presets):
     assert "night" not in options_of(comfy_client, "preset")
     text = yaml.safe_dump(
