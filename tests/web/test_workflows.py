@@ -8,7 +8,7 @@ import pytest
 from ..pack_import import ROOT
 from .editor import Editor
 from .gpu import H100, on_gpu
-from .pointer import drag_by_mouse
+from .pointer import box_at_rest, drag_by_mouse
 from .words import say
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -23,22 +23,10 @@ BOXES = """() => app.graph.nodes.map((node) => {
         : [node.size[0], node.size[1] + LiteGraph.NODE_TITLE_HEIGHT]
     return [node.type, left, top, left + width, top + height]
 })"""
-# a node is as high as what its panel holds, or as Vue draws it around that, in two frames running
-FITS_ITS_PANEL = """(id) => {
-    const node = app.graph.nodes.find((n) => String(n.id) === id)
-    const {element, options} = node.widgets.find((w) => w.element?.matches('.psa'))
-    const content = Math.ceil(element.firstChild.offsetHeight) + 2 * options.margin
-    const drawn = element.closest('[data-node-id]')?.offsetHeight - LiteGraph.NODE_TITLE_HEIGHT
-    const height = drawn || node.computeSize()[1]
-    const fits = options.getMinHeight() === content && Math.abs(node.size[1] - height) < 1
-    window.psaFrames = fits ? (window.psaFrames ?? 0) + 1 : 0
-    return psaFrames >= 2
-}"""
-# what a face asks for first is there; frames are counted from here
+# what a face asks for first is there
 READY = """async (id) => {
     const node = app.graph.nodes.find((n) => String(n.id) === id)
     await (node.psaEditor ?? node.psaLoader ?? node.psaApply).ready
-    window.psaFrames = 0
     return true
 }"""
 IN_TWO_FRAMES = "() => (window.psaFrames = (window.psaFrames ?? 0) + 1) > 2"
@@ -46,11 +34,11 @@ IN_TWO_FRAMES = "() => (window.psaFrames = (window.psaFrames ?? 0) + 1) > 2"
 
 def settled(comfy, editor):
     """The workflow's file, once all nodes hold what they ask for and are as high as that."""
-    expect(editor.estimate().locator("[data-tile=density]")).to_contain_text("%")  # the last answer
+    editor.wait_for_figures()
     for node in comfy.workflow()["nodes"]:
         if node["type"] in NODES:
             comfy.page.wait_for_function(READY, arg=str(node["id"]))
-            comfy.page.wait_for_function(FITS_ITS_PANEL, arg=str(node["id"]))
+            comfy.wait_until_fitting(str(node["id"]))
     return comfy.workflow()
 
 
@@ -147,7 +135,7 @@ def test_no_node_of_a_shipped_workflow_covers_another(comfy, path):
         f"{did} the speed of dense",
     )
     expect(plan).to_contain_text(did)
-    comfy.page.wait_for_function(FITS_ITS_PANEL, arg=apply)
+    comfy.wait_until_fitting(apply)
     boxes = comfy.page.evaluate(BOXES)
     for i, (a, left, top, right, bottom) in enumerate(boxes):
         for b, left_2, top_2, right_2, bottom_2 in boxes[i + 1 :]:
@@ -172,13 +160,13 @@ def test_the_side_panel_leaves_a_nodes_panel_alone(server, open_page):
     node = comfy.add("PSAPresetLoader", (200, 200))
     panel = comfy.panel(node)
     expect(panel).to_be_visible()
-    before = panel.bounding_box()["width"]
+    before = box_at_rest(panel)["width"]
     comfy.page.evaluate("app.canvas.selectNode(app.graph.nodes[0])")
     rows = comfy.page.get_by_test_id("properties-panel").locator(".widget-item")
     # these and no other; all are drawn at once
     expect(rows).to_have_text([re.compile("^family"), re.compile("^preset")])
     comfy.page.wait_for_function(IN_TWO_FRAMES)
-    assert panel.bounding_box()["width"] == before
+    assert box_at_rest(panel)["width"] == before
 
 
 def test_a_copied_node_has_its_own_state(comfy):
