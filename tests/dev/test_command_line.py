@@ -58,7 +58,8 @@ def test_a_wrong_interpreter_is_one_message(tmp_path, comfyui_path):
         (["-n", "4"], 1),  # dev.py adds none: that is the asker's choice
     ],
 )
-def test_the_whole_suite_runs_in_two_processes(further, processes):
+def test_the_whole_suite_runs_in_two_processes(further, processes, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # dev.py puts its own folder there
     added = runpy.run_path(str(ROOT / "dev.py"))["side_by_side"](further)
     assert added == (["--numprocesses=2", "--dist=loadfile"] if processes == 2 else [])
 

@@ -123,6 +123,25 @@ def test_text_typed_while_an_answer_is_on_its_way_stays(editor):
     expect(editor.yaml).to_have_value(text)
 
 
+def test_ones_own_wording_stays_also_when_the_answer_comes_after_one_left(editor):
+    editor.yaml.evaluate(
+        """(area) => {
+            area.focus()
+            area.value = 'tail: 32  # mine'
+            area.dispatchEvent(new Event('input', {bubbles: true}))
+            area.blur()
+        }"""
+    )
+    editor.wait_for(tail="32")
+    editor.wait_for_figures()
+    expect(editor.yaml).to_have_value("tail: 32  # mine")
+    # a field's change is shown in the preset's usual wording
+    editor.open_section("warmup_steps")
+    editor.field("warmup_steps").fill("4")
+    expect(editor.yaml).to_have_value(containing("warmup_steps: 4"))
+    expect(editor.yaml).not_to_have_value(containing("mine"))
+
+
 def test_text_that_is_not_applied_stops_the_queue_and_survives_a_reload(comfy):
     editor = Editor(comfy, block_m="64", block_n="32", tail="32")
     links = {"model": comfy.model(), "preset": (editor.node, 0)}

@@ -27,6 +27,7 @@ export class EditorState extends EventTarget {
     this.answer = null; // the last answer of POST /psa/validate
     this.pending = new Map(); // path -> value
     this.text = null; // {yaml, answer}: YAML being typed that the node cannot hold yet
+    this.taken = null; // typed text that the node holds since the last answer
     this.failure = null; // why the server could not be asked
     this.linked = null; // the base, as `base()` gave it
     this.settled = true; // whether the last change was a whole one
@@ -171,6 +172,7 @@ export class EditorState extends EventTarget {
 
   #take(sent, answer) {
     this.answer = answer;
+    this.taken = null;
     if (!answer.node) return; // the node cannot hold it: it stays pending, shown with its issues
     this.pending = new Map(
       [...this.pending].filter(([path, value]) => !same(sent.get(path), value)),
@@ -186,6 +188,7 @@ export class EditorState extends EventTarget {
     if (answer.node) {
       this.#keep(null);
       this.answer = answer;
+      this.taken = sent.size ? null : text.yaml;
       this.#put(answer.node);
     } else this.#keep({ yaml: sent.size && answer.yaml ? answer.yaml : text.yaml, answer });
   }

@@ -108,8 +108,8 @@ export class YamlView {
       if (this.area.value !== text) this.area.value = text;
     } else if (!(this.own && !edited && this.sameAs === state.answer?.yaml)) {
       // The user's own wording stays as long as it says what the node holds.
-      if (this.own && !edited && document.activeElement === this.area)
-        this.sameAs = state.answer?.yaml;
+      const kept = document.activeElement === this.area || this.area.value === state.taken;
+      if (this.own && !edited && kept) this.sameAs = state.answer?.yaml;
       else if (!edited) {
         this.own = false;
         this.sameAs = null;
