@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from .machine import torchs_triton
+from .machine import rocms_triton
 
 REPORT_IT = "run the self-test with --verbose and report what it prints"
 
@@ -139,7 +139,7 @@ def _package() -> list[str]:
         return ["triton"]
     # on PyPI there is none of that name to be had
     series = ".".join(torch.version.hip.split(".")[:2])
-    return [torchs_triton(), "--index-url", f"https://download.pytorch.org/whl/rocm{series}"]
+    return [rocms_triton(), "--index-url", f"https://download.pytorch.org/whl/rocm{series}"]
 
 
 def _is_write_error(error: BaseException, low: str) -> bool:

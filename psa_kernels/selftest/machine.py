@@ -44,15 +44,14 @@ def other_gpu() -> str:
     return "an Intel GPU (xpu)" if torch.xpu.is_available() else ""
 
 
-def torchs_triton() -> str:
-    """The package that this torch asks for as its Triton; ROCm's has had several names."""
+def rocms_triton() -> str:
+    """The package that a torch for ROCm asks for as its Triton; it has had several names."""
     try:
         needed = metadata.requires("torch") or []
     except metadata.PackageNotFoundError:  # built in place
         needed = []
     names = [re.split(r"[^\w-]", one, maxsplit=1)[0] for one in needed]
-    rocm = "triton-rocm" if torch.version.hip else "triton"
-    return next((name for name in names if name in TRITON_PACKAGES), rocm)
+    return next((name for name in names if name in TRITON_PACKAGES), "triton-rocm")
 
 
 def triton_version() -> str:
