@@ -32,6 +32,7 @@ class Field:
     group      which part of an editor it belongs to: a key of `GROUPS`
     unit       what its numbers count; may be empty
     per_block  whether a transformer block can have a value of its own
+    quiet      left out of a preset file at its default, so that an older pack can read the file
     """
 
     path: str
@@ -48,6 +49,7 @@ class Field:
     length: int | None = None
     unit: str = ""
     per_block: bool = True
+    quiet: bool = False
 
     def choice_help(self, help: str | None = None) -> list[tuple[Any, str]]:
         """(choice, its own line) of the choices that the help explains by "choice: line."
@@ -201,12 +203,26 @@ FIELDS: tuple[Field, ...] = (
         "Transformer blocks that differ from the rest, by number: dense, or settings that replace "
         "the preset's for them. Written in YAML, like 0-1: dense, or 12: {tail: 64}. The plain "
         "Python call has no blocks and does not read it.",
-        "schedule", per_block=False,
+        "schedule", per_block=False, quiet=True,
     ),
     Field(
         "verbose", "verbose", "bool", False, "Verbose",
         "Log every decision instead of one line a run.",
         "general", per_block=False,
+    ),
+    # Later fields go here, at the end: widgets of saved workflows are told apart by their place.
+    Field(
+        "grouping", "grouping", "choice", "order", "Pooled together",
+        "Which keys of a block are averaged with each other. order: neighbours in the token order. "
+        "similar: like keys, put together in each block first; nearer to dense attention at the "
+        "same density.",
+        "pyramid", choices=("order", "similar"), quiet=True,
+    ),
+    Field(
+        "refresh", "refresh", "int", 4, "Refresh every",
+        "With similar: for how many sampling steps the groups and the levels of the blocks are "
+        "kept. 1 makes them anew in each step. The first two sparse steps always do.",
+        "pyramid", low=1, high=100, step=1, unit="steps", quiet=True,
     ),
 )
 

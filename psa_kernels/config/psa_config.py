@@ -49,6 +49,8 @@ class PSAConfig:
     type: str = "psa"
     description: str = ""
     verbose: bool = False
+    grouping: str = "order"
+    refresh: int = 4
 
     def __post_init__(self) -> None:
         values = {field.argument: getattr(self, field.argument) for field in FIELDS}
@@ -74,9 +76,9 @@ class PSAConfig:
         preset: dict[str, Any] = {}
         for field in FIELDS:
             value = getattr(self, field.argument)
+            if field.quiet and value == field.default:
+                continue
             if isinstance(value, BlockOverrides):
-                if not value:
-                    continue  # most presets have none, and need no line that says so
                 value = value.to_preset()
             elif isinstance(value, MaskRatios):
                 value = {level: list(bounds) for level, bounds in value.items()}
