@@ -1,9 +1,10 @@
-"""The line: reorder, pyramid, importance, levels, attend. It knows no implementation.
+"""The line: reorder, group, pyramid, importance, levels, attend. It knows no implementation.
 
-An implementation is a package with five functions over shared `Layout`s, one a stage:
+An implementation is a package with six functions over shared `Layout`s, one a stage:
 
     reorder(q, k, layout, config, state)                       -> Orders
-    build_pyramid(k, v, orders, layout, config)                -> pyramid
+    group_keys(q, k, v, orders, layout, config)                -> Groups
+    build_pyramid(k, v, orders, layout, config, groups)        -> pyramid
     importance(q, pyramid, orders, layout, config, scale)      -> S
     assign_levels(S, pyramid, layout, config)                  -> plan
     attend(q, pyramid, plan, orders, layout, config, scale)    -> out
@@ -12,7 +13,10 @@ and one that says which heads go through the last four together, which is what b
 
     head_groups(layout, config, element_size)                  -> slices of the key/value heads
 
-Only `Orders`, `S` (`[B, H, video query blocks, video key blocks]`), `plan.levels()` (int8, see
+Without `grouping: similar` nothing is grouped, and `groups` is None. `OrderState` says what of
+groups and plans a later step of the same run may use again.
+
+Only `Orders`, `Groups`, `S` (`[B, H, video query blocks, video key blocks]`), `plan.levels()` (int8, see
 `Stats`) and `out` have a meaning outside the implementation that made them.
 """
 
@@ -27,7 +31,7 @@ from . import reference
 from .config import PSAConfig
 from .config.issues import shown
 from .layout import CallError, Layout
-from .order_state import OrderState
+from .order_state import Kept, OrderState
 from .stages import JoinedPlan
 from .stats import Stats
 from .triton.support import unsupported
@@ -49,6 +53,7 @@ def psa_attention(
     scale: float | None = None,
     return_stats: bool = False,
     state: OrderState | None = None,
+    step: int | None = None,
     need_kernels: bool = False,
 ) -> torch.Tensor | tuple[torch.Tensor, Stats]:
     """Pyramid sparse attention of q `[B, H, Lq, D]` over k and v `[B, Hkv, Lk, D]`.
@@ -65,7 +70,10 @@ def psa_attention(
                   no rearrangement
     scale         factor on the logits; `D ** -0.5` if absent
     return_stats  also return what was computed
-    state         centroids of the semantic orders, carried from step to step of one run
+    state         what is carried from step to step of one run: centroids of the semantic orders;
+                  with like keys together, groups and plans
+    step          the number of the sampling step, where a state is given; calls are counted if it
+                  is absent
     need_kernels  raise `NoKernelsError`, which says why, rather than let the plain torch reference
                   serve the call: on a GPU it is slower than dense attention
 
@@ -91,6 +99,8 @@ def psa_attention(
         package, reason = reference, "the Triton kernels have no backward pass"
     if need_kernels and package is reference:
         raise NoKernelsError(reason)
+    if state is not None:
+        state.begin(step)
     out, plan = run_stages(package, q, k, v, layout, config, scale, state)
     if not return_stats:
         return out
@@ -136,30 +146,40 @@ def run_stages(
     scale: float,
     state: OrderState | None = None,
 ):
-    """(out, plan) of the five stages of `package`, for arguments that `Layout.of` has checked."""
+    """(out, plan) of the stages of `package`, for arguments that `Layout.of` has checked."""
+    kept = Kept.of(state, q.device, layout, config)
     with made_current(q.device), _full_precision(q.device.type):
         orders = package.reorder(q, k, layout, config, state)
-        groups = package.head_groups(layout, config, q.element_size())
-        if len(groups) == 1:
-            return _attend(package, q, k, v, orders, layout, config, scale)
-        shape = (layout.batch, layout.q_len, layout.heads, layout.head_dim)
-        out = q.new_empty(shape).transpose(1, 2)
-        plans = []
-        for group in groups:
-            small, heads = layout.of_heads(group)
-            _, plan = _attend(
-                package, q[:, heads], k[:, group], v[:, group], orders.of_heads(heads, group),
-                small, config, scale, out=out[:, heads],
-            )  # fmt: skip
-            plans.append(plan)
-        return out, JoinedPlan(plans)
+        groups = kept.groups
+        if groups is None and config.grouping == "similar":
+            groups = package.group_keys(q, k, v, orders, layout, config)
+            kept.keep_groups(groups)
+        parts = package.head_groups(layout, config, q.element_size())
+        plans = kept.plans or [None] * len(parts)
+        if len(parts) == 1:
+            out, plans[0] = _attend(
+                package, q, k, v, orders, groups, plans[0], layout, config, scale
+            )
+        else:
+            shape = (layout.batch, layout.q_len, layout.heads, layout.head_dim)
+            out = q.new_empty(shape).transpose(1, 2)
+            for i, part in enumerate(parts):
+                small, heads = layout.of_heads(part)
+                _, plans[i] = _attend(
+                    package, q[:, heads], k[:, part], v[:, part], orders.of_heads(heads, part),
+                    groups and groups.of_heads(part), plans[i], small, config, scale,
+                    out=out[:, heads],
+                )  # fmt: skip
+        kept.keep_plans(plans)
+        return out, plans[0] if len(plans) == 1 else JoinedPlan(plans)
 
 
-def _attend(package, q, k, v, orders, layout, config, scale, **keywords):
-    """(out, plan) of the last four stages."""
-    pyramid = package.build_pyramid(k, v, orders, layout, config)
-    mass = package.importance(q, pyramid, orders, layout, config, scale)
-    plan = package.assign_levels(mass, pyramid, layout, config)
+def _attend(package, q, k, v, orders, groups, plan, layout, config, scale, **keywords):
+    """(out, plan) of the last four stages; `plan` if there is one already."""
+    pyramid = package.build_pyramid(k, v, orders, layout, config, groups)
+    if plan is None:
+        mass = package.importance(q, pyramid, orders, layout, config, scale)
+        plan = package.assign_levels(mass, pyramid, layout, config)
     return package.attend(q, pyramid, plan, orders, layout, config, scale, **keywords), plan
 
 

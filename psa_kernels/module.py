@@ -10,14 +10,17 @@ from .config import PSAConfig
 from .order_state import OrderState
 from .stats import Stats
 
+
+
 CARRIED = ("SemanticAware", "Hybrid")  # orders whose centroids a state carries
 
 
 class PSAAttention(torch.nn.Module):
     """`psa_attention` with one configuration, as a module without parameters.
 
-    It stands for one attention layer: the centroids of the semantic orders carry over from call to
-    call, until `reset()` starts a new run. Source: the PSA attention module's usage.
+    It stands for one attention layer: the centroids of the semantic orders and, with like keys
+    together, groups and plans carry over from call to call, until `reset()` starts a new run. A
+    call counts as a sampling step. Source: the PSA attention module's usage.
     """
 
     def __init__(self, config: PSAConfig | None = None):

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import torch
+
+from .config import PSAConfig
+from .layout import Layout
+from .stages import Groups, Plan
+
+# sparse steps at the start of a run that make everything anew: little of the video stands yet
+FIRST_STEPS = 2
 
 
 class OrderState:
-    """The k-means centroids behind a semantic order (section 1).
+    """Centroids of the semantic orders (section 1); groups of like keys and plans (section 3b).
 
     One object serves one attention layer in one run: it must not outlive the run, nor be shared by
     two layers or two branches of guidance, whose tokens have nothing to do with each other.
     The first call with a fresh state depends on its inputs alone.
+
+    room  asked with "groups" or "plan" and a number of bytes before such are kept for a later step;
+          what it refuses is made anew instead
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: Callable[[str, int], bool] = lambda name, size: True) -> None:
+        self._room = room
         self._centroids: dict[str, torch.Tensor] = {}
+        self.reset()
 
     def reset(self) -> None:
         """Forgets everything: the next call starts a new run."""
         self._centroids.clear()
+        self._kept: dict[str, _Item] = {}
+        self._step: int | None = None
+        self._index = -1
+
+    def begin(self, step: int | None) -> None:
+        """A call of sampling step `step` begins; None: of the step after the last call's."""
+        if step is None or step != self._step:
+            self._index += 1
+        self._step = step
 
     def centroids(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
@@ -34,3 +60,74 @@ class OrderState:
 
     def keep(self, name: str, centroids: torch.Tensor) -> None:
         self._centroids[name] = centroids
+
+    def recall(self, name: str, what_for: Any, refresh: int) -> Any:
+        """What was kept as `name` for the same `what_for` less than `refresh` steps ago, or None."""
+        item = self._kept.get(name)
+        if item is None or item.what_for != what_for:
+            return None
+        last = 0 if item.index < FIRST_STEPS - 1 else refresh - 1
+        return item.value if self._index <= item.index + last else None
+
+    def remember(self, name: str, what_for: Any, value: Any, size: int) -> None:
+        """Keeps `value` of `size` bytes, if there is room beside what else is kept."""
+        old = self._kept.pop(name, None)
+        # what has been granted once may be used again
+        granted = old.granted if old is not None else 0
+        if size <= granted or self._room(name, size - granted):
+            self._kept[name] = _Item(what_for, value, self._index, max(size, granted))
+
+
+@dataclass(frozen=True)
+class _Item:
+    what_for: Any
+    value: Any
+    index: int
+    granted: int
+
+
+class Kept:
+    """What one call may use of earlier steps, and what it leaves to later ones."""
+
+    def __init__(
+        self, state: OrderState | None, device: torch.device, layout: Layout, config: PSAConfig
+    ):
+        self._state = state
+        # the places in blocks mean something in the same token order only
+        self._of_groups = device, layout, config.order, config.tile_size
+        self._of_plan = device, layout, config
+        self.groups: Groups | None = None
+        self.plans: list[Plan] | None = None
+        if state is not None:
+            self.groups = state.recall("groups", self._of_groups, config.refresh)
+            plans = state.recall("plan", self._of_plan, config.refresh)
+            self.plans = plans and list(plans)
+
+    @classmethod
+    def of(
+        cls, state: OrderState | None, device: torch.device, layout: Layout, config: PSAConfig
+    ) -> Kept:
+        """Nothing is kept in token order, for one step only, where tokens move, or in a graph."""
+        keeps = config.grouping == "similar" and config.refresh > 1
+        if not keeps or config.order in ("SemanticAware", "Hybrid") or _captured(device):
+            state = None
+        return cls(state, device, layout, config)
+
+    def keep_groups(self, groups: Groups) -> None:
+        if self._state is not None:
+            self._state.remember("groups", self._of_groups, groups, _bytes(groups))
+
+    def keep_plans(self, plans: list[Plan]) -> None:
+        if self._state is not None and self.plans is None:
+            self._state.remember("plan", self._of_plan, plans, sum(map(_bytes, plans)))
+
+
+def _captured(device: torch.device) -> bool:
+    """Whether the call becomes part of a CUDA graph, which would freeze what it keeps."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _bytes(value: Any) -> int:
+    """Of the tensors in a dataclass."""
+    fields = (getattr(value, field.name) for field in dataclasses.fields(value))
+    return sum(x.numel() * x.element_size() for x in fields if isinstance(x, torch.Tensor))

@@ -29,6 +29,24 @@ class Orders:
         return Orders(part(self.q, q_heads), part(self.k, kv_heads))
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Which keys of a block are pooled together (section 3b), where that is not by token order.
+
+    places   uint8 `[B, Hkv, tokens of whole blocks]`: the tokens of each block in the order whose
+             consecutive 2, 4, 8, ... are pooled, by their place in the block
+    weights  float32 `[B, Hkv, D]`, float64 for float64 inputs: of the channels in the second
+             moment; their mean is 1
+    """
+
+    places: torch.Tensor
+    weights: torch.Tensor
+
+    def of_heads(self, kv_heads: slice) -> Groups:
+        """The groups of some key/value heads."""
+        return Groups(self.places[:, kv_heads], self.weights[:, kv_heads])
+
+
 class Plan(Protocol):
     """Which key blocks each query block attends to, and at which level.
 

@@ -161,7 +161,8 @@ class AttentionOverride:
                 extra_tokens=(grid.before, grid.after),
                 scale=call.scale,
                 return_stats=True,
-                state=self.run.order_state((self.key, index)) if self.key else None,
+                state=self.run.order_state((self.key, index), q.device) if self.key else None,
+                step=self.step,
                 # On a GPU the reference would be slower than the dense attention it replaces.
                 need_kernels=q.device.type != "cpu",
             )

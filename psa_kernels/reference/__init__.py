@@ -1,4 +1,4 @@
-"""The five stages in plain torch, literal and short: any device, any dtype, any size.
+"""The six stages in plain torch, literal and short: any device, any dtype, any size.
 
 It is the specification that runs, the CPU path, and what every kernel is tested against. Everything
 is computed in float32, or in float64 where the inputs are float64. One head is worked through at a
@@ -10,10 +10,13 @@ from ..layout import Layout
 from .attention import attend
 from .estimate import importance
 from .levels import assign_levels
+from .grouping import group_keys
 from .orders import reorder
 from .pyramid import build_pyramid
 
-__all__ = ["assign_levels", "attend", "build_pyramid", "head_groups", "importance", "reorder"]
+__all__ = [
+    "assign_levels", "attend", "build_pyramid", "group_keys", "head_groups", "importance", "reorder",
+]  # fmt: skip
 
 
 def head_groups(layout: Layout, config: object, element_size: int) -> list[slice]:

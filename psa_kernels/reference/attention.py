@@ -1,4 +1,4 @@
-"""Stage 5: one softmax over keys of all levels (sections 4, 6b and 6c)."""
+"""Stage 6: one softmax over keys of all levels (sections 4, 6b and 6c)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from ..config import PSAConfig
 from ..layout import Layout
 from ..stages import Orders, Plan
-from .pyramid import Pyramid, group_counts, group_spread, pool
+from .pyramid import Pyramid, group_counts, pool
 from .tokens import caller_positions, permuted
 
 
@@ -105,6 +105,7 @@ def _rows(
 ) -> _Rows:
     """The rows of those levels that occur in `levels`."""
     keys, values = pyramid.keys(b, kv_head), pyramid.values(b, kv_head)
+    together, together_values = (pyramid.grouped(b, kv_head, x) for x in (keys, values))
     video, n = layout.k_video, layout.n
     places = torch.arange(layout.k_len, device=keys.device)
     block = torch.where(places < video, places // n, layout.k_blocks + (places - video) // n)
@@ -113,11 +114,13 @@ def _rows(
     for level, size in ((2, 2), (4, 4), (8, 8), (0, config.tail)):
         if size == "none" or not (levels == level).any():
             continue
-        means = pool(keys[:video], size)
+        means = pool(together, size)
         block = torch.arange(0, video, size, device=keys.device) // n
         log_count = group_counts(video, size, keys).log()
-        spread = group_spread(keys[:video], means, size) if config.second_moment else log_count
-        pooled = pool(values[:video], size)
+        spread = log_count
+        if config.second_moment:
+            spread = pyramid.spread(b, kv_head, together, means, size)
+        pooled = pool(together_values, size)
         parts.append((means, pooled, level, block, log_count, spread, torch.full_like(block, -1)))
     keys, values, level, block, log_count, spread, position = zip(*parts, strict=True)
     return _Rows(

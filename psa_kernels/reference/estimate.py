@@ -1,4 +1,4 @@
-"""Stage 3: how much of a query block's softmax mass lies in each key block (section 5)."""
+"""Stage 4: how much of a query block's softmax mass lies in each key block (section 5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..causal import FREE, block_kinds
 from ..config import PSAConfig
 from ..layout import Layout
 from ..stages import Orders
-from .pyramid import Pyramid, group_counts, group_spread, pool
+from .pyramid import Pyramid, group_counts, pool
 from .tokens import caller_positions, compute_dtype, permuted
 
 SUB_BLOCK = 16  # queries
@@ -40,13 +40,17 @@ def importance(
     if mass.numel() == 0:
         return mass
     free = block_kinds(layout, q.device) == FREE
-    block_mass = _exact if config.importance == "exact" else _sub_block
     for b in range(layout.batch):
         for head in range(layout.heads):
             order = caller_positions(orders.q, b, head, layout.q_len, layout, q.device)
             queries = permuted(q[b, head], order[: layout.q_video])
-            keys = pyramid.keys(b, layout.kv_head(head))
-            block_mass(mass[b, head], queries, keys, free, layout, config, scale)
+            kv_head = layout.kv_head(head)
+            if config.importance == "exact":
+                keys = pyramid.keys(b, kv_head)
+                _exact(mass[b, head], queries, keys, free, layout, scale)
+            else:
+                pooled = _pooled_keys(pyramid, b, kv_head, config)
+                _sub_block(mass[b, head], queries, *pooled, free, layout, scale)
     mass.masked_fill_(~free, 0)
     total = mass.sum(-1, keepdim=True)
     even = free / free.sum(-1, keepdim=True).clamp(min=1)
@@ -59,7 +63,6 @@ def _exact(
     keys: torch.Tensor,
     free: torch.Tensor,
     layout: Layout,
-    config: PSAConfig,
     scale: float,
 ) -> None:
     """Puts the true mass into `mass` `[query blocks, video key blocks]`.
@@ -77,27 +80,35 @@ def _exact(
         mass[i] = _sum_groups(share, layout.n, layout.k_blocks)[0]
 
 
+def _pooled_keys(
+    pyramid: Pyramid, b: int, kv_head: int, config: PSAConfig
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Means `[groups, D]` of the video's groups of 8 keys, and their spread `[groups]`."""
+    keys = pyramid.grouped(b, kv_head, pyramid.keys(b, kv_head))
+    means = pool(keys, GROUP)
+    if not config.second_moment:
+        return means, None
+    return means, pyramid.spread(b, kv_head, keys, means, GROUP)
+
+
 def _sub_block(
     mass: torch.Tensor,
     queries: torch.Tensor,
-    keys: torch.Tensor,
+    pooled: torch.Tensor,
+    spread: torch.Tensor | None,
     free: torch.Tensor,
     layout: Layout,
-    config: PSAConfig,
     scale: float,
 ) -> None:
-    """Puts the estimated mass into `mass`; arguments as of `_exact`.
+    """Puts the estimated mass into `mass`; `pooled` and `spread` as of `_pooled_keys`.
 
     Each sub-block's masses are normalised before they are added up, as those of queries are: one
     log-sum-exp over all scores of a block pair ranks worse (benchmarks/importance_recall.py).
     """
-    video_keys = keys[: layout.k_video]
-    pooled = pool(video_keys, GROUP)
-    log_count = group_counts(layout.k_video, GROUP, keys).log()
-    spread = group_spread(video_keys, pooled, GROUP) if config.second_moment else None
+    log_count = group_counts(layout.k_video, GROUP, pooled).log()
     means = pool(queries, SUB_BLOCK)
     weights = group_counts(layout.q_video, SUB_BLOCK, means)[:, None]
-    group_block = torch.arange(pooled.shape[0], device=keys.device) * GROUP // layout.n
+    group_block = torch.arange(pooled.shape[0], device=pooled.device) * GROUP // layout.n
 
     in_block = layout.m // SUB_BLOCK
     blocks_at_once = max(1, SLICE_SCORES // (in_block * pooled.shape[0]))
@@ -109,7 +120,7 @@ def _sub_block(
             norms = means[rows].square().sum(1, keepdim=True)
             logits += torch.minimum(0.5 * scale**2 * norms * spread, log_count)
         if layout.causal:
-            block = torch.arange(rows.start, rows.stop, device=keys.device) // in_block
+            block = torch.arange(rows.start, rows.stop, device=pooled.device) // in_block
             logits.masked_fill_(~free[block][:, group_block], -torch.inf)
         share = _sum_groups(torch.softmax(logits, 1), layout.n // GROUP, layout.k_blocks)
         # the mean over a query block's sub-blocks, up to the factor that normalising takes out

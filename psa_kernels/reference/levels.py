@@ -1,4 +1,4 @@
-"""Stage 4: a pyramid level for each block pair (sections 6, 8 and 9)."""
+"""Stage 5: a pyramid level for each block pair (sections 6, 8 and 9)."""
 
 from __future__ import annotations
 

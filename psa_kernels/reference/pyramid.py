@@ -1,4 +1,4 @@
-"""Stage 2: keys and values at every pooling level, and what else is known of a key block.
+"""Stage 3: keys and values at every pooling level, and what else is known of a key block.
 
 The pyramid hands out one head at a time and keeps nothing: a whole one in float32 would take
 several times the memory of k and v.
@@ -12,17 +12,18 @@ import torch
 
 from ..config import PSAConfig
 from ..layout import Layout
-from ..stages import Orders
+from ..stages import Groups, Orders
 from .tokens import caller_positions, permuted
 
 
 @dataclass(frozen=True)
 class Pyramid:
-    """k and v `[B, Hkv, Lk, D]` with the order of their tokens."""
+    """k and v `[B, Hkv, Lk, D]` with the order of their tokens, and what is pooled together."""
 
     k: torch.Tensor
     v: torch.Tensor
     order: torch.Tensor | None
+    groups: Groups | None
     layout: Layout
 
     def positions(self, b: int, kv_head: int) -> torch.Tensor:
@@ -38,6 +39,27 @@ class Pyramid:
         """`[Lk, D]`, as `keys`."""
         return permuted(self.v[b, kv_head], self.positions(b, kv_head))
 
+    def grouped(self, b: int, kv_head: int, rows: torch.Tensor) -> torch.Tensor:
+        """The video's part of `keys` or `values`, so that what is pooled together is consecutive.
+        """
+        rows, n = rows[: self.layout.k_video], self.layout.n
+        if self.groups is None:
+            return rows
+        places = self.groups.places[b, kv_head].long().view(-1, n)
+        starts = torch.arange(len(places), device=rows.device)[:, None] * n
+        return torch.cat((rows[(places + starts).flatten()], rows[places.numel() :]))
+
+    def spread(
+        self, b: int, kv_head: int, keys: torch.Tensor, means: torch.Tensor, size: int
+    ) -> torch.Tensor:
+        """`[groups]`: the spread (sections 6c and 3b) of groups of `size` of the `grouped` keys."""
+        plain = group_spread(keys, means, size)
+        if self.groups is None or size == self.layout.n:
+            return plain
+        weighted = group_spread(keys, means, size, self.groups.weights[b, kv_head])
+        whole = self.groups.places.shape[2] // size
+        return torch.cat((weighted[:whole], plain[whole:]))
+
     def allowed_levels(self, b: int, kv_head: int, thresholds: dict[int, float]) -> torch.Tensor:
         """int8 `[video key blocks]`: the coarsest level the similarity constraint allows."""
         video_keys = self.keys(b, kv_head)[: self.layout.k_video]
@@ -45,10 +67,11 @@ class Pyramid:
 
 
 def build_pyramid(
-    k: torch.Tensor, v: torch.Tensor, orders: Orders, layout: Layout, config: PSAConfig
-) -> Pyramid:
-    """The pyramid of k and v `[B, Hkv, Lk, D]`."""
-    return Pyramid(k, v, orders.k, layout)
+    k: torch.Tensor, v: torch.Tensor, orders: Orders, layout: Layout, config: PSAConfig,
+    groups: Groups | None = None,
+) -> Pyramid:  # fmt: skip
+    """The pyramid of k and v `[B, Hkv, Lk, D]`. Without `groups`, neighbours are pooled."""
+    return Pyramid(k, v, orders.k, groups, layout)
 
 
 def pool(x: torch.Tensor, size: int) -> torch.Tensor:
@@ -68,10 +91,17 @@ def group_counts(length: int, size: int, like: torch.Tensor) -> torch.Tensor:
     return (length - starts).clamp(max=size).to(like.dtype)
 
 
-def group_spread(x: torch.Tensor, means: torch.Tensor, size: int) -> torch.Tensor:
-    """`[groups]`: mean over a group's rows and the dimensions of (x - mean)^2 (section 6c)."""
+def group_spread(
+    x: torch.Tensor, means: torch.Tensor, size: int, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """`[groups]`: mean over a group's rows and the dimensions of (x - mean)^2 (section 6c).
+
+    `weights` `[D]` of the dimensions, all 1 if absent.
+    """
     group = torch.arange(x.shape[0], device=x.device) // size
-    return pool((x - means[group]).square().mean(1, keepdim=True), size)[:, 0]
+    squares = (x - means[group]).square()
+    squares = squares if weights is None else squares * weights
+    return pool(squares.mean(1, keepdim=True), size)[:, 0]
 
 
 def coarsest_alike(keys: torch.Tensor, n: int, thresholds: dict[int, float]) -> torch.Tensor:

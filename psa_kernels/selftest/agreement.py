@@ -20,7 +20,7 @@ from .. import reference
 from ..attention import run_stages
 from ..config import PSAConfig
 from ..layout import Layout
-from ..stages import Orders
+from ..stages import Groups, Orders
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def agreement(
     heads: Sequence[tuple[int, int]] | None = None,
     blocks: Sequence[int] | None = None,
 ) -> Agreement:
-    """Runs the five stages of `package` on q `[B, H, Lq, D]`, k, v `[B, Hkv, Lk, D]`; compares.
+    """Runs the stages of `package` on q `[B, H, Lq, D]`, k, v `[B, Hkv, Lk, D]`; compares.
 
     heads   (batch, head) pairs to compare; all if absent
     blocks  video query blocks whose output to compare, beside all extra tokens; all if absent (a
@@ -96,12 +96,15 @@ def agreement(
     mass_error, out_error, pairs, moved = _Relative(), _Relative(), 0, 0
     with exact_matmuls():
         orders = package.reorder(q, k, layout, config, None)
-        pyramid = package.build_pyramid(k, v, orders, layout, config)
+        groups = None
+        if config.grouping == "similar":
+            groups = package.group_keys(q, k, v, orders, layout, config)
+        pyramid = package.build_pyramid(k, v, orders, layout, config, groups)
         mass = package.importance(q, pyramid, orders, layout, config, scale)
         plan = package.assign_levels(mass, pyramid, layout, config)
         out = package.attend(q, pyramid, plan, orders, layout, config, scale)
         for b, head in heads:
-            one = _OneHead(q, k, v, orders, layout, config, scale, b, head)
+            one = _OneHead(q, k, v, orders, groups, layout, config, scale, b, head)
             mass_error.add(mass[b, head], one.importance())
             levels = plan.levels()[b, head]
             moved += int((levels != one.levels(mass[b, head])).sum())
@@ -117,14 +120,19 @@ def agreement(
 class _OneHead:
     """The reference's stages of one head, in float32."""
 
-    def __init__(self, q, k, v, orders, layout, config, scale, b, head):
+    def __init__(self, q, k, v, orders, groups, layout, config, scale, b, head):
         kv_head = layout.kv_head(head)
         self.q = q[b : b + 1, head : head + 1].float()
         self.k, self.v = (x[b : b + 1, kv_head : kv_head + 1].float() for x in (k, v))
         self.orders = Orders(_of_head(orders.q, b, head), _of_head(orders.k, b, kv_head))
         self.layout = replace(layout, batch=1, heads=1, kv_heads=1)
         self.config, self.scale = config, scale
-        self.pyramid = reference.build_pyramid(self.k, self.v, self.orders, self.layout, config)
+        if groups is not None:
+            part = groups.of_heads(slice(kv_head, kv_head + 1))
+            groups = Groups(part.places[b : b + 1], part.weights[b : b + 1])
+        self.pyramid = reference.build_pyramid(
+            self.k, self.v, self.orders, self.layout, config, groups
+        )
 
     def importance(self) -> torch.Tensor:
         return reference.importance(

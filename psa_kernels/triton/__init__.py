@@ -1,4 +1,4 @@
-"""The five stages as Triton kernels: CUDA and ROCm, bit for bit the same on repeated calls.
+"""The six stages as Triton kernels: CUDA and ROCm, bit for bit the same on repeated calls.
 
 Importing this package needs no Triton; asking it for a stage does. `support.unsupported` says why a
 call cannot be served here.
@@ -12,6 +12,7 @@ from importlib import import_module
 
 _STAGES = {
     "reorder": "orders",
+    "group_keys": "grouping",
     "build_pyramid": "pyramid",
     "importance": "estimate",
     "assign_levels": "levels",
@@ -19,7 +20,9 @@ _STAGES = {
     "head_groups": "memory",
 }
 
-__all__ = ["assign_levels", "attend", "build_pyramid", "head_groups", "importance", "reorder"]
+__all__ = [
+    "assign_levels", "attend", "build_pyramid", "group_keys", "head_groups", "importance", "reorder",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

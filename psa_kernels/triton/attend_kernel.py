@@ -1,4 +1,4 @@
-"""Stage 5: the attention kernel.
+"""Stage 6: the attention kernel.
 
 One program takes ROWS queries of one query block of one head (grid: query blocks of all extra
 tokens, which read everything and take longest, then of the video; batch x heads, so that a head's

@@ -1,4 +1,4 @@
-"""Stage 5: the loops of the attention kernel, one function each.
+"""Stage 6: the loops of the attention kernel, one function each.
 
 Every loop folds tiles of keys into (acc, high, total): the weighted sum of values, the logit that
 weights are taken below, the sum of weights. With ONLINE `high` is a running maximum. Without it is

@@ -1,4 +1,4 @@
-"""Stage 5: one online softmax over what the lists name; the host's side of it."""
+"""Stage 6: one online softmax over what the lists name; the host's side of it."""
 
 from __future__ import annotations
 

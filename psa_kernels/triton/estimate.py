@@ -1,4 +1,4 @@
-"""Stage 3: the share of each query block's softmax mass that lies in each key block (section 5).
+"""Stage 4: the share of each query block's softmax mass that lies in each key block (section 5).
 
 Two kernels. `_pool_queries` (grid: tiles of 256 places; batch x heads) stores the means of 16
 consecutive queries. `_share_kernel` (grid: tiles of means; batch x heads) takes a tile of them, on

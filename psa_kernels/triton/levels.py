@@ -1,4 +1,4 @@
-"""Stage 4: a level for each block pair, and the lists that the attention reads (sections 6, 8, 9);
+"""Stage 5: a level for each block pair, and the lists that the attention reads (sections 6, 8, 9);
 the host's side of it."""
 
 from __future__ import annotations

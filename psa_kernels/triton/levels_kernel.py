@@ -1,4 +1,4 @@
-"""Stage 4: the levels kernel (sections 6, 8, 9).
+"""Stage 5: the levels kernel (sections 6, 8, 9).
 
 One program takes one row of S, whole, in registers (grid: query blocks, batch x heads), and writes
 its levels, its lists and its statistics. Nothing is sorted: the top r of a row, or the blocks

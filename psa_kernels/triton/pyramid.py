@@ -1,4 +1,4 @@
-"""Stage 2: gathered keys and values, their means at every pooling level, and their statistics; the
+"""Stage 3: gathered keys and values, their means at every pooling level, and their statistics; the
 host's side of it."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 
 from ..config import PSAConfig
 from ..layout import Layout
-from ..stages import Orders
+from ..stages import Groups, Orders
 from . import tuning
 from .common import order_args, padded_dim
 from .pyramid_kernel import pool_kernel
@@ -69,9 +69,11 @@ def pooling_sizes(config: PSAConfig) -> list[int]:
 
 @torch.no_grad()
 def build_pyramid(
-    k: torch.Tensor, v: torch.Tensor, orders: Orders, layout: Layout, config: PSAConfig
-) -> Pyramid:
-    """The pyramid of k and v `[B, Hkv, Lk, D]`, of any strides."""
+    k: torch.Tensor, v: torch.Tensor, orders: Orders, layout: Layout, config: PSAConfig,
+    groups: Groups | None = None,
+) -> Pyramid:  # fmt: skip
+    """The pyramid of k and v `[B, Hkv, Lk, D]`, of any strides. Without `groups`, neighbours are
+    pooled."""
     batch, heads, length = layout.batch, layout.kv_heads, layout.k_len
     dim = padded_dim(layout.head_dim)
     sizes = pooling_sizes(config)
@@ -93,21 +95,27 @@ def build_pyramid(
         allowed = torch.empty(batch, heads, layout.k_blocks, dtype=torch.int8, device=k.device)
 
     order, order_b, order_h, ordered = order_args(orders.k, k)
+    whole = layout.k_video // layout.n * layout.n if groups is not None else 0
+    places, places_b, places_h, weights, weights_b, weights_h = counts, 0, 0, counts, 0, 0
+    if whole:
+        places, places_b, places_h = groups.places, *groups.places.stride()[:2]
+        weights, weights_b, weights_h = groups.weights, *groups.weights.stride()[:2]
     video_tiles = -(-layout.k_video // TILE)
     grid = (video_tiles + -(-layout.extra // TILE), batch * heads)
     for x, full, pooled, is_key in ((k, full_k, pooled_k, True), (v, full_v, pooled_v, False)):
         pool_kernel[grid](
-            x, *x.stride(), order, order_b, order_h, full, pooled,
+            x, *x.stride(), order, order_b, order_h,
+            places, places_b, places_h, weights, weights_b, weights_h, full, pooled,
             counts, spread if spread is not None else counts,
             steepest.view(torch.int32), longest.view(torch.int32),
             allowed if allowed is not None else counts,
-            heads, length, layout.k_video, layout.before, video_tiles, rows, layout.k_blocks,
+            heads, length, layout.k_video, whole, layout.before, video_tiles, rows, layout.k_blocks,
             *(starts.get(size, 0) for size in (2, 4, 8, 16, 32, 64, 128)),
             config.sim_2x_threshold, config.sim_4x_threshold, config.sim_8x_threshold,
             HEAD_DIM=layout.head_dim, DIM=dim, BLOCK=layout.n, TILE=TILE, ORDERED=ordered,
             # powers of two: their sum names the levels
             SIZES=sum(sizes), DEPTH=max(sizes, default=1).bit_length() - 1,
-            COUNTS=is_key, SPREAD=is_key and spread is not None,
+            GROUPED=whole > 0, COUNTS=is_key, SPREAD=is_key and spread is not None,
             ALIKE=is_key and allowed is not None, num_warps=4 if dim <= 128 else 8,
         )
     return Pyramid(

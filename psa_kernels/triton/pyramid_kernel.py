@@ -1,12 +1,13 @@
-"""Stage 2: the pyramid kernel (sections 3, 6c, 8).
+"""Stage 3: the pyramid kernel (sections 3, 3b, 6c, 8).
 
 One program takes TILE = 128 places of the permuted sequence of one head of k or v (grid: tiles of
 the video, then of the extra tokens; batch x heads), because no group of any level crosses a
 multiple of 128. It reads each token once, writes it to its place, and pools it in registers: the
 first, second to eighth tokens of all groups of 8 are tensors of their own, so that levels 2, 4 and
 8 need no exchange between threads; the tail's coarser groups come from the means and spreads of
-level 8. The similarity constraint, whose blocks are of 128 keys, one to a program, reads the ends
-of its groups once more.
+level 8. Where like keys are together (section 3b), the members of a group are gathered from their
+block, whose rows stay in token order at full resolution. The similarity constraint, whose blocks
+are of 128 keys, one to a program, reads the ends of its groups once more.
 """
 
 from __future__ import annotations
@@ -45,6 +46,14 @@ def _bits(value):
 
 
 @triton.jit
+def _over_channels(squares, in_whole, channels, GROUPED: tl.constexpr):
+    """Sums of squares over the channels, which have weights in whole blocks of like keys."""
+    if GROUPED:
+        squares = squares * tl.where(in_whole[:, None], channels[None, :], 1.0)
+    return tl.sum(squares, 1)
+
+
+@triton.jit
 def _store_level(
     mean, weight, deviation, pooled, counts, spread, steepest, row_base, start, group, kept, video,
     pair, dims, DIM: tl.constexpr, HEAD_DIM: tl.constexpr, SIZE: tl.constexpr,
@@ -66,18 +75,23 @@ def _store_level(
         tl.atomic_max(steepest + pair, _bits(tl.max(ratio, 0)))
 
 
-@triton.jit(do_not_specialize=["length", "video", "before", "video_tiles", "rows", "blocks"])
+@triton.jit(do_not_specialize=[
+    "length", "video", "whole", "before", "video_tiles", "rows", "blocks",
+])  # fmt: skip
 def pool_kernel(
-    x, x_batch, x_head, x_row, x_dim, order, order_batch, order_head, full, pooled,
+    x, x_batch, x_head, x_row, x_dim, order, order_batch, order_head,
+    places, places_batch, places_head, weights, weights_batch, weights_head, full, pooled,
     counts, spread, steepest, longest, allowed,
-    heads, length, video, before, video_tiles, rows, blocks,
+    heads, length, video, whole, before, video_tiles, rows, blocks,
     start_2, start_4, start_8, start_16, start_32, start_64, start_128,
     threshold_2, threshold_4, threshold_8,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
-    ORDERED: tl.constexpr, SIZES: tl.constexpr, DEPTH: tl.constexpr,
+    ORDERED: tl.constexpr, SIZES: tl.constexpr, DEPTH: tl.constexpr, GROUPED: tl.constexpr,
     COUNTS: tl.constexpr, SPREAD: tl.constexpr, ALIKE: tl.constexpr,
 ):  # fmt: skip
     EIGHTHS: tl.constexpr = TILE // 8
+    # the spread of a whole block counts all channels alike
+    PLAIN: tl.constexpr = GROUPED and SPREAD and (SIZES & BLOCK) > 0
     tile = tl.program_id(0)
     pair = tl.program_id(1).to(tl.int64)
     batch, head = pair // heads, pair % heads
@@ -92,6 +106,13 @@ def pool_kernel(
     end = tl.where(is_extra, length, video)
     first = tl.where(is_extra, video + (tile - video_tiles) * TILE, tile * TILE)
     eighth = tl.arange(0, EIGHTHS)
+    places += batch * places_batch + head * places_head
+    channels = dims
+    if GROUPED and SPREAD:
+        channels = tl.load(
+            weights + batch * weights_batch + head * weights_head + dims, mask=dims < HEAD_DIM,
+            other=0.0,
+        )  # fmt: skip
     # eight tensors, one for each place in a group of 8: pooling is then plain arithmetic
     members = ()
     reals = ()
@@ -99,6 +120,10 @@ def pool_kernel(
     for j in tl.static_range(8):
         place = first + eighth * 8 + j
         real = place < end
+        if GROUPED:
+            # whole blocks of the video only
+            inside = tl.load(places + place, mask=place < whole, other=0).to(tl.int32)
+            place = tl.where(place < whole, place // BLOCK * BLOCK + inside, place)
         position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
         member = tl.load(
             x + position[:, None] * x_row + dims[None, :] * x_dim,
@@ -121,6 +146,7 @@ def pool_kernel(
         none = tl.zeros([EIGHTHS], tl.float32)
         # rows past the last token are written too: kernels read them under zero weight
         kept = group < blocks * (BLOCK // 8)
+        in_whole = group * 8 < whole
         if (SIZES >> 1) & 1:
             for j in tl.static_range(4):
                 weight = reals[2 * j] + reals[2 * j + 1]
@@ -129,7 +155,7 @@ def pool_kernel(
                 if SPREAD:
                     for i in tl.static_range(2):
                         off = (members[2 * j + i] - mean) * reals[2 * j + i][:, None]
-                        deviation += tl.sum(off * off, 1)
+                        deviation += _over_channels(off * off, in_whole, channels, GROUPED)
                 _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
                              start_2, group * 4 + j, kept, video, pair, dims, DIM, HEAD_DIM, 2,
                              COUNTS, SPREAD)  # fmt: skip
@@ -147,7 +173,7 @@ def pool_kernel(
                     for i in tl.static_range(4):
                         off = (members[4 * j + i] - mean) * reals[4 * j + i][:, None]
                         squares += off * off
-                    deviation = tl.sum(squares, 1)
+                    deviation = _over_channels(squares, in_whole, channels, GROUPED)
                 _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
                              start_4, group * 2 + j, kept, video, pair, dims, DIM, HEAD_DIM, 4,
                              COUNTS, SPREAD)  # fmt: skip
@@ -158,26 +184,40 @@ def pool_kernel(
             mean += members[j]
         mean = mean / tl.maximum(weight, 1.0)[:, None]
         deviation = none
+        plain = none
         if SPREAD:
             squares = tl.zeros([EIGHTHS, DIM], tl.float32)
             for j in tl.static_range(8):
                 off = (members[j] - mean) * reals[j][:, None]
                 squares += off * off
-            deviation = tl.sum(squares, 1)
+            deviation = _over_channels(squares, in_whole, channels, GROUPED)
+            if PLAIN:
+                plain = tl.sum(squares, 1)
         if (SIZES >> 3) & 1:
             _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
                          start_8, group, kept, video, pair, dims, DIM, HEAD_DIM, 8,
                          COUNTS, SPREAD)  # fmt: skip
         for depth in tl.static_range(4, DEPTH + 1):
             halves = tl.reshape(mean, [TILE >> depth, 2, DIM])
-            weights = tl.reshape(weight, [TILE >> depth, 2])
-            weight = tl.sum(weights, 1)
-            mean = tl.sum(halves * weights[:, :, None], 1) / tl.maximum(weight, 1.0)[:, None]
+            shares = tl.reshape(weight, [TILE >> depth, 2])
+            weight = tl.sum(shares, 1)
+            mean = tl.sum(halves * shares[:, :, None], 1) / tl.maximum(weight, 1.0)[:, None]
+            group = tile * (TILE >> depth) + tl.arange(0, TILE >> depth)
             deviation = tl.sum(tl.reshape(deviation, [TILE >> depth, 2]), 1)
             if SPREAD:
                 # squares about the common mean, from those about the halves' own means
                 off = halves - mean[:, None, :]
-                deviation += tl.sum(tl.sum(off * off * weights[:, :, None], 2), 1)
+                squares = off * off * shares[:, :, None]
+                if GROUPED:
+                    squares = tl.sum(squares, 1)
+                    in_whole = (group << depth) < whole
+                    deviation += _over_channels(squares, in_whole, channels, GROUPED)
+                else:
+                    deviation += tl.sum(tl.sum(squares, 2), 1)
+                if PLAIN:
+                    plain = tl.sum(tl.reshape(plain, [TILE >> depth, 2]), 1) + tl.sum(squares, 1)
+                    if (1 << depth) == BLOCK:
+                        deviation = plain
             if (SIZES >> depth) & 1:
                 start = start_16
                 if depth == 5:
@@ -186,7 +226,6 @@ def pool_kernel(
                     start = start_64
                 if depth == 7:
                     start = start_128
-                group = tile * (TILE >> depth) + tl.arange(0, TILE >> depth)
                 kept = group < blocks * (BLOCK >> depth)
                 _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
                              start, group, kept, video, pair, dims, DIM, HEAD_DIM, 1 << depth,

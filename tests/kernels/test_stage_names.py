@@ -6,7 +6,7 @@ import pytest
 
 from psa_kernels import reference, triton
 
-STAGES = ("reorder", "build_pyramid", "importance", "assign_levels", "attend")
+STAGES = ("reorder", "group_keys", "build_pyramid", "importance", "assign_levels", "attend")
 
 
 @pytest.mark.parametrize("package", [reference, triton], ids=["reference", "triton"])

@@ -61,6 +61,7 @@ def random_config(fixed: random.Random, rng: random.Random) -> PSAConfig:
         **{f"sim_{x}x_threshold": rng.uniform(-0.3, 0.6) for x in (2, 4, 8)},
         rearrange_method=fixed.choice(ORDERS), tile_size=[fixed.randint(1, 4) for _ in range(3)],
         importance=fixed.choice(["sub_block"] * 7 + ["exact"]), second_moment=fixed.random() < 0.5,
+        grouping=fixed.choice(["order", "similar"]),
     )  # fmt: skip
 
 

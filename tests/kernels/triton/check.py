@@ -3,6 +3,7 @@
 Tolerances. Everything is accumulated in float32; what is stored or multiplied in half precision
 rounds once. So with u = 2^-11 (float16) or 2^-8 (bfloat16), half a unit in the last place:
   orders    see `check_orders`
+  groups    see `check_groups`
   pyramid   u (a mean is rounded when it is stored; the reference keeps it)
   S         compared where scores are of ordinary size: the rounded means of queries and keys move
             a score by about 2u of itself
@@ -28,8 +29,9 @@ from psa_kernels.config import LEVELS
 from psa_kernels.layout import Layout
 from psa_kernels.order_state import OrderState
 from psa_kernels.reference import attention as reference_attention
-from psa_kernels.reference.pyramid import group_counts, group_spread, pool
+from psa_kernels.reference.pyramid import group_counts, pool
 
+from .check_groups import check_groups
 from .check_orders import check_orders
 
 UNIT = {torch.float32: 2e-6, torch.float16: 2**-11, torch.bfloat16: 2**-8}
@@ -43,7 +45,7 @@ def poisoned():
     def poison(x):
         if x.is_floating_point():
             return x.fill_(float("nan"))
-        return x.fill_(77 if x.dtype == torch.int8 else 1 << 28)
+        return x.fill_(77 if x.element_size() == 1 else 1 << 28)
 
     with (
         mock.patch.object(torch, "empty", lambda *a, **k: poison(empty(*a, **k))),
@@ -59,8 +61,8 @@ class Result:
     shares: torch.Tensor
 
 
-def run(q, k, v, config, layout, orders, scale) -> tuple:
-    pyramid = line.build_pyramid(k, v, orders, layout, config)
+def run(q, k, v, config, layout, orders, scale, groups=None) -> tuple:
+    pyramid = line.build_pyramid(k, v, orders, layout, config, groups)
     shares = line.importance(q, pyramid, orders, layout, config, scale)
     plan = line.assign_levels(shares, pyramid, layout, config)
     out = line.attend(q, pyramid, plan, orders, layout, config, scale)
@@ -75,8 +77,12 @@ def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None,
     with poisoned():
         orders = line.reorder(q, k, layout, config, state)
         check_orders(q, k, orders, state, layout, config)
-        pyramid, shares, plan, out = run(q, k, v, config, layout, orders, scale)
-    exact = reference.build_pyramid(k.float(), v.float(), orders, layout, config)
+        groups = None
+        if config.grouping == "similar":
+            groups = line.group_keys(q, k, v, orders, layout, config)
+            check_groups(q, k, v, orders, groups, layout, config, ordinary)
+        pyramid, shares, plan, out = run(q, k, v, config, layout, orders, scale, groups)
+    exact = reference.build_pyramid(k.float(), v.float(), orders, layout, config, groups)
     check_pyramid(pyramid, exact, layout, config)
     check_shares(shares, q, exact, orders, layout, config, scale, ordinary)
     check_levels(shares, plan, exact, layout, config)
@@ -103,17 +109,18 @@ def check_pyramid(pyramid, exact, layout, config):
                 dtype = full.dtype
                 near = {"rtol": UNIT[dtype], "atol": 1e-6 if dtype != torch.float16 else 1e-5}
                 assert torch.equal(full[b, head, :, : layout.head_dim], rows.to(dtype))
+                rows = exact.grouped(b, head, rows)
                 for size, start in pyramid.starts.items():
-                    means = pool(rows[: layout.k_video], size)
+                    means = pool(rows, size)
                     found = pooled[b, head, start : start + len(means), : layout.head_dim]
                     torch.testing.assert_close(found.float(), means, **near)
-            video = exact.keys(b, head)[: layout.k_video]
+            video = exact.grouped(b, head, exact.keys(b, head))
             for size, start in pyramid.starts.items():
                 counts = group_counts(layout.k_video, size, video)
                 found = pyramid.log2_counts[start : start + len(counts)]
                 torch.testing.assert_close(found, counts.log2(), rtol=1e-6, atol=1e-6)
                 if config.second_moment:
-                    spread = group_spread(video, pool(video, size), size)
+                    spread = exact.spread(b, head, video, pool(video, size), size)
                     found = pyramid.spread[b, head, start : start + len(counts)]
                     scale = video.square().mean().item() if len(video) else 0
                     torch.testing.assert_close(found, spread, rtol=1e-4, atol=1e-6 * scale)
@@ -222,10 +229,12 @@ def rounded_attend(q, exact, plan, orders, layout, config, scale):
 def finite(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None, ordinary=False):
     """Scores so large that rounding decides: the result must still be a mean of values."""
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra, causal=causal)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     orders = line.reorder(q, k, layout, config)
     with poisoned():
-        out = run(q, k, v, config, layout, orders, q.shape[-1] ** -0.5 if scale is None else scale)[
-            -1
-        ]
+        groups = None
+        if config.grouping == "similar":
+            groups = line.group_keys(q, k, v, orders, layout, config)
+        *_, out = run(q, k, v, config, layout, orders, scale, groups)
     assert torch.isfinite(out).all()
     assert out.abs().max() <= v.abs().max() * 1.01

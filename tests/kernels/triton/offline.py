@@ -102,6 +102,13 @@ def calls(dim: int, everything: bool):
         ),
         {},
     )
+    yield (
+        PSAConfig(
+            block_n=128, tail=128, second_moment=True, mask_ratios=ratios,
+            rearrange_method="Gilbert", grouping="similar",
+        ),
+        {},
+    )
     if not everything:
         return
     old = {"attn_impl": "old_mask_type", "block_n": 128, "tail": 64}
@@ -112,6 +119,7 @@ def calls(dim: int, everything: bool):
     )
     yield PSAConfig(**old, use_sim_mask=True, mask_ratios=ratios), {}
     yield PSAConfig(**old, mask_ratios=ratios), {"causal": True}
+    yield PSAConfig(block_n=32, grouping="similar", mask_ratios=ratios), {}
 
 
 def compile_all(name: str, dtype: str, dim: int, everything: bool) -> list[dict]:
@@ -138,7 +146,10 @@ def compile_all(name: str, dtype: str, dim: int, everything: bool) -> list[dict]
         )
         layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=(16, 16), **keywords)
         orders = line.reorder(q, k, layout, config)
-        pyramid = line.build_pyramid(k, v, orders, layout, config)
+        groups = None
+        if config.grouping == "similar":
+            groups = line.group_keys(q, k, v, orders, layout, config)
+        pyramid = line.build_pyramid(k, v, orders, layout, config, groups)
         shares = line.importance(q, pyramid, orders, layout, config, dim**-0.5)
         plan = line.assign_levels(shares, pyramid, layout, config)
         line.attend(q, pyramid, plan, orders, layout, config, dim**-0.5)

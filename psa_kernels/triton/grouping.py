@@ -1,0 +1,73 @@
+"""Stage 2: like keys of each block together (section 3b); the host's side of it."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from ..config import PSAConfig
+from ..layout import Layout
+from ..reference.grouping import FINEST, channel_weights
+from ..stages import Groups, Orders
+from . import tuning
+from .common import order_args, padded_dim
+from .grouping_kernel import bisect_kernel, power_kernel, scales_kernel
+
+TILE = 128  # tokens a program
+ROUNDS = 2  # of power iteration: half of the reference's (benchmarks/NOTES.md)
+CHUNK = 1024  # queries a program
+# the two scales are means over all blocks: every fourth tells them to about a hundredth
+EVERY = 4
+
+
+@torch.no_grad()
+def group_keys(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, orders: Orders, layout: Layout,
+    config: PSAConfig,
+) -> Groups:  # fmt: skip
+    """The groups of k and v `[B, Hkv, Lk, D]`, for queries q `[B, H, Lq, D]`, of any strides."""
+    batch, heads, dim = layout.batch, layout.kv_heads, layout.head_dim
+    whole = layout.k_video // layout.n * layout.n
+    power = _mean_squares(q, layout)
+    places = torch.empty(batch, heads, whole, dtype=torch.uint8, device=k.device)
+    if places.numel():
+        order, order_b, order_h, ordered = order_args(orders.k, k)
+        inputs = k, *k.stride(), v, *v.stride(), order, order_b, order_h
+        factors = _factors(inputs, power, ordered, layout)
+        bisect_kernel[(triton.cdiv(whole, TILE), batch * heads)](
+            *inputs, factors, places, heads, layout.k_video, layout.before, whole,
+            HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, TILE=TILE, ORDERED=ordered,
+            WIDTH=min(128, padded_dim(dim)), LEVELS=(layout.n // FINEST).bit_length() - 1,
+            ROUNDS=ROUNDS, PRODUCT=tl.float32 if tuning.interpreted(k.device) else tl.bfloat16,
+            num_warps=8,
+        )  # fmt: skip
+    return Groups(places, channel_weights(power))
+
+
+def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """float32 `[B, Hkv, D]`: of each channel over the video queries of the heads that share it."""
+    batch, heads, dim = layout.batch, layout.heads, padded_dim(layout.head_dim)
+    chunks = max(1, triton.cdiv(layout.q_video, CHUNK))
+    sums = torch.empty(batch, heads, chunks, dim, dtype=torch.float32, device=q.device)
+    power_kernel[(chunks, batch * heads)](
+        q, *q.stride(), sums, heads, layout.q_video, layout.before, chunks,
+        HEAD_DIM=layout.head_dim, DIM=dim, ROWS=32, CHUNK=CHUNK, num_warps=4,
+    )  # fmt: skip
+    shared = heads // layout.kv_heads
+    sums = sums[..., : layout.head_dim].unflatten(1, (layout.kv_heads, shared))
+    return sums.sum((2, 3)) / max(1, layout.q_video * shared)
+
+
+def _factors(inputs: tuple, power: torch.Tensor, ordered: bool, layout: Layout) -> torch.Tensor:
+    """float32 `[B, Hkv, 2, D]`: what channels of keys and of values are multiplied by."""
+    batch, heads, dim = layout.batch, layout.kv_heads, layout.head_dim
+    samples = triton.cdiv(layout.k_video // layout.n, EVERY)
+    sums = torch.empty(batch, heads, samples, 2, dtype=torch.float32, device=power.device)
+    scales_kernel[(samples, batch * heads)](
+        *inputs, power, sums, heads, layout.k_video, layout.before, samples, EVERY,
+        HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, ORDERED=ordered, num_warps=8,
+    )  # fmt: skip
+    size = (sums.sum(2) / (samples * layout.n * dim)).sqrt()[..., None]
+    both = torch.stack((power.sqrt(), torch.ones_like(power)), 2)
+    return torch.where(size > 0, both / size, both)
