@@ -16,8 +16,8 @@ and one that says which heads go through the last four together, which is what b
 Without `grouping: similar` nothing is grouped, and `groups` is None. `OrderState` says what of
 groups and plans a later step of the same run may use again.
 
-Only `Orders`, `Groups`, `S` (`[B, H, video query blocks, video key blocks]`), `plan.levels()` (int8, see
-`Stats`) and `out` have a meaning outside the implementation that made them.
+Only `Orders`, `Groups`, `S` (`[B, H, video query blocks, video key blocks]`), `plan.levels()`
+(int8, see `Stats`) and `out` have a meaning outside the implementation that made them.
 """
 
 from __future__ import annotations

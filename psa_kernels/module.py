@@ -10,8 +10,6 @@ from .config import PSAConfig
 from .order_state import OrderState
 from .stats import Stats
 
-
-
 CARRIED = ("SemanticAware", "Hybrid")  # orders whose centroids a state carries
 
 

@@ -62,7 +62,7 @@ class OrderState:
         self._centroids[name] = centroids
 
     def recall(self, name: str, what_for: Any, refresh: int) -> Any:
-        """What was kept as `name` for the same `what_for` less than `refresh` steps ago, or None."""
+        """What was kept as `name` for `what_for` less than `refresh` steps ago, or None."""
         item = self._kept.get(name)
         if item is None or item.what_for != what_for:
             return None

@@ -9,13 +9,14 @@ time and in it one slice of query blocks, so memory stays a small multiple of q,
 from ..layout import Layout
 from .attention import attend
 from .estimate import importance
-from .levels import assign_levels
 from .grouping import group_keys
+from .levels import assign_levels
 from .orders import reorder
 from .pyramid import build_pyramid
 
 __all__ = [
-    "assign_levels", "attend", "build_pyramid", "group_keys", "head_groups", "importance", "reorder",
+    "assign_levels", "attend", "build_pyramid", "group_keys", "head_groups", "importance",
+    "reorder",
 ]  # fmt: skip
 
 

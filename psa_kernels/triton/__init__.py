@@ -21,7 +21,8 @@ _STAGES = {
 }
 
 __all__ = [
-    "assign_levels", "attend", "build_pyramid", "group_keys", "head_groups", "importance", "reorder",
+    "assign_levels", "attend", "build_pyramid", "group_keys", "head_groups", "importance",
+    "reorder",
 ]  # fmt: skip
 
 

@@ -6,11 +6,11 @@ and values deviate from their block's mean. `bisect_kernel` (grid: tiles of 128 
 key/value heads) orders the keys of the blocks in its tile.
 
 Bisecting needs inner products only. With the Gram matrix of a tile in registers, 128 x 128, made
-by two matrix products, a token's projection on the direction of largest spread is a row of it times
-a vector, and a round of power iteration one multiply-add per element. Tokens do not move: each has a
-rank, ranks that differ in their low bits only are one set, and elements between sets are zero.
-Reductions go along rows, which one quad of threads holds. Sorting is counting: a token's new rank is
-the number of those in its set that come before it.
+by two matrix products, a token's projection on the direction of largest spread is a row of it
+times a vector, and a round of power iteration one multiply-add per element. Tokens do not move:
+each has a rank, ranks that differ in their low bits only are one set, and elements between sets are
+zero. Reductions go along rows, which one quad of threads holds. Sorting is counting: a token's new
+rank is the number of those in its set that come before it.
 """
 
 from __future__ import annotations
