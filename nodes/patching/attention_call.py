@@ -83,6 +83,25 @@ class AttentionCall:
         )
         if unknown:
             return f"unknown option {unknown[0]}"
+        return self._odd_tensors()
+
+    def _odd_tensors(self) -> str | None:
+        """Why the kernels cannot take q, k and v together, or None."""
+        q, k, v = self.split_heads()
+        if not all(x.is_floating_point() for x in (q, k, v)):
+            return "numbers that are not floating-point"
+        if not q.dtype == k.dtype == v.dtype:
+            return "mixed dtypes"
+        if not q.device == k.device == v.device:
+            return "tensors on several devices"
+        if not q.shape[0] == k.shape[0] == v.shape[0]:
+            return "batches of several sizes"
+        if k.shape != v.shape:
+            return "values of another size than keys"
+        if q.shape[3] != k.shape[3]:
+            return "keys of another size than queries"
+        if q.shape[1] % k.shape[1]:
+            return "key heads that do not divide the query heads"
         return None
 
     @property
@@ -90,10 +109,15 @@ class AttentionCall:
         return self.options.get("scale")
 
     def split_heads(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """q, k, v as views `[B, H, L, D]`; nothing is copied."""
+        """q, k, v as views `[B, H, L, D]`; nothing is copied.
+
+        One k or v for the whole batch is repeated. By tokens first ComfyUI's attention would read
+        such a one as a batch of shorter sequences.
+        """
         tensors = (self.q, self.k, self.v)
         if self.heads_first:
-            return tensors
+            batch = self.q.shape[0]
+            return tuple(x.expand(batch, -1, -1, -1) if x.shape[0] == 1 else x for x in tensors)
         return tuple(x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in tensors)
 
     def join_heads(self, out: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from psa_pack.nodes.patching.attention_call import AttentionCall
 
@@ -121,6 +123,84 @@ def test_what_psa_cannot_give_is_named(keywords, reason):
     read = AttentionCall.read((x, x, x, 2), keywords)
     assert read.unsupported() == reason
     assert read.scale == keywords.get("scale")
+
+
+def by_heads(*shape, **options):
+    return torch.zeros(shape, **options)
+
+
+Q = by_heads(2, 4, 6, 8)
+HALF = by_heads(2, 4, 6, 8, dtype=torch.float16)
+WHOLE = by_heads(2, 4, 6, 8, dtype=torch.int32)
+ODD = {
+    "keys in half precision": ((Q, HALF, Q), "mixed dtypes"),
+    "values in half precision": ((Q, Q, HALF), "mixed dtypes"),
+    "queries in half precision": ((HALF, Q, Q), "mixed dtypes"),
+    "whole numbers": ((WHOLE, WHOLE, WHOLE), "numbers that are not floating-point"),
+    "keys elsewhere": (
+        (Q, by_heads(2, 4, 6, 8, device="meta"), Q), "tensors on several devices",
+    ),
+    "wide values": ((Q, Q, by_heads(2, 4, 6, 12)), "values of another size than keys"),
+    "narrow values": ((Q, Q, by_heads(2, 4, 6, 4)), "values of another size than keys"),
+    "values of other tokens": ((Q, Q, by_heads(2, 4, 5, 8)), "values of another size than keys"),
+    "values of one head": ((Q, Q, by_heads(2, 1, 6, 8)), "values of another size than keys"),
+    "wide keys": (
+        (Q, by_heads(2, 4, 6, 12), by_heads(2, 4, 6, 12)), "keys of another size than queries",
+    ),
+    "a larger batch of keys": (
+        (Q, by_heads(3, 4, 6, 8), by_heads(3, 4, 6, 8)), "batches of several sizes",
+    ),
+    "one query for all keys": ((Q[:1], Q, Q), "batches of several sizes"),
+    "heads that do not divide": (
+        (Q, by_heads(2, 3, 6, 8), by_heads(2, 3, 6, 8)),
+        "key heads that do not divide the query heads",
+    ),
+    "keys for the whole batch": ((Q, Q[:1], Q), None),
+    "values for the whole batch": ((Q, Q, Q[:1]), None),
+    "both for the whole batch": ((Q, Q[:1], Q[:1]), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_tensors_that_do_not_go_together_are_named(case):
+    tensors, reason = ODD[case]
+    read = AttentionCall.read((*tensors, 4), {"skip_reshape": True})
+    assert read.unsupported() == reason
+
+
+def test_by_tokens_nothing_is_shared_by_a_batch():
+    """ComfyUI would read one k of 6 tokens as two of 3."""
+    x = torch.zeros(2, 6, 32)
+    assert AttentionCall.read((x, x[:1], x[:1], 4), {}).unsupported() == "batches of several sizes"
+    wide = torch.zeros(2, 6, 48)
+    reason = AttentionCall.read((x, x, wide, 4), {}).unsupported()
+    assert reason == "values of another size than keys"
+
+
+@given(
+    sizes=st.tuples(*[
+        st.tuples(
+            st.sampled_from([1, 1, 2, 3]), st.sampled_from([1, 2, 4]), st.sampled_from([5, 5, 6]),
+            st.sampled_from([8, 8, 16]),
+        )
+    ] * 3),
+    dtypes=st.tuples(*[
+        st.sampled_from([torch.float32] * 6 + [torch.float16, torch.float64, torch.int64])
+    ] * 3),
+)  # fmt: skip
+def test_what_is_not_named_can_be_served(sizes, dtypes):
+    from psa_kernels import PSAConfig, psa_attention
+
+    tensors = [torch.ones(size, dtype=dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
+    heads = sizes[0][1]
+    read = AttentionCall.read((*tensors, heads), {"skip_reshape": True})
+    q, k, v = read.split_heads()
+    if read.unsupported() is None:
+        out = psa_attention(q, k, v, config=PSAConfig(use_rearrange=False))
+        assert out.shape == tensors[0].shape and torch.allclose(out, torch.ones_like(out))
+    else:
+        with pytest.raises(ValueError):
+            psa_attention(q, k, v, config=PSAConfig(use_rearrange=False))
 
 
 X = torch.randn(1, 6, 16)
