@@ -11,6 +11,7 @@ from .config import ConfigError, PSAConfig
 from .layout import CallError
 from .module import PSAAttention
 from .order_state import OrderState
+from .reference.orders import release_orders
 from .stats import Stats
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "PSAConfig",
     "Stats",
     "psa_attention",
+    "release_orders",
 ]

@@ -66,6 +66,11 @@ def pytest_addoption(parser):
         help="how many renders with random faults (tests/nodes/faults/test_random_faults.py)",
     )  # fmt: skip
     parser.addoption(
+        "--random-configurations", metavar="N", type=int,
+        help="how many random calls the kernels get on a GPU, where most of the time goes into "
+        "compiling (tests/kernels/triton/test_gpu.py; default: what takes about a minute)",
+    )  # fmt: skip
+    parser.addoption(
         "--write-golden", action="store_true",
         help="store what PSA's golden clip is now (tests/dev/test_golden_clip.py)",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ...psa_kernels import OrderState
+from ...psa_kernels import OrderState, release_orders
 from ..preset_value import PresetValue
 from ..recording.live import LiveText
 from ..recording.recorder import Recorder
@@ -100,10 +100,14 @@ class Run:
         let_go(error)
 
     def end(self) -> None:
-        """Drops the tensors that lead from step to step."""
+        """Drops the tensors that lead from step to step, and those that serve any run.
+
+        A run beside this one copies its token order to the GPU again.
+        """
         with self._lock:
             self._order_states.clear()
             self._kept = dict.fromkeys(MOST_KEPT, 0)
+        release_orders()
 
     def first_time(self, what: str) -> bool:
         """True once per run for each `what`: to say a thing once."""

@@ -65,23 +65,41 @@ def reorder(
         return Orders()
     state = OrderState() if state is None else state
     if config.order in ("Gilbert", "STA"):
-        order = static_order(config.order, layout.grid, config.tile_size, q.device)
+        order = order_on(q.device, config.order, layout.grid, config.tile_size)
         return Orders(order, order)
     k_order = semantic(k, "k", layout, layout.k_blocks, state)
     if config.order == "Hybrid":
-        return Orders(static_order("Gilbert", layout.grid, config.tile_size, q.device), k_order)
+        return Orders(order_on(q.device, "Gilbert", layout.grid, config.tile_size), k_order)
     return Orders(semantic(q, "q", layout, layout.q_blocks, state), k_order)
 
 
 @lru_cache(maxsize=16)
 def static_order(
-    method: str, grid: tuple[int, int, int], tile: tuple[int, int, int], device: torch.device
+    method: str, grid: tuple[int, int, int], tile: tuple[int, int, int]
 ) -> torch.Tensor:
-    """int64 `[1, 1, T * h * w]` on `device`: the "Gilbert" or "STA" order of `grid`."""
+    """int64 `[T * h * w]` on the CPU: the "Gilbert" or "STA" order of `grid`."""
     # made outside inference mode, since a later caller may want gradients
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.device("cpu"):
         if method == "Gilbert":
-            order = torch.tensor(gilbert_order(grid), dtype=torch.int64)
-        else:
-            order = tile_order(grid, tile)
-        return order.to(device)[None, None]
+            return torch.tensor(gilbert_order(grid), dtype=torch.int64)
+        return tile_order(grid, tile)
+
+
+@lru_cache(maxsize=16)
+def order_on(
+    device: torch.device, method: str, grid: tuple[int, int, int], tile: tuple[int, int, int]
+) -> torch.Tensor:
+    """int64 `[1, 1, T * h * w]` on `device`, copied there once, until `release_orders`."""
+    order = static_order(method, grid, tile)
+    with torch.inference_mode(False):
+        # a blocking copy would wait for all that the GPU has to do
+        return order.to(device, non_blocking=device.type == "cuda")[None, None]
+
+
+def release_orders() -> None:
+    """Lets go of the token orders kept on GPUs: a host's to call when a run or a model is done.
+
+    The next call copies its order to the GPU again; nothing is computed anew. A CUDA graph that
+    captured a call reads its order: release none before the graph is gone.
+    """
+    order_on.cache_clear()

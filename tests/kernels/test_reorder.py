@@ -2,12 +2,13 @@
 
 import itertools
 import time
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
-from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention
+from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention, release_orders
 from psa_kernels.layout import Layout
 from psa_kernels.reference import reorder
 from psa_kernels.reference.clusters import cluster_order, refine
@@ -142,6 +143,57 @@ def test_an_empty_cluster_keeps_its_centroid():
     refined = refine(tokens, torch.cat((tokens[:2], far)), rounds=4)
     assert torch.equal(refined[2:], far)
     assert torch.isfinite(refined).all()
+
+
+@pytest.fixture
+def curves(monkeypatch):
+    """The grids that a Gilbert curve was made for, with nothing kept from before."""
+    from psa_kernels.reference import orders
+
+    made = []
+    monkeypatch.setattr(
+        orders, "gilbert_order", lambda grid: made.append(grid) or gilbert_order(grid)
+    )
+    orders.static_order.cache_clear()
+    release_orders()
+    yield made
+    orders.static_order.cache_clear()
+    release_orders()
+
+
+def test_a_curve_is_made_once_and_the_copy_on_the_device_let_go_on_request(curves):
+    first = stage("Gilbert").q
+    assert stage("Gilbert").q is first and stage("Hybrid").q is first
+    copy, values = weakref.ref(first), first.tolist()
+    del first
+    assert copy() is not None
+    release_orders()
+    assert copy() is None
+    assert stage("Gilbert").q.tolist() == values
+    assert curves == [GRID]
+
+
+@pytest.mark.parametrize("method", ["Gilbert", "STA"])
+def test_what_is_kept_for_the_process_lies_on_the_cpu(curves, method):
+    """Whatever the caller's default device is."""
+    from psa_kernels.reference.orders import static_order
+
+    with torch.device("meta"):
+        order = static_order(method, GRID, (2, 2, 2))
+    assert order.device.type == "cpu" and not order.is_inference()
+    assert order.sort().values.tolist() == list(range(TOKENS))
+
+
+@pytest.mark.gpu
+def test_gpu_memory_of_an_order_comes_back(curves):
+    q = torch.randn(1, 1, 96 * 96 * 20, 16, device="cuda")
+    config = PSAConfig(rearrange_method="Gilbert")
+    layout = Layout.of(q, q, q, config, grid=(20, 96, 96))
+    before = torch.cuda.memory_allocated()
+    reorder(q, q, layout, config)
+    assert torch.cuda.memory_allocated() >= before + 8 * q.shape[2]
+    release_orders()
+    assert torch.cuda.memory_allocated() == before
 
 
 @pytest.mark.parametrize("method", ["SemanticAware", "Hybrid"])

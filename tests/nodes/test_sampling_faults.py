@@ -1,6 +1,7 @@
 """Faults, interrupts and what stays behind: a render goes on, and a run leaves nothing."""
 
 import logging
+import weakref
 from collections import Counter
 
 import pytest
@@ -216,6 +217,40 @@ def test_nothing_of_a_run_stays_behind(bench, failing, caplog):
     bench.sample(patched)
     assert bench.report["failure"] and caplog.records
     assert not left_behind()
+
+
+def test_a_token_order_goes_with_the_run(bench, monkeypatch):
+    """Of its device's memory; the curve itself is not made anew in the next run."""
+    from psa_kernels import reference
+    from psa_kernels.reference import orders
+
+    real, made, curves = reference.reorder, [], []
+
+    def reorder(*args, **kwargs):
+        found = real(*args, **kwargs)
+        made.append(weakref.ref(found.q))
+        return found
+
+    def gilbert_order(grid):
+        curves.append(grid)
+        return list(range(192))
+
+    monkeypatch.setattr(reference, "reorder", reorder)
+    monkeypatch.setattr(orders, "gilbert_order", gilbert_order)
+    orders.static_order.cache_clear()
+    try:
+        during = []
+        for _ in range(2):
+            bench.sample(
+                bench.patch(), steps=3, callback=lambda *_: during.append(made[-1]() is not None)
+            )
+            assert bench.report["failure"] is None
+            assert len({id(order) for order in made}) == 1  # one for all blocks and steps
+            assert made[-1]() is None
+            made.clear()
+    finally:
+        orders.static_order.cache_clear()  # it holds no true curve
+    assert during == [True] * 6 and curves == [(3, 8, 8)]
 
 
 def test_memory_does_not_grow_from_run_to_run(bench):

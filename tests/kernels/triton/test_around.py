@@ -6,7 +6,6 @@ GPU does, is an error. Kernels are not launched; what they would be given is loo
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 
@@ -17,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from psa_kernels import OrderState, psa_attention
-from psa_kernels.reference.orders import static_order
+from psa_kernels.reference.orders import order_on, static_order
 from psa_kernels.triton.descriptors import has_tma
 from psa_kernels.triton.gpus import described
 from psa_kernels.triton.tuning import architecture
@@ -49,7 +48,7 @@ class Crossings(TorchDispatchMode):
 
 def forget():
     """What is kept of a device: token orders, which are fake ones here, and what it is."""
-    for kept in (static_order, described, has_tma, architecture):
+    for kept in (static_order, order_on, described, has_tma, architecture):
         kept.cache_clear()
 
 
@@ -60,11 +59,12 @@ def launches(monkeypatch):
 
     current, found = [OTHER], []
 
-    @contextlib.contextmanager
-    def device(index):
-        current.append(torch.device(index))
-        yield
-        current.pop()
+    class Device(torch.cuda.device):  # a type, since torch asks what is an instance of it
+        def __enter__(self):
+            current.append(torch.device("cuda", self.idx))
+
+        def __exit__(self, *_):
+            current.pop()
 
     def run(kernel, *args, **_):
         found.append((
@@ -72,10 +72,10 @@ def launches(monkeypatch):
             {x.device for x in args if isinstance(x, torch.Tensor)},
         ))  # fmt: skip
 
-    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "device", Device)
     monkeypatch.setattr(JITFunction, "run", run)
-    if not torch.cuda.is_available():
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    # also where there is a GPU: it may be of another kind, and the only one
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     forget()
     yield found
     forget()

@@ -108,8 +108,9 @@ def quantised_operations():
                 self.bias = None if bias is None else torch.nn.Parameter(bias, requires_grad=False)
 
             def forward(self, x):
-                weight = (self.whole_numbers * self.step).to(x.dtype)
-                bias = None if self.bias is None else self.bias.to(x.dtype)
+                # ComfyUI moves neither: they are no parameters
+                weight = (self.whole_numbers.to(x.device) * self.step.to(x.device)).to(x.dtype)
+                bias = None if self.bias is None else self.bias.to(x)
                 return torch.nn.functional.linear(x, weight, bias)
 
     return Operations
