@@ -97,11 +97,11 @@ def test_every_reason_for_a_dense_call_is_explained(comfy_inproc):
 
     found = reasons(
         AttentionOverride._layout_reason, AttentionOverride._choice_reason,
-        AttentionCall.unsupported,
+        AttentionCall.unsupported, AttentionCall._odd_tensors,
     )  # fmt: skip
     found |= {schedule.WARM_UP, schedule.BEFORE_WINDOW, schedule.AFTER_WINDOW}
     found |= {schedule.DENSE_PRESET, "unknown call signature", "unknown option"}
-    assert len(found) >= 15
+    assert len(found) >= 20
     table = page("PSAApply").partition("| reason | meaning |")[2]
     explained = {
         reason.strip().removesuffix(" …")
