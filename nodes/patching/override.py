@@ -167,10 +167,10 @@ class AttentionOverride:
                 need_kernels=q.device.type != "cpu",
             )
         except NoKernelsError as error:
-            if self.run.first_time("kernels"):
+            if self.run.first_time(f"no kernels: {error}"):
                 log.warning(
-                    "PSA has no kernels for this run and leaves it dense: %s. PSA Self-test, a "
-                    "node, says how to get what is missing.", str(error),
+                    "PSA has no kernels for this call and leaves it dense, as others like it: %s. "
+                    "PSA Self-test, a node, says how to get what is missing.", str(error),
                 )  # fmt: skip
             return None, f"no kernels: {error}"
         if out.shape != (*q.shape[:-1], v.shape[-1]) or out.dtype != q.dtype:

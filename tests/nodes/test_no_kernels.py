@@ -33,5 +33,7 @@ def test_a_call_off_the_cpu_without_kernels_stays_dense(comfy_inproc, caplog):
     why = reason.removeprefix("no kernels: ")
     said = [record.message for record in caplog.records if "no kernels" in record.message]
     (line,) = said
-    assert line.startswith(f"PSA has no kernels for this run and leaves it dense: {why}. ")
+    assert line.startswith(
+        f"PSA has no kernels for this call and leaves it dense, as others like it: {why}. "
+    )
     assert "PSA Self-test" in line
