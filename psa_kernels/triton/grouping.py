@@ -16,9 +16,10 @@ from .grouping_kernel import bisect_kernel, power_kernel, scales_kernel
 
 TILE = 128  # tokens a program
 ROUNDS = 2  # of power iteration: half of the reference's (benchmarks/NOTES.md)
+SMALL_SET = 32  # tokens: from here on a launch of its own
 CHUNK = 1024  # queries a program
-# the two scales are means over all blocks: every fourth tells them to about a hundredth
-EVERY = 4
+# the two scales are means over all blocks: every eighth tells them to about a hundredth
+EVERY = 8
 
 
 @torch.no_grad()
@@ -35,14 +36,25 @@ def group_keys(
         order, order_b, order_h, ordered = order_args(orders.k, k)
         inputs = k, *k.stride(), v, *v.stride(), order, order_b, order_h
         factors = _factors(inputs, power, ordered, layout)
-        bisect_kernel[(triton.cdiv(whole, TILE), batch * heads)](
-            *inputs, factors, places, heads, layout.k_video, layout.before, whole,
-            HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, TILE=TILE, ORDERED=ordered,
-            WIDTH=min(128, padded_dim(dim)), LEVELS=(layout.n // FINEST).bit_length() - 1,
-            ROUNDS=ROUNDS, PRODUCT=tl.float32 if tuning.interpreted(k.device) else tl.bfloat16,
-            num_warps=8,
-        )  # fmt: skip
+        product = tl.float32 if tuning.interpreted(k.device) else tl.bfloat16
+        for size, finest in _passes(layout.n):
+            earlier, places = places, torch.empty_like(places)
+            large = size > SMALL_SET
+            bisect_kernel[(triton.cdiv(whole, TILE), batch * heads)](
+                *inputs, factors, earlier, places, heads, layout.k_video, layout.before, whole,
+                HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, TILE=TILE,
+                SET=TILE if large else SMALL_SET, SIZE=size,
+                LEVELS=(size // finest).bit_length() - 1, ORDERED=ordered,
+                WIDTH=min(128, padded_dim(dim)), ROUNDS=ROUNDS, PRODUCT=product,
+                num_warps=8 if large else 4,
+            )  # fmt: skip
     return Groups(places, channel_weights(power))
+
+
+def _passes(n: int) -> list[tuple[int, int]]:
+    """(size of the sets at first, at last) of each launch for blocks of `n`."""
+    cuts = [(n, SMALL_SET)] if n > SMALL_SET else []
+    return [*cuts, (min(n, SMALL_SET), FINEST)]
 
 
 def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -68,6 +80,7 @@ def _factors(inputs: tuple, power: torch.Tensor, ordered: bool, layout: Layout) 
         *inputs, power, sums, heads, layout.k_video, layout.before, samples, EVERY,
         HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, ORDERED=ordered, num_warps=8,
     )  # fmt: skip
-    size = (sums.sum(2) / (samples * layout.n * dim)).sqrt()[..., None]
+    # a token's two halves have squares of 1/2 in the mean, which keeps products of them in range
+    size = (sums.sum(2) * 2 / (samples * layout.n)).sqrt()[..., None]
     both = torch.stack((power.sqrt(), torch.ones_like(power)), 2)
     return torch.where(size > 0, both / size, both)

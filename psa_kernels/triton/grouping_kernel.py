@@ -3,14 +3,17 @@
 `power_kernel` (grid: chunks of tokens; batch x heads) sums the squares of the queries' channels.
 `scales_kernel` (grid: some of the blocks; batch x key/value heads) sums the squares of what keys
 and values deviate from their block's mean. `bisect_kernel` (grid: tiles of 128 tokens; batch x
-key/value heads) orders the keys of the blocks in its tile.
+key/value heads) orders the tokens of its tile. It is launched twice for blocks of more than 32:
+once for the first cuts, and once, with the tokens gathered anew, for all those of sets of 32, whose
+inner products are a quarter as many: the first launch waits on registers and exchanges, not on
+arithmetic.
 
-Bisecting needs inner products only. With the Gram matrix of a tile in registers, 128 x 128, made
-by two matrix products, a token's projection on the direction of largest spread is a row of it
-times a vector, and a round of power iteration one multiply-add per element. Tokens do not move:
-each has a rank, ranks that differ in their low bits only are one set, and elements between sets are
-zero. Reductions go along rows, which one quad of threads holds. Sorting is counting: a token's new
-rank is the number of those in its set that come before it.
+Bisecting needs inner products only. With the Gram matrix of each set in registers a token's
+projection on the direction of largest spread is a row of it times a vector, and a round of power
+iteration one multiply-add per element. Tokens do not move: each has a rank, ranks that differ in
+their low bits only are one set, and elements between sets are zero. Reductions go along rows, which
+one quad of threads holds. Sorting is counting: a token's new rank is the number of those in its set
+that come before it. Lines are not normalised: features are, so that three products stay in range.
 """
 
 from __future__ import annotations
@@ -81,76 +84,118 @@ def scales_kernel(
 
 
 @triton.jit
-def _gram(
-    gram, x, x_row, x_dim, position, real, factor, HEAD_DIM: tl.constexpr, TILE: tl.constexpr,
-    FIRST: tl.constexpr, WIDTH: tl.constexpr, PRODUCT: tl.constexpr,
+def _rows(
+    x, x_row, x_dim, position, real, HEAD_DIM: tl.constexpr, FIRST: tl.constexpr,
+    WIDTH: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
-    """Adds the products of `x`'s rows, in some channels, less the tile's mean, to `gram`."""
+    """Some channels of the tokens at `position`."""
     dims = FIRST + tl.arange(0, WIDTH)
-    x = tl.load(
-        x + position[:, None] * x_row + dims[None, :] * x_dim,
-        mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
-    ).to(tl.float32)  # fmt: skip
-    # sets are centred later on; this keeps large means out of the rounding
-    mean = tl.sum(x, 0) / tl.maximum(tl.sum(real.to(tl.float32), 0), 1.0)
-    x = tl.where(real[:, None], (x - mean[None, :]) * factor[None, :], 0.0).to(PRODUCT)
-    return tl.dot(x, tl.trans(x), gram)
+    for _ in tl.static_range(AXIS):
+        dims = tl.expand_dims(dims, 0)
+    return tl.load(
+        x + tl.expand_dims(position, AXIS) * x_row + dims * x_dim,
+        mask=tl.expand_dims(real, AXIS) & (dims < HEAD_DIM), other=0.0,
+    )  # fmt: skip
+
+
+@triton.jit
+def _gram(
+    gram, x, factors, HEAD_DIM: tl.constexpr, SET: tl.constexpr, FIRST: tl.constexpr,
+    WIDTH: tl.constexpr, PRODUCT: tl.constexpr, AXIS: tl.constexpr,
+):  # fmt: skip
+    """Adds the products of the rows of `x`, less their set's mean, to `gram`."""
+    dims = FIRST + tl.arange(0, WIDTH)
+    factor = tl.load(factors + dims, mask=dims < HEAD_DIM, other=0.0)
+    for _ in tl.static_range(AXIS):
+        factor = tl.expand_dims(factor, 0)
+    x = x.to(tl.float32)
+    # in float32: a large mean must stay out of the rounding
+    mean = tl.expand_dims(tl.sum(x, AXIS - 1) / SET, AXIS - 1)
+    x = ((x - mean) * factor).to(PRODUCT)
+    if AXIS == 1:  # noqa: SIM108 - kernels have no such operator over shapes
+        gram = tl.dot(x, tl.trans(x), gram)
+    else:
+        gram = tl.dot(x, tl.permute(x, (0, 2, 1)), gram)
+    return gram
+
+
+@triton.jit
+def _halved(
+    gram, rank, start, SIZE: tl.constexpr, CENTRED: tl.constexpr, ROUNDS: tl.constexpr,
+    AXIS: tl.constexpr,
+):  # fmt: skip
+    """`gram` without what lies between sets of SIZE ranks, and the ranks sorted in each set."""
+    mine, other = tl.expand_dims(rank, AXIS), tl.expand_dims(rank, AXIS - 1)
+    same = (mine ^ other) < SIZE
+    if not CENTRED:
+        gram = tl.where(same, gram, 0.0)
+        # rows less their mean: products with a vector then read its deviations only
+        mean = tl.expand_dims(tl.sum(gram, AXIS) / SIZE, AXIS)
+        gram = tl.where(same, gram - mean, 0.0)
+    line = tl.sum(gram * start, AXIS)
+    for _ in tl.static_range(ROUNDS):
+        line = tl.sum(gram * tl.expand_dims(line, AXIS - 1), AXIS)
+    # NaN has no place in an order
+    line = tl.where(line == line, line, 0.0)
+    at, others = tl.expand_dims(line, AXIS), tl.expand_dims(line, AXIS - 1)
+    earlier = (others < at) | ((others == at) & (other < mine))
+    count = tl.sum((same & earlier).to(tl.int32), AXIS)
+    return gram, (rank & ~(SIZE - 1)) + count
 
 
 @triton.jit(do_not_specialize=["video", "before", "whole"])
 def bisect_kernel(
     k, k_batch, k_head, k_row, k_dim, v, v_batch, v_head, v_row, v_dim,
-    order, order_batch, order_head, factors, places, heads, video, before, whole,
+    order, order_batch, order_head, factors, earlier, places, heads, video, before, whole,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
-    ORDERED: tl.constexpr, WIDTH: tl.constexpr, LEVELS: tl.constexpr, ROUNDS: tl.constexpr,
-    PRODUCT: tl.constexpr,
+    SET: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr, ORDERED: tl.constexpr,
+    WIDTH: tl.constexpr, ROUNDS: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
-    """factors  float32 `[B, Hkv, 2, D]`: of the channels of keys, then of values
+    """Cuts sets of SIZE tokens in halves, LEVELS times; SET tokens have a Gram matrix in common.
+
+    factors  float32 `[B, Hkv, 2, D]`: of the channels of keys, then of values
+    earlier  uint8 `[B, Hkv, whole]`: the order of the tokens in each block so far, where SIZE is
+             smaller than BLOCK
+    places   the same after it
     whole    tokens in whole blocks
     """
+    # one matrix is a plain product, which Hopper's units take whole; several are products of three
+    # axes
+    AXIS: tl.constexpr = 1 if SET == TILE else 2
     pair = tl.program_id(1).to(tl.int64)
     batch, head = pair // heads, pair % heads
     k += batch * k_batch + head * k_head
     v += batch * v_batch + head * v_head
     order += batch * order_batch + head * order_head
     factors += pair * 2 * HEAD_DIM
-    own = tl.arange(0, TILE)
-    place = tl.program_id(0) * TILE + own
-    real = place < whole
-    position = caller_position(order, tl.where(real, place, 0), video, before, ORDERED)
-    position = position.to(tl.int64)
-
-    gram = tl.zeros([TILE, TILE], tl.float32)
-    for part in tl.static_range(DIM // WIDTH):
-        dims = part * WIDTH + tl.arange(0, WIDTH)
-        inside = dims < HEAD_DIM
-        of_keys = tl.load(factors + dims, mask=inside, other=0.0)
-        gram = _gram(gram, k, k_row, k_dim, position, real, of_keys, HEAD_DIM, TILE,
-                     part * WIDTH, WIDTH, PRODUCT)  # fmt: skip
-        of_values = tl.load(factors + HEAD_DIM + dims, mask=inside, other=0.0)
-        gram = _gram(gram, v, v_row, v_dim, position, real, of_values, HEAD_DIM, TILE,
-                     part * WIDTH, WIDTH, PRODUCT)  # fmt: skip
-
+    own = tl.arange(0, SET)
     # any start does that lies across no set's direction: scattered numbers, no two alike
     start = own.to(tl.float32) * GOLDEN
-    start = start - tl.floor(start) - 0.5
-    rank = own
+    start = tl.expand_dims(start - tl.floor(start) - 0.5, 0)
+    gram = tl.zeros([SET, SET], tl.float32)
+    if AXIS == 2:
+        own = tl.arange(0, TILE // SET)[:, None] * SET + own[None, :]
+        start = tl.expand_dims(start, 0)
+        gram = tl.zeros([TILE // SET, SET, SET], tl.float32)
+    slot = tl.program_id(0) * TILE + own
+    real = slot < whole
+    inside = own & (BLOCK - 1)
+    if SIZE < BLOCK:
+        inside = tl.load(earlier + pair * whole + slot, mask=real, other=0).to(tl.int32)
+    place = tl.where(real, (slot & ~(BLOCK - 1)) + inside, 0)
+    position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
+
+    for part in tl.static_range(DIM // WIDTH):
+        # both at once: a program alone on its unit has nothing else to do while it waits
+        keys = _rows(k, k_row, k_dim, position, real, HEAD_DIM, part * WIDTH, WIDTH, AXIS)
+        values = _rows(v, v_row, v_dim, position, real, HEAD_DIM, part * WIDTH, WIDTH, AXIS)
+        gram = _gram(gram, keys, factors, HEAD_DIM, SET, part * WIDTH, WIDTH, PRODUCT, AXIS)
+        gram = _gram(gram, values, factors + HEAD_DIM, HEAD_DIM, SET, part * WIDTH, WIDTH,
+                     PRODUCT, AXIS)  # fmt: skip
+
+    rank = own & (SET - 1)
     for level in tl.static_range(LEVELS):
-        size: tl.constexpr = BLOCK >> level
-        same = (rank[:, None] ^ rank[None, :]) < size
-        gram = tl.where(same, gram, 0.0)
-        mean = tl.sum(gram, 1) / size
-        # rows less their mean: products with a vector then read its deviations only
-        gram = tl.where(same, gram - mean[:, None], 0.0)
-        line = tl.sum(gram * start[None, :], 1)
-        for _ in tl.static_range(ROUNDS):
-            # by the largest of the tile: only their order counts, and it must stay in range
-            line = line / tl.maximum(tl.max(tl.abs(line), 0), 1.0e-30)
-            line = tl.sum(gram * line[None, :], 1)
-        earlier = (line[None, :] < line[:, None]) | (
-            (line[None, :] == line[:, None]) & (rank[None, :] < rank[:, None])
-        )
-        count = tl.sum((same & earlier).to(tl.int32), 1)
-        rank = (rank & ~(size - 1)) + count
-    target = places + pair * whole + tl.program_id(0) * TILE + rank
-    tl.store(target, (own & (BLOCK - 1)).to(tl.uint8), mask=real)
+        gram, rank = _halved(gram, rank, start, SIZE >> level, (SIZE >> level) == SET, ROUNDS,
+                             AXIS)  # fmt: skip
+    target = places + pair * whole + (slot & ~(SET - 1)) + rank
+    tl.store(target, inside.to(tl.uint8), mask=real)
