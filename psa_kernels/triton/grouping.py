@@ -18,7 +18,7 @@ TILE = 128  # tokens a program
 ROUNDS = 2  # of power iteration: half of the reference's (benchmarks/NOTES.md)
 SMALL_SET = 32  # tokens: from here on a launch of its own
 CHUNK = 1024  # queries a program
-# the two scales are means over all blocks: every eighth tells them to about a hundredth
+# the two scales are means over all blocks, which every eighth tells well enough
 EVERY = 8
 
 
@@ -45,7 +45,7 @@ def group_keys(
                 HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, TILE=TILE,
                 SET=TILE if large else SMALL_SET, SIZE=size,
                 LEVELS=(size // finest).bit_length() - 1, ORDERED=ordered,
-                WIDTH=min(128, padded_dim(dim)), ROUNDS=ROUNDS, PRODUCT=product,
+                WIDTH=min(64 if large else 32, padded_dim(dim)), ROUNDS=ROUNDS, PRODUCT=product,
                 num_warps=8 if large else 4,
             )  # fmt: skip
     return Groups(places, channel_weights(power))

@@ -23,8 +23,6 @@ import triton.language as tl
 
 from .common import caller_position
 
-GOLDEN = tl.constexpr(0.6180339887498949)
-
 
 @triton.jit(do_not_specialize=["video", "before", "chunks"])
 def power_kernel(
@@ -85,33 +83,32 @@ def scales_kernel(
 
 @triton.jit
 def _rows(
-    x, x_row, x_dim, position, real, HEAD_DIM: tl.constexpr, FIRST: tl.constexpr,
+    x, x_row, x_dim, position, anchor, real, HEAD_DIM: tl.constexpr, FIRST: tl.constexpr,
     WIDTH: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
-    """Some channels of the tokens at `position`."""
+    """Some channels of the tokens at `position`, and of the one at `anchor`."""
     dims = FIRST + tl.arange(0, WIDTH)
     for _ in tl.static_range(AXIS):
         dims = tl.expand_dims(dims, 0)
-    return tl.load(
+    inside = dims < HEAD_DIM
+    rows = tl.load(
         x + tl.expand_dims(position, AXIS) * x_row + dims * x_dim,
-        mask=tl.expand_dims(real, AXIS) & (dims < HEAD_DIM), other=0.0,
+        mask=tl.expand_dims(real, AXIS) & inside, other=0.0,
     )  # fmt: skip
+    return rows, tl.load(x + anchor * x_row + dims * x_dim, mask=inside, other=0.0)
 
 
 @triton.jit
 def _gram(
-    gram, x, factors, HEAD_DIM: tl.constexpr, SET: tl.constexpr, FIRST: tl.constexpr,
-    WIDTH: tl.constexpr, PRODUCT: tl.constexpr, AXIS: tl.constexpr,
+    gram, x, anchor, factors, HEAD_DIM: tl.constexpr, FIRST: tl.constexpr, WIDTH: tl.constexpr,
+    PRODUCT: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
-    """Adds the products of the rows of `x`, less their set's mean, to `gram`."""
+    """Adds the products of the rows of `x`, less `anchor`, to `gram`."""
     dims = FIRST + tl.arange(0, WIDTH)
     factor = tl.load(factors + dims, mask=dims < HEAD_DIM, other=0.0)
     for _ in tl.static_range(AXIS):
         factor = tl.expand_dims(factor, 0)
-    x = x.to(tl.float32)
-    # in float32: a large mean must stay out of the rounding
-    mean = tl.expand_dims(tl.sum(x, AXIS - 1) / SET, AXIS - 1)
-    x = ((x - mean) * factor).to(PRODUCT)
+    x = ((x.to(tl.float32) - anchor.to(tl.float32)) * factor).to(PRODUCT)
     if AXIS == 1:  # noqa: SIM108 - kernels have no such operator over shapes
         gram = tl.dot(x, tl.trans(x), gram)
     else:
@@ -121,18 +118,17 @@ def _gram(
 
 @triton.jit
 def _halved(
-    gram, rank, start, SIZE: tl.constexpr, CENTRED: tl.constexpr, ROUNDS: tl.constexpr,
-    AXIS: tl.constexpr,
-):  # fmt: skip
+    gram, rank, SIZE: tl.constexpr, ROUNDS: tl.constexpr, AXIS: tl.constexpr
+):
     """`gram` without what lies between sets of SIZE ranks, and the ranks sorted in each set."""
     mine, other = tl.expand_dims(rank, AXIS), tl.expand_dims(rank, AXIS - 1)
     same = (mine ^ other) < SIZE
-    if not CENTRED:
-        gram = tl.where(same, gram, 0.0)
-        # rows less their mean: products with a vector then read its deviations only
-        mean = tl.expand_dims(tl.sum(gram, AXIS) / SIZE, AXIS)
-        gram = tl.where(same, gram - mean, 0.0)
-    line = tl.sum(gram * start, AXIS)
+    gram = tl.where(same, gram, 0.0)
+    # rows less their mean: products with a vector then read its deviations only
+    mean = tl.expand_dims(tl.sum(gram, AXIS) / SIZE, AXIS)
+    gram = tl.where(same, gram - mean, 0.0)
+    # any start does that lies across no set's direction
+    line = tl.sum(gram * other.to(tl.float32), AXIS)
     for _ in tl.static_range(ROUNDS):
         line = tl.sum(gram * tl.expand_dims(line, AXIS - 1), AXIS)
     # NaN has no place in an order
@@ -169,13 +165,9 @@ def bisect_kernel(
     order += batch * order_batch + head * order_head
     factors += pair * 2 * HEAD_DIM
     own = tl.arange(0, SET)
-    # any start does that lies across no set's direction: scattered numbers, no two alike
-    start = own.to(tl.float32) * GOLDEN
-    start = tl.expand_dims(start - tl.floor(start) - 0.5, 0)
     gram = tl.zeros([SET, SET], tl.float32)
     if AXIS == 2:
         own = tl.arange(0, TILE // SET)[:, None] * SET + own[None, :]
-        start = tl.expand_dims(start, 0)
         gram = tl.zeros([TILE // SET, SET, SET], tl.float32)
     slot = tl.program_id(0) * TILE + own
     real = slot < whole
@@ -185,17 +177,20 @@ def bisect_kernel(
     place = tl.where(real, (slot & ~(BLOCK - 1)) + inside, 0)
     position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
 
+    # near all others of the tile: what is left of a large mean must stay out of the rounding
+    anchor = caller_position(order, tl.program_id(0) * TILE, video, before, ORDERED).to(tl.int64)
     for part in tl.static_range(DIM // WIDTH):
         # both at once: a program alone on its unit has nothing else to do while it waits
-        keys = _rows(k, k_row, k_dim, position, real, HEAD_DIM, part * WIDTH, WIDTH, AXIS)
-        values = _rows(v, v_row, v_dim, position, real, HEAD_DIM, part * WIDTH, WIDTH, AXIS)
-        gram = _gram(gram, keys, factors, HEAD_DIM, SET, part * WIDTH, WIDTH, PRODUCT, AXIS)
-        gram = _gram(gram, values, factors + HEAD_DIM, HEAD_DIM, SET, part * WIDTH, WIDTH,
+        keys, key = _rows(k, k_row, k_dim, position, anchor, real, HEAD_DIM, part * WIDTH, WIDTH,
+                          AXIS)  # fmt: skip
+        values, value = _rows(v, v_row, v_dim, position, anchor, real, HEAD_DIM, part * WIDTH,
+                              WIDTH, AXIS)  # fmt: skip
+        gram = _gram(gram, keys, key, factors, HEAD_DIM, part * WIDTH, WIDTH, PRODUCT, AXIS)
+        gram = _gram(gram, values, value, factors + HEAD_DIM, HEAD_DIM, part * WIDTH, WIDTH,
                      PRODUCT, AXIS)  # fmt: skip
 
     rank = own & (SET - 1)
     for level in tl.static_range(LEVELS):
-        gram, rank = _halved(gram, rank, start, SIZE >> level, (SIZE >> level) == SET, ROUNDS,
-                             AXIS)  # fmt: skip
+        gram, rank = _halved(gram, rank, SIZE >> level, ROUNDS, AXIS)
     target = places + pair * whole + (slot & ~(SET - 1)) + rank
     tl.store(target, inside.to(tl.uint8), mask=real)
