@@ -114,12 +114,14 @@ def exact_rows(
 ) -> torch.Tensor:
     """Attention of some query rows, a head at a time; float32 `[B, H, R, D]`.
 
-    q `[B, H, R, D]`, k and v `[B, H, L, D]`
+    q `[B, H, R, D]`, k and v `[B, Hkv, L, D]`, `H` a multiple of `Hkv`
     """
     out = torch.empty((*q.shape[:-1], v.shape[-1]), dtype=torch.float32, device=q.device)
+    group = q.shape[1] // k.shape[1]
     for head in range(q.shape[1]):
-        weights = (q[:, head].float() * scale) @ k[:, head].float().transpose(1, 2)
-        out[:, head] = weights.softmax(-1) @ v[:, head].float()
+        shared = head // group
+        weights = (q[:, head].float() * scale) @ k[:, shared].float().transpose(1, 2)
+        out[:, head] = weights.softmax(-1) @ v[:, shared].float()
     return out
 
 

@@ -23,7 +23,10 @@ _UNDERSTOOD = {
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """q, k, v are `[B, L, heads * D]`, or `[B, heads, L, D]` with `skip_reshape`."""
+    """q is `[B, L, heads * D]`, or `[B, heads, L, D]` with `skip_reshape`; so are k and v.
+
+    They may have fewer heads, each read by a group of q's: ComfyUI's `enable_gqa`.
+    """
 
     q: torch.Tensor
     k: torch.Tensor
@@ -44,7 +47,9 @@ class AttentionCall:
         by_heads = named.get("skip_reshape") is True
         if any(x.dim() != (4 if by_heads else 3) or not x.numel() for x in tensors):
             return None
-        if tensors[0].shape[1] != heads if by_heads else any(x.shape[-1] % heads for x in tensors):
+        if tensors[0].shape[1] != heads if by_heads else tensors[0].shape[-1] % heads:
+            return None
+        if not by_heads and any(x.shape[-1] % (tensors[0].shape[-1] // heads) for x in tensors):
             return None
         return cls(*tensors, heads, named)
 
@@ -59,15 +64,18 @@ class AttentionCall:
         return self.q.shape[axis], self.k.shape[axis]
 
     @property
+    def head_dim(self) -> int:
+        return self.q.shape[-1] if self.heads_first else self.q.shape[-1] // self.heads
+
+    @property
     def masked(self) -> bool:
         return self.options.get("mask") is not None
 
     def shape(self) -> CallShape:
         """What the time of such a call depends on."""
         queries, _ = self.tokens
-        head_dim = self.q.shape[-1] if self.heads_first else self.q.shape[-1] // self.heads
         dtype, device = str(self.q.dtype).removeprefix("torch."), str(self.q.device)
-        return CallShape(self.q.shape[0], self.heads, queries, head_dim, dtype, device)
+        return CallShape(self.q.shape[0], self.heads, queries, self.head_dim, dtype, device)
 
     def unsupported(self) -> str | None:
         """Why PSA cannot give what this call asks for, or None."""
@@ -75,8 +83,6 @@ class AttentionCall:
             return "masked attention"
         if self.options.get("low_precision_attention") is False:
             return "model asks for full precision"
-        if self.options.get("enable_gqa"):
-            return "grouped queries"
         unknown = sorted(
             name for name, value in self.options.items()
             if name not in _UNDERSTOOD and value is not None
@@ -102,6 +108,10 @@ class AttentionCall:
             return "keys of another size than queries"
         if q.shape[1] % k.shape[1]:
             return "key heads that do not divide the query heads"
+        if q.shape[1] != k.shape[1] and not self.options.get("enable_gqa"):
+            # What ComfyUI's attention functions make of this differs: PyTorch's gives a single head
+            # to all of q's, sub-quadratic attention shares out its tokens, others fail.
+            return "fewer key heads without enable_gqa"
         return None
 
     @property
@@ -109,7 +119,7 @@ class AttentionCall:
         return self.options.get("scale")
 
     def split_heads(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """q, k, v as views `[B, H, L, D]`; nothing is copied.
+        """q, k, v as views `[B, H, L, D]`, k and v with their own heads; nothing is copied.
 
         One k or v for the whole batch is repeated. By tokens first ComfyUI's attention would read
         such a one as a batch of shorter sequences.
@@ -118,7 +128,7 @@ class AttentionCall:
         if self.heads_first:
             batch = self.q.shape[0]
             return tuple(x.expand(batch, -1, -1, -1) if x.shape[0] == 1 else x for x in tensors)
-        return tuple(x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in tensors)
+        return tuple(x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for x in tensors)
 
     def join_heads(self, out: torch.Tensor) -> torch.Tensor:
         """`[B, H, L, D]` in the shape the caller expects back."""

@@ -4,6 +4,7 @@ calls_0_33.json holds what each model handed to an override; record_calls.py wro
 version's calls are so tested on the older one too.
 """
 
+import inspect
 import json
 import random
 from pathlib import Path
@@ -84,7 +85,9 @@ def test_split_attend_join_is_what_comfyui_computes(comfy_inproc, call):
     q, k, v = read.split_heads()
     # views of the caller's tensors: nothing is copied
     for view, tensor in zip((q, k, v), args, strict=False):
-        assert view.shape[1] == 2 and view.data_ptr() == tensor.data_ptr()
+        assert view.data_ptr() == tensor.data_ptr() and view.shape[-1] == read.head_dim
+    assert q.shape[1] == 2 and k.shape[1] == v.shape[1]
+    assert k.shape[1] == (1 if kwargs.get("enable_gqa") else 2)
     assert torch.equal(read.join_heads(q), _tokens_first(args[0], read))
     if mask is None:
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
@@ -111,7 +114,7 @@ def test_output_may_be_asked_for_by_heads():
         ({"preferred_attention": "sage"}, None),
         ({"low_precision_attention": True}, None),
         ({"low_precision_attention": False}, "model asks for full precision"),
-        ({"enable_gqa": True}, "grouped queries"),
+        ({"enable_gqa": True}, None),
         ({"enable_gqa": False}, None),
         ({"mask": torch.zeros(1, 5)}, "masked attention"),
         ({"softcap": 30.0}, "unknown option softcap"),
@@ -193,7 +196,7 @@ def test_what_is_not_named_can_be_served(sizes, dtypes):
 
     tensors = [torch.ones(size, dtype=dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
     heads = sizes[0][1]
-    read = AttentionCall.read((*tensors, heads), {"skip_reshape": True})
+    read = AttentionCall.read((*tensors, heads), {"skip_reshape": True, "enable_gqa": True})
     q, k, v = read.split_heads()
     if read.unsupported() is None:
         out = psa_attention(q, k, v, config=PSAConfig(use_rearrange=False))
@@ -201,6 +204,76 @@ def test_what_is_not_named_can_be_served(sizes, dtypes):
     else:
         with pytest.raises(ValueError):
             psa_attention(q, k, v, config=PSAConfig(use_rearrange=False))
+
+
+UNEVEN, FEWER = "key heads that do not divide the query heads", "fewer key heads without enable_gqa"
+UNLIKE = "values of another size than keys"
+# (heads of q, of k, of v), whether the model asks to share them, and why PSA does not
+SHARED = [
+    ((4, 4, 4), True, None), ((4, 2, 2), True, None), ((4, 1, 1), True, None),
+    ((4, 3, 3), True, UNEVEN), ((4, 2, 1), True, UNLIKE), ((4, 1, 2), True, UNLIKE),
+    ((2, 4, 4), True, UNEVEN),
+    ((4, 4, 4), False, None), ((4, 2, 2), False, FEWER), ((4, 1, 1), False, FEWER),
+    ((4, 4, 1), False, UNLIKE), ((4, 1, 4), False, UNLIKE), ((2, 4, 4), False, UNEVEN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("by_heads", [False, True])
+@pytest.mark.parametrize(("heads", "asked", "reason"), SHARED)
+def test_heads_of_k_and_v_are_shared_where_the_model_asks(heads, asked, reason, by_heads):
+    tensors = qkv(heads, by_heads)
+    options = {"skip_reshape": by_heads} | ({"enable_gqa": True} if asked else {})
+    read = AttentionCall.read((*tensors, heads[0]), options)
+    assert read.tokens == (48, 48) and read.unsupported() == reason
+    assert [x.shape for x in read.split_heads()] == [(2, n, 48, 16) for n in heads]
+    assert read.shape().head_dim == 16
+
+
+@pytest.mark.parametrize("by_heads", [False, True])
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+@pytest.mark.parametrize(
+    "name", ["attention_basic", "attention_split", "attention_sub_quad", "attention_pytorch"]
+)
+def test_shared_heads_give_what_comfyuis_functions_give(comfy_inproc, name, key_heads, by_heads):
+    from comfy.ldm.modules import attention
+
+    from psa_pack.psa_kernels import psa_attention
+
+    from .sampling import dense_level_config
+
+    shares(attention)
+    tensors = qkv((4, key_heads, key_heads), by_heads)
+    options = {"skip_reshape": by_heads, "enable_gqa": True, "scale": 0.3}
+    expected = getattr(attention, name)(*tensors, 4, **options)
+    read = AttentionCall.read((*tensors, 4), options)
+    q, k, v = read.split_heads()
+    out = psa_attention(q, k, v, config=dense_level_config(), grid=(3, 4, 4), scale=read.scale)
+    assert torch.allclose(read.join_heads(out), expected, atol=1e-5)
+
+
+def test_without_being_asked_comfyuis_functions_do_not_agree(comfy_inproc):
+    """Which is why PSA leaves such a call to the one that is chosen."""
+    from comfy.ldm.modules import attention
+
+    tensors = qkv((4, 1, 1), True)
+    one = attention.attention_pytorch(*tensors, 4, skip_reshape=True)
+    other = attention.attention_sub_quad(*tensors, 4, skip_reshape=True)
+    assert (one - other).abs().max() > 0.1
+    with pytest.raises(RuntimeError):
+        attention.attention_pytorch(*qkv((4, 2, 2), True), 4, skip_reshape=True)
+
+
+def shares(attention):
+    """Skips on a ComfyUI whose attention functions know nothing of `enable_gqa`."""
+    if "enable_gqa" not in inspect.getsource(attention):
+        pytest.skip("this ComfyUI's attention functions share no heads")
+
+
+def qkv(heads, by_heads):
+    """q, k and v of 48 tokens with so many heads of 16."""
+    random_numbers = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(2, n, 48, 16, generator=random_numbers) for n in heads]
+    return tensors if by_heads else [x.transpose(1, 2).flatten(2) for x in tensors]
 
 
 X = torch.randn(1, 6, 16)
@@ -213,6 +286,7 @@ UNREADABLE = {
     "heads that are a switch": ((X, X, X, True), {}),
     "no head at all": ((X, X, X, 0), {}),
     "heads that do not divide": ((X, X, X, 3), {}),
+    "k of no whole head": ((X, X[..., :12], X[..., :12], 2), {}),
     "a container instead of q": (([X], X, X, 2), {}),
     "another shape than announced": ((BY_HEADS, BY_HEADS, BY_HEADS, 2), {}),
     "announced by heads": ((X, X, X, 2), {"skip_reshape": True}),

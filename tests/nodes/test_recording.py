@@ -204,17 +204,18 @@ def test_a_dense_call_that_psa_could_not_serve_has_no_say_in_the_speed(comfy_inp
     plan = Schedule((Step(1.0, "warm-up"), Step(0.5, None)))
     run = Run(PresetValue(sparse_config()), PatchOptions(), plan)
     q, k, v = (torch.randn(1, 192, 256) for _ in range(3))
+    one_head = {"k": k[..., :128], "v": v[..., :128]}
     for step in (0, 1):
         override = AttentionOverride(run, TokenGrid((3, 8, 8), (1, 2, 2)), step, "k", None)
         for options in (
-            {}, {"mask": torch.ones(192, 192)}, {"enable_gqa": True},
-            {"low_precision_attention": False}, {"novel": 1},
+            {}, {"mask": torch.ones(192, 192)}, one_head, {"low_precision_attention": False},
+            {"novel": 1},
         ):  # fmt: skip
-            override(lambda q, k, v, **_: v, q, k, v, heads=2, **options)
+            override(lambda q, k, v, **_: v, q, **{"k": k, "v": v, "heads": 2, **options})
     report, record = run.finish(None)
     assert report["calls"] == {
         "sparse": 1,
-        "dense": {"warm-up": 5, "masked attention": 1, "grouped queries": 1,
+        "dense": {"warm-up": 5, "masked attention": 1, "fewer key heads without enable_gqa": 1,
                   "model asks for full precision": 1, "unknown option novel": 1},
     }  # fmt: skip
     ((shape, times),) = record.shapes.items()

@@ -104,6 +104,15 @@ def test_a_rungs_output_is_gone_before_the_next_is_made(calibrate, monkeypatch):
     assert len(outputs) == BLOCKS * len(found.scales) > BLOCKS and not any(alive)
 
 
+def test_heads_that_share_keys_are_measured_against_their_own(comfy_inproc):
+    from psa_pack.nodes.calibration.measure import exact_rows
+
+    q, k, v = (torch.randn(2, heads, 24, 8) for heads in (4, 2, 2))
+    own = (x.repeat_interleave(2, dim=1) for x in (k, v))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, *own, scale=0.4)
+    assert torch.allclose(exact_rows(q, k, v, 0.4), expected, atol=1e-5)
+
+
 def test_a_probe_is_the_output_with_that_block_alone_sparse(bench, calibrate):
     """The model's own output, by a run of Apply PSA whose other block is dense."""
     found, _ = calibrate(effort=(1, 1), cfg=1.0)
