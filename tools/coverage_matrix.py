@@ -37,14 +37,17 @@ IN_THE_LATENT = (
     "cross-attention: no tokens of their own"
 )
 CONTROL = "its control video has blocks of its own, and a reference image is a frame of the latent"
+ADDED = "the latent that it decodes is added to the image's tokens"
 BLOCK_BY_BLOCK = "its own sampler makes frame after frame, from those that the model has kept"
 ABSENT = {
     "context windows": {
         **dict.fromkeys(
             (
-                "Chroma", "Chroma Radiance", "Flux 2", "Flux, Kontext", "HiDream-I1",
-                "HunyuanImage 2.1", "Ideogram 4", "JoyImage Edit", "Kandinsky 5 Image", "Krea 2",
-                "LongCat-Image", "Lumina 2", "Mage-Flow", "Qwen-Image, Edit", "Z-Image",
+                "AuraFlow", "Boogu", "Chroma", "Chroma Radiance", "Flux 2", "Flux, Kontext",
+                "HiDream-I1", "HunyuanImage 2.1", "Ideogram 4", "JoyImage Edit",
+                "Kandinsky 5 Image", "Krea 2", "LongCat-Image", "Lumina 2", "Mage-Flow",
+                "OmniGen 2", "PiD", "PixelDiT", "Qwen-Image, Edit", "SD 3, 3.5 Large",
+                "SD 3.5 Medium", "Z-Image", "Z-Image in pixel space",
             ),
             IMAGES,
         ),
@@ -53,8 +56,9 @@ ABSENT = {
     "references": {
         **dict.fromkeys(
             (
-                "Anima", "Chroma", "Chroma Radiance", "HunyuanImage 2.1", "Ideogram 4",
-                "Kandinsky 5 Image", "Lumina 2", "Mochi", "Wan 2.1, 2.2 text to video",
+                "Anima", "AuraFlow", "Chroma", "Chroma Radiance", "HunyuanImage 2.1", "Ideogram 4",
+                "Kandinsky 5 Image", "Lumina 2", "Mochi", "PixelDiT", "SD 3, 3.5 Large",
+                "SD 3.5 Medium", "Wan 2.1, 2.2 text to video",
             ),
             TEXT_ONLY,
         ),
@@ -66,6 +70,7 @@ ABSENT = {
             ),
             IN_THE_LATENT,
         ),
+        "PiD": ADDED,
         "Wan VACE": CONTROL,
         "Wan causal (AR video)": BLOCK_BY_BLOCK,
     },

@@ -52,7 +52,7 @@ class MeasuringOverride(AttentionOverride):
         self, call: AttentionCall, index: int, seen: Any, config: PSAConfig
     ) -> tuple[torch.Tensor | None, str]:
         q, k, v = self._one_condition(call.split_heads())
-        grid = self.token_grid
+        grid = self.token_grid.of_length(call.tokens[0])
         scale = q.shape[-1] ** -0.5 if call.scale is None else call.scale
         rows = _sample(q.shape[2], q.device)
         truth = exact_rows(q[:, :, rows], k, v, scale)

@@ -23,9 +23,10 @@ _UNDERSTOOD = {
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """q is `[B, L, heads * D]`, or `[B, heads, L, D]` with `skip_reshape`; so are k and v.
+    """q, k, v are `[B, L, heads * D]`, or `[B, heads, L, D]` with `skip_reshape`.
 
-    They may have fewer heads, each read by a group of q's: ComfyUI's `enable_gqa`.
+    k and v may be `[B, L, heads, D]` in place of the first, which SD 3 makes use of; and have fewer
+    heads than q, each for a group of its: ComfyUI's `enable_gqa`.
     """
 
     q: torch.Tensor
@@ -44,12 +45,13 @@ class AttentionCall:
             return None
         if not all(isinstance(x, torch.Tensor) for x in tensors):
             return None
-        by_heads = named.get("skip_reshape") is True
-        if any(x.dim() != (4 if by_heads else 3) or not x.numel() for x in tensors):
-            return None
-        if tensors[0].shape[1] != heads if by_heads else tensors[0].shape[-1] % heads:
-            return None
-        if not by_heads and any(x.shape[-1] % (tensors[0].shape[-1] // heads) for x in tensors):
+        q, *others = tensors
+        if named.get("skip_reshape") is True:
+            known = all(x.dim() == 4 for x in tensors) and q.shape[1] == heads
+        else:
+            known = q.dim() == 3 and q.shape[-1] % heads == 0
+            known = known and all(_has_heads_of(q.shape[-1] // heads, x) for x in others)
+        if not known or not all(x.numel() for x in tensors):
             return None
         return cls(*tensors, heads, named)
 
@@ -128,7 +130,8 @@ class AttentionCall:
         if self.heads_first:
             batch = self.q.shape[0]
             return tuple(x.expand(batch, -1, -1, -1) if x.shape[0] == 1 else x for x in tensors)
-        return tuple(x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for x in tensors)
+        by_tokens = (x if x.dim() == 4 else x.unflatten(-1, (-1, self.head_dim)) for x in tensors)
+        return tuple(x.transpose(1, 2) for x in by_tokens)
 
     def join_heads(self, out: torch.Tensor) -> torch.Tensor:
         """`[B, H, L, D]` in the shape the caller expects back."""
@@ -156,3 +159,10 @@ class AttentionCall:
     def _published(self, name: str) -> Any:
         options = self.options.get("transformer_options")
         return options.get(name) if isinstance(options, dict) else None
+
+
+def _has_heads_of(dim: int, x: torch.Tensor) -> bool:
+    """Whether `x` is `[B, L, heads * dim]` or `[B, L, heads, dim]`, of however many heads."""
+    if x.dim() == 4:
+        return x.shape[-1] == dim
+    return x.dim() == 3 and dim > 0 and x.shape[-1] % dim == 0

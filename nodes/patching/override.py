@@ -68,6 +68,7 @@ class AttentionOverride:
         self.key = key
         self.previous = previous
         self.video_calls = itertools.count()
+        self.in_blocks = False
         # (index, sum of the output) of each sparse call: NaN and Inf survive summing.
         self.sums: list[tuple[int, torch.Tensor]] = []
 
@@ -100,6 +101,7 @@ class AttentionOverride:
         if reason is not None:
             return None, reason
         # Only the model's own video self-attention calls count as blocks.
+        self.in_blocks = True
         index = next(self.video_calls)
         published = call.block_index()
         seen.block = self.token_grid.block_of(index) if published is None else published
@@ -125,7 +127,9 @@ class AttentionOverride:
             return "cross-attention"
         if grid is None:
             return STEPPED_ASIDE if self.run.failure else "unknown token layout"
-        if queries != grid.length:
+        main, grid = grid, grid.of_length(queries)
+        # Refiners before a model's first block see as much as what is beside its main layout.
+        if queries != grid.length or (grid is not main and not self.in_blocks):
             return "not the video's tokens"
         if queries in grid.other_lengths:
             return "video and text have the same length"
@@ -150,7 +154,7 @@ class AttentionOverride:
     def _sparse(
         self, call: AttentionCall, index: int, seen: _Seen, config: PSAConfig
     ) -> tuple[torch.Tensor | None, str]:
-        grid = self.token_grid
+        grid = self.token_grid.of_length(call.tokens[0])
         begun = self.run.recorder.begin(call.q.device)
         q, k, v = call.split_heads()
         try:

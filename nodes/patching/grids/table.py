@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .auraflow import auraflow
 from .cogvideox import cogvideox
 from .cosmos import cosmos
 from .flux import chroma, flux
@@ -17,7 +18,10 @@ from .lightricks import ltx
 from .lumina import lumina
 from .minimax import minimax
 from .mochi import mochi
+from .omnigen import boogu, omnigen2
+from .pixeldit import pixeldit
 from .qwen_image import qwen_image
+from .sd3 import sd3
 from .token_grid import ModelCall, TokenGrid
 from .wan import animate, animate2, camera, dancer, humo, s2v, scail, vace, wan
 
@@ -47,6 +51,13 @@ READERS: dict[str, Callable[[ModelCall], TokenGrid | None]] = {
     "comfy.ldm.chroma.model.Chroma": chroma,
     "comfy.ldm.chroma_radiance.model.ChromaRadiance": chroma,
     "comfy.ldm.lumina.model.NextDiT": lumina,
+    "comfy.ldm.lumina.model.NextDiTPixelSpace": lumina,
+    "comfy.ldm.omnigen.omnigen2.OmniGen2Transformer2DModel": omnigen2,
+    "comfy.ldm.boogu.model.BooguTransformer2DModel": boogu,
+    "comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper": sd3,
+    "comfy.ldm.aura.mmdit.MMDiT": auraflow,
+    "comfy.ldm.pixeldit.model.PixDiT_T2I": pixeldit,
+    "comfy.ldm.pixeldit.pid.PidNet": pixeldit,
     "comfy.ldm.hidream.model.HiDreamImageTransformer2DModel": hidream,
     "comfy.ldm.krea2.model.SingleStreamDiT": krea2,
     "comfy.ldm.joyimage.model.JoyImageTransformer3DModel": joyimage,

@@ -27,10 +27,18 @@ class TokenGrid:
     published: tuple[int, int, int] | None = None
     # The transformer block of each video call, where it is not simply the next one.
     blocks: tuple[int, ...] = ()
+    # What else the model's blocks attend to over the same video, as the video without its text.
+    also: tuple[TokenGrid, ...] = ()
 
     @property
     def length(self) -> int:
         return self.before + math.prod(self.grid) + self.after
+
+    def of_length(self, tokens: int) -> TokenGrid:
+        """The layout of self-attention over so many tokens: this, or one of `also`."""
+        if tokens == self.length:
+            return self
+        return next((grid for grid in self.also if grid.length == tokens), self)
 
     def block_of(self, video_call: int) -> int:
         """The transformer block of this call's n-th video call, for a model that does not say."""

@@ -37,6 +37,7 @@ class Layout:
     calls        video self-attention calls in one call of the model
     text         (tokens, width) of prompt and negative prompt
     text_inside  the video's self-attention has the text's tokens too
+    alone        what `before` is in the blocks' other self-attention, which leaves the text out
     conditions   what other nodes put beside the text
     whole_video  the model gets a condition for every frame of the latent
     refused      what the model itself says when it fails on this, a pattern
@@ -56,6 +57,7 @@ class Layout:
     calls: int = 2
     text: tuple[int, int] = (20, 4096)
     text_inside: bool = False
+    alone: int | None = None
     conditions: dict = dataclasses.field(default_factory=dict)
     whole_video: bool = False
     refused: str = ""
@@ -65,6 +67,13 @@ class Layout:
     @property
     def length(self) -> int:
         return self.before + math.prod(self.grid) + self.after
+
+    @property
+    def both(self) -> list["Layout"]:
+        """This one, and that of the blocks' other self-attention if they have any."""
+        if self.alone is None:
+            return [self]
+        return [self, dataclasses.replace(self, before=self.alone, alone=None)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +119,10 @@ def check(bench, monkeypatch, model, layout, way=ONE):
     if way.split and layout.text_inside:
         room_for(monkeypatch, model, way.batch)
     sample = sampler(bench, layout, way)
-    probe = Probe(layout, way)
-    plain = sample(probe.on(model))
-    probe.compare()
+    for one in layout.both:
+        probe = Probe(one, way)
+        plain = sample(probe.on(model))
+        probe.compare()
 
     told, said = watch(monkeypatch)
     spy = Spy()
@@ -120,8 +130,8 @@ def check(bench, monkeypatch, model, layout, way=ONE):
     assert {(grid.grid, grid.before, grid.after) for grid in said} == {
         (layout.grid, layout.before, layout.after)
     }
-    assert set(told) == {(layout.grid, (layout.before, layout.after))}
-    assert {call.queries for call in spy.sparse} == {layout.length}
+    assert set(told) == {(one.grid, (one.before, one.after)) for one in layout.both}
+    assert {call.queries for call in spy.sparse} == {one.length for one in layout.both}
     report = bench.reports[-1]
     assert report["failure"] is None
     assert report["calls"]["sparse"] == len(spy.sparse) == layout.calls * len(said)
@@ -319,6 +329,10 @@ class Probe:
             if call is not None and call.tokens == (self.layout.length,) * 2:
                 seen.append(call.split_heads()[0].float().clone())
                 raise _EnoughError
+            if call is not None and len(set(call.tokens)) == 1 and call.unsupported() is None:
+                # every token to itself, so that each can still be followed
+                v = call.split_heads()[2]
+                return call.join_heads(v.repeat_interleave(call.heads // v.shape[1], dim=1))
             return func(*call_args, **call_kwargs)
 
         options = transformer_options(args, kwargs)
