@@ -71,6 +71,26 @@ MINIMAX = {
     "attention_head_dim": 128, "ffn_hidden_size": 128, "latents_dim": 24, "audio_latents_dim": 32,
     "text_dim": 64, "timestep_input_dim": 32, "time_embed_hidden_size": 64, "time_embed_dim": 64,
 }  # fmt: skip
+OMNIGEN = {
+    "hidden_size": 240, "num_layers": 1, "num_refiner_layers": 1, "num_attention_heads": 2,
+    "num_kv_heads": 1, "multiple_of": 32, "axes_dim_rope": (40, 40, 40), "in_channels": 16,
+}  # fmt: skip
+SD3 = {
+    "in_channels": 16, "depth": 2, "num_blocks": 2, "input_size": None, "adm_in_channels": 64,
+    "qk_norm": "rms", "num_patches": 400, "pos_embed_max_size": 20, "x_block_self_attn_layers": [0],
+    "context_embedder_config": {
+        "target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 128},
+    },
+}  # fmt: skip
+AURAFLOW = {
+    "dim": 256, "n_layers": 2, "n_double_layers": 1, "n_heads": 2, "global_conddim": 256,
+    "cond_seq_dim": 64, "max_seq": 144, "in_channels": 16, "out_channels": 16,
+}  # fmt: skip
+PIXELDIT = {
+    "num_groups": 2, "hidden_size": 128, "pixel_hidden_size": 16, "pixel_attn_hidden_size": 64,
+    "pixel_num_groups": 2, "patch_depth": 1, "pixel_depth": 1, "patch_size": 2, "txt_embed_dim": 64,
+    "in_channels": 16,
+}  # fmt: skip
 
 
 def recordings(torch):
@@ -125,6 +145,15 @@ def recordings(torch):
          {"attention_mask": None}),
         ("hidream", "hidream.model", "HiDreamImageTransformer2DModel", HIDREAM,
          (image, step, rand(1, 64), rand(1, 5, 64), rand(1, 2, 7, 64)), {}),
+        ("omnigen 2", "omnigen.omnigen2", "OmniGen2Transformer2DModel",
+         {**OMNIGEN, "text_feat_dim": 64}, (image, half, text, 7), {}),
+        ("boogu", "boogu.model", "BooguTransformer2DModel",
+         {**OMNIGEN, "instruction_feat_dim": 64, "num_double_stream_layers": 1},
+         (image, half, text, 7), {}),
+        ("sd 3.5 medium", "modules.diffusionmodules.mmdit", "OpenAISignatureMMDITWrapper", SD3,
+         (image, step, text), {"y": rand(1, 64)}),
+        ("auraflow", "aura.mmdit", "MMDiT", AURAFLOW, (image, half, text), {}),
+        ("pixeldit", "pixeldit.model", "PixDiT_T2I", PIXELDIT, (image, step, text), {}),
     ]  # fmt: skip
 
 

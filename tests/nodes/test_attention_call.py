@@ -41,11 +41,14 @@ def rebuilt(call):
 
 def test_every_way_of_calling_is_recorded():
     calls = [call.values[0] for call in CALLS]
-    assert len(RECORDED["models"]) >= 22
+    assert len(RECORDED["models"]) >= 27
     assert {len(call["positional"]) for call in calls} == {3, 4, 5}
     assert {call["keywords"].get("skip_reshape", False) for call in calls} == {False, True}
     strided = [x for c in calls for x in c["positional"] if isinstance(x, dict)]
     assert any(x["stride"] != list(torch.empty(x["shape"]).stride()) for x in strided)
+    assert any(call["keywords"].get("enable_gqa") for call in calls)
+    # SD 3 hands over v by heads beside q by tokens
+    assert any(len(c["positional"][0]["shape"]) < len(c["positional"][2]["shape"]) for c in calls)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -88,7 +91,7 @@ def test_split_attend_join_is_what_comfyui_computes(comfy_inproc, call):
         assert view.data_ptr() == tensor.data_ptr() and view.shape[-1] == read.head_dim
     assert q.shape[1] == 2 and k.shape[1] == v.shape[1]
     assert k.shape[1] == (1 if kwargs.get("enable_gqa") else 2)
-    assert torch.equal(read.join_heads(q), _tokens_first(args[0], read))
+    assert torch.equal(read.join_heads(q), _as_output(args[0], read))
     if mask is None:
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
         # the same kernel on the same numbers; only a contiguous copy may lie between
@@ -96,8 +99,10 @@ def test_split_attend_join_is_what_comfyui_computes(comfy_inproc, call):
     assert read.join_heads(q).shape == expected.shape
 
 
-def _tokens_first(tensor, read):
-    return tensor.transpose(1, 2).flatten(2) if read.heads_first else tensor
+def _as_output(tensor, read):
+    if not read.heads_first or read.options.get("skip_output_reshape"):
+        return tensor
+    return tensor.transpose(1, 2).flatten(2)
 
 
 def test_output_may_be_asked_for_by_heads():
@@ -286,6 +291,7 @@ UNREADABLE = {
     "heads that are a switch": ((X, X, X, True), {}),
     "no head at all": ((X, X, X, 0), {}),
     "heads that do not divide": ((X, X, X, 3), {}),
+    "v by heads of another size": ((X, X, torch.randn(1, 6, 4, 4), 2), {}),
     "k of no whole head": ((X, X[..., :12], X[..., :12], 2), {}),
     "a container instead of q": (([X], X, X, 2), {}),
     "another shape than announced": ((BY_HEADS, BY_HEADS, BY_HEADS, 2), {}),
