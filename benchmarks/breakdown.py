@@ -1,4 +1,4 @@
-"""Time of each of the five stages of one configuration."""
+"""Time of each of the stages of one configuration."""
 
 from __future__ import annotations
 
@@ -21,16 +21,21 @@ def stage_times(
     layout = layout_of(problem, config)
     q, k, v, scale = problem.q, problem.k, problem.v, problem.q.shape[-1] ** -0.5
     orders = package.reorder(q, k, layout, config, None)
-    pyramid = package.build_pyramid(k, v, orders, layout, config)
+    groups = None
+    if config.grouping == "similar":
+        groups = package.group_keys(q, k, v, orders, layout, config)
+    pyramid = package.build_pyramid(k, v, orders, layout, config, groups)
     mass = package.importance(q, pyramid, orders, layout, config, scale)
     plan = package.assign_levels(mass, pyramid, layout, config)
     calls = {
         "reorder": lambda: package.reorder(q, k, layout, config, None),
-        "pyramid": lambda: package.build_pyramid(k, v, orders, layout, config),
+        "pyramid": lambda: package.build_pyramid(k, v, orders, layout, config, groups),
         "importance": lambda: package.importance(q, pyramid, orders, layout, config, scale),
         "levels": lambda: package.assign_levels(mass, pyramid, layout, config),
         "attend": lambda: package.attend(q, pyramid, plan, orders, layout, config, scale),
     }
+    if groups is not None:
+        calls["groups"] = lambda: package.group_keys(q, k, v, orders, layout, config)
     times = alternate(calls, clock, seconds_each=seconds_each, most=20)
     flop = problem.dense_flop * Stats(plan, layout, config.tail).density
     return times, flop / times["attend"].ms * 1e3

@@ -10,6 +10,7 @@ import torch
 from psa_kernels import PSAConfig, reference
 from psa_kernels.attention import choose_implementation, run_stages
 from psa_kernels.layout import Layout
+from psa_kernels.order_state import FIRST_STEPS, OrderState
 from psa_kernels.stats import Stats
 
 from .method import Method, Problem, Unavailable
@@ -59,14 +60,24 @@ CONFIGS = {
         block_n=128, mask_mode="thresholdbound", rearrange_method="Gilbert",
         mask_ratios={1: (0, 0.4), 2: (0.4, 0.5), 4: (0.5, 0.6), 8: (0.6, 0.8), 0: (0.8, 1)},
     ),
+    "shares of fast": _tailed(128, shares(0.0625, eight=0.2031)),
+    "shares of balanced": _tailed(128, shares(0.12, eight=0.36)),
 }  # fmt: skip
 QUICK = tuple(CONFIGS)[:6]
+LIKE_KEYS = ("shares of fast", "shares of balanced")  # measured with like keys together too
 
 
 def psa_methods(implementation: str, quick: bool) -> list[Method]:
     """`implementation`: a package of `psa_kernels`, or "auto" for what a call would get."""
     names = QUICK if quick else tuple(CONFIGS)
-    return [psa_method(name, CONFIGS[name], implementation) for name in names]
+    methods = [psa_method(name, CONFIGS[name], implementation) for name in names]
+    for name in LIKE_KEYS if not quick else ():
+        config = CONFIGS[name].replace(grouping="similar")
+        methods.append(psa_method(f"{name}, like keys", config, implementation))
+        methods.append(
+            psa_method(f"{name}, like keys, kept from before", config, implementation, kept=True)
+        )
+    return methods
 
 
 def budget_methods(implementation: str) -> list[Method]:
@@ -85,15 +96,25 @@ def budget_methods(implementation: str) -> list[Method]:
     return [psa_method(name, config, implementation) for name, config in configs.items()]
 
 
-def psa_method(name: str, config: PSAConfig, implementation: str) -> Method:
+def psa_method(
+    name: str, config: PSAConfig, implementation: str, kept: bool = False
+) -> Method:
+    """`kept`: groups and plan are those of an earlier step, which is not timed."""
+
     def prepare(problem: Problem):
         package = package_for(problem, config, implementation)
         q, k, v = problem.q, problem.k, problem.v
 
+        state = OrderState() if kept else None
+
         def run() -> torch.Tensor:
             layout = layout_of(problem, config)
-            return run_stages(package, q, k, v, layout, config, q.shape[-1] ** -0.5)[0]
+            return run_stages(package, q, k, v, layout, config, q.shape[-1] ** -0.5, state)[0]
 
+        if kept:
+            for step in range(FIRST_STEPS + 1):
+                state.begin(step)
+                run()
         return run
 
     def density(problem: Problem) -> float:

@@ -45,9 +45,11 @@ def find_peers() -> None:
 
 def sparse_methods() -> list[Method]:
     methods = []
-    for tau in (1.0, 1.5, 2.0):
-        methods.append(Method(f"comfy-kitchen sol_attn tau {tau}", "sparse", _sol(tau=tau),
-                              ANY_SPARSE, orders=BOTH, head_dims=(128,)))  # fmt: skip
+    # tau 1.3 with 256 tokens on top: as ComfyUI's own node calls it
+    for tau, added in ((1.0, 0), (1.3, 256), (1.5, 0), (2.0, 0)):
+        name = f"comfy-kitchen sol_attn tau {tau}" + f", token_aug {added}" * (added > 0)
+        methods.append(Method(name, "sparse", _sol(tau=tau, token_aug=added), ANY_SPARSE,
+                              orders=BOTH, head_dims=(128,)))  # fmt: skip
     methods.append(Method("comfy-kitchen int8", "low precision", _kitchen_int8, QUANTISED))
     methods.append(Method("SageAttention", "low precision", _sage, QUANTISED))
     for top in (0.1, 0.2):
