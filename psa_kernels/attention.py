@@ -90,7 +90,9 @@ def psa_attention(
     """
     config = settings(config)
     if config.type == "dense":
-        config = config.replace(type="psa", mask_ratios={1: (0, 1)}, use_rearrange=False)
+        config = config.replace(
+            type="psa", mask_ratios={1: (0, 1)}, use_rearrange=False, grouping="order"
+        )
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
     package, reason = choose_implementation(q, layout, config)
@@ -147,7 +149,7 @@ def run_stages(
     state: OrderState | None = None,
 ):
     """(out, plan) of the stages of `package`, for arguments that `Layout.of` has checked."""
-    kept = Kept.of(state, q.device, layout, config)
+    kept = Kept.of(state, package, q, layout, config)
     with made_current(q.device), _full_precision(q.device.type):
         orders = package.reorder(q, k, layout, config, state)
         groups = kept.groups

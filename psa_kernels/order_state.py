@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class OrderState:
 
     def __init__(self, room: Callable[[str, int], bool] = lambda name, size: True) -> None:
         self._room = room
+        self._granted: dict[str, int] = {}
         self._centroids: dict[str, torch.Tensor] = {}
         self.reset()
 
@@ -71,11 +73,12 @@ class OrderState:
 
     def remember(self, name: str, what_for: Any, value: Any, size: int) -> None:
         """Keeps `value` of `size` bytes, if there is room beside what else is kept."""
-        old = self._kept.pop(name, None)
+        self._kept.pop(name, None)
         # what has been granted once may be used again
-        granted = old.granted if old is not None else 0
+        granted = self._granted.get(name, 0)
         if size <= granted or self._room(name, size - granted):
-            self._kept[name] = _Item(what_for, value, self._index, max(size, granted))
+            self._granted[name] = max(size, granted)
+            self._kept[name] = _Item(what_for, value, self._index)
 
 
 @dataclass(frozen=True)
@@ -83,19 +86,18 @@ class _Item:
     what_for: Any
     value: Any
     index: int
-    granted: int
 
 
 class Kept:
     """What one call may use of earlier steps, and what it leaves to later ones."""
 
     def __init__(
-        self, state: OrderState | None, device: torch.device, layout: Layout, config: PSAConfig
+        self, state: OrderState | None, made_by: tuple, layout: Layout, config: PSAConfig
     ):
         self._state = state
         # the places in blocks mean something in the same token order only
-        self._of_groups = device, layout, config.order, config.tile_size
-        self._of_plan = device, layout, config
+        self._of_groups = made_by, layout, config.order, config.tile_size
+        self._of_plan = made_by, layout, config
         self.groups: Groups | None = None
         self.plans: list[Plan] | None = None
         if state is not None:
@@ -105,13 +107,21 @@ class Kept:
 
     @classmethod
     def of(
-        cls, state: OrderState | None, device: torch.device, layout: Layout, config: PSAConfig
+        cls,
+        state: OrderState | None,
+        package: ModuleType,
+        q: torch.Tensor,
+        layout: Layout,
+        config: PSAConfig,
     ) -> Kept:
         """Nothing is kept in token order, for one step only, where tokens move, or in a graph."""
         keeps = config.grouping == "similar" and config.refresh > 1
-        if not keeps or config.order in ("SemanticAware", "Hybrid") or _captured(device):
+        if not keeps or config.order in ("SemanticAware", "Hybrid") or _captured(q.device):
             state = None
-        return cls(state, device, layout, config)
+        # a plan is its maker's own, in parts that hang on the dtype; what inference mode made can
+        # not lead to a gradient
+        made_by = package.__name__, q.device, q.dtype, torch.is_inference_mode_enabled()
+        return cls(state, made_by, layout, config)
 
     def keep_groups(self, groups: Groups) -> None:
         if self._state is not None:

@@ -62,24 +62,47 @@ def columns_of(rows):
     return [np.array(column) for column in zip(*rows, strict=True)]
 
 
+# section 3b
+def channel_weights(queries):
+    """[D]: how much each channel counts for the queries [heads, tokens, D]; the mean is 1."""
+    squares = np.square(queries).reshape(-1, queries.shape[-1])
+    total = squares.sum()
+    if total == 0:  # also where there are no queries
+        return np.ones(queries.shape[-1])
+    return squares.sum(axis=0) / total * queries.shape[-1]
+
+
 # --- one head: q [Lq, D], k and v [Lk, D] ------------------------------------------------------
 
 
 class Head:
-    def __init__(self, q, k, v, q_order, k_order, before, after, config, causal, scale):
+    """`places` and `weights` of section 3b, both None where neighbours are pooled."""
+
+    def __init__(
+        self, q, k, v, q_order, k_order, before, after, config, causal, scale, places, weights
+    ):
         self.q, self.k, self.v, self.config = q, k, v, config
         self.causal, self.scale = causal, scale
         self.q_video, self.q_extra = blocks_of(q_order, len(q), before, after, config.block_m)
         self.k_video, self.k_extra = blocks_of(k_order, len(k), before, after, config.block_n)
+        self.weights = weights
+        self.together = list(self.k_video)  # each block, like tokens together
+        for j, own in enumerate(pieces(list(places or ()), config.block_n)):
+            assert sorted(own) == list(range(config.block_n))
+            self.together[j] = [self.k_video[j][place] for place in own]
         self.fragile = False
 
-    # sections 3 and 6c
-    def pooled(self, block, h):
-        """[(mean key, mean value, real tokens, spread)] of one block's groups of h."""
-        entries = []
-        for group in pieces(block, h):
+    # sections 3, 3b and 6c
+    def pooled(self, j, h):
+        """[(mean key, mean value, real tokens, spread)] of video block j's groups of h."""
+        entries, n = [], self.config.block_n
+        weighted = self.weights is not None and len(self.together[j]) == n and h < n
+        for group in pieces(self.together[j], h):
             key = self.k[group].mean(axis=0)
-            spread = np.square(self.k[group] - key).mean()  # over tokens and dimensions
+            squares = np.square(self.k[group] - key)
+            if weighted:
+                squares = squares * self.weights
+            spread = squares.mean()  # over tokens and dimensions
             entries.append((key, self.v[group].mean(axis=0), len(group), spread))
         return entries
 
@@ -105,7 +128,7 @@ class Head:
         if not eligible:
             return eligible, []
         score = self.exact if self.config.importance == "exact" else self.sub_block
-        share = score(rows, [self.k_video[j] for j in eligible])
+        share = score(rows, eligible)
         total = sum(share)
         if total == 0.0:  # extra keys hold all the mass that a float can express
             self.fragile = True
@@ -118,13 +141,13 @@ class Head:
             seen = t + 1 if self.causal else len(self.k)
             logits = self.scale * (self.k[:seen] @ self.q[t])
             weights = np.exp(logits - logits.max())
-            for j, block in enumerate(blocks):
-                share[j] += weights[block].sum() / weights.sum() / len(rows)
+            for i, j in enumerate(blocks):
+                share[i] += weights[self.k_video[j]].sum() / weights.sum() / len(rows)
         return share
 
     def sub_block(self, rows, blocks):
         share = [0.0] * len(blocks)
-        groups = [columns_of(self.pooled(block, 8)) for block in blocks]
+        groups = [columns_of(self.pooled(j, 8)) for j in blocks]
         for part in pieces(rows, 16):
             mean = sum(self.q[t] for t in part) / len(part)
             logits = [self.logits(mean, keys, c, s) for keys, _, c, s in groups]
@@ -228,7 +251,7 @@ class Head:
                 if level == 1:
                     entries += [(self.k[s], self.v[s], 1, 0.0, s) for s in block]
                 elif level > 1:
-                    entries += [(*group, -1) for group in self.pooled(block, level)]
+                    entries += [(*group, -1) for group in self.pooled(j, level)]
             *groups, positions = columns_of(entries)
             for t in tokens:
                 seen = positions <= (t if self.causal else math.inf)
@@ -245,26 +268,33 @@ class Head:
 
 def answer(
     q, k, v, config, *, q_order=None, k_order=None, extra=(0, 0), causal=False, scale=None,
-    levels=None,
+    levels=None, places=None,
 ):  # fmt: skip
     """Everything that PSA computes for numpy arrays q `[B, H, Lq, D]`, k and v `[B, Hkv, Lk, D]`.
 
     `q_order[b][h]`, `k_order[b][kv head]`: the token orders, raster where None. With `levels` (as
-    in `Answer`) those are obeyed instead of assigned.
+    in `Answer`) those are obeyed instead of assigned. `places[b][kv head]`: which tokens of each
+    whole block are pooled together, by their places in it (section 3b; `grouping.py` works them
+    out); it is given where the configuration groups like tokens.
     """
     q, k, v = (np.asarray(x, dtype=np.float64) for x in (q, k, v))
     batch, heads, q_len, dim = q.shape
     kv_heads, k_len = k.shape[1], k.shape[2]
     out, all_levels, importance = np.zeros_like(q), [], []
     products, fragile = 0, False
+    similar = config.grouping == "similar"
+    assert similar == (places is not None)
+    shared = heads // kv_heads
     for b in range(batch):
         for h in range(heads):
-            kv = h // (heads // kv_heads)
+            kv = h // shared
+            asking = q[b, kv * shared : (kv + 1) * shared, extra[0] : q_len - extra[1]]
             head = Head(
                 q[b, h], k[b, kv], v[b, kv],
                 raster(q_len - sum(extra)) if q_order is None else q_order[b][h],
                 raster(k_len - sum(extra)) if k_order is None else k_order[b][kv],
                 *extra, config, causal, dim**-0.5 if scale is None else scale,
+                places[b][kv] if similar else None, channel_weights(asking) if similar else None,
             )  # fmt: skip
             if levels is None:
                 own, shares = head.all_levels()

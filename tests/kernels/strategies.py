@@ -53,6 +53,8 @@ def arguments(draw, always_old=False):
         "type": st.sampled_from(["psa", "dense"]),
         "description": st.text(max_size=30),
         "verbose": st.booleans(),
+        "grouping": st.sampled_from(["order", "similar"]),
+        "refresh": st.integers(1, 100),
     }
     return {name: draw(values) for name, values in every.items()}
 
@@ -102,14 +104,16 @@ class Call:
 def calls(draw, dtype=torch.float64, contents=CONTENTS, only=None):
     """A random call: small enough for the oracle, of every shape that a call can have.
 
-    `only`: "causal", "similarity" or "lengths" (fewer or more queries than keys), for calls that
-    have it for certain. Sizes are picked from lists, since hypothesis would draw nearly all
-    integers so small that there is only one block.
+    `only`: "causal", "similarity", "similar" (like keys together) or "lengths" (fewer or more
+    queries than keys), for calls that have it for certain. Sizes are picked from lists, since
+    hypothesis would draw nearly all integers so small that there is only one block.
     """
     given = draw(arguments(always_old=only in ("causal", "similarity")))
     given["type"] = "psa"  # a dense config is dense whatever else it says: nothing to compare
     if only == "similarity":
         given["use_sim_mask"] = True
+    if only == "similar":
+        given["grouping"] = "similar"
     if only == "lengths":
         given["rearrange_method"] = draw(st.sampled_from([None, "SemanticAware"]))
     given["tile_size"] = draw(st.lists(st.integers(1, 5), min_size=3, max_size=3))

@@ -17,15 +17,28 @@ from .strategies import calls
 torch.set_num_threads(1)
 
 
+def stages(call):
+    """(layout, orders, groups) that the reference makes for a call."""
+    q, k, v = call.q, call.k, call.v
+    layout = Layout.of(q, k, v, call.config, **call.keywords)
+    orders = reference.reorder(q, k, layout, call.config, OrderState())
+    groups = None
+    if call.config.grouping == "similar":
+        groups = reference.group_keys(q, k, v, orders, layout, call.config)
+    return layout, orders, groups
+
+
 def orders(call):
-    """The token orders that the call uses, as the oracle wants them: [b][head] -> list or None."""
-    q, k = call.q, call.k
-    layout = Layout.of(q, k, call.v, call.config, **call.keywords)
-    found = reference.reorder(q, k, layout, call.config, OrderState())
-    heads = (("q_order", found.q, q.shape[1]), ("k_order", found.k, k.shape[1]))
+    """The orders that the call uses, as the oracle wants them: [b][head] -> list, or None."""
+    _, found, groups = stages(call)
+    batch, heads = call.q.shape[:2]
+    given = (("q_order", found.q, heads), ("k_order", found.k, call.k.shape[1]))
     return {
-        name: None if x is None else x.expand(q.shape[0], count, -1).tolist()
-        for name, x, count in heads
+        "places": None if groups is None else groups.places.tolist(),
+        **{
+            name: None if x is None else x.expand(batch, count, -1).tolist()
+            for name, x, count in given
+        },
     }
 
 
@@ -43,9 +56,8 @@ def run(call):
 
 def importance(call):
     """S, as the reference estimates it."""
-    layout = Layout.of(call.q, call.k, call.v, call.config, **call.keywords)
-    found = reference.reorder(call.q, call.k, layout, call.config, OrderState())
-    pyramid = reference.build_pyramid(call.k, call.v, found, layout, call.config)
+    layout, found, groups = stages(call)
+    pyramid = reference.build_pyramid(call.k, call.v, found, layout, call.config, groups)
     scale = layout.head_dim**-0.5 if call.scale is None else call.scale
     return reference.importance(call.q, pyramid, found, layout, call.config, scale).numpy()
 
@@ -97,6 +109,12 @@ def test_causal_calls(call):
 @settings(max_examples=80, deadline=None)
 @given(calls(contents=USUAL, only="similarity"))
 def test_similarity_calls(call):
+    check(call)
+
+
+@settings(max_examples=50, deadline=None)
+@given(calls(contents=USUAL, only="similar"))
+def test_calls_with_like_keys_together(call):
     check(call)
 
 

@@ -1,0 +1,84 @@
+"""Section 3b written out, in float64, to test implementations against: which tokens of a block are
+pooled together. As the oracle, it shares no code with psa_kernels."""
+
+import numpy as np
+
+from .oracle import blocks_of
+
+ROUNDS = 4  # of power iteration
+PAIR = 2  # tokens in a set that is not cut further
+
+
+def places(q, k, v, n, k_order, extra=(0, 0)):
+    """[B][kv head] -> the tokens of all whole blocks of n, by their places in their block.
+
+    q `[B, H, Lq, D]`, k and v `[B, Hkv, Lk, D]`; `k_order[b][kv head]`: the order of the keys.
+    """
+    q, k, v = (np.asarray(x, dtype=np.float64) for x in (q, k, v))
+    shared = q.shape[1] // k.shape[1]
+    found = []
+    for b in range(len(k)):
+        found.append([])
+        for head in range(k.shape[1]):
+            video, _ = blocks_of(k_order[b][head], k.shape[2], *extra, n)
+            whole = [block for block in video if len(block) == n]
+            queries = q[b, head * shared : (head + 1) * shared, extra[0] : q.shape[2] - extra[1]]
+            own = [bisected(block, literal_cut) for block in features(queries, *(
+                x[b, head] for x in (k, v)), whole)]  # fmt: skip
+            found[b].append([place for block in own for place in block])
+    return found
+
+
+def features(queries, k, v, blocks):
+    """A matrix [tokens, 2 D] for each block: what tells how like two tokens are.
+
+    queries [heads, tokens, D]; k and v [tokens, D]; blocks: positions in those.
+    """
+    rms = np.sqrt(np.square(queries).mean(axis=(0, 1)))
+    halves = []
+    for x in (k * rms, v):
+        off = [x[block] - x[block].mean(axis=0) for block in blocks]
+        size = np.sqrt(np.mean(np.square(off))) if off else 0.0
+        halves.append([x[block] / (size if size > 0 else 1.0) for block in blocks])
+    return [np.concatenate(pair, axis=1) for pair in zip(*halves, strict=True)]
+
+
+def bisected(x, cut):
+    """The rows of `x` [tokens, F] as a list of numbers, like ones together.
+
+    `cut(deviations)` gives where the members of a set lie along the direction to cut across.
+    """
+
+    def leaves(members):
+        if len(members) <= PAIR:
+            return members
+        along = cut(x[members] - x[members].mean(axis=0))
+        ranked = sorted(range(len(members)), key=lambda i: (along[i], i))
+        members = [members[i] for i in ranked]
+        half = len(members) // 2
+        return leaves(members[:half]) + leaves(members[half:])
+
+    return leaves(list(range(len(x))))
+
+
+def literal_cut(deviations):
+    """As the section says: rounds of power iteration from the member farthest from the mean."""
+    start = deviations[np.square(deviations).sum(axis=1).argmax()]
+    products = deviations.T @ deviations
+    direction = np.linalg.matrix_power(products / max(np.trace(products), 1e-300), ROUNDS) @ start
+    length = np.linalg.norm(direction)
+    return deviations @ direction / length if length > 0 else np.zeros(len(deviations))
+
+
+def exact_cut(deviations):
+    """Along the direction of the largest spread itself."""
+    return deviations @ np.linalg.svd(deviations, full_matrices=False)[2][0]
+
+
+def spread_left(x, order, size):
+    """The share of a block's variance that lies inside groups of `size` of `order`."""
+    left = sum(
+        np.square(x[order[i : i + size]] - x[order[i : i + size]].mean(axis=0)).sum()
+        for i in range(0, len(x), size)
+    )
+    return left / np.square(x - x.mean(axis=0)).sum()

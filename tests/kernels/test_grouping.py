@@ -1,0 +1,265 @@
+"""Which keys of a block are pooled together with `grouping: similar` (section 3b)."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from psa_kernels import OrderState, PSAConfig, reference
+from psa_kernels.layout import Layout
+from psa_kernels.reference.grouping import bisected
+
+from . import grouping
+from .strategies import EXTRAS, fill
+
+torch.set_num_threads(1)
+
+
+# --- the bisection ------------------------------------------------------------------------------
+
+
+def order_of(values):
+    """How one block of tokens with these features is put in order."""
+    x = torch.tensor(values, dtype=torch.float32)
+    return bisected(x[None] if x.dim() == 2 else x[None, :, None])[0].tolist()
+
+
+def test_a_line_by_hand():
+    #         0  1   2   3  4   5  6   7
+    values = [3, 20, 10, 0, 11, 2, 12, 1]
+    # Mean 7.4: the farthest is 20, so small values lie left: 0 1 2 3 | 10 11 12 20.
+    # Left, mean 1.5: 0 and 3 are equally far, the first of them is 0, so large values lie left.
+    # Right, mean 13.25: the farthest is 20.
+    assert [values[i] for i in order_of(values)] == [3, 2, 1, 0, 10, 11, 12, 20]
+
+
+def test_the_farthest_member_says_which_side_is_left():
+    values = [9, 1, 8, 7]  # mean 6.25, farthest 1: what is like it lies right
+    assert order_of(values) == [0, 2, 3, 1]
+
+
+def test_of_two_equally_far_the_first_says_it():
+    assert order_of([0, 1, 2, 3]) == [3, 2, 1, 0]
+    assert order_of([3, 2, 1, 0]) == [3, 2, 1, 0]
+
+
+def test_sets_of_two_stay_as_the_cut_before_left_them():
+    assert order_of([5, 1]) == [0, 1]
+    assert order_of([1, 5]) == [0, 1]
+    # cut once, farthest 100: 1 2 | 50 100 by projection
+    assert order_of([100, 2, 1, 50]) == [2, 1, 3, 0]
+
+
+def test_ties_keep_their_places():
+    # two kinds in turns: 0 is the first of the farthest, so the other kind lies left
+    assert order_of([0, 5, 0, 5, 0, 5, 0, 5]) == [1, 3, 5, 7, 0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("n", [32, 64, 128])
+def test_a_set_without_spread_keeps_its_order(n):
+    assert order_of([[2.5, -1.0]] * n) == list(range(n))
+    # halves without spread, after a cut
+    halves = order_of([[0.0]] * (n // 2) + [[1.0]] * (n // 2))
+    assert halves == [*range(n // 2, n), *range(n // 2)]
+
+
+def test_the_cut_is_across_the_widest_direction():
+    # wide along the second channel, whatever the first says
+    values = [[0, 40], [1, -40], [1, 41], [0, -41], [0, 42], [1, -42], [1, 43], [0, -43]]
+    order = order_of(values)
+    assert {tuple(sorted(order[:4])), tuple(sorted(order[4:]))} == {(0, 2, 4, 6), (1, 3, 5, 7)}
+
+
+def test_blocks_are_cut_each_by_itself():
+    x = torch.randn(3, 32, 5, generator=torch.Generator().manual_seed(0))
+    together = bisected(x)
+    assert together.shape == (3, 32) and together.dtype == torch.int64
+    assert all(torch.equal(bisected(block[None])[0], own) for block, own in zip(x, together, strict=True))
+    assert bisected(x[:0]).shape == (0, 32)
+
+
+CLOUDS = {
+    "random": lambda rng, n, f: rng.standard_normal((n, f)),
+    "wide in few channels": lambda rng, n, f: rng.standard_normal((n, f)) / (1 + np.arange(f)),
+    "a walk": lambda rng, n, f: rng.standard_normal((n, f)).cumsum(0),
+    "clusters": lambda rng, n, f: (
+        5 * rng.standard_normal((6, f))[rng.integers(0, 6, n)] + rng.standard_normal((n, f))
+    ),
+}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("n", [32, 64, 128])
+def test_groups_of_8_are_about_as_tight_as_with_exact_directions(n, cloud):
+    rng = np.random.default_rng(n)
+    blocks = np.stack([CLOUDS[cloud](rng, n, 24) for _ in range(12)]).astype(np.float32)
+    orders = {
+        "found": bisected(torch.from_numpy(blocks)).tolist(),
+        "exact": [grouping.bisected(x, grouping.exact_cut) for x in blocks.astype(float)],
+        "none": [np.arange(n)] * len(blocks),
+    }
+    left = {
+        name: np.mean([grouping.spread_left(x, o, 8) for x, o in zip(blocks, own, strict=True)])
+        for name, own in orders.items()
+    }
+    assert left["found"] <= 1.05 * left["exact"]
+    # a walk is in order already
+    assert left["found"] <= (1.05 if cloud == "a walk" else 0.9) * left["none"]
+
+
+# --- what tokens are compared by ----------------------------------------------------------------
+
+
+def group(q, k, v, n=32, extra=(0, 0), **keywords):
+    config = PSAConfig(block_n=n, tile_n=16, grouping="similar", **keywords.pop("settings", {}))
+    layout = Layout.of(q, k, v, config, extra_tokens=extra, **keywords)
+    orders = reference.reorder(q, k, layout, config, OrderState())
+    return reference.group_keys(q, k, v, orders, layout, config), orders
+
+
+def normal(*shapes, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
+
+
+@st.composite
+def inputs(draw):
+    """(q, k, v, block size, extra tokens, settings and grid) without ties."""
+    heads, kv_heads = draw(st.sampled_from([(1, 1), (2, 2), (2, 1), (4, 2), (3, 1)]))
+    n, extra = draw(st.sampled_from([32, 64, 128])), draw(st.sampled_from(EXTRAS))
+    grid = draw(st.sampled_from([(1, 1, 1), (3, 5, 7), (2, 8, 8), (4, 7, 11), (6, 8, 10)]))
+    order = draw(st.sampled_from([None, "Gilbert", "STA", "SemanticAware", "Hybrid"]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    length = grid[0] * grid[1] * grid[2] + sum(extra)
+    batch, dim = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 4, 6, 32]))
+    content = draw(st.sampled_from(["normal", "smooth", "peaked"]))
+    values = fill(rng, content, batch, heads, kv_heads, length, length, dim)
+    q, k, v = map(torch.from_numpy, values)
+    return q, k, v, n, extra, {"grid": grid, "settings": {"rearrange_method": order}}
+
+
+@settings(max_examples=60, deadline=None)
+@given(inputs())
+def test_places_are_those_that_the_section_says(drawn):
+    q, k, v, n, extra, keywords = drawn
+    found, orders = group(q, k, v, n, extra, **keywords)
+    batch, heads, length, dim = k.shape
+    video = length - sum(extra)
+    assert found.places.shape == (batch, heads, video // n * n)
+    assert found.places.dtype == torch.uint8
+    every = torch.arange(n, dtype=torch.uint8)
+    assert (found.places.unflatten(2, (-1, n)).sort(-1).values == every).all()
+    assert found.weights.shape == (batch, heads, dim)
+    torch.testing.assert_close(found.weights.mean(-1), found.weights.new_ones(batch, heads))
+
+    order = torch.arange(video) if orders.k is None else orders.k
+    order = order.expand(batch, heads, -1).tolist()
+    assert found.places.tolist() == grouping.places(q, k, v, n, order, extra)
+
+
+def test_like_keys_and_like_values_come_together():
+    """Two kinds of keys times two of values, scattered over the block: four groups of 16."""
+    kinds = torch.arange(64) * 7 % 4
+    q, k, v = normal(*[(1, 1, 64, 4)] * 3)
+    k[..., 0] += 30 * (kinds % 2)
+    v[..., 1] += 20 * (kinds // 2)
+    found, _ = group(torch.ones_like(q), k, v, 64)
+    grouped = kinds[found.places[0, 0].long()].unflatten(0, (4, 16))
+    assert (grouped == grouped[:, :1]).all()
+
+
+def test_keys_and_values_count_alike_whatever_their_sizes():
+    q, k, v = normal(*[(1, 2, 64, 8)] * 3)
+    wanted = group(q, k, v)[0].places
+    for factors in ((1, 2**10, 1), (1, 1, 2**-10), (2**6, 1, 2**4)):
+        scaled = (x * factor for x, factor in zip((q, k, v), factors, strict=True))
+        assert torch.equal(group(*scaled)[0].places, wanted)
+    assert torch.equal(group(q, k + 3, v - 100)[0].places, wanted)  # deviations from the mean
+
+
+def test_one_number_for_all_blocks():
+    """Where the values of another block deviate 10,000 times as much, a block goes by its keys."""
+    q, k, v = normal(*[(1, 1, 64, 8)] * 3)
+    v[:, :, 32:] *= 1e4
+    found, by_keys, alone = (
+        group(q, *rest)[0].places[0, 0, :32].tolist()
+        for rest in ((k, v), (k, 0 * v), (k[:, :, :32], v[:, :, :32]))
+    )
+    assert found == by_keys != alone
+
+
+def test_channels_of_keys_count_by_the_queries_that_read_them():
+    q, k, v = normal(*[(1, 1, 64, 4)] * 3)
+    q[..., 2:], v[:] = 0, 0
+    k[..., 2:] *= 1000  # no query sees it
+    assert torch.equal(group(q, k, v)[0].places, group(q[..., :2], k[..., :2], v[..., :2])[0].places)
+
+
+def test_without_queries_only_values_count():
+    q, k, v = normal(*[(1, 1, 64, 4)] * 3)
+    found = group(0 * q, k, v)[0]
+    assert torch.equal(found.places, group(q, 0 * k, v)[0].places)
+    assert torch.equal(found.weights, torch.ones_like(found.weights))
+
+
+def test_weights_by_hand():
+    q = torch.zeros(1, 4, 32, 2)
+    # two heads share a key head; mean squares 4 and 1, then 0 and 9
+    q[0, 0, :, 0], q[0, 1, :16, 0], q[0, 1, :, 1] = 2, 8**0.5, 2**0.5
+    q[0, 2:, :, 1] = 3
+    k, v = normal((1, 2, 32, 2), (1, 2, 32, 2), dtype=torch.float32)
+    weights = group(q, k, v)[0].weights
+    torch.testing.assert_close(weights, torch.tensor([[[1.6, 0.4], [0.0, 2.0]]]))
+    assert weights.dtype == torch.float32
+
+
+def test_only_the_heads_that_share_a_key_head_are_asked():
+    q, k, v = normal((2, 4, 64, 8), (2, 2, 64, 8), (2, 2, 64, 8))
+    before = group(q, k, v)[0]
+    q[1, 3, :, :4] *= 50
+    after = group(q, k, v)[0]
+    changed = torch.zeros(2, 2, dtype=torch.bool)
+    changed[1, 1] = True
+    assert torch.equal((before.places != after.places).any(-1), changed)
+    assert torch.equal((before.weights != after.weights).any(-1), changed)
+
+
+def test_extra_tokens_are_neither_asked_nor_grouped():
+    before, after = 5, 40
+    q, k, v = normal(*[(1, 2, 75 + before + after, 8)] * 3)
+    found = group(q, k, v, 32, (before, after))[0]
+    assert found.places.shape == (1, 2, 64)
+    for x in (q, k, v):
+        x[:, :, :before] *= 30
+        x[:, :, -after:] += 7
+    again = group(q, k, v, 32, (before, after))[0]
+    alone = group(*(x[:, :, before:-after] for x in (q, k, v)), 32)[0]
+    for other in (again, alone):
+        assert torch.equal(other.places, found.places) and torch.equal(other.weights, found.weights)
+
+
+def test_a_short_last_block_has_no_say_in_the_scales():
+    q, k, v = normal(*[(1, 1, 64 + 20, 8)] * 3)
+    found = group(q, k, v)[0].places
+    assert found.shape[2] == 64
+    k[:, :, 64:] *= 1000
+    assert torch.equal(group(q, k, v)[0].places, found)
+
+
+def test_nothing_to_group():
+    q, k, v = normal(*[(1, 1, 40, 8)] * 3)
+    assert group(q[:, :, :31], k[:, :, :31], v[:, :, :31])[0].places.shape == (1, 1, 0)
+    found = group(q, k, v, 32, (30, 10))[0]  # no video at all
+    assert found.places.shape == (1, 1, 0)
+    assert torch.equal(found.weights, torch.ones_like(found.weights))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("spoil", [float("nan"), float("inf"), 1e4])
+def test_whatever_the_numbers_each_block_keeps_its_tokens(dtype, spoil):
+    q, k, v = normal(*[(1, 2, 96, 8)] * 3, dtype=dtype)
+    for x in (q, k, v):
+        x[:, 0, 5] = spoil
+        places = group(q, k, v)[0].places.unflatten(2, (-1, 32))
+        assert (places.sort(-1).values == torch.arange(32)).all()
