@@ -3,7 +3,7 @@ pooled together. As the oracle, it shares no code with psa_kernels."""
 
 import numpy as np
 
-from .oracle import blocks_of
+from .token_blocks import blocks_of
 
 ROUNDS = 4  # of power iteration
 PAIR = 2  # tokens in a set that is not cut further
@@ -23,9 +23,8 @@ def places(q, k, v, n, k_order, extra=(0, 0)):
             video, _ = blocks_of(k_order[b][head], k.shape[2], *extra, n)
             whole = [block for block in video if len(block) == n]
             queries = q[b, head * shared : (head + 1) * shared, extra[0] : q.shape[2] - extra[1]]
-            own = [bisected(block, literal_cut) for block in features(queries, *(
-                x[b, head] for x in (k, v)), whole)]  # fmt: skip
-            found[b].append([place for block in own for place in block])
+            own = features(queries, k[b, head], v[b, head], whole)
+            found[b].append([place for x in own for place in bisected(x, literal_cut)])
     return found
 
 
@@ -73,6 +72,15 @@ def literal_cut(deviations):
 def exact_cut(deviations):
     """Along the direction of the largest spread itself."""
     return deviations @ np.linalg.svd(deviations, full_matrices=False)[2][0]
+
+
+def channel_weights(queries):
+    """[D]: how much each channel counts for the queries [heads, tokens, D]; the mean is 1."""
+    squares = np.square(queries).reshape(-1, queries.shape[-1])
+    total = squares.sum()
+    if total == 0:  # also where there are no queries
+        return np.ones(queries.shape[-1])
+    return squares.sum(axis=0) / total * queries.shape[-1]
 
 
 def spread_left(x, order, size):

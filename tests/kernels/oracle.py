@@ -11,6 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from .grouping import channel_weights
+from .token_blocks import blocks_of, pieces, raster
+
 LEVELS = (1, 2, 4, 8, 0)
 NEVER_READ = -1
 # Decisions closer than this to going the other way may differ between two correct programs.
@@ -27,49 +30,8 @@ class Answer:
     fragile: bool  # some decision hung on less than CLOSE
 
 
-def raster(count):
-    return list(range(count))
-
-
-def sta_order(grid, tile):
-    """Tiles in raster order, tokens of a tile in raster order; smaller tiles at the far edges."""
-    depth, height, width = grid
-    order = []
-    for z0 in range(0, depth, tile[0]):
-        for y0 in range(0, height, tile[1]):
-            for x0 in range(0, width, tile[2]):
-                for z in range(z0, min(z0 + tile[0], depth)):
-                    for y in range(y0, min(y0 + tile[1], height)):
-                        for x in range(x0, min(x0 + tile[2], width)):
-                            order.append((z * height + y) * width + x)
-    return order
-
-
-def pieces(tokens, size):
-    """Consecutive pieces of `size`; the last one may be short."""
-    return [tokens[start : start + size] for start in range(0, len(tokens), size)]
-
-
-def blocks_of(order, length, before, after, size):
-    """(video blocks, extra blocks) as lists of positions."""
-    video = [before + int(token) for token in order]
-    assert sorted(video) == list(range(before, length - after))
-    prefix, suffix = list(range(before)), list(range(length - after, length))
-    return pieces(video, size), pieces(prefix + suffix, size)
-
-
 def columns_of(rows):
     return [np.array(column) for column in zip(*rows, strict=True)]
-
-
-# section 3b
-def channel_weights(queries):
-    """[D]: how much each channel counts for the queries [heads, tokens, D]; the mean is 1."""
-    squares = np.square(queries).reshape(-1, queries.shape[-1])
-    total = squares.sum()
-    if total == 0:  # also where there are no queries
-        return np.ones(queries.shape[-1])
-    return squares.sum(axis=0) / total * queries.shape[-1]
 
 
 # --- one head: q [Lq, D], k and v [Lk, D] ------------------------------------------------------
