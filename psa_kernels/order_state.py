@@ -120,7 +120,7 @@ class Kept:
             state = None
         # a plan is its maker's own, in parts that hang on the dtype; what inference mode made can
         # not lead to a gradient
-        made_by = package.__name__, q.device, q.dtype, torch.is_inference_mode_enabled()
+        made_by = package, q.device, q.dtype, torch.is_inference_mode_enabled()
         return cls(state, made_by, layout, config)
 
     def keep_groups(self, groups: Groups) -> None:

@@ -26,12 +26,14 @@ from ..stages import Groups, Orders
 @dataclass(frozen=True)
 class Agreement:
     """orders      whether they are permutations, and for a static method the reference's own
+    groups         whether each block's like keys are an order of its keys
     importance     rel-L2 error of S
     levels         share of the block pairs on another level than the reference's
     output         rel-L2 error of the output; NaN or infinite values in it make this infinite
     """
 
     orders: bool
+    groups: bool
     importance: float
     levels: float
     output: float
@@ -39,6 +41,7 @@ class Agreement:
     def within(self, tolerance: Tolerance) -> bool:
         return (
             self.orders
+            and self.groups
             and self.importance <= tolerance.importance
             and self.levels <= tolerance.levels
             and self.output <= tolerance.output
@@ -46,6 +49,7 @@ class Agreement:
 
     def __str__(self) -> str:
         wrong = "" if self.orders else "wrong token order, "
+        wrong += "" if self.groups else "wrong groups of like keys, "
         return (
             f"{wrong}importance off by {self.importance:.1e}, levels by {self.levels:.1e}, "
             f"output by {self.output:.1e}"
@@ -112,8 +116,8 @@ def agreement(
             places, right = one.output(levels, sorted(blocks))
             out_error.add(out[b, head, places], right)
     return Agreement(
-        _orders_fit(orders, layout, config, q.device), mass_error.value, moved / max(pairs, 1),
-        out_error.value,
+        _orders_fit(orders, layout, config, q.device), _groups_fit(groups, layout),
+        mass_error.value, moved / max(pairs, 1), out_error.value,
     )  # fmt: skip
 
 
@@ -249,3 +253,11 @@ def _orders_fit(orders: Orders, layout: Layout, config: PSAConfig, device: torch
         right = reference.reorder(empty, empty, layout, config)
         return orders.q is not None and torch.equal(orders.q[:1, :1], right.q)
     return config.order is None or orders.k is not None or layout.k_video == 0
+
+
+def _groups_fit(groups: Groups | None, layout: Layout) -> bool:
+    if groups is None:
+        return True
+    blocks = groups.places.unflatten(2, (layout.k_video // layout.n, layout.n))
+    every = torch.arange(layout.n, dtype=torch.uint8, device=blocks.device)
+    return torch.equal(blocks.sort(-1).values, every.expand_as(blocks))

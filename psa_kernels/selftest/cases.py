@@ -46,6 +46,12 @@ BASE = Case(
     "tail and second moment",
     {"block_n": 128, "mask_ratios": POOLING, "tail": 32, "second_moment": True},
 )
+# blocks of two runs of equal keys: a group that mixes them is a loss
+ALIKE = Case(
+    "like keys together, Gilbert order",
+    {**BASE.settings, "rearrange_method": "Gilbert", "grouping": "similar"},
+    extra=(0, 5),
+)
 FEATURES = (
     Case("fixed shares (topk)", {"mask_ratios": DROPPING}),
     Case("mass thresholds", {
@@ -59,6 +65,7 @@ FEATURES = (
     Case("extra tokens on both sides", {"mask_ratios": POOLING, "tail": 16}, extra=(7, 70)),
     Case("Gilbert order", {"rearrange_method": "Gilbert", "mask_ratios": POOLING, "tail": 32},
          extra=(0, 5)),
+    ALIKE,
     Case("STA order", {
         "rearrange_method": "STA", "tile_size": (2, 4, 4), "mask_ratios": POOLING, "tail": 8}),
     Case("semantic order", {"rearrange_method": "SemanticAware", "mask_ratios": DROPPING}),
@@ -72,7 +79,7 @@ FEATURES = (
 )  # fmt: skip
 
 # what shipped presets are made of
-USUAL = (BASE, *(case for case in FEATURES if case.label == "Gilbert order"))
+USUAL = (BASE, ALIKE)
 
 
 @dataclass(frozen=True)

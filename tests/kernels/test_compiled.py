@@ -41,5 +41,8 @@ def test_the_operator_keeps_its_promises():
 
 
 def test_a_configuration_survives_being_described():
-    for config in (CONFIG, PSAConfig(), PSAConfig(mask_ratios={1: (0, 0.5), 0: (0.5, 1)})):
+    for config in (
+        CONFIG, PSAConfig(), PSAConfig(mask_ratios={1: (0, 0.5), 0: (0.5, 1)}),
+        CONFIG.replace(grouping="similar", refresh=7),
+    ):  # fmt: skip
         assert compiled.parsed(compiled.described(config)) == config

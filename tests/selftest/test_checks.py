@@ -12,15 +12,14 @@ import torch
 from psa_kernels import reference
 from psa_kernels.selftest import Check, Report, diagnosis, machine, run
 from psa_kernels.selftest.agreement import TOLERANCE, agreement
-from psa_kernels.selftest.cases import BASE, FEATURES, make_call
+from psa_kernels.selftest.cases import ALIKE, BASE, FEATURES, USUAL, make_call
 
 CPU = torch.device("cpu")
 
 
 def variant(**stages):
     """The reference with some stages replaced."""
-    names = ("reorder", "build_pyramid", "importance", "assign_levels", "attend", "head_groups")
-    package = SimpleNamespace(**{name: getattr(reference, name) for name in names})
+    package = SimpleNamespace(**{name: getattr(reference, name) for name in reference.__all__})
     vars(package).update(stages)
     return package
 
@@ -90,6 +89,35 @@ def test_wrong_order_is_found():
 
     assert not found_in(variant(reorder=reorder), case).orders
     assert not found_in(variant(reorder=repeat), case).orders
+
+
+def test_wrong_groups_are_found():
+    def repeat(*arguments):
+        groups = reference.group_keys(*arguments)
+        places = groups.places.clone()
+        places[..., 0] = places[..., 1]
+        return dataclasses.replace(groups, places=places)
+
+    found = found_in(variant(group_keys=repeat), ALIKE)
+    assert not found.groups and not found.within(TOLERANCE[torch.float32])
+    assert "wrong groups of like keys" in str(found)
+    assert found_in(reference, ALIKE).groups
+
+
+def test_groups_that_mix_what_is_not_alike_are_found():
+    """Each block keeps its keys, so only the loss tells."""
+
+    def mix(*arguments):
+        groups = reference.group_keys(*arguments)
+        halves = groups.places.unflatten(2, (-1, 2, ALIKE.config.block_n // 2))
+        return dataclasses.replace(groups, places=halves.transpose(3, 4).flatten(2))
+
+    assert ALIKE in USUAL and ALIKE.lossless
+    package = variant(group_keys=mix)
+    assert found_in(package, ALIKE).within(TOLERANCE[torch.float32])
+    check = run.check_dense(package, "x", CPU, torch.float32, USUAL)
+    assert check.state == "failed" and "1 of 2 cases" in check.detail
+    assert run.check_dense(reference, "x", CPU, torch.float32, USUAL).state == "ok"
 
 
 def test_dense_check_does_not_lean_on_the_reference():
