@@ -1,0 +1,237 @@
+"""Like keys together in real runs: which steps make groups anew, and what becomes of kept ones."""
+
+import gc
+from collections import Counter
+
+import pytest
+import torch
+
+from .leftovers import left_behind
+from .sampling import Spy, agree, sparse_config
+
+BLOCKS = 2
+SIMILAR = {"grouping": "similar", "refresh": 3, "second_moment": True, "warmup_steps": 1}
+ANEW = [1, 2, 5]  # of seven steps, the first of which is dense
+
+
+def similar(**changes):
+    return sparse_config(**{**SIMILAR, **changes})
+
+
+def groups_alive():
+    from psa_kernels.stages import Groups
+
+    gc.collect()
+    return sum(type(x) is Groups for x in gc.get_objects())
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """(name, step, bytes) of the groups and plans that were made anew, in order."""
+    from psa_kernels import OrderState
+
+    found, steps = [], {}
+    begin, remember = OrderState.begin, OrderState.remember
+
+    def beginning(self, step):
+        steps[id(self)] = step
+        begin(self, step)
+
+    def remembering(self, name, what_for, value, size):
+        found.append((name, steps[id(self)], size))
+        remember(self, name, what_for, value, size)
+
+    monkeypatch.setattr(OrderState, "begin", beginning)
+    monkeypatch.setattr(OrderState, "remember", remembering)
+    return found
+
+
+def steps_of(made, name="groups"):
+    """step -> how many calls made `name` anew."""
+    return dict(Counter(step for what, step, _ in made if what == name))
+
+
+# the two conditions of guidance in one call, or in a call each
+@pytest.mark.parametrize(("text_tokens", "calls"), [((16, 16), 1), ((16, 17), 2)])
+def test_the_first_sparse_steps_make_groups_and_then_every_so_many(bench, made, text_tokens, calls):
+    patched = bench.patch(similar())
+    results = []
+    for _ in range(2):  # nothing is carried from run to run
+        made.clear()
+        spy = Spy()
+        results.append(bench.sample(spy.on(patched), steps=7, text_tokens=text_tokens))
+        anew = dict.fromkeys(ANEW, BLOCKS * calls)
+        assert steps_of(made, "groups") == steps_of(made, "plan") == anew
+        agree(bench.report, spy)
+        assert bench.report["calls"]["sparse"] == 6 * BLOCKS * calls
+    assert torch.equal(*results)
+
+
+def test_keeping_and_grouping_make_a_difference(bench):
+    """What the bit-identities here are measured against."""
+    outs = [
+        bench.sample(bench.patch(config), steps=5)
+        for config in (similar(), similar(refresh=1), similar(grouping="order"))
+    ]
+    assert not any(torch.equal(a, b) for a, b in zip(outs, outs[1:] + outs[:1], strict=True))
+
+
+def test_refresh_says_nothing_of_neighbours(bench, made):
+    plain, other = (
+        bench.sample(bench.patch(similar(grouping="order", refresh=n))) for n in (1, 100)
+    )
+    assert torch.equal(plain, other) and not made
+
+
+def test_both_calls_of_a_step_share(bench, made):
+    """A sampler that asks the model twice: at a step's noise level, and at the next one's."""
+    bench.sample(bench.patch(similar()), steps=7, sampler="heun")
+    assert steps_of(made, "groups") == steps_of(made, "plan") == dict.fromkeys(ANEW, BLOCKS)
+    assert bench.report["calls"]["sparse"] > 6 * BLOCKS
+
+
+def test_each_part_of_a_split_run_begins_anew(bench, made):
+    patched = bench.patch(similar(warmup_steps=0))
+    bench.sample(patched, steps=8, start_step=0, last_step=4, force_full_denoise=False)
+    assert list(steps_of(made)) == [0, 1]
+    made.clear()
+    bench.sample(patched, steps=8, start_step=4, last_step=8, disable_noise=True)
+    assert list(steps_of(made)) == [0, 1]
+
+
+def test_nothing_stays_behind(bench, made):
+    patched = bench.patch(similar())
+    alive = []
+    bench.sample(patched, steps=5, callback=lambda *_: alive.append(groups_alive()))
+    assert alive == [0, *[BLOCKS] * 4]
+    assert groups_alive() == 0 and not left_behind()
+
+
+def test_an_interrupt_leaves_nothing_and_the_next_run_begins_anew(bench):
+    import comfy.model_management
+
+    patched = bench.patch(similar())
+    undisturbed = bench.sample(patched)
+
+    def interrupt(step, *_):
+        if step == 2:
+            assert groups_alive() == BLOCKS
+            comfy.model_management.interrupt_current_processing()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        bench.sample(patched, callback=interrupt)
+    assert groups_alive() == 0 and not left_behind()
+    assert torch.equal(bench.sample(patched), undisturbed)
+
+
+def test_stepping_aside_lets_go_at_once(bench, monkeypatch):
+    from psa_pack.nodes.patching import override
+
+    real, calls = override.psa_attention, []
+
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 5:  # block 0 of the third sparse step
+            raise RuntimeError("no kernel for this GPU")
+        return real(*args, **kwargs)
+
+    patched = bench.patch(similar())
+    undisturbed = bench.sample(patched, steps=5)
+    monkeypatch.setattr(override, "psa_attention", failing)
+    alive = []
+    out = bench.sample(patched, steps=5, callback=lambda *_: alive.append(groups_alive()))
+    assert torch.isfinite(out).all() and not torch.equal(out, undisturbed)
+    assert "no kernel" in bench.report["failure"]
+    assert alive == [0, BLOCKS, BLOCKS, 0, 0]
+    monkeypatch.setattr(override, "psa_attention", real)
+    assert torch.equal(bench.sample(patched, steps=5), undisturbed)
+
+
+# ComfyUI indexes with a list
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_context_windows_keep_nothing(bench, made, comfy_inproc):
+    """Windows of a long video share conditions and step, and have other keys."""
+    comfy_inproc.load_pack()
+    from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
+
+    inputs = WanContextWindowsManualNode.define_schema().inputs
+    windows = {widget.id: getattr(widget, "default", None) for widget in inputs}
+    windows |= {"context_length": 9, "context_overlap": 5, "context_schedule": "standard_static"}
+    windows |= {"closed_loop": False, "fuse_method": "pyramid"}
+    del windows["model"]
+    outs = []
+    for refresh in (1, 100):
+        patched = bench.patch(similar(refresh=refresh))
+        windowed = WanContextWindowsManualNode.execute(patched, **windows)[0]
+        outs.append(bench.sample(windowed, shape=(1, 16, 5, 16, 16), steps=4, cfg=1.0))
+        assert bench.report["calls"]["sparse"] > 3 * BLOCKS and bench.report["failure"] is None
+    assert torch.equal(*outs) and not made
+
+
+# --- the bound ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bound(monkeypatch):
+    """bound(groups, plan): how many bytes of them a run may keep."""
+    from psa_pack.nodes.patching import run
+
+    def arrange(groups, plan):
+        monkeypatch.setattr(run, "_memory", lambda device: 1)
+        monkeypatch.setattr(run, "MOST_KEPT", {"groups": groups, "plan": plan})
+
+    return arrange
+
+
+def test_without_room_a_run_is_as_with_everything_anew(bench, made, bound):
+    expected = bench.sample(bench.patch(similar(refresh=1)), steps=5)
+    made.clear()
+    bound(0, 0)
+    out = bench.sample(bench.patch(similar()), steps=5)
+    assert torch.equal(out, expected)
+    assert steps_of(made, "groups") == steps_of(made, "plan") == dict.fromkeys(range(1, 5), BLOCKS)
+
+
+@pytest.mark.parametrize("name", ["groups", "plan"])
+def test_what_finds_no_room_is_made_anew_and_the_rest_is_kept(bench, made, bound, name):
+    """Room for one block's: the other block's are made in each step. Granted room is used again."""
+    patched = bench.patch(similar())
+    bench.sample(patched, steps=7)
+    size = max(size for what, _, size in made if what == name)
+    other = "plan" if name == "groups" else "groups"
+    made.clear()
+    bound(**{name: 2 * size - 1, other: 2**30})
+    for _ in range(2):  # a run gives back what it had
+        made.clear()
+        bench.sample(patched, steps=7)
+        assert steps_of(made, other) == dict.fromkeys(ANEW, BLOCKS)
+        kept = dict.fromkeys(range(1, 7), 1) | dict.fromkeys(ANEW, BLOCKS)
+        assert steps_of(made, name) == kept
+
+
+def test_a_run_keeps_no_more_than_it_may(bench):
+    """Of the bound itself, at the sizes of a large model."""
+    from psa_pack.nodes.patching import run
+    from psa_pack.nodes.patching.run import PatchOptions, Run
+    from psa_pack.nodes.patching.schedule import Schedule
+    from psa_pack.nodes.preset_value import PresetValue
+
+    device = torch.device("cpu")
+    one = Run(PresetValue(similar()), PatchOptions(), Schedule(()))
+    most = run._memory(device) * run.MOST_KEPT["groups"]
+    size = int(most / 40) + 1
+    kept = 0
+    for block in range(60):
+        state = one.order_state(("key", block), device)
+        assert state is one.order_state(("key", block), device)
+        for step in range(3):
+            state.begin(step)
+            state.remember("groups", "this", block, size)
+        kept += state.recall("groups", "this", 4) is not None
+    assert kept == 39 and kept * size <= most
+    one.order_state(("key", 0), device).remember("plan", "this", 0, size)  # has room of its own
+    one.end()
+    state = one.order_state(("key", 59), device)
+    state.begin(0)
+    state.remember("groups", "this", 59, size)
+    assert state.recall("groups", "this", 4) == 59
