@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention, reference
+from psa_kernels import OrderState, PSAAttention, PSAConfig, order_state, psa_attention, reference
 
 torch.set_num_threads(1)
 
@@ -294,6 +294,21 @@ def test_a_compiled_module_keeps_nothing(made):
     made.clear()
     psa(*tensors(), grid=GRID)
     assert made == ALL
+
+
+def test_a_call_of_a_graph_keeps_and_reads_nothing(made, monkeypatch):
+    """Without a GPU only what follows from it; test_gpu.py captures a real one."""
+    state = OrderState()
+    for step in range(3):
+        call(state, step)
+    made.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(order_state, "_captured", lambda device: True)
+        assert torch.equal(call(state, 3), call(None, 3))
+    assert made == 2 * ALL
+    made.clear()
+    call(state, 3)  # step 1's groups are still there
+    assert made == []
 
 
 def test_a_failed_call_leaves_a_state_that_works(monkeypatch):

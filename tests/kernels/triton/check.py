@@ -30,8 +30,9 @@ from psa_kernels.layout import Layout
 from psa_kernels.order_state import OrderState
 from psa_kernels.reference import attention as reference_attention
 from psa_kernels.reference.pyramid import group_counts, pool
+from psa_kernels.stages import Orders
 
-from .check_groups import check_groups
+from .check_groups import check_groups, check_places
 from .check_orders import check_orders
 
 UNIT = {torch.float32: 2e-6, torch.float16: 2**-11, torch.bfloat16: 2**-8}
@@ -214,6 +215,24 @@ def check_spoiled(device):
             assert ((found >= 0) & (found < things))[listed].all()
         told = plan.mass.isfinite().all(-1)
         assert told[..., 4:].all() and not told[..., :4].any()
+
+
+def check_spoiled_groups(device):
+    """NaN and Inf in q, k or v: each block keeps its tokens, or a later stage writes out of bounds.
+    """
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    for n in (32, 128):
+        config = PSAConfig(block_n=n, tile_n=16, grouping="similar", use_rearrange=False)
+        for name in "qkv":
+            for spoil in (torch.nan, torch.inf):
+                rng = torch.Generator().manual_seed(n)
+                values = torch.randn(3, 1, 1, 300, 16, generator=rng).to(device, dtype)
+                given = dict(zip("qkv", values, strict=True))
+                given[name][0, 0, 40, 3] = spoil
+                layout = Layout.of(**given, config=config)
+                with poisoned():
+                    groups = line.group_keys(**given, orders=Orders(), layout=layout, config=config)
+                check_places(groups, layout)
 
 
 def rounded_attend(q, exact, plan, orders, layout, config, scale):

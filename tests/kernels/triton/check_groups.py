@@ -20,10 +20,7 @@ def check_groups(q, k, v, orders, groups, layout, config, ordinary=True):
     import psa_kernels.triton as line
 
     whole = layout.k_video // layout.n * layout.n
-    assert groups.places.shape == (layout.batch, layout.kv_heads, whole)
-    every = torch.arange(layout.n, dtype=torch.uint8, device=k.device)
-    blocks = groups.places.unflatten(2, (-1, layout.n))
-    assert torch.equal(blocks.sort(-1).values, every.expand_as(blocks))
+    check_places(groups, layout)
     again = line.group_keys(q, k, v, orders, layout, config)
     assert torch.equal(groups.places, again.places)
     assert torch.equal(groups.weights, again.weights)
@@ -32,6 +29,15 @@ def check_groups(q, k, v, orders, groups, layout, config, ordinary=True):
     if whole and ordinary:
         found, best = (spread(q, k, v, orders, x, layout, config) for x in (groups, wanted))
         assert found <= LOOSER * best + 1e-6, f"groups: spread {found:.4f}, reference {best:.4f}"
+
+
+def check_places(groups, layout):
+    """Each block has its own tokens, all of them."""
+    whole = layout.k_video // layout.n
+    assert groups.places.shape == (layout.batch, layout.kv_heads, whole * layout.n)
+    blocks = groups.places.unflatten(2, (whole, layout.n))
+    every = torch.arange(layout.n, dtype=torch.uint8, device=blocks.device)
+    assert torch.equal(blocks.sort(-1).values, every.expand_as(blocks)), "groups: no order"
 
 
 def spread(q, k, v, orders, groups, layout, config, size=8) -> float:

@@ -47,7 +47,9 @@ def worker(number: int, first: int, count: int, step: int) -> int:
     end = time.time() + float(os.environ.get("PSA_SWEEP_SECONDS", 1e9))
     torch.set_num_threads(1)
     if number == 0 and os.environ.get("TRITON_INTERPRET") == "1":
-        importlib.import_module("psa_pack.tests.kernels.triton.check").check_spoiled("cpu")
+        check = importlib.import_module("psa_pack.tests.kernels.triton.check")
+        check.check_spoiled("cpu")
+        check.check_spoiled_groups("cpu")
     # neighbouring seeds share what is compiled
     share = count // step + 1
     for seed in range(first + number * share, min(first + count, first + (number + 1) * share)):

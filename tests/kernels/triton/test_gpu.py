@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from psa_kernels import PSAAttention, PSAConfig, psa_attention
+from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention
 from psa_kernels.layout import Layout
 
 pytestmark = pytest.mark.gpu
@@ -28,6 +28,10 @@ CONFIGS = {
         attn_impl="old_mask_type", block_n=128, use_sim_mask=True, tail=128, mask_ratios=RATIOS
     ),
     "semantic": PSAConfig(rearrange_method="SemanticAware", tail=64, mask_ratios=RATIOS),
+    "like keys together": PSAConfig(
+        block_n=128, tail=32, second_moment=True, rearrange_method="Gilbert", mask_ratios=RATIOS,
+        grouping="similar",
+    ),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
@@ -60,6 +64,12 @@ def test_lists_of_spoiled_rows_stay_within_bounds():
     from .check import check_spoiled
 
     check_spoiled("cuda")
+
+
+def test_groups_of_spoiled_tokens_stay_within_their_blocks():
+    from .check import check_spoiled_groups
+
+    check_spoiled_groups("cuda")
 
 
 @every_config
@@ -121,7 +131,9 @@ def test_a_call_on_a_gpu_that_is_not_the_current_one(config):
         assert torch.equal(out.to("cuda:0"), expected)
 
 
-@pytest.mark.parametrize("name", ["topk", "tail, second moment", "threshold", "similarity"])
+@pytest.mark.parametrize(
+    "name", ["topk", "tail, second moment", "threshold", "similarity", "like keys together"]
+)
 def test_a_cuda_graph_replays_a_call_on_new_values(name):
     config = CONFIGS[name]
     q, k, v = tensors()
@@ -135,7 +147,38 @@ def test_a_cuda_graph_replays_a_call_on_new_values(name):
     assert torch.equal(out, call(q, k, v, config))
 
 
-@pytest.mark.parametrize("name", ["topk", "tail, second moment"])
+def test_a_captured_call_keeps_and_reads_nothing():
+    """A graph would replay the groups and the plan of the step in which it was captured."""
+    config = CONFIGS["like keys together"].replace(refresh=100)
+    q, k, v = tensors()
+    state = OrderState()
+    for step in range(2):
+        call(q, k, v, config, state=state, step=step)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = call(q, k, v, config, state=state, step=2)
+    for x, new in zip((q, k, v), tensors(seed=1), strict=True):
+        x.copy_(new)
+    graph.replay()
+    assert torch.equal(out, call(q, k, v, config))
+
+
+@pytest.mark.parametrize("groups", [False, True], ids=["whole", "groups of heads"])
+def test_kept_groups_and_plans_serve_later_steps(groups, monkeypatch):
+    """Unchanged inputs must give unchanged bits, made anew or not."""
+    from psa_kernels.triton import memory
+
+    if groups:
+        monkeypatch.setattr(memory, "SMALL", 0)
+        monkeypatch.setattr(memory, "MOST_SHARE", 0.5)
+    config = CONFIGS["like keys together"]
+    q, k, v = tensors()
+    state, expected = OrderState(), call(q, k, v, config)
+    for step in range(6):
+        assert torch.equal(call(q, k, v, config, state=state, step=step), expected)
+
+
+@pytest.mark.parametrize("name", ["topk", "tail, second moment", "like keys together"])
 def test_torch_compile_takes_a_call_whole(name):
     psa = PSAAttention(CONFIGS[name])
 
