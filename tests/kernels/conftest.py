@@ -1,0 +1,22 @@
+"""Fixtures of the kernel tests."""
+
+import pytest
+
+from psa_kernels import reference
+
+STAGES = {"group_keys": "groups", "importance": "importance", "assign_levels": "levels"}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The stages that the reference ran, in order: "groups", "importance" or "levels"."""
+    found = []
+    for stage, name in STAGES.items():
+        real = getattr(reference, stage)
+
+        def counting(*args, real=real, name=name):
+            found.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(reference, stage, counting)
+    return found
