@@ -149,8 +149,8 @@ def run_stages(
     state: OrderState | None = None,
 ):
     """(out, plan) of the stages of `package`, for arguments that `Layout.of` has checked."""
-    kept = Kept.of(state, package, q, layout, config)
     with made_current(q.device), _full_precision(q.device.type):
+        kept = Kept.of(state, package, q, layout, config)
         orders = package.reorder(q, k, layout, config, state)
         groups = kept.groups
         if groups is None and config.grouping == "similar":
