@@ -43,9 +43,14 @@ class OrderState:
         self._index = -1
 
     def begin(self, step: int | None) -> None:
-        """A call of sampling step `step` begins; None: of the step after the last call's."""
-        if step is None or step != self._step:
+        """A call of sampling step `step` begins; None: of the step after the last call's.
+
+        Steps without a call, since they are dense, age what is kept as others do.
+        """
+        if step is None or self._step is None:
             self._index += 1
+        elif step != self._step:
+            self._index += max(1, step - self._step)
         self._step = step
 
     def centroids(
