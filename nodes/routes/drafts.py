@@ -17,6 +17,7 @@ from ...psa_kernels.config import (
     BlockOverrides,
     ConfigError,
     PSAConfig,
+    StepRanges,
     check_preset,
     field_of,
     not_applicable,
@@ -27,6 +28,7 @@ from .bodies import Body, bad_request
 from .errors import issue_json, text_issues
 
 NO_BLOCKS = FIELD_BY_ARGUMENT["blocks"].default
+NO_RANGES = FIELD_BY_ARGUMENT["steps"].default
 NO_TAIL = FIELD_BY_ARGUMENT["tail"].default
 FORMS = ("config", "yaml", "widgets", "preset")
 
@@ -73,7 +75,7 @@ class Draft:
     def _unfinished(self) -> dict[str, Any]:
         whole = None
         if self.mapping is not None:  # a form shows every field
-            whole = PSAConfig().to_preset()
+            whole = PSAConfig().to_preset(whole=True)
             lay_over(whole, self.mapping)
         good = check_preset(whole)[0] if whole is not None else {}
         return {
@@ -86,6 +88,7 @@ class Draft:
             ),
             "not_applicable": not_applicable(good),
             "single_blocks": _single_blocks(good.get("blocks", NO_BLOCKS)),
+            "step_ranges": _step_ranges(good.get("steps", NO_RANGES)),
         }
 
     def _node_json(self) -> dict[str, Any] | None:
@@ -218,15 +221,15 @@ def _without(mapping: dict[str, Any], path: str) -> dict[str, Any]:
 def preset_json(config: PSAConfig, base: PSAConfig | None = None) -> dict[str, Any]:
     """A valid preset in an answer."""
     widgets, overrides = node_values(config, base)
-    mapping = config.to_preset()
     values = {name: getattr(config, name) for name in config.__dataclass_fields__}
     return {
-        "config": mapping,
-        "yaml": dump(mapping),
+        "config": config.to_preset(whole=True),
+        "yaml": dump(config.to_preset()),
         "node": {"widgets": widgets, "yaml_overrides": overrides},
         "pyramid": _pyramid(config.mask_ratios, config.tail),
         "not_applicable": not_applicable(values),
         "single_blocks": _single_blocks(config.blocks),
+        "step_ranges": _step_ranges(config.steps),
     }
 
 
@@ -248,9 +251,22 @@ def _single_blocks(overrides: BlockOverrides) -> dict[str, Any]:
     return {
         "count": len(overrides),
         "entries": [
-            {"blocks": str(key), "settings": settings if settings == DENSE else _flow(settings)}
-            for key, settings in overrides.to_preset().items()
+            {"blocks": str(key), "settings": settings}
+            for key, settings in _in_words(overrides).items()
         ],
+    }
+
+
+def _step_ranges(ranges: StepRanges) -> dict[str, Any]:
+    """How many ranges of steps have settings of their own, and which, in words."""
+    entries = [{"steps": key, "settings": said} for key, said in _in_words(ranges).items()]
+    return {"count": len(ranges), "entries": entries}
+
+
+def _in_words(own: BlockOverrides | StepRanges) -> dict[Any, str]:
+    return {
+        key: settings if settings == DENSE else _flow(settings)
+        for key, settings in own.to_preset().items()
     }
 
 

@@ -99,12 +99,15 @@ def nested(own: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     """(path, value) pairs as a preset's mapping, plain types only."""
     preset: dict[str, Any] = {}
     for path, value in own:
-        if isinstance(value, BlockOverrides):
-            value = value.to_preset()
-        elif isinstance(value, MaskRatios):
-            value = {level: list(bounds) for level, bounds in value.items()}
-        elif isinstance(value, tuple):
-            value = list(value)
         section, _, key = path.rpartition(".")
-        (preset.setdefault(section, {}) if section else preset)[key] = value
+        (preset.setdefault(section, {}) if section else preset)[key] = plain(value)
     return preset
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as a preset file has it, plain types only."""
+    if isinstance(value, MaskRatios):
+        return {level: list(bounds) for level, bounds in value.items()}
+    if hasattr(value, "to_preset"):
+        return value.to_preset()
+    return list(value) if isinstance(value, tuple) else value

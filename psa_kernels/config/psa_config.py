@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .block_overrides import DENSE, NO_OVERRIDES, BlockOverrides, Override
+from .block_overrides import DENSE, NO_OVERRIDES, BlockOverrides, Override, nested
 from .fields import DEFAULT_MASK_RATIOS, FIELD_BY_PATH, FIELDS
 from .issues import ConfigError, Issue
-from .mask_ratios import MaskRatios
 from .step_ranges import NO_RANGES, Range, StepRanges
 from .validate import check_arguments, check_preset
 
@@ -75,22 +74,16 @@ class PSAConfig:
             raise ConfigError(issues, where=where)
         return cls(**arguments)
 
-    def to_preset(self) -> dict[str, Any]:
-        """The preset's mapping, plain types only: `PSAConfig.from_preset` gives it back equal."""
-        preset: dict[str, Any] = {}
-        for field in FIELDS:
-            value = getattr(self, field.argument)
-            if field.quiet and value == field.default:
-                continue
-            if isinstance(value, BlockOverrides | StepRanges):
-                value = value.to_preset()
-            elif isinstance(value, MaskRatios):
-                value = {level: list(bounds) for level, bounds in value.items()}
-            elif isinstance(value, tuple):
-                value = list(value)
-            section, _, key = field.path.rpartition(".")
-            (preset.setdefault(section, {}) if section else preset)[key] = value
-        return preset
+    def to_preset(self, *, whole: bool = False) -> dict[str, Any]:
+        """The preset's mapping, plain types only: `PSAConfig.from_preset` gives it back equal.
+
+        whole: every field, also those that a file leaves out at their default.
+        """
+        values = ((field, getattr(self, field.argument)) for field in FIELDS)
+        return nested(tuple(
+            (field.path, value) for field, value in values
+            if whole or not field.quiet or value != field.default
+        ))  # fmt: skip
 
     def replace(self, **changes: Any) -> PSAConfig:
         """A copy with some fields changed, validated again."""
