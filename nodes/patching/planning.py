@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .known_schedules import steps_before_part
+from .known_schedules import known_part
 from .schedule import AFTER_WINDOW, BEFORE_WINDOW, Schedule, plan_steps
 
 
@@ -21,7 +21,7 @@ def plan_run(
         lambda percent: float(sampling.percent_to_sigma(percent)),
         warmup_steps,
         window,
-        lambda part: steps_before_part(part, sampling),
+        lambda part: known_part(part, sampling),
     )
 
 
