@@ -152,7 +152,7 @@ class _Measuring:
         sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
         config = self.preset.config
         sampling = guider.model_patcher.get_model_object("model_sampling")
-        schedule = plan_run(sampling, sigmas, config.warmup_steps, None)
+        schedule = plan_run(sampling, sigmas, config.warmup_steps, None, config.steps)
         self.run = Run(self.preset, PatchOptions(), schedule)
         sparse = [i for i, step in enumerate(schedule.steps) if step.dense is None]
         if not sparse or config.type == "dense":

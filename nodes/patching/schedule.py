@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
+
+from ...psa_kernels.config import DENSE, StepRanges, range_text
 
 WARM_UP = "warm-up"
 BEFORE_WINDOW = "before start percent"
 AFTER_WINDOW = "after end percent"
 DENSE_PRESET = "dense preset"
+DENSE_RANGE = "dense range"
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class Step:
            counted as for the warm-up. A part of a split run has the places that its steps have in
            the whole. Where no schedule is recognised: the percent of the model's noise schedule
            that its sigma stands for.
+    range  the preset's range of steps that it begins in, as the preset has it; None where in none
     """
 
     sigma: float
     dense: str | None
     place: float = 0.0
+    range: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,23 +64,38 @@ class Schedule:
         """The same steps, none of them sparse."""
         return replace(self, steps=tuple(replace(step, dense=reason) for step in self.steps))
 
+    def by_ranges(self, ranges: StepRanges) -> Schedule:
+        """The same steps with their ranges; those in a dense one are dense."""
+        return replace(self, steps=tuple(_in_range(step, ranges) for step in self.steps))
+
     @property
     def sparse_steps(self) -> int:
         return sum(step.dense is None for step in self.steps)
 
     def describe(self) -> str:
-        """E.g. "20 steps: 1-5 dense (warm-up), 6-20 sparse"."""
+        """E.g. "20 steps: 1-5 dense (warm-up), 6-10 sparse (25-50%), 11-20 sparse"."""
         parts, start = [], 0
-        for i in range(1, len(self.steps) + 1):
-            if i < len(self.steps) and self.steps[i].dense == self.steps[start].dense:
-                continue
-            reason = self.steps[start].dense
-            span = f"{start + 1}-{i}" if i > start + 1 else f"{i}"
-            parts.append(f"{span} dense ({reason})" if reason else f"{span} sparse")
-            start = i
+        for what, alike in groupby(map(_what, self.steps)):
+            end = start + len(list(alike))
+            parts.append(f"{start + 1}-{end} {what}" if end > start + 1 else f"{end} {what}")
+            start = end
         count = len(self.steps)
         head = f"{count} step{'' if count == 1 else 's'}"
         return f"{head}: " + ", ".join(parts) if parts else head
+
+
+def _what(step: Step) -> str:
+    if step.dense:
+        return f"dense ({step.dense})"
+    return f"sparse ({step.range})" if step.range else "sparse"
+
+
+def _in_range(step: Step, ranges: StepRanges) -> Step:
+    found = ranges.at(step.place)
+    if found is None:
+        return step
+    dense = step.dense or (DENSE_RANGE if ranges[found] == DENSE else None)
+    return replace(step, dense=dense, range=range_text(found))
 
 
 @dataclass(frozen=True)

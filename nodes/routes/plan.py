@@ -57,7 +57,7 @@ def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
         raise bad_request(what) from error
     sigmas = sigmas[: last + 1] if last is not None else sigmas
     sigmas = sigmas[first:]
-    schedule = plan_run(sampling, sigmas.tolist(), config.warmup_steps, window)
+    schedule = plan_run(sampling, sigmas.tolist(), config.warmup_steps, window, config.steps)
     return {
         **schedule_json(schedule, first, config.type),
         "schedule": {"name": scheduler, "shift": getattr(sampling, "shift", None)},

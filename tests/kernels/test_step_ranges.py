@@ -95,7 +95,7 @@ def test_immutable_hashable_and_there_and_back():
         ("0-10%", (0, 10)), ("12.5-33.3333%", (12.5, 33.3333)), ("0% - 100%", (0, 100)),
         ("10-20", "write 10-20%"), ("20-10%", "begin before it ends"), ("0-101%", "to 100%"),
         ("5-5%", "begin before"), ("50%", "like 0-10%"), ("-5-10%", "like 0-10%"),
-        ("", "like 0-10%"), ("1e1-20%", "like"), ("٣-١٠%", "like"), ("9" * 5000, "like"),
+        ("", "like 0-10%"), ("1e1-20%", "like"), ("\u0663-\u0661%", "like"), ("9" * 5000, "like"),
     ],
 )  # fmt: skip
 def test_ranges_as_text(text, wanted):
