@@ -11,7 +11,7 @@ from typing import Any
 from .block_overrides import DENSE, NO_OVERRIDES, BlockOverrides, Override, nested
 from .fields import DEFAULT_MASK_RATIOS, FIELD_BY_PATH, FIELDS
 from .issues import ConfigError, Issue
-from .step_ranges import NO_RANGES, Range, StepRanges
+from .step_ranges import NO_RANGES, Range, StepRanges, parse_range
 from .validate import check_arguments, check_preset
 
 
@@ -95,6 +95,10 @@ class PSAConfig:
         place  the part of the whole run that comes before it, 0 to 1
         """
         return self.of_ranges[self.steps.at(place)]
+
+    def in_range(self, name: str | None) -> PSAConfig:
+        """The settings of the steps in a range, by its name in the preset; None: of all others."""
+        return self.of_ranges[None if name is None else parse_range(name)]
 
     @functools.cached_property
     def of_ranges(self) -> dict[Range | None, PSAConfig]:
