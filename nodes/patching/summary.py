@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -50,10 +51,11 @@ def _by_range(record: RunRecord, plan: Sequence[Step]) -> list[dict[str, Any]]:
     found = []
     for name, steps in steps_of.items():
         cells = [cell for cell in record.cells if cell.step in steps]
-        numbers = [i + 1 for i in sorted(steps)]
+        seconds = [s for i in steps if (s := record.steps[i]) is not None]
         found.append({
-            "range": name, "steps": numbers, "calls": calls_of(cells),
+            "range": name, "steps": [i + 1 for i in sorted(steps)], "calls": calls_of(cells),
             **tally_figures(record.tally(cells)),
+            "step_s": statistics.median(seconds) if seconds else None,
         })  # fmt: skip
     return found
 

@@ -70,6 +70,34 @@ def test_each_step_has_what_its_range_says(bench, alone):
     assert densities == [None, pytest.approx(few), pytest.approx(more), pytest.approx(own)]
 
 
+def test_the_report_tells_of_each_range(bench, alone):
+    from psa_pack.nodes.recording.run_log import log_of
+    from psa_pack.nodes.reporting.picture.page import picture_of
+    from psa_pack.nodes.reporting.report import as_json, reports_of
+    from psa_pack.nodes.reporting.text import text_of
+
+    # without a tail only in the range: of the rest nothing leaves the softmax
+    config = sparse_config(steps={"0-25%": "dense", "25-50%": FEW})
+    patched = bench.patch(config)
+    bench.sample(patched, steps=8)
+    reports = reports_of([log_of(patched)])
+    run = as_json(reports)["models"][0]["runs"][0]
+    assert [step["range"] for step in run["steps"]][:5] == ["0-25%"] * 2 + ["25-50%"] * 2 + [None]
+    assert run["tail"] == "mixed" and 0 < 1 - run["retained"] < run["ranges"][1]["mass"]["0"]
+    text = text_of(reports)
+    few, own = alone(**FEW), alone()
+    assert "Steps 1-2 (0-25%): dense: 4 dense range; " in text
+    assert f"Steps 3-4 (25-50%): 4 sparse calls at {few:.0%} density; " in text
+    assert f"Steps 5-8 (in no range): 8 sparse calls at {own:.0%} density; " in text
+    plain = bench.patch(sparse_config())
+    bench.sample(plain, steps=2)
+    without = reports_of([log_of(plain)])
+    assert "in no range" not in text_of(without) and without[0].runs[0].figures["ranges"] == []
+    # a card more
+    heights = [picture_of(found).height for found in (reports, without)]
+    assert heights[0] - heights[1] >= 62 + 34 * 3
+
+
 def test_the_warm_up_is_dense_whatever_the_ranges_say(bench):
     config = sparse_config(warmup_steps=3, steps={"0-25%": "dense", "25-50%": FEW})
     report, found = run(bench, config, steps=8)

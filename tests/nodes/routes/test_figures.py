@@ -413,9 +413,8 @@ THIN = {"mask_ratios": {"1": [0, 0.1], "0": [0.1, 1]}}
 def test_a_plan_has_the_density_of_each_step(app):
     ranges = {"0-12.5%": "dense", "25-50%": FULLER, "50-75%": {"blocks": {"0-14": "dense"}}}
     config = {"warmup_steps": 1, "steps": ranges, **THIN}
-    density = {
-        name: estimate(app, own)["density"]["value"] for name, own in (("own", THIN), ("full", FULLER))
-    }
+    named = {"own": THIN, "full": FULLER}
+    density = {name: estimate(app, own)["density"]["value"] for name, own in named.items()}
     found = plan(app, config=config, steps=8, **HD)
     half = (1 + density["own"]) / 2  # 15 of 30 blocks are dense
     wanted = [1, density["own"], *[density["full"]] * 2, half, half, *[density["own"]] * 2]
