@@ -30,6 +30,10 @@ class Tokens:
         return self.video + self.text
 
 
+# where no size is given: what goes by quotas hardly depends on it
+USUAL = Tokens((21, 30, 52), 0)
+
+
 @dataclass(frozen=True)
 class Density:
     """value      None where it cannot be said; `note` has the reason

@@ -39,6 +39,23 @@ def parts_of_run(config: PSAConfig, plan: Plan | None = None) -> list[tuple[floa
     return [(weight, own) for own, weight in weights.items()] or [(1.0, whole)]
 
 
+def shape_of_run(config: PSAConfig, tokens: Tokens) -> list[tuple[float, float, float | None]]:
+    """(start, end, density) of the parts of a run, in percent, one after the other.
+
+    The density of dense ones is 1, and None where it is not known. Warm-up is counted in steps, and
+    not seen here.
+    """
+    found, begin = [], 0.0
+    for range_, own in [*config.of_ranges.items(), ((100.0, 100.0), None)]:
+        if range_ is None:
+            continue
+        if range_[0] > begin:
+            found.append((begin, range_[0], config.of_ranges[None]))
+        found.append((*range_, own))
+        begin = range_[1]
+    return [(start, end, density(own, tokens).value) for start, end, own in found if own]
+
+
 def run_density(
     config: PSAConfig, tokens: Tokens, blocks: int = 0, plan: Plan | None = None
 ) -> Density:

@@ -24,6 +24,8 @@ from ...psa_kernels.config import (
 )
 from .. import field_widgets
 from ..editing import changed, lay_over, merged, node_values, read_overrides
+from ..estimate.density import USUAL
+from ..estimate.over_run import shape_of_run
 from .bodies import Body, bad_request
 from .errors import issue_json, text_issues
 
@@ -88,7 +90,7 @@ class Draft:
             ),
             "not_applicable": not_applicable(good),
             "single_blocks": _single_blocks(good.get("blocks", NO_BLOCKS)),
-            "step_ranges": _step_ranges(good.get("steps", NO_RANGES)),
+            "step_ranges": {**_step_ranges(good.get("steps", NO_RANGES)), "run": []},
         }
 
     def _node_json(self) -> dict[str, Any] | None:
@@ -229,7 +231,7 @@ def preset_json(config: PSAConfig, base: PSAConfig | None = None) -> dict[str, A
         "pyramid": _pyramid(config.mask_ratios, config.tail),
         "not_applicable": not_applicable(values),
         "single_blocks": _single_blocks(config.blocks),
-        "step_ranges": _step_ranges(config.steps),
+        "step_ranges": {**_step_ranges(config.steps), "run": _run(config)},
     }
 
 
@@ -261,6 +263,14 @@ def _step_ranges(ranges: StepRanges) -> dict[str, Any]:
     """How many ranges of steps have settings of their own, and which, in words."""
     entries = [{"steps": key, "settings": said} for key, said in _in_words(ranges).items()]
     return {"count": len(ranges), "entries": entries}
+
+
+def _run(config: PSAConfig) -> list[dict[str, Any]]:
+    """The parts of a run, in percent, and how dense each is; [] where all are alike."""
+    if not config.steps or config.type == DENSE:
+        return []
+    parts = shape_of_run(config, USUAL)
+    return [{"from": start, "to": end, "density": share} for start, end, share in parts]
 
 
 def _in_words(own: BlockOverrides | StepRanges) -> dict[Any, str]:

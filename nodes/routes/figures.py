@@ -48,8 +48,9 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     )
     if family.text_length is None:
         found, whole = _without_text(found), _each(whole, _NO_TEXT)
-    run = whole.run
+    run, over_run = whole.run, whole_density(found, plan) if plan else None
     if plan and tokens.video < min_tokens:
+        over_run = 1.0
         run = Figure(1.0, "dense", note="fewer video tokens than min_tokens: all steps are dense")
     return {
         "tokens": {"grid": list(tokens.grid), "video": tokens.video, "text": family.text_length,
@@ -69,7 +70,7 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
         },
         "run": {
             **_json(run, "speedup"), "steps": plan.steps, "sparse": plan.sparse,
-            "density": whole_density(found, plan),
+            "density": over_run,
         } if plan else None,
         "break_even": _json(whole.break_even, "tokens"),
         "gpu": gpu,

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ...psa_kernels.config import DENSE, BlockOverrides, PSAConfig
 from ..apply_psa import END, SCHEDULE_PERCENT, SCHEDULE_PRESET, START, window_of
-from ..estimate.density import Tokens, density
+from ..estimate.density import USUAL, Tokens, density
 from ..estimate.models import MODELS
 from ..patching.known_schedules import OWN
 from ..patching.planning import in_window, nothing_sparse, plan_run
@@ -28,8 +28,6 @@ from .figures import dense_blocks_of, tokens_of, video_size
 from .users import store_of
 
 MOST_STEPS = 1000
-# where no size is given: density in quotas hardly depends on it
-USUAL = Tokens((21, 30, 52), 0)
 SCHEDULER = "simple"
 
 

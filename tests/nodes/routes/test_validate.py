@@ -231,7 +231,15 @@ def test_ranges_of_steps(app):
             other = validate(app, **mended["node"], base=form.get("base"),
                              changes={"second_moment": True, "grouping": "similar"})  # fmt: skip
             assert as_config(other) == config.replace(second_moment=True, grouping="similar")
-    assert validate(app, config={})["step_ranges"] == {"count": 0, "entries": []}
+            run = mended["step_ranges"]["run"]
+            assert [(part["from"], part["to"]) for part in run] == [
+                (0, 12.5), (12.5, 25), (25, 50.5), (50.5, 100),
+            ]  # fmt: skip
+            assert run[0]["density"] == 1 and run[1] == {**run[3], "from": 12.5, "to": 25}
+            assert 0 < run[1]["density"] < run[2]["density"] < 1
+    assert validate(app, config={})["step_ranges"] == {"count": 0, "entries": [], "run": []}
+    whole = validate(app, config={"steps": {"0-100%": "dense"}})["step_ranges"]["run"]
+    assert whole == [{"from": 0, "to": 100, "density": 1}]
     dense = {"steps.25-50.5%": "dense"}
     assert validate(app, yaml=text, changes=dense)["ok"]
     assert validate(app, yaml=text, changes={"steps": {}})["config"]["steps"] == {}
