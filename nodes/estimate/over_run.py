@@ -39,7 +39,9 @@ def parts_of_run(config: PSAConfig, plan: Plan | None = None) -> list[tuple[floa
     return [(weight, own) for own, weight in weights.items()] or [(1.0, whole)]
 
 
-def shape_of_run(config: PSAConfig, tokens: Tokens) -> list[tuple[float, float, float | None]]:
+def shape_of_run(
+    config: PSAConfig, tokens: Tokens, blocks: int = 0
+) -> list[tuple[float, float, float | None]]:
     """(start, end, density) of the parts of a run, in percent, one after the other.
 
     The density of dense ones is 1, and None where it is not known. Warm-up is counted in steps, and
@@ -53,7 +55,7 @@ def shape_of_run(config: PSAConfig, tokens: Tokens) -> list[tuple[float, float, 
             found.append((begin, range_[0], config.of_ranges[None]))
         found.append((*range_, own))
         begin = range_[1]
-    return [(start, end, density(own, tokens).value) for start, end, own in found if own]
+    return [(start, end, density(own, tokens, blocks).value) for start, end, own in found if own]
 
 
 def run_density(

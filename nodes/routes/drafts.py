@@ -25,6 +25,7 @@ from ...psa_kernels.config import (
 from .. import field_widgets
 from ..editing import changed, lay_over, merged, node_values, read_overrides
 from ..estimate.density import USUAL
+from ..estimate.models import MODELS
 from ..estimate.over_run import shape_of_run
 from .bodies import Body, bad_request
 from .errors import issue_json, text_issues
@@ -220,8 +221,10 @@ def _without(mapping: dict[str, Any], path: str) -> dict[str, Any]:
     return result
 
 
-def preset_json(config: PSAConfig, base: PSAConfig | None = None) -> dict[str, Any]:
-    """A valid preset in an answer."""
+def preset_json(
+    config: PSAConfig, base: PSAConfig | None = None, family: str = ""
+) -> dict[str, Any]:
+    """A valid preset in an answer; `family`: the one that it is stored in."""
     widgets, overrides = node_values(config, base)
     values = {name: getattr(config, name) for name in config.__dataclass_fields__}
     return {
@@ -231,7 +234,7 @@ def preset_json(config: PSAConfig, base: PSAConfig | None = None) -> dict[str, A
         "pyramid": _pyramid(config.mask_ratios, config.tail),
         "not_applicable": not_applicable(values),
         "single_blocks": _single_blocks(config.blocks),
-        "step_ranges": {**_step_ranges(config.steps), "run": _run(config)},
+        "step_ranges": {**_step_ranges(config.steps), "run": _run(config, family)},
     }
 
 
@@ -265,11 +268,12 @@ def _step_ranges(ranges: StepRanges) -> dict[str, Any]:
     return {"count": len(ranges), "entries": entries}
 
 
-def _run(config: PSAConfig) -> list[dict[str, Any]]:
+def _run(config: PSAConfig, family: str) -> list[dict[str, Any]]:
     """The parts of a run, in percent, and how dense each is; [] where all are alike."""
     if not config.steps or config.type == DENSE:
         return []
-    parts = shape_of_run(config, USUAL)
+    model = MODELS.get(family)
+    parts = shape_of_run(config, USUAL, model.blocks if model else 0)
     return [{"from": start, "to": end, "density": share} for start, end, share in parts]
 
 

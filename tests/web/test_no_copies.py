@@ -50,7 +50,8 @@ def numbers():
             found |= set(f.default)
         elif f.kind == "mask_ratios":
             found |= {end for pair in f.default.values() for end in pair}
-    return {float(x) for x in found if isinstance(x, int | float)} - {-1.0, 0.0, 1.0, 2.0, 4.0, 100.0}
+    everybodys = {-1.0, 0.0, 1.0, 2.0, 4.0, 100.0}
+    return {float(x) for x in found if isinstance(x, int | float)} - everybodys
 
 
 def tokens(path):
