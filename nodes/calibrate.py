@@ -24,7 +24,7 @@ from .calibration.journal import Journal
 from .calibration.ladder import LADDER
 from .calibration.picture import picture_of
 from .calibration.run import Effort, measure
-from .calibration.start import Start
+from .calibration.start import Start, without_blocks
 from .calibration.told import as_json, description
 from .dense_blocks import check_dense_blocks, read_dense_blocks
 from .preset_link import PSAPreset
@@ -56,7 +56,9 @@ class PSACalibrate(io.ComfyNode):
                     "others of about as many tokens.",
                 ),
                 PSAPreset.Input(
-                    "preset", tooltip="What to start from: its order, levels and warm-up stay."
+                    "preset",
+                    tooltip="What to start from: its order, levels, warm-up and ranges "
+                    "of steps stay."
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Of the noise.",
@@ -156,7 +158,7 @@ class PSACalibrate(io.ComfyNode):
         save_as="",
         replace=False,
     ) -> io.NodeOutput:
-        base = dataclasses.replace(preset, config=preset.config.replace(blocks={}))
+        base = dataclasses.replace(preset, config=without_blocks(preset.config))
         kept = read_dense_blocks(dense_blocks)
         version = _check(base, save_as, replace)
         effort = Effort(measured_steps, probed_steps)

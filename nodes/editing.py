@@ -14,6 +14,7 @@ from ..psa_kernels.config import FIELDS, PSAConfig
 from . import field_widgets
 
 OVERRIDES = "yaml_overrides"
+WHOLE = ("mask_ratios", "blocks", "steps")
 
 
 def merged(
@@ -45,10 +46,10 @@ def read_overrides(text: str | None) -> Document:
 def lay_over(mapping: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Puts `changes` into `mapping`."""
     for key, value in changes.items():
-        # Sections merge; the levels of mask_ratios only make sense together, as do the blocks, each
-        # of which is named once.
+        # Sections merge; the levels of mask_ratios only make sense together, as do the blocks and
+        # the ranges of steps, each of which is named once.
         both = isinstance(mapping.get(key), dict) and isinstance(value, Mapping)
-        whole = key in ("mask_ratios", "blocks")
+        whole = key in WHOLE
         mapping[key] = {**mapping[key], **value} if both and not whole else value
 
 
@@ -56,32 +57,41 @@ def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     """A copy of a preset's mapping with dotted paths set (`block_size.n`, `mask_ratios.4`)."""
     result = copy.deepcopy(dict(mapping))
     for path, value in changes.items():
-        *sections, key = path.split(".")
-        place = result
-        for section in sections:
-            section = _twin(place, section)
-            if not isinstance(place.get(section), dict):
-                place[section] = {}
-            place = place[section]
-        place[_twin(place, key)] = value
+        place, (key, rest) = result, _first(result, path)
+        while rest:
+            if not isinstance(place.get(key), dict):
+                place[key] = {}
+            place = place[key]
+            key, rest = _first(place, rest)
+        place[key] = value
     return result
 
 
-def _twin(place: Mapping[Any, Any], key: str) -> Any:
-    """Levels and blocks are numbers in YAML and text in JSON: the one that is there is meant."""
-    return next((k for k in place if str(k) == key), key)
+def _first(place: Mapping[Any, Any], path: str) -> tuple[Any, str]:
+    """(the key of `place` that a dotted path begins with, the rest of the path).
+
+    Levels and blocks are numbers in YAML and text in JSON, and a range of steps may have a dot in
+    it: a key that is there is meant.
+    """
+    there = [key for key in place if f"{path}.".startswith(f"{key}.")]
+    if there:
+        key = max(there, key=lambda key: len(str(key)))
+        return key, path[len(str(key)) + 1 :]
+    key, _, rest = path.partition(".")
+    return key, rest
 
 
 def node_values(config: PSAConfig, base: PSAConfig | None) -> tuple[dict[str, Any], str]:
     """(widgets, YAML overrides) with which the node gives `config` on this base.
 
     A widget at its default means the base's value; what the base has otherwise and `config` has at
-    its default can only be said in YAML, as can the settings of single blocks.
+    its default can only be said in YAML, as can the settings of single blocks and steps.
     """
     widgets = field_widgets.shown(config)
-    preset, overrides = config.to_preset(), {}
-    if config.blocks != (base.blocks if base else PSAConfig.blocks):
-        overrides["blocks"] = preset.get("blocks", {})
+    preset, overrides = config.to_preset(whole=True), {}
+    for name in ("blocks", "steps"):
+        if getattr(config, name) != getattr(base or PSAConfig, name):
+            overrides[name] = preset[name]
     if base is None:
         return widgets, dump(overrides) if overrides else ""
     untouched, of_base = field_widgets.defaults(), field_widgets.shown(base)

@@ -2,7 +2,7 @@
 
 A field becomes one widget, except where a widget cannot hold it: a list becomes a widget an entry,
 `mask_ratios` becomes the upper bound of each level (a level starts where the one before ends, level
-0 takes the rest), `blocks` has none and is the YAML's to say.
+0 takes the rest), `blocks` and `steps` have none and are the YAML's to say.
 """
 
 from __future__ import annotations
@@ -18,9 +18,21 @@ UPPER = {level: f"level_{level}_to" for level in LEVELS if level}
 TILE = ("tile_depth", "tile_height", "tile_width")
 
 
+# of fields whose values are mappings of settings
+YAML_ONLY = ("block_overrides", "step_ranges")
+
+
 def widgets() -> list[io.Input]:
-    """One or more widgets for every field, in the order of the fields."""
-    return [widget for field in FIELDS for widget in _widgets(field)]
+    """One or more widgets for every field of the first version, in the order of the fields."""
+    return [widget for field in FIELDS if not field.quiet for widget in _widgets(field)]
+
+
+def later_widgets() -> list[io.Input]:
+    """Those of the fields that came later.
+
+    A saved workflow tells a node's widgets apart by their place: these come after all others.
+    """
+    return [widget for field in FIELDS if field.quiet for widget in _widgets(field)]
 
 
 def parts(field: Field, value: Any) -> dict[str, Any]:
@@ -33,7 +45,7 @@ def parts(field: Field, value: Any) -> dict[str, Any]:
         return bounds
     if field.kind == "ints":
         return dict(zip(TILE, value, strict=True))
-    if field.kind == "block_overrides":
+    if field.kind in YAML_ONLY:
         return {}
     return {field.argument: _text(value) if field.kind == "choice" else value}
 
@@ -89,7 +101,7 @@ def _widgets(field: Field) -> list[io.Input]:
         ends = {"min": number(field.low), "max": number(field.high), "step": number(field.step)}
         kind = io.Int if field.kind == "int" else io.Float
         return [_widget(kind, name, default, **ends, **common)]
-    if field.kind == "block_overrides":
+    if field.kind in YAML_ONLY:
         return []
     if field.kind == "ints":
         return [
@@ -118,7 +130,7 @@ def _widget(kind: Any, name: str, default: Any, **settings: Any) -> io.Input:
 def _read(field: Field, values: dict[str, Any]) -> Any:
     if field.kind == "mask_ratios":
         return _ratios(values)
-    if field.kind == "block_overrides":
+    if field.kind in YAML_ONLY:
         return _ABSENT
     if field.kind == "ints":
         sizes = [values[name] for name in TILE if name in values]

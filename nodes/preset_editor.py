@@ -39,6 +39,7 @@ class PSAPresetEditor(io.ComfyNode):
                     "else. The way to set a base preset's field back to its default, or to paste "
                     "a whole preset.",
                 ),
+                *field_widgets.later_widgets(),
             ],
             outputs=[
                 PSAPreset.Output(display_name="preset", tooltip="For Apply PSA."),

@@ -20,7 +20,8 @@ from .config import PSAConfig
 def described(config: PSAConfig) -> str:
     """`config` as text: an operator's arguments are tensors, numbers and texts."""
     preset = config.to_preset()
-    preset.pop("blocks", None)  # a host's
+    for name in ("blocks", "steps"):
+        preset.pop(name, None)  # a host's
     # keys of a JSON object are text; the validator reads "4" as 4
     preset["mask_ratios"] = {str(level): pair for level, pair in preset["mask_ratios"].items()}
     return json.dumps(preset)

@@ -63,6 +63,9 @@ GOOD = {
     "warmup_steps": 12,
     "blocks": {"0-1": "dense", 12: {"mask_ratios": {1: [0.0, 0.5], 0: [0.5, 1.0]}}},
     "verbose": False,
+    "grouping": "similar",
+    "refresh": 6,
+    "steps": {"0-12.5%": "dense", "50-100%": {"second_moment": True, "blocks": {"3-4": "dense"}}},
 }
 
 _JUNK = [None, 3, -1, 0.5, NAN, INF, True, "junk", "", [], [1, 2], {}, {"a": 1}]
@@ -94,6 +97,8 @@ WRONG_VALUES = {
     "sim_thresholds.x8": _THRESHOLDS,
     "warmup_steps": [None, -1, 1001, 2.0, 1.5, NAN, INF, True, False, "12", [12], {}, 10**400],
     "verbose": _BOOLS,
+    "grouping": [*_JUNK, "Similar", "likeness"],
+    "refresh": [None, 0, 101, 2.0, NAN, True, "4", [4], {}],
 }
 
 # wrong key -> the known path that the message must offer
@@ -102,7 +107,8 @@ MISSPELT = {
     "rearrange_methods": "rearrange_method", "tilesize": "tile_size", "mask_modes": "mask_mode",
     "mask_ratio": "mask_ratios", "tails": "tail", "second_momentum": "second_moment",
     "attn_imp": "attn_impl", "use_simmask": "use_sim_mask", "warmup_step": "warmup_steps",
-    "verbos": "verbose", "block_n": "block_size.n", "tile_n": "block_size.tile_n",
+    "verbos": "verbose", "groupings": "grouping", "refreshs": "refresh", "stepss": "steps",
+    "block_n": "block_size.n", "tile_n": "block_size.tile_n",
     "sim_2x_threshold": "sim_thresholds.x2", "block_size.mm": "block_size.m",
     "block_size.tilen": "block_size.tile_n", "sim_thresholds.x_2": "sim_thresholds.x2",
     "sim_thresholds.x16": "sim_thresholds.x",
@@ -118,6 +124,14 @@ def place(preset: dict, path: str, value) -> None:
             place(preset["blocks"][key], inside, value)
         else:
             preset["blocks"][key] = value
+        return
+    if path.startswith("steps."):  # a range may have dots in it
+        path = path.removeprefix("steps.")
+        key = next(k for k in preset["steps"] if f"{path}.".startswith(f"{k}."))
+        if path == str(key):
+            preset["steps"][key] = value
+        else:
+            place(preset["steps"][key], path.removeprefix(f"{key}."), value)
         return
     section, _, key = path.partition(".")
     if not key:
@@ -281,11 +295,77 @@ def break_blocks(rng: random.Random, preset: dict):
 
 
 # settings that no block can have of its own
-WHOLE = ["type", "description", "warmup_steps", "verbose", "blocks"]
+WHOLE = ["type", "description", "warmup_steps", "verbose", "blocks", "steps"]
+
+
+def break_steps(rng: random.Random, preset: dict):
+    """One thing wrong with ranges of steps, beside entries that are right."""
+    key = rng.choice(["20-50%", "12.5-30%", "20% - 33.3%"])
+    kinds = ["key", "twice", "value", "setting", "fixed", "unknown", "ratios", "clash"]
+    kind = rng.choice([*kinds, "block", "block's own", "block's order", "meet"])
+    preset["steps"] = {"0-12.5%": "dense", "60-100%": {"second_moment": True}}
+    touched = {"steps"}
+    if kind == "key":
+        key = rng.choice(["x", "", "50-20%", "20-20%", "20-101%", "20-30", "20%", 5, None, "-1-5%"])
+        preset["steps"][key] = "dense"
+        return touched, [Breach(f"steps.{key}")]
+    if kind == "twice":
+        key = rng.choice(["10-13%", "0-60%", "99.5-100%", "60% - 100%"])
+        preset["steps"][key] = rng.choice(["dense", {"tail": 32}])
+        return touched, [Breach(f"steps.{key}")]
+    if kind == "value":
+        preset["steps"][key] = rng.choice([None, "Dense", 3, True, ["dense"], 0.5])
+        return touched, [Breach(f"steps.{key}", preset["steps"][key])]
+    settings = preset["steps"][key] = {}
+    if kind == "setting":
+        path = rng.choice([path for path in WRONG_VALUES if path not in SAME_IN_ALL_STEPS])
+        value = rng.choice(WRONG_VALUES[path])
+        place(settings, path, copy.deepcopy(value))
+        return touched, [Breach(f"steps.{key}.{path}", value)]
+    if kind == "fixed":
+        path = rng.choice(SAME_IN_ALL_STEPS)
+        place(settings, path, 3)
+        return touched, [Breach(f"steps.{key}.{path}")]
+    if kind == "unknown":
+        path = rng.choice([path for path in MISSPELT if "." not in path])
+        settings[path] = 1
+        return touched, [Breach(f"steps.{key}.{path}")]
+    if kind == "ratios":
+        settings["mask_ratios"] = {1: [0.0, 0.5], 0: [0.6, 1.0]}
+        return touched, [Breach(f"steps.{key}.mask_ratios.0", [0.6, 1.0])]
+    if kind == "block":
+        settings["blocks"] = {"0, 2": {"tail": 5}}
+        return touched, [Breach(f"steps.{key}.blocks.0, 2.tail", 5)]
+    if kind == "block's own":
+        settings["blocks"] = {7: {"mask_ratios": {0: [0.0, 1.0]}, "tail": "none"}}
+        return touched, [Breach(f"steps.{key}.blocks.7.mask_ratios.0")]
+    if kind == "block's order":
+        path = rng.choice(SAME_IN_ALL_STEPS)
+        settings["blocks"] = {7: {}}
+        place(settings["blocks"][7], path, 3)
+        return touched, [Breach(f"steps.{key}.blocks.7.{path}")]
+    touched |= {"attn_impl", "use_sim_mask", "tail", "mask_ratios", "blocks"}
+    touched |= {"block_size.m", "block_size.n", "block_size.tile_n"}
+    if kind == "meet":  # the blocks' keys and the range's tail are right one by one
+        preset |= {"attn_impl": "new_mask_type", "use_sim_mask": False}
+        preset["blocks"] = {7: {"block_size": {"n": 32}}}
+        settings["tail"] = 64
+        return touched, [Breach(f"steps.{key}.tail", 64)]
+    preset |= {"attn_impl": "new_mask_type", "use_sim_mask": False}
+    settings["use_sim_mask"] = True
+    return touched, [Breach(f"steps.{key}.use_sim_mask", True)]
+
+
+# settings that no range can have of its own, nor blocks in it
+SAME_IN_ALL_STEPS = [
+    "type", "description", "warmup_steps", "verbose", "steps", "use_rearrange", "rearrange_method",
+    "tile_size", "block_size.m", "block_size.n", "block_size.tile_n", "attn_impl",
+]  # fmt: skip
 
 BREAKERS = (
     break_value, break_value, break_value, break_name, break_section,
     break_ratios, break_ratios, break_whole_ratios, break_together, break_together, break_blocks,
+    break_steps,
 )  # fmt: skip
 
 

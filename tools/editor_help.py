@@ -48,7 +48,8 @@ def default(field: Field) -> str:
         return "on" if field.default else "off"
     if field.kind == "choice":
         return "none" if field.default is None else str(field.default)
-    return "" if field.kind in ("text", "block_overrides") else f"{field.default:g}"
+    empty = ("text", "block_overrides", "step_ranges")
+    return "" if field.kind in empty else f"{field.default:g}"
 
 
 def allowed(field: Field) -> str:
@@ -61,7 +62,7 @@ def allowed(field: Field) -> str:
         return f"One widget for each, from {field.low:g} to {field.high:g}."
     if field.kind == "mask_ratios":
         return "One widget for each level but 0: where it ends."
-    if field.kind == "block_overrides":
+    if field.kind in ("block_overrides", "step_ranges"):
         return "No widget: in yaml_overrides."
     return ""
 

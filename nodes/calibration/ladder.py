@@ -23,7 +23,7 @@ class Rung:
 
 def ladder(base: PSAConfig, key_blocks: int) -> tuple[Rung, ...]:
     """Rungs of rising budget, no two of which give a row of `key_blocks` the same levels."""
-    base = base.replace(blocks={})
+    base = base.replace(blocks={}, steps={})
     found: dict[tuple, Rung] = {}
     for power in range(-BELOW, MOST_RUNGS):
         scale = STEP**power

@@ -120,6 +120,12 @@ class _Measuring:
             return f"PSA met an error while it measured: {run.failure}"
         if self.preset.config.type == "dense":
             return "the preset is a dense one; give one of type psa to start from"
+        steps = [step for step in run.schedule.steps if step.dense is None]
+        if steps and all(step.range is not None for step in steps):
+            return (
+                "every sparse step lies in one of the preset's ranges of steps, which stay as they "
+                "are; leave a part of the run to the preset's own settings"
+            )
         warning = nothing_sparse(run.schedule, percent=False)
         if warning is not None:
             return f"steps: {warning}"
@@ -152,9 +158,12 @@ class _Measuring:
         sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
         config = self.preset.config
         sampling = guider.model_patcher.get_model_object("model_sampling")
-        schedule = plan_run(sampling, sigmas, config.warmup_steps, None)
+        schedule = plan_run(sampling, sigmas, config.warmup_steps, None, config.steps)
         self.run = Run(self.preset, PatchOptions(), schedule)
-        sparse = [i for i, step in enumerate(schedule.steps) if step.dense is None]
+        # a range of steps has settings of its own, which stay as they are
+        sparse = [
+            i for i, step in enumerate(schedule.steps) if step.dense is None and step.range is None
+        ]
         if not sparse or config.type == "dense":
             raise CalibrationError(self._why_nothing())
         self.steps = spaced(sparse, self.effort.steps)

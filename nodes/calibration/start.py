@@ -1,4 +1,5 @@
-"""What sampling starts from: a LATENT read as ComfyUI's `common_ksampler` reads it."""
+"""What a calibration starts from: a preset without its blocks, and a LATENT read as ComfyUI's
+`common_ksampler` reads it."""
 
 from __future__ import annotations
 
@@ -9,9 +10,27 @@ from typing import Any
 
 import comfy.sample
 
+from ...psa_kernels.config import DENSE, FIELD_BY_PATH, BlockOverrides, PSAConfig, StepRanges
 from .identity import digest
 
 RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+
+
+def without_blocks(config: PSAConfig) -> PSAConfig:
+    """The settings that are fitted, without those of single blocks.
+
+    A range of steps stays as it is: it keeps the blocks that it had from the preset.
+    """
+    of_steps = {
+        block: own if own == DENSE else tuple(x for x in own if FIELD_BY_PATH[x[0]].per_range)
+        for block, own in config.blocks.items()
+    }
+    blocks = BlockOverrides({block: own for block, own in of_steps.items() if own})
+    steps = {
+        range_: own if own == DENSE or "blocks" in dict(own) else (*own, ("blocks", blocks))
+        for range_, own in config.steps.items()
+    }
+    return config.replace(blocks={}, steps=StepRanges(steps))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ class Tokens:
         return self.video + self.text
 
 
+# where no size is given: what goes by quotas hardly depends on it
+USUAL = Tokens((21, 30, 52), 0)
+
+
 @dataclass(frozen=True)
 class Density:
     """value      None where it cannot be said; `note` has the reason
@@ -51,13 +55,17 @@ class Density:
 
 
 def density(config: PSAConfig, tokens: Tokens, blocks: int = 0) -> Density:
-    """Of a sparse step's attention calls; `blocks`: how many the model has, 0 where not known."""
+    """Of a sparse step's attention calls; `blocks`: how many the model has, 0 where not known.
+
+    `config` without `steps`: over_run.py has the mean over a run.
+    """
     if not config.blocks or config.type == "dense":
         return _of_one(config, tokens)
     if not blocks:
         found = _of_one(config, tokens)
         return dataclasses.replace(found, note=f"{found.note}; {BLOCKS_UNKNOWN}")
-    return _mean([(n, _of_one(part, tokens)) for n, part in parts(config, blocks)], config, blocks)
+    found = [(n, _of_one(part, tokens)) for n, part in parts(config, blocks)]
+    return averaged(found, how_mixed(config, blocks))
 
 
 BLOCKS_UNKNOWN = (
@@ -83,13 +91,15 @@ def how_mixed(config: PSAConfig, blocks: int) -> str:
     return f"mean over {blocks} blocks, {count} of them with settings of their own"
 
 
-def _mean(found: list[tuple[int, Density]], config: PSAConfig, blocks: int) -> Density:
+def averaged(found: list[tuple[float, Density]], note: str) -> Density:
+    """The mean of densities with weights; `note` says over what."""
+    total = sum(n for n, _ in found)
     unknown = [one for _, one in found if one.value is None]
     if unknown:
         return unknown[0]
 
     def mean(get) -> float:
-        return sum(n * get(one) for n, one in found) / blocks
+        return sum(n * get(one) for n, one in found) / total
 
     depends = [one for _, one in found if one.kind == "profile"]
     kinds = {one.kind for _, one in found}
@@ -98,7 +108,7 @@ def _mean(found: list[tuple[int, Density]], config: PSAConfig, blocks: int) -> D
     profiles = {name: mean(lambda x, y=name: (x.profiles or {}).get(y, x.value)) for name in names}
     return Density(
         mean(lambda x: x.value), mean(lambda x: x.low), mean(lambda x: x.high), kind,
-        "; ".join([how_mixed(config, blocks), *(one.note for one in depends[:1])]),
+        "; ".join([note, *(one.note for one in depends[:1])]),
         {level: mean(lambda x, y=level: x.per_level.get(y, 0.0)) for level in LEVELS},
         depends[0].profile if depends else None,
         profiles or None,

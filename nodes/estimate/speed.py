@@ -270,7 +270,7 @@ def _what_runs(config: PSAConfig) -> tuple:
     tail = config.tail if config.mask_ratios.width(0) > 0 else "none"
     return (
         config.block_m, config.block_n, quotas, tail, config.second_moment, config.mask_mode,
-        config.use_sim_mask, config.order, config.importance, config.blocks,
+        config.use_sim_mask, config.order, config.importance, config.grouping, config.blocks,
     )  # fmt: skip
 
 

@@ -19,16 +19,9 @@ from .density import Density, Tokens, density, how_mixed, parts
 from .figure import Figure
 from .measured_steps import nearest_step, parts_of, row_of, tokens_of, within_a_step
 from .models import Model
+from .plan import Plan, of_run
 from .speed import break_even, dense_call, far_from_measured, same_work, speedup, table
 from .work import Work, work_of
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run of `steps` sampler steps, of which `sparse` are not dense."""
-
-    steps: int
-    sparse: int
 
 
 @dataclass(frozen=True)
@@ -76,12 +69,13 @@ def estimate_step(
     found         the preset's density, where it is known already
     """
     found = found or density(config, tokens, model.blocks if model else 0)
-    even = _break_even(config, tokens, found, model, gpu)
+    even = break_even_here(config, tokens, found, model, gpu)
     work = work_of(model, tokens)
     if isinstance(work, str):
         nothing = Figure(None, reason=work)
         call = _single_call(config, tokens, found, model, gpu)
-        return _for_size(StepEstimate(*[nothing] * 6, _run(nothing, plan), even, call, call), model)
+        run = of_run(nothing, plan)
+        return _for_size(StepEstimate(*[nothing] * 6, run, even, call, call), model)
     blocks = _Blocks.of(config, model, frozenset(dense_blocks))
     flops_share = Figure(work.attention / work.total, "arithmetic", note=work.note)
     if found.value is None:
@@ -104,7 +98,7 @@ def estimate_step(
     attention, calls = _attention(config, tokens, model, found, gpu)
     return _for_size(
         StepEstimate(
-            flops_share, less_work, share, dense_s, sparse_s, step, _run(step, plan), even,
+            flops_share, less_work, share, dense_s, sparse_s, step, of_run(step, plan), even,
             attention, calls,
         ), model,
     )  # fmt: skip
@@ -274,25 +268,10 @@ def _single_call(
     return call
 
 
-def _run(step: Figure, plan: Plan | None) -> Figure | None:
-    if plan is None:
-        return None
-    if not plan.sparse:
-        return Figure(1.0, "dense", note="no step is sparse")
-    if step.value is None:
-        return step
-    share = plan.sparse / plan.steps
-    value = 1 / (1 - share + share / step.value)
-    note = f"{plan.sparse} of {plan.steps} steps sparse, all steps of equal work"
-    if step.note:
-        note += f"; {step.note}"
-    kind = "extrapolated" if step.kind == "measured" else step.kind
-    return Figure(value, kind, note=note, measured=step.measured)
-
-
-def _break_even(
+def break_even_here(
     config: PSAConfig, tokens: Tokens, found: Density, model: Model | None, gpu: str | None
 ) -> Figure:
+    """`break_even` on the GPU that it is known of."""
     if config.type != "dense" and gpu != table()["gpu"]:
         return Figure(None, reason=_not_here(gpu))
     return break_even(config, tokens, found, model)

@@ -127,8 +127,9 @@ def _start(
 def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) -> Schedule:
     # Read now, not when the patch was made: a later node may have changed the noise schedule.
     sampling = guider.model_patcher.get_model_object("model_sampling")
-    plan = plan_run(sampling, sigmas, preset.config.warmup_steps, options.window)
-    return plan.all_dense(DENSE_PRESET) if preset.config.type == "dense" else plan
+    config = preset.config
+    plan = plan_run(sampling, sigmas, config.warmup_steps, options.window, config.steps)
+    return plan.all_dense(DENSE_PRESET) if config.type == "dense" else plan
 
 
 def _announce(run: Run) -> None:
@@ -177,7 +178,8 @@ def _report(
 
 def _warn_of_blocks_never_seen(run: Run, record: RunRecord) -> None:
     seen = {cell.block for cell in record.cells} - {None}
-    never = (run.options.dense_blocks | set(run.preset.config.blocks)) - seen
+    named = {block for config in run.config.of_ranges.values() for block in config.blocks}
+    never = (run.options.dense_blocks | named) - seen
     if seen and never:
         log.warning(
             "PSA %s: settings of blocks %s had no effect: this run had self-attention over the "

@@ -12,6 +12,8 @@ from typing import Any
 import comfy.samplers
 import torch
 
+from .schedule import Part
+
 # ComfyUI's own; other packs add schedulers that may fail or take long at unusual step counts.
 OWN = (
     "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal",
@@ -20,8 +22,8 @@ OWN = (
 MOST_STEPS = 150  # of a whole schedule that is looked through; some tenths of a second at most
 
 
-def steps_before_part(sigmas: list[float], model_sampling: Any) -> int | None:
-    """Steps before `sigmas` in the shortest schedule that holds them; None if there is none."""
+def known_part(sigmas: list[float], model_sampling: Any) -> Part | None:
+    """Where `sigmas` lie in the shortest schedule that holds them; None if there is none."""
     part = torch.tensor(sigmas, dtype=torch.float32)
     if len(part) < 3:
         return None  # one step is found in almost any schedule
@@ -40,7 +42,7 @@ def steps_before_part(sigmas: list[float], model_sampling: Any) -> int | None:
                     continue
                 fits = ((schedule.unfold(0, len(part), 1) - part).abs() <= slack).all(1)
                 if fits.any():
-                    return int(fits.nonzero()[0])
+                    return Part(int(fits.nonzero()[0]), len(schedule) - 1)
     return None
 
 

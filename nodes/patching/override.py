@@ -108,7 +108,7 @@ class AttentionOverride:
         unsupported = call.unsupported()
         if unsupported is None:
             seen.shape = call.shape()
-        config = self.run.preset.config.for_block(seen.block)
+        config = self.run.of_steps[self.step].for_block(seen.block)
         reason = self._choice_reason(seen.block, config) or unsupported
         self.run.live.tick(self.step, reason)
         if reason is not None:

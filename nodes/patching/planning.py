@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .known_schedules import steps_before_part
+from ...psa_kernels.config import PSAConfig, StepRanges
+from .known_schedules import known_part
 from .schedule import AFTER_WINDOW, BEFORE_WINDOW, Schedule, plan_steps
 
 
@@ -14,15 +15,25 @@ def plan_run(
     sigmas: Sequence[float],
     warmup_steps: int,
     window: tuple[float, float] | None,
+    ranges: StepRanges = PSAConfig.steps,
 ) -> Schedule:
-    """`plan_steps` with what a `model_sampling` object of ComfyUI's knows of the whole schedule."""
-    return plan_steps(
+    """`plan_steps` with what a `model_sampling` object of ComfyUI's knows of the whole schedule,
+    and with a preset's ranges of steps.
+    """
+    plan = plan_steps(
         [float(s) for s in sigmas],
         lambda percent: float(sampling.percent_to_sigma(percent)),
         warmup_steps,
         window,
-        lambda part: steps_before_part(part, sampling),
+        lambda part: known_part(part, sampling),
     )
+    return plan.by_ranges(ranges if window is None else ranges.sparse())
+
+
+def in_window(config: PSAConfig, window: tuple[float, float] | None) -> PSAConfig:
+    """The settings of a run whose window replaces the warm-up and the dense ranges, if it has one.
+    """
+    return config if window is None else config.replace(steps=config.steps.sparse())
 
 
 def nothing_sparse(schedule: Schedule, percent: bool = True) -> str | None:

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from ...psa_kernels import OrderState, release_orders
+from ...psa_kernels import OrderState, PSAConfig, release_orders
 from ..preset_value import PresetValue
 from ..recording.live import LiveText
 from ..recording.recorder import Recorder
 from ..recording.records import RunRecord
 from .faults import let_go, one_line, told
+from .planning import in_window
 from .schedule import Schedule
 from .summary import figures
 
@@ -33,7 +34,8 @@ MOST_KEPT = {"groups": 1 / 64, "plan": 1 / 64}
 class PatchOptions:
     """What the Apply PSA node adds to a preset.
 
-    window        (start, end) percent of the full schedule that replaces the preset's warm-up
+    window        (start, end) percent of the full schedule that replaces the preset's warm-up and
+                  dense ranges of steps
     dense_blocks  transformer blocks that stay dense
     min_tokens    calls with fewer video tokens than this stay dense
     """
@@ -49,6 +51,9 @@ class Run:
     options: PatchOptions
     schedule: Schedule
     on_progress: Callable[[dict[str, Any]], None] | None = None
+    # the preset's settings as this run has them, and those of each step
+    config: PSAConfig = field(init=False)
+    of_steps: tuple[PSAConfig, ...] = field(init=False)
     recorder: Recorder = field(init=False)
     live: LiveText = field(init=False)
     failure: str | None = None
@@ -57,6 +62,8 @@ class Run:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self.config = in_window(self.preset.config, self.options.window)
+        self.of_steps = tuple(self.config.for_step(step.place) for step in self.schedule.steps)
         self.recorder = Recorder(len(self.schedule.steps))
         plan = [step.dense for step in self.schedule.steps]
         self.live = LiveText(self.recorder, plan, self.on_progress)
@@ -137,7 +144,7 @@ class Run:
             "repeated": self._repeated,
             "ended": ended,
             "seconds": round(seconds, 3),
-            **figures(record, [step.sigma for step in self.schedule.steps]),
+            **figures(record, self.schedule.steps),
         }
         return report, record
 

@@ -7,22 +7,36 @@ two samplers in a row, the two experts of Wan 2.2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
+
+from ...psa_kernels.config import DENSE, StepRanges, range_text
 
 WARM_UP = "warm-up"
 BEFORE_WINDOW = "before start percent"
 AFTER_WINDOW = "after end percent"
 DENSE_PRESET = "dense preset"
+DENSE_RANGE = "dense range"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One sampler step; `dense` is the reason why it is dense, or None where PSA is on."""
+    """One sampler step.
+
+    dense  the reason why it is dense, or None where PSA is on
+    place  where it begins in the whole schedule, in [0, 1): the steps before it over all steps,
+           counted as for the warm-up. A part of a split run has the places that its steps have in
+           the whole. Where no schedule is recognised: the percent of the model's noise schedule
+           that its sigma stands for.
+    range  the preset's range of steps that it begins in, as the preset has it; None where in none
+    """
 
     sigma: float
     dense: str | None
+    place: float = 0.0
+    range: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,23 +64,57 @@ class Schedule:
         """The same steps, none of them sparse."""
         return replace(self, steps=tuple(replace(step, dense=reason) for step in self.steps))
 
+    def by_ranges(self, ranges: StepRanges) -> Schedule:
+        """The same steps with their ranges; those in a dense one are dense."""
+        return replace(self, steps=tuple(_in_range(step, ranges) for step in self.steps))
+
     @property
     def sparse_steps(self) -> int:
         return sum(step.dense is None for step in self.steps)
 
     def describe(self) -> str:
-        """E.g. "20 steps: 1-5 dense (warm-up), 6-20 sparse"."""
+        """E.g. "20 steps: 1-5 dense (warm-up), 6-10 sparse (25-50%), 11-20 sparse"."""
         parts, start = [], 0
-        for i in range(1, len(self.steps) + 1):
-            if i < len(self.steps) and self.steps[i].dense == self.steps[start].dense:
-                continue
-            reason = self.steps[start].dense
-            span = f"{start + 1}-{i}" if i > start + 1 else f"{i}"
-            parts.append(f"{span} dense ({reason})" if reason else f"{span} sparse")
-            start = i
+        for what, alike in groupby(map(_what, self.steps)):
+            end = start + len(list(alike))
+            parts.append(f"{start + 1}-{end} {what}" if end > start + 1 else f"{end} {what}")
+            start = end
         count = len(self.steps)
         head = f"{count} step{'' if count == 1 else 's'}"
         return f"{head}: " + ", ".join(parts) if parts else head
+
+
+def _what(step: Step) -> str:
+    if step.dense:
+        return f"dense ({step.dense})"
+    return f"sparse ({step.range})" if step.range else "sparse"
+
+
+def _in_range(step: Step, ranges: StepRanges) -> Step:
+    found = ranges.at(step.place)
+    if found is None:
+        return step
+    dense = step.dense or (DENSE_RANGE if ranges[found] == DENSE else None)
+    return replace(step, dense=dense, range=range_text(found))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where the steps of a run lie in a whole schedule.
+
+    before  steps of the whole before the run's first
+    total   steps of the whole, None where no schedule is recognised
+    """
+
+    before: int
+    total: int | None
+
+
+FindPart = Callable[[list[float]], Part | None]
+
+
+def _in_none(sigmas: list[float]) -> Part | None:
+    return None
 
 
 def plan_steps(
@@ -74,7 +122,7 @@ def plan_steps(
     percent_to_sigma: Callable[[float], float],
     warmup_steps: int,
     window: tuple[float, float] | None,
-    find_part: Callable[[list[float]], int | None] = lambda sigmas: None,
+    find_part: FindPart = _in_none,
 ) -> Schedule:
     """The plan of one sampler run.
 
@@ -82,17 +130,40 @@ def plan_steps(
     percent_to_sigma  the model's own: 0 is the start of a full schedule, 1 its end
     warmup_steps      dense steps at the start of the full schedule
     window            (start, end) percent; where given, it replaces the warm-up
-    find_part         where in a known whole schedule these sigmas begin, None if in none
+    find_part         where these sigmas lie in a known whole schedule, None if in none
     """
-    starts = [float(s) for s in sigmas[:-1]]
+    sigmas = without_padding(sigmas)
+    starts = sigmas[:-1]
+    part = part_of_whole(sigmas, percent_to_sigma, find_part)
     if window is not None:
         first, last = (float(percent_to_sigma(p)) for p in window)
         reasons = [_outside(s, first, last) for s in starts]
     else:
-        skipped = steps_before(sigmas, percent_to_sigma, find_part) if warmup_steps else 0
-        reasons = [WARM_UP if skipped + i < warmup_steps else None for i in range(len(starts))]
-    steps = tuple(Step(s, r) for s, r in zip(starts, reasons, strict=True))
-    return Schedule(steps, goes_on=bool(starts) and float(sigmas[-1]) > 0.0)
+        reasons = [WARM_UP if part.before + i < warmup_steps else None for i in range(len(starts))]
+    if part.total is not None:
+        places = [(part.before + i) / part.total for i in range(len(starts))]
+    else:
+        places = [min(percent_of(s, percent_to_sigma), _ALMOST_ONE) for s in starts]
+    steps = tuple(Step(*step) for step in zip(starts, reasons, places, strict=True))
+    return Schedule(steps, goes_on=bool(starts) and sigmas[-1] > 0.0)
+
+
+_ALMOST_ONE = math.nextafter(1.0, 0.0)
+
+
+def without_padding(sigmas: Sequence[float]) -> list[float]:
+    """The schedule without zeros at which no step begins.
+
+    Samplers of other packs pad theirs, [0, 1, 0.9, 0.7, 0, 0], or rise and end in a mark,
+    [0, 0.7, 0.9, 1, 0]. A zero is where a run ends, or where one back to noise begins.
+    """
+    entries = [float(s) for s in sigmas]
+    steps = [s for s in entries if s > 0.0]
+    if len(steps) == 0 or len(entries) < 2:
+        return steps
+    if steps[0] < steps[-1]:  # back to noise
+        return [0.0, *steps] if entries[0] <= 0.0 else steps
+    return [*steps, 0.0] if entries[-1] <= 0.0 else steps
 
 
 def _outside(sigma: float, first: float, last: float) -> str | None:
@@ -101,30 +172,41 @@ def _outside(sigma: float, first: float, last: float) -> str | None:
     return AFTER_WINDOW if sigma < last - _slack(sigma) else None
 
 
-def steps_before(
+def part_of_whole(
     sigmas: Sequence[float],
     percent_to_sigma: Callable[[float], float],
-    find_part: Callable[[list[float]], int | None] = lambda sigmas: None,
-) -> int:
-    """How many steps of the full schedule lie before this run's first one.
+    find_part: FindPart = _in_none,
+) -> Part:
+    """Where a run's steps lie in the whole schedule that it is a part of.
 
-    A run that starts below the model's highest noise is the rest of a longer schedule. If no known
-    schedule holds it, its own steps say how long a step is, in percent of the way, so the ones
-    before can be counted: exactly where steps are even, while at least two are left, roughly
-    elsewhere.
+    A run that starts below the model's highest noise is the rest of a longer schedule, one that
+    stops above 0 the beginning of one. If no known schedule holds it, its own steps say how long a
+    step is, in percent of the way, so the others can be counted: exactly where steps are even,
+    while at least two are left, roughly elsewhere.
     """
-    if len(sigmas) < 2 or percent_of(float(sigmas[0]), percent_to_sigma) == 0.0:
-        return 0
-    found = find_part([float(s) for s in sigmas])
+    count = len(sigmas) - 1
+    if count < 1:
+        return Part(0, None)
+    starts_on_top = percent_of(sigmas[0], percent_to_sigma) == 0.0
+    ends = sigmas[-1] <= 0.0
+    if starts_on_top and ends:
+        return Part(0, count)
+    found = find_part(list(sigmas))
     if found is not None:
-        return found
-    marks = [percent_of(float(s), percent_to_sigma) for s in sigmas]
+        return Part(0, found.total) if starts_on_top else found
+    marks = [percent_of(s, percent_to_sigma) for s in sigmas]
     lengths = [after - before for before, after in pairwise(marks)]
-    if _even(lengths[:-1]):
-        # The last step may differ: the scheduler's end is not at 0, or the sampler skips a sigma.
+    # The last step may differ: the scheduler's end is not at 0, or the sampler skips a sigma.
+    even = _even(lengths[:-1])
+    if even:
         lengths = lengths[:-1]
     length = sum(lengths) / len(lengths)
-    return round(marks[0] / length) if length > 0 else 0
+    if length <= 0:  # back to noise
+        return Part(0, None)
+    before = 0 if starts_on_top else round(marks[0] / length)
+    if not even:
+        return Part(before, None)
+    return Part(before, before + count if ends else max(before + count, round(1 / length)))
 
 
 def _even(lengths: Sequence[float]) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ...psa_kernels.config import LEVELS
 from ..recording.records import DENSE, OTHER, PSA, RunRecord, Tally
 from ..recording.speedup import speedup_of
+from .schedule import Step
 
 
-def figures(record: RunRecord, sigmas: list[float]) -> dict[str, Any]:
-    """Of a run with a step at each of `sigmas`, in plain types."""
+def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:
+    """Of a run with these steps, in plain types."""
     tally = record.tally()
     return {
         "calls": calls_of(record.cells),
@@ -30,11 +33,31 @@ def figures(record: RunRecord, sigmas: list[float]) -> dict[str, Any]:
         },
         "missing": record.fault,
         "steps": [
-            {"step": i, "sigma": sigma, **calls_of(record.cells, step=i),
-             "seconds": record.steps[i]}
-            for i, sigma in enumerate(sigmas)
+            {"step": i, "sigma": step.sigma, "place": step.place, "range": step.range,
+             **calls_of(record.cells, step=i), "seconds": record.steps[i]}
+            for i, step in enumerate(plan)
         ],
+        "ranges": _by_range(record, plan),
     }  # fmt: skip
+
+
+def _by_range(record: RunRecord, plan: Sequence[Step]) -> list[dict[str, Any]]:
+    """Of each of the preset's ranges that has steps, and of the steps in none; [] without any."""
+    steps_of: dict[str | None, set[int]] = {}
+    for i, step in enumerate(plan):
+        steps_of.setdefault(step.range, set()).add(i)
+    if set(steps_of) <= {None}:
+        return []
+    found = []
+    for name, steps in steps_of.items():
+        cells = [cell for cell in record.cells if cell.step in steps]
+        seconds = [s for i in steps if (s := record.steps[i]) is not None]
+        found.append({
+            "range": name, "steps": [i + 1 for i in sorted(steps)], "calls": calls_of(cells),
+            **tally_figures(record.tally(cells)),
+            "step_s": statistics.median(seconds) if seconds else None,
+        })  # fmt: skip
+    return found
 
 
 def tally_figures(tally: Tally | None) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from ..estimate.density import Tokens, density
+from ...psa_kernels.config import parse_range
+from ..estimate.density import Tokens
 from ..estimate.gpu import this_gpu
 from ..estimate.models import MODELS
-from ..estimate.step import Plan, estimate_step
+from ..estimate.over_run import estimate_run
+from ..estimate.plan import Plan
 from ..recording.run_log import LoggedRun
 
 
@@ -22,11 +25,12 @@ def estimated(logged: LoggedRun) -> dict[str, Any] | None:
         return None  # a preset of another family than the model's
     grid, others = logged.grid
     tokens, config = Tokens(grid, others), logged.preset.config
-    plan = [step["sparse"] > 0 for step in logged.report["steps"]]
-    found = density(config, tokens, model.blocks)
-    step = estimate_step(
-        config, tokens, model, Plan(len(plan), sum(plan)), gpu=this_gpu(),
-        dense_blocks=logged.dense_blocks, found=found,
+    steps = logged.report["steps"]
+    sparse = [step["range"] for step in steps if step["sparse"]]
+    ranges = Counter(parse_range(name) for name in sparse if name is not None)
+    step = estimate_run(
+        config, tokens, model, Plan(len(steps), len(sparse), ranges), gpu=this_gpu(),
+        dense_blocks=logged.dense_blocks,
     )  # fmt: skip
     figures = {
         "attention": step.sparse_calls, "share": step.time_share,

@@ -112,7 +112,10 @@ def _told(logged: LoggedRun, known: Mapping[CallShape, list[float]]) -> RunRepor
 
 
 def _tail(logged: LoggedRun, cell: Cell) -> int | str:
-    return logged.preset.config.for_block(cell.block).tail if logged.preset else "none"
+    if not logged.preset:
+        return "none"
+    range_ = logged.report["steps"][cell.step]["range"]
+    return logged.preset.config.in_range(range_).for_block(cell.block).tail
 
 
 def _tails(logged: LoggedRun, cells: list[Cell]) -> int | str:

@@ -35,6 +35,7 @@ def _run(run: dict[str, Any]) -> list[str]:
         lines.append(f"Served by: {run['implementation']}{why}")
     lines += words.timing(run)
     lines.append(words.budget(run))
+    lines += [f"{words.range_name(x)}: {words.range_line(x)}" for x in run["ranges"]]
     lines.append(_parts(run))
     lines.append(f"Calls left dense: {words.reasons(run) or 'none'}")
     return [line for line in lines if line] + ["", *_steps(run)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...psa_kernels.config import block_list_text
 from .dense_time import AFTER
 
 LEVEL_NAMES = {
@@ -141,6 +142,27 @@ def budget(run: dict[str, Any]) -> str | None:
     return "Block pairs: " + ", ".join(parts)
 
 
+def range_name(part: dict[str, Any]) -> str:
+    """Which steps a range of the preset's had: "Steps 3-5 (10-25%)"."""
+    numbers = block_list_text(part["steps"])
+    steps = f"Step {numbers}" if numbers.isdigit() else f"Steps {numbers}"
+    return f"{steps} ({part['range'] or 'in no range'})"
+
+
+def range_line(part: dict[str, Any]) -> str:
+    """What the steps of a range did."""
+    sparse = part["calls"]["sparse"]
+    if not sparse:
+        said = f"dense: {reasons(part, video_only=True) or 'no calls'}"
+    else:
+        said = f"{_count(sparse, 'sparse call')} at {percent(part['density'])} density"
+        dense = reasons(part, video_only=True)
+        said += f", dense: {dense}" if dense else ""
+    if part["step_s"] is not None:
+        said += f"; {seconds(part['step_s'])} a step"
+    return said
+
+
 def level_name(run: dict[str, Any], level: str) -> str:
     """How blocks on a level were read."""
     if level == "0" and run["tail"] == "mixed":
@@ -157,7 +179,7 @@ def _from(shape: dict[str, Any]) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def percent(share: float | None) -> str:

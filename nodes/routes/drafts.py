@@ -17,16 +17,21 @@ from ...psa_kernels.config import (
     BlockOverrides,
     ConfigError,
     PSAConfig,
+    StepRanges,
     check_preset,
     field_of,
     not_applicable,
 )
 from .. import field_widgets
 from ..editing import changed, lay_over, merged, node_values, read_overrides
+from ..estimate.density import USUAL
+from ..estimate.models import MODELS
+from ..estimate.over_run import shape_of_run
 from .bodies import Body, bad_request
 from .errors import issue_json, text_issues
 
 NO_BLOCKS = FIELD_BY_ARGUMENT["blocks"].default
+NO_RANGES = FIELD_BY_ARGUMENT["steps"].default
 NO_TAIL = FIELD_BY_ARGUMENT["tail"].default
 FORMS = ("config", "yaml", "widgets", "preset")
 
@@ -73,7 +78,7 @@ class Draft:
     def _unfinished(self) -> dict[str, Any]:
         whole = None
         if self.mapping is not None:  # a form shows every field
-            whole = PSAConfig().to_preset()
+            whole = PSAConfig().to_preset(whole=True)
             lay_over(whole, self.mapping)
         good = check_preset(whole)[0] if whole is not None else {}
         return {
@@ -86,6 +91,7 @@ class Draft:
             ),
             "not_applicable": not_applicable(good),
             "single_blocks": _single_blocks(good.get("blocks", NO_BLOCKS)),
+            "step_ranges": {**_step_ranges(good.get("steps", NO_RANGES)), "run": []},
         }
 
     def _node_json(self) -> dict[str, Any] | None:
@@ -215,18 +221,20 @@ def _without(mapping: dict[str, Any], path: str) -> dict[str, Any]:
     return result
 
 
-def preset_json(config: PSAConfig, base: PSAConfig | None = None) -> dict[str, Any]:
-    """A valid preset in an answer."""
+def preset_json(
+    config: PSAConfig, base: PSAConfig | None = None, family: str = ""
+) -> dict[str, Any]:
+    """A valid preset in an answer; `family`: the one that it is stored in."""
     widgets, overrides = node_values(config, base)
-    mapping = config.to_preset()
     values = {name: getattr(config, name) for name in config.__dataclass_fields__}
     return {
-        "config": mapping,
-        "yaml": dump(mapping),
+        "config": config.to_preset(whole=True),
+        "yaml": dump(config.to_preset()),
         "node": {"widgets": widgets, "yaml_overrides": overrides},
         "pyramid": _pyramid(config.mask_ratios, config.tail),
         "not_applicable": not_applicable(values),
         "single_blocks": _single_blocks(config.blocks),
+        "step_ranges": {**_step_ranges(config.steps), "run": _run(config, family)},
     }
 
 
@@ -248,9 +256,31 @@ def _single_blocks(overrides: BlockOverrides) -> dict[str, Any]:
     return {
         "count": len(overrides),
         "entries": [
-            {"blocks": str(key), "settings": settings if settings == DENSE else _flow(settings)}
-            for key, settings in overrides.to_preset().items()
+            {"blocks": str(key), "settings": settings}
+            for key, settings in _in_words(overrides).items()
         ],
+    }
+
+
+def _step_ranges(ranges: StepRanges) -> dict[str, Any]:
+    """How many ranges of steps have settings of their own, and which, in words."""
+    entries = [{"steps": key, "settings": said} for key, said in _in_words(ranges).items()]
+    return {"count": len(ranges), "entries": entries}
+
+
+def _run(config: PSAConfig, family: str) -> list[dict[str, Any]]:
+    """The parts of a run, in percent, and how dense each is; [] where all are alike."""
+    if not config.steps or config.type == DENSE:
+        return []
+    model = MODELS.get(family)
+    parts = shape_of_run(config, USUAL, model.blocks if model else 0)
+    return [{"from": start, "to": end, "density": share} for start, end, share in parts]
+
+
+def _in_words(own: BlockOverrides | StepRanges) -> dict[Any, str]:
+    return {
+        key: settings if settings == DENSE else _flow(settings)
+        for key, settings in own.to_preset().items()
     }
 
 

@@ -7,7 +7,15 @@ from typing import Any
 from aiohttp import web
 
 from ...presets.names import RULE
-from ...psa_kernels.config import FIELDS, GROUPS, LEVELS, BlockOverrides, Field, MaskRatios
+from ...psa_kernels.config import (
+    FIELDS,
+    GROUPS,
+    LEVELS,
+    BlockOverrides,
+    Field,
+    MaskRatios,
+    StepRanges,
+)
 from .. import field_widgets
 from ..languages import LANGUAGES, Words, words
 from .plan import SCHEDULER, schedulers
@@ -54,6 +62,6 @@ def field_json(field: Field, spoken: Words) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, MaskRatios):
         return {level: list(bounds) for level, bounds in value.items()}
-    if isinstance(value, BlockOverrides):
+    if isinstance(value, BlockOverrides | StepRanges):
         return value.to_preset()
     return list(value) if isinstance(value, tuple) else value

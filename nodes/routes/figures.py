@@ -6,17 +6,22 @@ Of an attention call, of a whole step and, with a plan, of a whole run.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 from aiohttp import web
 
+from ...presets.family import Family
+from ...psa_kernels.config import DENSE, PSAConfig, parse_range
 from ..dense_blocks import read_dense_blocks
-from ..estimate.density import Density, Tokens, density
+from ..estimate.density import Density, Tokens
 from ..estimate.figure import Figure, verdict
 from ..estimate.gpu import this_gpu
 from ..estimate.models import MODELS, Model
-from ..estimate.step import Plan, StepEstimate, estimate_step
-from .bodies import Body, bad_request
+from ..estimate.over_run import estimate_run, run_density, whole_density
+from ..estimate.plan import Plan
+from ..estimate.step import StepEstimate
+from .bodies import REQUIRED, Body, bad_request
 from .drafts import take_draft
 from .users import store_of
 
@@ -28,26 +33,24 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     store, body = store_of(request), Body(content)
     config = take_draft(body, store).config()
     name = body.take("family", str)
-    width, height = (body.number(side, int, 16, MOST_PIXELS) for side in ("width", "height"))
-    frames = body.number("frames", int, 1, MOST_FRAMES)
+    video = video_size(body)
     model = _model(name, body.take("model", dict, None))
     gpu = (body.take("gpu", str, None) or "")[:LONGEST_NAME] or this_gpu()
-    plan = _plan(body.take("plan", dict, None))
+    plan = _plan(body.take("plan", dict, None), config)
     min_tokens = body.number("min_tokens", int, 0, MOST_TOKENS, 0)
-    dense_blocks = _dense_blocks(body.take("dense_blocks", str, ""))
+    dense_blocks = dense_blocks_of(body)
     body.done()
     family = store.get_family(name)
-    tokens = Tokens(family.video_scale.grid(width, height, frames), family.text_length or 0)
-    if tokens.total > MOST_TOKENS:
-        raise bad_request(f"width, height, frames: {tokens.total} tokens are too many")
-    found = density(config, tokens, model.blocks if model else 0)
-    whole = estimate_step(
+    tokens = tokens_of(family, video)
+    found = run_density(config, tokens, model.blocks if model else 0, plan)
+    whole = estimate_run(
         config, tokens, model, plan, gpu=gpu, dense_blocks=dense_blocks, found=found
     )
     if family.text_length is None:
         found, whole = _without_text(found), _each(whole, _NO_TEXT)
-    run = whole.run
+    run, over_run = whole.run, whole_density(found, plan) if plan else None
     if plan and tokens.video < min_tokens:
+        over_run = 1.0
         run = Figure(1.0, "dense", note="fewer video tokens than min_tokens: all steps are dense")
     return {
         "tokens": {"grid": list(tokens.grid), "video": tokens.video, "text": family.text_length,
@@ -65,10 +68,30 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
                 for name in ("flops_share", "less_work", "time_share", "dense_s", "sparse_s")
             },
         },
-        "run": {**_json(run, "speedup"), **dataclasses.asdict(plan)} if plan else None,
+        "run": {
+            **_json(run, "speedup"), "steps": plan.steps, "sparse": plan.sparse,
+            "density": over_run,
+        } if plan else None,
         "break_even": _json(whole.break_even, "tokens"),
         "gpu": gpu,
     }
+
+
+def video_size(body: Body, default: Any = REQUIRED) -> tuple[int, int, int]:
+    """(width, height, frames) of a video, in pixels."""
+    width, height = (
+        body.number(side, int, 16, MOST_PIXELS, default) for side in ("width", "height")
+    )
+    return width, height, body.number("frames", int, 1, MOST_FRAMES, default)
+
+
+def tokens_of(family: Family, video: tuple[int, int, int]) -> Tokens:
+    """What a family's model makes of a video. Raises `Refusal` for more than can be reckoned with.
+    """
+    tokens = Tokens(family.video_scale.grid(*video), family.text_length or 0)
+    if tokens.total > MOST_TOKENS:
+        raise bad_request(f"width, height, frames: {tokens.total} tokens are too many")
+    return tokens
 
 
 _NO_TEXT = (
@@ -101,20 +124,44 @@ def _model(family: str, given: dict[str, Any] | None) -> Model | None:
     return Model(comfy="", kind="", **sizes)
 
 
-def _plan(given: dict[str, Any] | None) -> Plan | None:
+def _plan(given: dict[str, Any] | None, config: PSAConfig) -> Plan | None:
     if given is None:
         return None
     body = Body(given, "plan")
     steps = body.number("steps", int, 1, 10_000)
-    plan = Plan(steps, body.number("sparse", int, 0, steps))
+    sparse = body.number("sparse", int, 0, steps)
+    ranges = body.take("ranges", dict, None)
     body.done()
-    return plan
+    if ranges is None:
+        return _last_sparse(steps, sparse, config)
+    inner, known = Body(ranges, "plan.ranges"), {}
+    for name in ranges:
+        known[_sparse_range(name, config)] = inner.number(name, int, 0, sparse)
+    if sum(known.values()) > sparse:
+        raise bad_request("plan.ranges: more steps than are sparse")
+    return Plan(steps, sparse, known)
 
 
-def _dense_blocks(text: str) -> frozenset[int]:
+def _last_sparse(steps: int, sparse: int, config: PSAConfig) -> Plan:
+    """Of a run whose last steps are the sparse ones, as after a warm-up."""
+    found = Counter(config.steps.at(i / steps) for i in range(steps - sparse, steps))
+    return Plan(steps, sparse, {range_: n for range_, n in found.items() if range_ is not None})
+
+
+def _sparse_range(name: str, config: PSAConfig) -> tuple[float, float]:
+    try:
+        range_ = parse_range(name)
+    except ValueError:
+        range_ = None
+    if config.steps.get(range_, DENSE) == DENSE:
+        raise bad_request(f"plan.ranges: the preset has no sparse range {name[:60]!r}")
+    return range_
+
+
+def dense_blocks_of(body: Body) -> frozenset[int]:
     """The blocks that Apply PSA's input `dense_blocks` names."""
     try:
-        return read_dense_blocks(text)
+        return read_dense_blocks(body.take("dense_blocks", str, ""))
     except ValueError as error:
         raise bad_request(str(error)) from None
 

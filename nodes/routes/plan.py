@@ -1,7 +1,11 @@
-"""POST /psa/plan: which steps of a sampler run would be dense, before it is run."""
+"""POST /psa/plan: which steps of a sampler run would be dense, and how dense the others, before it
+is run."""
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,14 +14,17 @@ import comfy.samplers
 import comfy.supported_models
 from aiohttp import web
 
+from ...psa_kernels.config import DENSE, BlockOverrides, PSAConfig
 from ..apply_psa import END, SCHEDULE_PERCENT, SCHEDULE_PRESET, START, window_of
+from ..estimate.density import USUAL, Tokens, density
 from ..estimate.models import MODELS
 from ..patching.known_schedules import OWN
-from ..patching.planning import nothing_sparse, plan_run
+from ..patching.planning import in_window, nothing_sparse, plan_run
 from ..patching.schedule import Schedule
 from .bodies import Body, bad_request
 from .drafts import take_draft
 from .errors import Refusal
+from .figures import dense_blocks_of, tokens_of, video_size
 from .users import store_of
 
 MOST_STEPS = 1000
@@ -41,6 +48,7 @@ def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     last = body.number("end_step", int, 0, 10_000, None)
     shift = body.number("shift", float, 0.0, 100.0, None)
     window = _window(body)
+    video, dense_blocks = video_size(body, None), dense_blocks_of(body)
     body.done()
     if steps > MOST_STEPS * denoise:
         raise bad_request(f"denoise: too small for {steps} steps")
@@ -57,27 +65,56 @@ def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
         raise bad_request(what) from error
     sigmas = sigmas[: last + 1] if last is not None else sigmas
     sigmas = sigmas[first:]
-    schedule = plan_run(sampling, sigmas.tolist(), config.warmup_steps, window)
+    schedule = plan_run(sampling, sigmas.tolist(), config.warmup_steps, window, config.steps)
+    tokens = USUAL if None in video else tokens_of(store.get_family(family), video)
+    densities = _densities(schedule, in_window(config, window), dense_blocks, tokens, family)
     return {
-        **schedule_json(schedule, first, config.type),
+        **schedule_json(schedule, first, config.type, densities),
         "schedule": {"name": scheduler, "shift": getattr(sampling, "shift", None)},
     }
 
 
-def schedule_json(schedule: Schedule, first: int, kind: str) -> dict[str, Any]:
+def _densities(
+    schedule: Schedule,
+    config: PSAConfig,
+    dense_blocks: frozenset[int],
+    tokens: Tokens,
+    family: str,
+) -> list[float | None]:
+    """Of each step, the share of dense attention's query-key products; None where not known."""
+    model = MODELS.get(family)
+    left = dict.fromkeys(dense_blocks, DENSE)
+
+    @functools.cache
+    def of(range_: str | None) -> float | None:
+        own = config.in_range(range_)
+        own = own.replace(blocks=BlockOverrides({**own.blocks, **left})) if left else own
+        return density(own, tokens, model.blocks if model else 0).value
+
+    return [1.0 if step.dense else of(step.range) for step in schedule.steps]
+
+
+def schedule_json(
+    schedule: Schedule, first: int, kind: str, densities: Sequence[float | None]
+) -> dict[str, Any]:
     """The plan as JSON; `first` steps come before its own, `kind` is the preset's type."""
     dense = "a dense preset" if kind == "dense" else None
     steps = [
         {
             "step": first + i + 1, "sigma": step.sigma,
             "dense": bool(dense or step.dense), "reason": dense or step.dense,
+            "range": step.range, "density": 1.0 if dense else share,
         }
-        for i, step in enumerate(schedule.steps)
+        for i, (step, share) in enumerate(zip(schedule.steps, densities, strict=True))
     ]  # fmt: skip
+    known = [step["density"] for step in steps if step["density"] is not None]
+    ranges = Counter(step["range"] for step in steps if step["range"] and not step["dense"])
     return {
         "steps": steps,
         "text": f"{len(steps)} steps: dense, as the preset says" if dense else schedule.describe(),
         "sparse_steps": 0 if dense else schedule.sparse_steps,
+        "ranges": dict(ranges),
+        "density": sum(known) / len(known) if steps and len(known) == len(steps) else None,
         "goes_on": schedule.goes_on,
         "warning": None if dense else nothing_sparse(schedule),
     }

@@ -139,5 +139,5 @@ def _stored_json(
     info, config = store.find(family, preset)
     return {
         "family": family, "preset": info.name, "origin": info.origin, "version": info.version,
-        "is_default": info.is_default, **preset_json(config, base),
+        "is_default": info.is_default, **preset_json(config, base, family),
     }  # fmt: skip

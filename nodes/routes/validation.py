@@ -17,10 +17,7 @@ def validate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     body = Body(content)
     changes = body.take("changes", dict, {})
     for path in changes:
-        inside = _IN_BLOCKS.sub("", path)
-        section, _, level = inside.rpartition(".")
-        known = inside in FIELD_BY_PATH or (section == "mask_ratios" and level in _LEVELS)
-        if not known and not _BLOCKS.fullmatch(path):
+        if not _ENTRY.fullmatch(path) and not _is_field(_IN_ENTRY.sub("", path, count=1)):
             raise bad_request(f"changes: there is no field {path[:60]!r}")
     draft = take_draft(body, store_of(request), changes)
     body.done()
@@ -29,6 +26,14 @@ def validate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     return {"ok": not issues, "issues": issues, **draft.answer(), "lines": lines or None}
 
 
-_BLOCKS = re.compile(r"blocks\.[\d ,;-]+")
-_IN_BLOCKS = re.compile(_BLOCKS.pattern + r"\.")
+def _is_field(path: str) -> bool:
+    section, _, level = path.rpartition(".")
+    return path in FIELD_BY_PATH or (section == "mask_ratios" and level in _LEVELS)
+
+
+# blocks.12, steps.0-12.5% and steps.0-12.5%.blocks.12
+_BLOCKS = r"blocks\.[\d ,;-]+"
+_STEPS = r"steps\.[\d. -][\d.% -]*%"
+_ENTRY = re.compile(rf"{_BLOCKS}|{_STEPS}(?:\.{_BLOCKS})?")
+_IN_ENTRY = re.compile(rf"^(?:{_STEPS}\.)?(?:{_BLOCKS}\.)?")
 _LEVELS = ("1", "2", "4", "8", "0")

@@ -10,6 +10,7 @@ from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, GROUPS, Field, fie
 from .issues import ConfigError, Issue, Mend
 from .mask_ratios import LEVELS, MaskRatios
 from .psa_config import PSAConfig
+from .step_ranges import Range, StepRanges, parse_range, range_text
 from .validate import check_preset
 
 __all__ = [
@@ -26,9 +27,13 @@ __all__ = [
     "MaskRatios",
     "Mend",
     "PSAConfig",
+    "Range",
+    "StepRanges",
     "block_list_text",
     "check_preset",
     "field_of",
     "not_applicable",
     "parse_block_list",
+    "parse_range",
+    "range_text",
 ]

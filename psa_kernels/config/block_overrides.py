@@ -72,7 +72,7 @@ class BlockOverrides(Mapping[int, Override]):
     def to_preset(self) -> dict[int | str, Any]:
         """As a preset file has it, plain types only: one entry for blocks that have the same."""
         return {
-            key: override if override == DENSE else _nested(override)
+            key: override if override == DENSE else nested(override)
             for blocks, override in self._groups
             for key in _keys(blocks)
         }
@@ -95,13 +95,19 @@ def _keys(blocks: tuple[int, ...]) -> list[int | str]:
     return [int(key) if key.isdigit() else key for key in (*keys, line)]
 
 
-def _nested(override: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+def nested(own: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """(path, value) pairs as a preset's mapping, plain types only."""
     preset: dict[str, Any] = {}
-    for path, value in override:
-        if isinstance(value, MaskRatios):
-            value = {level: list(bounds) for level, bounds in value.items()}
-        elif isinstance(value, tuple):
-            value = list(value)
+    for path, value in own:
         section, _, key = path.rpartition(".")
-        (preset.setdefault(section, {}) if section else preset)[key] = value
+        (preset.setdefault(section, {}) if section else preset)[key] = plain(value)
     return preset
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as a preset file has it, plain types only."""
+    if isinstance(value, MaskRatios):
+        return {level: list(bounds) for level, bounds in value.items()}
+    if hasattr(value, "to_preset"):
+        return value.to_preset()
+    return list(value) if isinstance(value, tuple) else value

@@ -11,6 +11,7 @@ from typing import Any
 
 from .block_overrides import NO_OVERRIDES
 from .mask_ratios import MaskRatios
+from .step_ranges import NO_RANGES
 
 DEFAULT_MASK_RATIOS = MaskRatios(
     {1: (0.0, 0.1), 2: (0.1, 0.15), 4: (0.15, 0.15), 8: (0.15, 0.35), 0: (0.35, 1.0)}
@@ -23,8 +24,8 @@ class Field:
 
     path       its place in a preset's mapping, dotted
     argument   its name as a `PSAConfig` argument
-    kind       "bool", "int", "float", "text", "choice", "ints" (a list), "mask_ratios" or
-               "block_overrides"
+    kind       "bool", "int", "float", "text", "choice", "ints" (a list), "mask_ratios",
+               "block_overrides" or "step_ranges"
     choices    for kind "choice": every accepted value
     low, high  for numbers, and for the ends of levels in kind "mask_ratios": the inclusive range;
                `step` is what an arrow key moves by
@@ -32,6 +33,7 @@ class Field:
     group      which part of an editor it belongs to: a key of `GROUPS`
     unit       what its numbers count; may be empty
     per_block  whether a transformer block can have a value of its own
+    per_range  whether a range of steps can: not what decides the blocks and their order
     quiet      left out of a preset file at its default, so that an older pack can read the file
     """
 
@@ -49,6 +51,7 @@ class Field:
     length: int | None = None
     unit: str = ""
     per_block: bool = True
+    per_range: bool = True
     quiet: bool = False
 
     def choice_help(self, help: str | None = None) -> list[tuple[Any, str]]:
@@ -98,47 +101,47 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "type", "type", "choice", "psa", "Type",
         "psa: pyramid sparse attention. dense: the model's own attention, untouched.",
-        "general", choices=("psa", "dense"), per_block=False,
+        "general", choices=("psa", "dense"), per_block=False, per_range=False,
     ),
     Field(
         "description", "description", "text", "", "Description",
         "What this preset is for. Shown in lists; no effect on the result.",
-        "general", per_block=False,
+        "general", per_block=False, per_range=False,
     ),
     Field(
         "use_rearrange", "use_rearrange", "bool", True, "Reorder tokens",
         "Put tokens that are close in the video close in memory before blocks are cut. "
         "Makes blocks alike inside, so that pooling and skipping cost less accuracy.",
-        "order",
+        "order", per_range=False,
     ),
     Field(
         "rearrange_method", "rearrange_method", "choice", None, "Order",
         "Gilbert: a space-filling curve over (frames, height, width). STA: small 3D tiles. "
         "SemanticAware: clusters of similar queries and keys. Hybrid: Gilbert for queries, "
         "clusters for keys. null: the model's own raster order.",
-        "order", choices=(None, "Gilbert", "STA", "SemanticAware", "Hybrid"),
+        "order", per_range=False, choices=(None, "Gilbert", "STA", "SemanticAware", "Hybrid"),
     ),
     Field(
         "tile_size", "tile_size", "ints", (2, 8, 8), "Tile (depth, height, width)",
         "Size of a tile in tokens; only the STA order reads it.",
-        "order", low=1, high=1024, step=1, length=3, unit="tokens",
+        "order", per_range=False, low=1, high=1024, step=1, length=3, unit="tokens",
     ),
     Field(
         "block_size.m", "block_m", "choice", 128, "Query block",
         "How many consecutive queries share one selection. old_mask_type: 128 only.",
-        "blocks", choices=(64, 128), unit="tokens",
+        "blocks", per_range=False, choices=(64, 128), unit="tokens",
     ),
     Field(
         "block_size.n", "block_n", "choice", 64, "Key block",
         "How many consecutive keys get one pyramid level. Smaller blocks choose more finely and "
         "cost more to choose. old_mask_type: 128 only.",
-        "blocks", choices=(32, 64, 128), unit="tokens",
+        "blocks", per_range=False, choices=(32, 64, 128), unit="tokens",
     ),
     Field(
         "block_size.tile_n", "tile_n", "choice", 32, "Kernel tile",
         "Keys per inner step, a tuning hint of published presets. The kernels here choose their "
         "own and do not read it. At most the key block.",
-        "blocks", choices=(16, 32, 64, 128), unit="tokens",
+        "blocks", per_range=False, choices=(16, 32, 64, 128), unit="tokens",
     ),
     Field(
         "mask_mode", "mask_mode", "choice", "topk", "Mode",
@@ -174,7 +177,7 @@ FIELDS: tuple[Field, ...] = (
         "attn_impl", "attn_impl", "choice", "new_mask_type", "Implementation",
         "Which rules hold; the speed is the same. new_mask_type: key blocks of 128, 64 or 32. "
         "old_mask_type: blocks of 128 only, allows the similarity mask and causal attention.",
-        "similarity", choices=("new_mask_type", "old_mask_type"),
+        "similarity", per_range=False, choices=("new_mask_type", "old_mask_type"),
     ),
     Field(
         "use_sim_mask", "use_sim_mask", "bool", False, "Similarity mask",
@@ -196,7 +199,7 @@ FIELDS: tuple[Field, ...] = (
         "warmup_steps", "warmup_steps", "int", 0, "Warm-up steps",
         "The first sampler steps that stay dense. They set the layout of the video. The plain "
         "Python call has no steps and does not read it.",
-        "schedule", low=0, high=1000, step=1, unit="steps", per_block=False,
+        "schedule", low=0, high=1000, step=1, unit="steps", per_block=False, per_range=False,
     ),
     Field(
         "blocks", "blocks", "block_overrides", NO_OVERRIDES, "Single blocks",
@@ -208,7 +211,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "verbose", "verbose", "bool", False, "Verbose",
         "Log every decision instead of one line a run.",
-        "general", per_block=False,
+        "general", per_block=False, per_range=False,
     ),
     # Later fields go here, at the end: widgets of saved workflows are told apart by their place.
     Field(
@@ -223,6 +226,13 @@ FIELDS: tuple[Field, ...] = (
         "With similar: for how many sampling steps the groups and the levels of the blocks are "
         "kept. 1 makes them anew in each step. The first two sparse steps always do.",
         "pyramid", low=1, high=100, step=1, unit="steps", quiet=True,
+    ),
+    Field(
+        "steps", "steps", "step_ranges", NO_RANGES, "Budgets by step",
+        "Ranges of the sampling run that differ from the rest, in percent of its steps: dense, or "
+        "settings that replace the preset's there. Written in YAML, like 0-10%: dense, or "
+        "60-100%: {tail: 64}. The plain Python call has no steps and does not read it.",
+        "schedule", per_block=False, per_range=False, quiet=True,
     ),
 )
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .block_overrides import DENSE, NO_OVERRIDES, BlockOverrides
+from .block_overrides import DENSE, NO_OVERRIDES, BlockOverrides, Override, nested
 from .fields import DEFAULT_MASK_RATIOS, FIELD_BY_PATH, FIELDS
 from .issues import ConfigError, Issue
-from .mask_ratios import MaskRatios
+from .step_ranges import NO_RANGES, Range, StepRanges, parse_range
 from .validate import check_arguments, check_preset
 
 
@@ -20,10 +20,12 @@ class PSAConfig:
     """Settings of pyramid sparse attention; `fields.FIELDS` describes each one.
 
     The names and defaults are those of the PSA module's reference. `rearrange_method`
-    only takes effect while `use_rearrange` is on; `type`, `description`, `warmup_steps`, `blocks`
-    and `verbose` are read by a host that has presets and sampler steps, not by the attention call.
+    only takes effect while `use_rearrange` is on; `type`, `description`, `warmup_steps`, `blocks`,
+    `steps` and `verbose` are read by a host that has presets and sampler steps, not by the
+    attention call.
 
-    `blocks` takes what a preset file has there, `{"0-1": "dense", 12: {"tail": 64}}`.
+    `blocks` and `steps` take what a preset file has there, `{"0-1": "dense", 12: {"tail": 64}}` and
+    `{"0-20%": "dense", "60-100%": {"tail": 64}}`.
 
     Raises `ConfigError`, which lists every breach at once, for anything invalid.
     """
@@ -51,6 +53,7 @@ class PSAConfig:
     verbose: bool = False
     grouping: str = "order"
     refresh: int = 4
+    steps: StepRanges | Mapping[str, Any] = NO_RANGES
 
     def __post_init__(self) -> None:
         values = {field.argument: getattr(self, field.argument) for field in FIELDS}
@@ -71,26 +74,39 @@ class PSAConfig:
             raise ConfigError(issues, where=where)
         return cls(**arguments)
 
-    def to_preset(self) -> dict[str, Any]:
-        """The preset's mapping, plain types only: `PSAConfig.from_preset` gives it back equal."""
-        preset: dict[str, Any] = {}
-        for field in FIELDS:
-            value = getattr(self, field.argument)
-            if field.quiet and value == field.default:
-                continue
-            if isinstance(value, BlockOverrides):
-                value = value.to_preset()
-            elif isinstance(value, MaskRatios):
-                value = {level: list(bounds) for level, bounds in value.items()}
-            elif isinstance(value, tuple):
-                value = list(value)
-            section, _, key = field.path.rpartition(".")
-            (preset.setdefault(section, {}) if section else preset)[key] = value
-        return preset
+    def to_preset(self, *, whole: bool = False) -> dict[str, Any]:
+        """The preset's mapping, plain types only: `PSAConfig.from_preset` gives it back equal.
+
+        whole: every field, also those that a file leaves out at their default.
+        """
+        values = ((field, getattr(self, field.argument)) for field in FIELDS)
+        return nested(tuple(
+            (field.path, value) for field, value in values
+            if whole or not field.quiet or value != field.default
+        ))  # fmt: skip
 
     def replace(self, **changes: Any) -> PSAConfig:
         """A copy with some fields changed, validated again."""
         return dataclasses.replace(self, **changes)
+
+    def for_step(self, place: float) -> PSAConfig:
+        """The settings of a sampler step, without `steps`; of type "dense" in a dense range.
+
+        place  the part of the whole run that comes before it, 0 to 1
+        """
+        return self.of_ranges[self.steps.at(place)]
+
+    def in_range(self, name: str | None) -> PSAConfig:
+        """The settings of the steps in a range, by its name in the preset; None: of all others."""
+        return self.of_ranges[None if name is None else parse_range(name)]
+
+    @functools.cached_property
+    def of_ranges(self) -> dict[Range | None, PSAConfig]:
+        """Range of steps -> its settings, `blocks` among them; None -> those of all other steps."""
+        found: dict[Range | None, PSAConfig] = {None: self.replace(steps=NO_RANGES)}
+        return found | {
+            range_: found[None].replace(**_arguments(own)) for range_, own in self.steps.items()
+        }
 
     def for_block(self, block: int) -> PSAConfig:
         """The settings of one transformer block, without `blocks`; of type "dense" for a dense one.
@@ -102,11 +118,7 @@ class PSAConfig:
         """Block -> its settings; None -> those of all others."""
         found: dict[int | None, PSAConfig] = {None: self.replace(blocks=NO_OVERRIDES)}
         for blocks, override in self.blocks.groups:
-            own = (
-                {"type": DENSE} if override == DENSE
-                else {FIELD_BY_PATH[path].argument: value for path, value in override}
-            )  # fmt: skip
-            found |= dict.fromkeys(blocks, found[None].replace(**own))
+            found |= dict.fromkeys(blocks, found[None].replace(**_arguments(override)))
         return found
 
     @property
@@ -124,6 +136,13 @@ class PSAConfig:
         }
 
 
+def _arguments(own: Override) -> dict[str, Any]:
+    """What a block or a range has of its own, as arguments."""
+    if own == DENSE:
+        return {"type": DENSE}
+    return {FIELD_BY_PATH[path].argument: value for path, value in own}
+
+
 def _in_python(issue: Issue) -> Issue:
     """The issue with a caller's names in its words: `block_n` for `block_size.n`."""
 
@@ -133,7 +152,7 @@ def _in_python(issue: Issue) -> Issue:
                 text = text.replace(field.path, field.argument)
         return text
 
-    if issue.path.startswith("blocks."):
-        return issue  # `blocks` is written as in a preset file
+    if issue.path.startswith(("blocks.", "steps.")):
+        return issue  # they are written as in a preset file
     mends = tuple(dataclasses.replace(m, label=renamed(m.label)) for m in issue.mends)
     return dataclasses.replace(issue, allowed=renamed(issue.allowed), mends=mends)

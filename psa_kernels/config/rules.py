@@ -1,46 +1,95 @@
 """The rules across fields, sections 6b and 7, and where they hold: in a preset, and in each block
-that has settings of its own."""
+and each range of steps that has settings of its own."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .fields import FIELD_BY_PATH
+from .fields import FIELD_BY_PATH, Field, field_of
 from .issues import Issue, Mend
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings that are given in one place.
+
+    prefix  of their paths: "" in the preset itself, `blocks.12.`, `steps.0-10%.`
+    name    of the place in words; "" of the preset
+    takes   whether a field can be given here
+    own     arguments given here
+    """
+
+    prefix: str
+    name: str
+    takes: Callable[[Field], bool]
+    own: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Scope:
     """Values that must fit each other.
 
-    prefix  of the paths of what is wrong: "" for the preset itself, `blocks.12.` for blocks
-    full    every argument's value; of blocks, the preset's where they have none of their own
+    layers  where they come from, each over the ones before; the first is the preset
+    full    every argument's value
     broken  arguments whose value is not known, being malformed
-    own     arguments given here; the others of a block follow the preset
+    joint   from how many of the last layers a breach must come; others are another scope's
     """
 
-    prefix: str
+    layers: tuple[Layer, ...]
     full: Mapping[str, Any]
     broken: frozenset[str]
-    own: frozenset[str]
+    joint: int = 1
+
+    def inner(self, layer: Layer, good: Mapping[str, Any], joint: int = 1) -> Scope:
+        """These values with a layer's well-formed ones, `good`, laid over them."""
+        full = {**self.full, **good}
+        broken = (self.broken - layer.own) | (layer.own - good.keys())
+        return Scope((*self.layers, layer), full, broken, joint)
+
+    @property
+    def prefix(self) -> str:
+        return self.layers[-1].prefix
 
     def placed(self, issue: Issue) -> Issue:
-        """The issue of a setting here with its whole path."""
-        if not self.prefix:
-            return issue
-        where = self.prefix.removeprefix("blocks.").removesuffix(".")
-        mends = tuple(
-            Mend(
-                f"{mend.label} for blocks {where}",
-                {self.prefix + path: value for path, value in mend.changes.items()},
-            )
-            for mend in issue.mends
+        """The issue of a setting in the last layer with its whole path."""
+        return _placed(issue, lambda path: self.layers[-1])
+
+    def placed_clash(self, issue: Issue) -> Issue:
+        """The issue of a rule with the path of the setting that breaks it, wherever that is."""
+        if self.joint > 1:
+            where = " and ".join(layer.name for layer in reversed(self.layers[-self.joint :]))
+            issue = dataclasses.replace(issue, allowed=f"{issue.allowed}, where {where} meet")
+        return _placed(issue, self._home)
+
+    def _home(self, path: str) -> Layer:
+        """The layer that has a field, or else the last that can."""
+        field = field_of(path)
+        given = [layer for layer in self.layers[1:] if field.argument in layer.own]
+        return (given or [layer for layer in self.layers if layer.takes(field)])[-1]
+
+    def breaks(self, reads: Iterable[str]) -> bool:
+        """Whether a breach of a rule that reads these arguments is this scope's to report."""
+        return self.broken.isdisjoint(reads) and all(
+            not layer.own.isdisjoint(reads) for layer in self.layers[-self.joint :]
         )
-        path = self.prefix + issue.path
-        return dataclasses.replace(issue, path=path, argument=path, mends=mends)
+
+
+def _placed(issue: Issue, home: Callable[[str], Layer]) -> Issue:
+    mends = []
+    for mend in issue.mends:
+        homes = {path: home(path) for path in mend.changes}
+        changes = {homes[path].prefix + path: value for path, value in mend.changes.items()}
+        names = dict.fromkeys(layer.name for layer in homes.values() if layer.name)
+        where = f" for {' and '.join(names)}" if names else ""
+        mends.append(Mend(mend.label + where, changes))
+    prefix = home(issue.path).prefix
+    path = prefix + issue.path
+    # what is in blocks and steps is written as in a preset file
+    argument = path if prefix else issue.argument
+    return dataclasses.replace(issue, path=path, argument=argument, mends=tuple(mends))
 
 
 def clashes(scopes: Iterable[Scope]) -> list[Issue]:
@@ -48,26 +97,31 @@ def clashes(scopes: Iterable[Scope]) -> list[Issue]:
     issues = []
     for scope in scopes:
         for rule, reads in _RULES:
-            if scope.broken.isdisjoint(reads) and not scope.own.isdisjoint(reads):
+            if scope.breaks(reads):
                 found = rule(*(scope.full[name] for name in reads))
-                issues.extend(map(scope.placed, found))
+                issues.extend(map(scope.placed_clash, found))
     return issues
 
 
 def changed(scopes: Sequence[Scope], changes: Mapping[str, Any]) -> list[Scope]:
     """The scopes with the changes of a mend, path -> value."""
-    result = []
-    for scope in scopes:
-        own, theirs = {}, {}
-        for path, value in changes.items():
-            inside = path.removeprefix(scope.prefix) if path.startswith(scope.prefix) else None
-            if inside in FIELD_BY_PATH:
-                own[FIELD_BY_PATH[inside].argument] = value
-            elif path in FIELD_BY_PATH and FIELD_BY_PATH[path].argument not in scope.own:
-                theirs[FIELD_BY_PATH[path].argument] = value
-        full, known = {**scope.full, **theirs, **own}, own.keys() | theirs.keys()
-        result.append(Scope(scope.prefix, full, scope.broken - known, scope.own | own.keys()))
-    return result
+    return [_changed(scope, changes) for scope in scopes]
+
+
+def _changed(scope: Scope, changes: Mapping[str, Any]) -> Scope:
+    layers, known = list(scope.layers), {}
+    for i, layer in enumerate(scope.layers):
+        given = {
+            FIELD_BY_PATH[inside].argument: value
+            for path, value in changes.items()
+            if path.startswith(layer.prefix)
+            and (inside := path.removeprefix(layer.prefix)) in FIELD_BY_PATH
+        }
+        layers[i] = dataclasses.replace(layer, own=layer.own | given.keys())
+        hidden = frozenset[str]().union(*(later.own for later in scope.layers[i + 1 :]))
+        known |= {name: value for name, value in given.items() if name not in hidden}
+    full = {**scope.full, **known}
+    return Scope(tuple(layers), full, scope.broken - known.keys(), scope.joint)
 
 
 def _sim_mask_needs_old(attn_impl: str, use_sim_mask: bool) -> list[Issue]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from numbers import Integral
 from typing import Any
 
-from .block_list import block_list_text, parse_block_list
-from .block_overrides import DENSE, BlockOverrides
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
 from .issues import Issue, Mend, shown
 from .mask_ratios import check_mask_ratios, is_number
 from .meant import meant
-from .rules import Scope, changed, clashes
+from .own_settings import ABSENT, Given, key_text, meetings, read_blocks, read_steps
+from .rules import Layer, Scope, changed, clashes
 
 
 def check_preset(mapping: Any, *, partial: bool = False) -> tuple[dict[str, Any], list[Issue]]:
@@ -47,7 +46,7 @@ def _flat(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], list[Is
                 unreadable.update(field.argument for field in inside)
                 continue
             for inner, inner_value in value.items():
-                path = f"{key}.{_name(inner)}"
+                path = f"{key}.{key_text(inner)}"
                 if path in FIELD_BY_PATH:
                     values[FIELD_BY_PATH[path].argument] = inner_value
                 else:
@@ -55,7 +54,7 @@ def _flat(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], list[Is
         elif key in FIELD_BY_PATH and "." not in key:
             values[FIELD_BY_PATH[key].argument] = value
         else:
-            issues.append(_unknown(_name(key)))
+            issues.append(_unknown(key_text(key)))
     return values, unreadable, issues
 
 
@@ -69,24 +68,45 @@ def check_arguments(
 
     `unreadable` names absent arguments that the user did give, in a form already reported.
     """
-    flat = {name: value for name, value in values.items() if name != "blocks"}
+    flat = {name: value for name, value in values.items() if name not in ("blocks", "steps")}
     good, wrong, issues = _normalised(flat)
     # Rules across fields look at what is well-formed; a broken field is reported once, by itself.
     broken = (flat.keys() - good.keys()) | unreadable
     full = {field.argument: field.default for field in FIELDS} | good
-    whole = Scope("", full, frozenset(broken), frozenset(FIELD_BY_ARGUMENT))
+    every = Layer("", "", lambda field: True, frozenset(FIELD_BY_ARGUMENT))
+    whole = Scope((every,), full, frozenset(broken))
     scopes = [whole]
     malformed = [(whole, *pair) for pair in wrong]
-    if "blocks" in values:
-        blocks, inside, wrong_inside, more = _read_blocks(values["blocks"], whole)
-        scopes += inside
-        malformed += wrong_inside
-        issues += more
-        if blocks is not None and not wrong_inside:
-            good["blocks"] = blocks
+    inside = {}
+    for name, read in (("blocks", read_blocks), ("steps", read_steps)):
+        if name not in values:
+            continue
+        found = inside[name] = read(values[name], whole, _given)
+        scopes += found.scopes
+        malformed += found.malformed
+        issues += found.issues
+        if not found.issues and not found.malformed:
+            good[name] = found.value
+    if len(inside) == 2:
+        scopes += meetings(inside["steps"], inside["blocks"])
     issues += [_malformed(*one, scopes) for one in malformed]
     issues += [_helpful(issue, scopes) for issue in clashes(scopes)]
     return good, issues
+
+
+def _given(settings: Mapping[Any, Any], refusal: Callable[[Field], str | None]) -> Given:
+    """What a mapping in a preset's form holds in a place where some fields are refused, with why.
+    """
+    values, unreadable, issues = _flat(settings)
+    for name in list(values):
+        field = FIELD_BY_ARGUMENT[name]
+        if allowed := refusal(field):
+            del values[name]
+            found = "a setting of the whole preset"
+            issues.append(Issue(field.path, field.path, found, allowed))
+    blocks = values.pop("blocks", ABSENT)
+    good, wrong, more = _normalised(values)
+    return Given(good, wrong, frozenset(values.keys() | unreadable), blocks, issues + more)
 
 
 def _normalised(
@@ -112,76 +132,6 @@ def _normalised(
         if checked is not None or field.kind == "choice":
             good[name] = checked
     return good, wrong, issues
-
-
-def _read_blocks(
-    value: Any, whole: Scope
-) -> tuple[BlockOverrides | None, list[Scope], list[tuple[Scope, Field, Any]], list[Issue]]:
-    """(what the blocks have, its scopes, malformed values, issues) of `blocks`.
-
-    The first is None where something in it cannot be read.
-    """
-    value = value.to_preset() if isinstance(value, BlockOverrides) else value
-    if not isinstance(value, Mapping):
-        allowed = "a mapping from block numbers, like 12 or 0-1, to dense or to settings"
-        return None, [], [], [Issue("blocks", "blocks", shown(value), allowed)]
-    found: dict[int, Any] = {}
-    scopes: list[Scope] = []
-    malformed: list[tuple[Scope, Field, Any]] = []
-    issues: list[Issue] = []
-    named: dict[int, str] = {}
-    for key, settings in value.items():
-        path = f"blocks.{_name(key)}"
-        blocks, breaches = _block_numbers(path, key, named)
-        issues += breaches
-        if settings == DENSE:
-            found |= dict.fromkeys(blocks, DENSE)
-            continue
-        if not isinstance(settings, Mapping):
-            mend = Mend(f"set {path} to {DENSE}", {path: DENSE})
-            allowed = f"{DENSE}, or a mapping of settings"
-            issues.append(Issue(path, path, shown(settings), allowed, (mend,)))
-            continue
-        values, unreadable, inside = _flat(settings)
-        for name in [x for x in values if not FIELD_BY_ARGUMENT[x].per_block]:
-            del values[name]
-            allowed = "a block has no such setting of its own; set it for the whole preset"
-            inside.append(Issue(name, name, "a setting of the whole preset", allowed))
-        good, wrong, more = _normalised(values)
-        own = values.keys() | unreadable
-        scope = Scope(
-            f"{path}.", {**whole.full, **good},
-            (whole.broken - good.keys()) | (own - good.keys()), frozenset(own),
-        )
-        scopes.append(scope)
-        malformed += [(scope, *pair) for pair in wrong]
-        issues += [scope.placed(issue) for issue in inside + more]
-        pairs = tuple((f.path, good[f.argument]) for f in FIELDS if f.argument in good)
-        if pairs:
-            found |= dict.fromkeys(blocks, pairs)
-    return (None if issues else BlockOverrides(found)), scopes, malformed, issues
-
-
-def _block_numbers(
-    path: str, key: Any, named: dict[int, str]
-) -> tuple[frozenset[int], list[Issue]]:
-    """The blocks that a key names, entered into `named`: block -> the key that names it."""
-    try:
-        blocks = parse_block_list(_name(key))
-    except ValueError as error:
-        return frozenset(), [Issue(path, path, shown(key), str(error))]
-    if not blocks:
-        allowed = "block numbers and ranges separated by commas, like 0, 1, 38-39"
-        return blocks, [Issue(path, path, "no block number", allowed)]
-    issues = []
-    for other in dict.fromkeys(named[block] for block in sorted(blocks & named.keys())):
-        twice = block_list_text(block for block in blocks if named.get(block) == other)
-        what = f"block {twice} once more" if twice.isdigit() else f"blocks {twice} once more"
-        allowed = f"{other} names it too; each block is in one entry"
-        issues.append(Issue(path, path, what, allowed))
-    for block in blocks:
-        named.setdefault(block, _name(key))
-    return blocks, issues
 
 
 def _malformed(scope: Scope, field: Field, value: Any, scopes: Sequence[Scope]) -> Issue:
@@ -241,10 +191,6 @@ def normalised(field: Field, value: Any) -> Any:
 def _whole(field: Field, value: Any) -> bool:
     ok = isinstance(value, Integral) and not isinstance(value, bool)
     return ok and field.low <= value <= field.high
-
-
-def _name(key: Any) -> str:
-    return key if isinstance(key, str) else shown(key)
 
 
 def _unknown(name: str) -> Issue:

@@ -157,6 +157,8 @@ def test_following_the_first_mends_ends_in_a_valid_preset(bad):
             preset[section] = {k: v for k, v in kept if type(k) is int and k in LEVELS}
     if any(i.path.startswith("blocks.") and not i.mends for i in check_preset(preset)[1]):
         preset["blocks"] = copy.deepcopy(GOOD["blocks"])  # a wrong key has to be written anew
+    if any(i.path.startswith("steps.") and not i.mends for i in check_preset(preset)[1]):
+        preset["steps"] = copy.deepcopy(GOOD["steps"])
     for _ in range(len(LEVELS) + 2):
         issues = check_preset(preset)[1]
         if not issues:

@@ -16,6 +16,7 @@ def made_run(
     density  (step, block, head) -> share on level 1, the rest on level 0; 10% if absent
     """
     from psa_kernels import PSAConfig
+    from psa_pack.nodes.patching.schedule import Step
     from psa_pack.nodes.patching.summary import figures
     from psa_pack.nodes.preset_value import PresetValue
     from psa_pack.nodes.recording.records import (
@@ -69,7 +70,7 @@ def made_run(
         "preset": "Wan2.1_14b/fast", "plan": plan,
         "plan_text": f"{steps} steps: 1-{warmup} dense (warm-up), {warmup + 1}-{steps} sparse",
         "failure": None, "repeated": 0, "ended": None, "seconds": sum(seconds),
-        **figures(record, [1 - i / steps for i in range(steps)]),
+        **figures(record, [Step(1 - i / steps, None, i / steps) for i in range(steps)]),
     }  # fmt: skip
     preset = PresetValue(PSAConfig(tail="none"), family="Wan2.1_14b", name="fast")
     return LoggedRun(report, record, preset, ((21, 45, 80), 0))

@@ -13,8 +13,8 @@ from psa_pack.nodes.patching.schedule import (
     WARM_UP,
     Schedule,
     Step,
+    part_of_whole,
     plan_steps,
-    steps_before,
 )
 
 # the schedulers whose steps are even in percent, so that a part tells what came before it
@@ -63,6 +63,10 @@ def sigmas_of():
         return torch.cat([found[:-2], found[-1:]]) if skips_penultimate else found
 
     return sigmas
+
+
+def steps_before(sigmas, percent_to_sigma, find_part=lambda sigmas: None):
+    return part_of_whole([float(s) for s in sigmas], percent_to_sigma, find_part).before
 
 
 def scheduler_names():
@@ -117,7 +121,7 @@ def test_a_part_in_the_middle_counts_too(samplings, sigmas_of, model, scheduler)
 def test_a_part_of_any_of_comfyuis_schedules_is_found(
     samplings, sigmas_of, model, skips_penultimate
 ):
-    from psa_pack.nodes.patching.known_schedules import steps_before_part
+    from psa_pack.nodes.patching.known_schedules import known_part
 
     sampling = samplings[model]
     for scheduler in scheduler_names():
@@ -126,15 +130,15 @@ def test_a_part_of_any_of_comfyuis_schedules_is_found(
             for split in range(len(sigmas) - 2)[:: 1 if steps < 30 else 4]:
                 found = steps_before(
                     sigmas[split:], sampling.percent_to_sigma,
-                    lambda part: steps_before_part(part, sampling),
+                    lambda part: known_part(part, sampling),
                 )  # fmt: skip
                 assert found == split, (scheduler, steps)
 
 
 def test_a_model_that_no_scheduler_fits_costs_nothing():
-    from psa_pack.nodes.patching.known_schedules import steps_before_part
+    from psa_pack.nodes.patching.known_schedules import known_part
 
-    assert steps_before_part([0.7, 0.5, 0.0], object()) is None
+    assert known_part([0.7, 0.5, 0.0], object()) is None
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -146,7 +150,7 @@ def test_tables_on_a_gpu_are_not_asked_there(samplings, sigmas_of, model):
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from psa_pack.nodes.patching.known_schedules import steps_before_part
+    from psa_pack.nodes.patching.known_schedules import known_part
 
     asked, cpu = collections.Counter(), torch.device("cpu")
     tables = {}
@@ -171,16 +175,16 @@ def test_tables_on_a_gpu_are_not_asked_there(samplings, sigmas_of, model):
         setattr(sampling, name, on_gpu)
         tables[id(on_gpu)] = table
     with Asked():
-        assert steps_before_part(part, sampling) == 3
+        assert known_part(part, sampling).before == 3
     assert set(asked) == {"cpu"} and asked["cpu"] > 100
 
 
 def test_a_part_of_no_known_schedule_is_not_found(samplings):
-    from psa_pack.nodes.patching.known_schedules import steps_before_part
+    from psa_pack.nodes.patching.known_schedules import known_part
 
-    assert steps_before_part([0.7, 0.5, 0.123, 0.0], samplings["wan shift 8"]) is None
+    assert known_part([0.7, 0.5, 0.123, 0.0], samplings["wan shift 8"]) is None
     # a single step would be found in almost any schedule
-    assert steps_before_part([0.5, 0.0], samplings["wan shift 8"]) is None
+    assert known_part([0.5, 0.0], samplings["wan shift 8"]) is None
 
 
 # Without known schedules: largest error in steps, over splits up to the middle of up to 20 steps.
@@ -225,7 +229,32 @@ def test_parts_of_a_run_plan_as_the_whole(samplings, sigmas_of, model, scheduler
                 plan_steps(part, sampling.percent_to_sigma, warmup, None).steps
                 for part in (sigmas[: split + 1], sigmas[split:])
             ]
-            assert parts[0] + parts[1] == whole.steps
+            assert [(s.sigma, s.dense) for s in parts[0] + parts[1]] == [
+                (s.sigma, s.dense) for s in whole.steps
+            ]
+
+
+@pytest.mark.parametrize("scheduler", ["simple", "beta"])
+@pytest.mark.parametrize("model", ["wan shift 8", "edm"])
+def test_the_steps_of_a_part_have_their_places_in_the_whole(
+    samplings, sigmas_of, model, scheduler
+):
+    from psa_pack.nodes.patching.planning import plan_run
+
+    sigmas = sigmas_of(samplings[model], scheduler, 20)
+    for first, last in ((0, 20), (0, 7), (7, 20), (5, 12)):
+        part = plan_run(samplings[model], sigmas[first : last + 1], 0, None)
+        assert [s.place for s in part.steps] == [i / 20 for i in range(first, last)]
+
+
+def test_where_no_schedule_is_recognised_a_place_is_the_percent_of_the_noise():
+    sigmas = [0.7, 0.5, 0.123, 0.1, 0.0]
+    plan = plan_steps(sigmas, lambda percent: 1.0 - percent, 0, None)
+    assert [s.place for s in plan.steps] == pytest.approx([0.3, 0.5, 0.877, 0.9])
+    # back to noise
+    plan = plan_steps([0.0, 0.4, 0.9, 1.0], lambda percent: 1.0 - percent, 0, None)
+    assert [s.place for s in plan.steps] == pytest.approx([1.0, 0.6, 0.1])
+    assert all(0.0 <= s.place < 1.0 for s in plan.steps)
 
 
 @pytest.mark.parametrize("denoise", [0.95, 0.8, 0.5, 0.25])

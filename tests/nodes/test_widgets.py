@@ -11,6 +11,13 @@ from psa_kernels.config import FIELDS
 
 TILE = ("tile_depth", "tile_height", "tile_width")
 LEVELS = ("level_1_to", "level_2_to", "level_4_to", "level_8_to")
+# the inputs of the first version, by place
+FIRST_VERSION = [
+    "base", "type", "description", "use_rearrange", "rearrange_method", *TILE, "block_m",
+    "block_n", "tile_n", "mask_mode", *LEVELS, "tail", "second_moment", "importance", "attn_impl",
+    "use_sim_mask", "sim_2x_threshold", "sim_4x_threshold", "sim_8x_threshold", "warmup_steps",
+    "verbose", "yaml_overrides",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +55,10 @@ def test_every_field_has_a_widget_with_its_default_range_and_choices(widgets):
     found = widgets()
     expected = []
     for field in FIELDS:
-        if field.kind == "block_overrides":
+        if field.kind in ("block_overrides", "step_ranges"):
             continue  # said in yaml_overrides alone
+        if field.argument == "grouping":
+            expected.append("yaml_overrides")  # what came later stands after all that was there
         if field.kind == "ints":
             expected += TILE
             assert tuple(found[name].default for name in TILE) == field.default
@@ -73,7 +82,9 @@ def test_every_field_has_a_widget_with_its_default_range_and_choices(widgets):
                 assert (widget.min, widget.max) == (field.low, field.high)
                 assert widget.step == field.step
             assert widget.tooltip == field.help and widget.display_name == field.label
-    assert list(found) == ["base", *expected, "yaml_overrides"]
+    assert list(found) == ["base", *expected]
+    # `widgets_values` of saved workflows go by place: nothing may come before any of these
+    assert list(found)[: len(FIRST_VERSION)] == FIRST_VERSION
     assert all(widget.optional and widget.tooltip for widget in found.values())
 
 
@@ -127,24 +138,35 @@ def mapping_of(path, value):
 CHANGES = [
     pytest.param(field, widgets, value, id=f"{field.path}={value}")
     for field in FIELDS
-    if field.kind != "block_overrides"
+    if field.kind not in ("block_overrides", "step_ranges")
     for widgets, value in alternatives(field)
 ]
 
 
-def test_single_blocks_come_by_yaml_or_from_the_base_and_stay(editor):
+@pytest.mark.parametrize(
+    ("name", "own", "other"),
+    [
+        (
+            "blocks",
+            {"0-1": "dense", 12: {"mask_ratios": {1: [0.0, 0.5], 0: [0.5, 1.0]}, "tail": 32}},
+            {3: "dense"},
+        ),
+        ("steps", {"0-12.5%": "dense", "50-80%": {"tail": 32, "blocks": {4: "dense"}}},
+         {"0-10%": "dense"}),
+    ],
+)  # fmt: skip
+def test_single_blocks_and_steps_come_by_yaml_or_from_the_base_and_stay(editor, name, own, other):
     from psa_pack.nodes.editing import node_values
     from psa_pack.nodes.preset_value import PresetValue
 
-    blocks = {"0-1": "dense", 12: {"mask_ratios": {1: [0.0, 0.5], 0: [0.5, 1.0]}, "tail": 32}}
-    value, text = build(editor, yaml_overrides=yaml.safe_dump({"blocks": blocks}), warmup_steps=3)
-    assert value.config == PSAConfig(warmup_steps=3, blocks=blocks)
-    assert yaml.safe_load(text)["blocks"] == blocks
+    value, text = build(editor, yaml_overrides=yaml.safe_dump({name: own}), warmup_steps=3)
+    assert value.config == PSAConfig(warmup_steps=3, **{name: own})
+    assert yaml.safe_load(text)[name] == own
     # another setting on top of a base keeps them; YAML replaces all of them
     assert build(editor, base=value, tail="8")[0].config == value.config.replace(tail=8)
-    for over in ({}, {3: "dense"}):
-        changed, _ = build(editor, base=value, yaml_overrides=yaml.safe_dump({"blocks": over}))
-        assert changed.config == value.config.replace(blocks=over)
+    for over in ({}, other):
+        changed, _ = build(editor, base=value, yaml_overrides=yaml.safe_dump({name: over}))
+        assert changed.config == value.config.replace(**{name: over})
     plain = PSAConfig(tail=8)
     for config, base in ((value.config, None), (value.config, plain), (plain, value.config),
                          (value.config.replace(tail=16), value.config)):  # fmt: skip
@@ -152,7 +174,8 @@ def test_single_blocks_come_by_yaml_or_from_the_base_and_stay(editor):
         again, _ = build(editor, base=base and PresetValue(base), yaml_overrides=overrides,
                          **widgets)  # fmt: skip
         assert again.config == config
-        assert ("blocks" in overrides) == (config.blocks != (base or PSAConfig()).blocks)
+        same = getattr(config, name) == getattr(base or PSAConfig(), name)
+        assert (name in overrides) == (not same)
 
 
 @pytest.mark.parametrize(("field", "values", "value"), CHANGES)
@@ -208,6 +231,7 @@ def base(comfy_inproc):
         attn_impl="old_mask_type", use_sim_mask=True, sim_2x_threshold=0.7, sim_4x_threshold=0.65,
         sim_8x_threshold=0.6, rearrange_method="Gilbert", tile_size=(1, 4, 4), warmup_steps=15,
         second_moment=True, importance="exact", description="base", verbose=True,
+        grouping="similar", refresh=9,
     )  # fmt: skip
     return PresetValue(config, "Wan2.1_1.3b", "mine", 0, (16, 16, 4))
 
@@ -218,6 +242,14 @@ def test_untouched_widgets_leave_a_base_alone(editor, widgets, base):
     assert (value.family, value.text_length, value.video_scale) == ("Wan2.1_1.3b", 0, (16, 16, 4))
     assert value.label == "Wan2.1_1.3b/mine (edited)"
     assert PSAConfig.from_preset(yaml.safe_load(text)) == base.config
+
+
+def test_a_base_can_be_set_back_to_every_default(editor, base):
+    from psa_pack.nodes.editing import node_values
+
+    widgets, overrides = node_values(PSAConfig(), base.config)
+    assert build(editor, base, overrides, **widgets)[0].config == PSAConfig()
+    assert "grouping: order" in overrides and "refresh: 4" in overrides
 
 
 @pytest.mark.parametrize(("field", "values", "value"), CHANGES)

@@ -17,6 +17,7 @@ TEXTS = [*SCRIPTS, *sorted(p for p in (ROOT / "web").rglob("*.*") if p.suffix in
 OWN_WORDS = {
     "type",  # of an element, an event, a node
     "description",  # in the list of presets
+    "steps",  # a widget of samplers, and of a plan
     "mask_ratios",  # the kind of field that is drawn as a bar
     "m", "n",
 }  # fmt: skip
@@ -39,7 +40,7 @@ def options():
 
 
 def numbers():
-    """Ranges, defaults and numeric choices; -1, 0, 1 and 2 are everybody's."""
+    """Ranges, defaults and numeric choices; -1, 0, 1, 2, 4 and 100 are everybody's."""
     found = set()
     for f in FIELDS:
         found |= {f.low, f.high, f.step, *f.choices}
@@ -49,7 +50,8 @@ def numbers():
             found |= set(f.default)
         elif f.kind == "mask_ratios":
             found |= {end for pair in f.default.values() for end in pair}
-    return {float(x) for x in found if isinstance(x, int | float)} - {-1.0, 0.0, 1.0, 2.0}
+    everybodys = {-1.0, 0.0, 1.0, 2.0, 4.0, 100.0}
+    return {float(x) for x in found if isinstance(x, int | float)} - everybodys
 
 
 def tokens(path):

@@ -124,6 +124,66 @@ def test_what_is_muted_or_bypassed_gives_the_plan_nothing(comfy, wrapped):
         assert video_of(asked.value) == video
 
 
+RANGES = """\
+steps:
+  0-12.5%: dense
+  25-50%: {mask_ratios: {1: [0, 0.9], 0: [0.9, 1]}}
+"""
+# of every bar: its own height, and how much of it is filled
+FILLED = """(bars) => bars.map((bar) => {
+    const [whole, fill] = [bar, bar.firstChild].map((e) => e.getBoundingClientRect().height)
+    return fill / whole
+})"""
+
+
+def test_each_step_is_as_high_as_it_is_dense(comfy):
+    editor = Editor(comfy, **SMALL, warmup_steps=1)
+    editor.choose_family("Wan2.1_1.3b")
+    links = {"model": comfy.model(), "preset": (editor.node, 0)}
+    apply = comfy.add("PSAApply", (800, 130), links=links, min_tokens=0)
+    comfy.sampler((apply, 0), steps=8)
+    plan = plan_of(comfy, apply)
+    editor.show_yaml()
+    with comfy.page.expect_request(
+        lambda request: request.url.endswith("/psa/estimate")
+        and (request.post_data_json.get("plan") or {}).get("ranges") == {"25-50%": 2}
+    ) as asked:
+        editor.yaml.fill(RANGES)
+    assert asked.value.post_data_json["plan"] == {"steps": 8, "sparse": 7, "ranges": {"25-50%": 2}}
+    # what was typed is the whole preset: no warm-up is left
+    expect(plan).to_contain_text("1 dense (dense range), 2 sparse, 3-4 sparse (25-50%), 5-8 sparse")
+    size = {"width": 96, "height": 96, "frames": 17}
+    request = {"yaml": RANGES, "family": "Wan2.1_1.3b", "steps": 8, **size}
+    found = comfy.ask("POST", "plan", request)
+    densities = [step["density"] for step in found["steps"]]
+    assert densities[0] == 1 > densities[2] == densities[3] > densities[1] > 0
+    bars = plan.locator(".psa-height")
+    expect(bars).to_have_count(8)
+    assert bars.evaluate_all(FILLED) == pytest.approx(densities, abs=0.05)
+    title = plan.get_by_role("img").locator("[title]").nth(2).get_attribute("title")
+    assert "25-50%" in title and f"{densities[2] * 100:.3g}%" in title
+    shown = say("run.density", density=f"{found['density'] * 100:.3g}%")
+    expect(plan).to_contain_text(shown)
+    # the run then is that dense
+    report = comfy.run()
+    assert [step["range"] for step in report["steps"]] == [s["range"] for s in found["steps"]]
+    # the editor draws the same over the run, and the loader of the stored preset
+    editor.open_section("steps")
+    strip = editor.row("steps").get_by_role("img")
+    expect(strip).to_have_attribute("aria-label", say("ranges.title"))
+    four = strip.locator(".psa-height").evaluate_all(FILLED)
+    run = comfy.ask("POST", "validate", {"yaml": RANGES})["step_ranges"]["run"]
+    assert four == pytest.approx([part["density"] for part in run], abs=0.08)
+    assert four[0] == 1 > four[2] > 2 * four[1]
+    editor.save_as("Wan2.1_1.3b", "by steps")
+    loader = comfy.add("PSAPresetLoader", (100, 900), family="Wan2.1_1.3b", preset="by steps")
+    again = comfy.panel(loader).get_by_role("img", name=say("ranges.title"))
+    expect(again).to_be_attached()
+    assert again.locator(".psa-height").evaluate_all(FILLED) == pytest.approx(four, abs=0.05)
+    comfy.set_widget(loader, "preset", "fast")
+    expect(again).to_have_count(0)
+
+
 def test_rows_of_steps_are_of_about_the_same_length(comfy):
     loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
     apply = comfy.add("PSAApply", (600, 130), links={"preset": (loader, 0)})

@@ -101,6 +101,30 @@ def test_a_workflow_from_before_a_field_was_added_loads(comfy):
     expect(again.summary).to_be_hidden()
 
 
+# the widgets of the first version's editor, by place
+FIRST_VERSION = {
+    "type": "psa", "description": "from before", "use_rearrange": True,
+    "rearrange_method": "Gilbert", "tile_depth": 2, "tile_height": 8, "tile_width": 8,
+    "block_m": "128", "block_n": "128", "tile_n": "32", "mask_mode": "topk", "level_1_to": 0.1,
+    "level_2_to": 0.1, "level_4_to": 0.1, "level_8_to": 0.3, "tail": "64", "second_moment": True,
+    "importance": "sub_block", "attn_impl": "old_mask_type", "use_sim_mask": True,
+    "sim_2x_threshold": 0.5, "sim_4x_threshold": 0.25, "sim_8x_threshold": 0.0, "warmup_steps": 3,
+    "verbose": True, "yaml_overrides": "tail: 16\n",
+}  # fmt: skip
+
+
+def test_a_workflow_of_the_first_version_loads_with_the_same_values(comfy):
+    editor = Editor(comfy)
+    workflow = comfy.workflow()
+    (node,) = workflow["nodes"]
+    node["widgets_values"] = list(FIRST_VERSION.values())
+    comfy.load_workflow(workflow)
+    again = Editor(comfy, node=editor.node)
+    found = again.widgets()
+    assert found == {**FIRST_VERSION, "grouping": "order", "refresh": 4}
+    assert list(found)[: len(FIRST_VERSION)] == list(FIRST_VERSION)
+
+
 def test_a_prompt_made_without_the_browser_is_the_same(comfy):
     """API prompts that leave fields out mean the defaults, as they always did."""
     editor = Editor(comfy)

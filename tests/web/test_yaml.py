@@ -194,6 +194,35 @@ def test_tab_indents_and_escape_lets_the_keyboard_out(editor):
     expect(editor.yaml).to_have_value("  tail: 32")
 
 
+def test_ranges_of_steps_are_listed_and_outlive_other_edits_and_saving(comfy):
+    editor = Editor(comfy)
+    editor.open_section("steps")
+    row = editor.row("steps")
+    expect(row).to_contain_text(say("field.none"))
+    row.get_by_role("button", name=say("single.edit")).click()
+    expect(editor.yaml).to_be_focused()
+
+    # problems name their line; the mend is the range's
+    editor.yaml.fill("tail: 32\nsteps:\n  0-12.5%: dense\n  50-80.5%: {tail: 128}\n")
+    view = editor.yaml_view
+    expect(view.get_by_role("button", name="line 4, steps.50-80.5%.tail")).to_be_visible()
+    row.get_by_role("button", name="set tail to 64 for steps 50-80.5%").first.click()
+    expect(row).to_contain_text(say("ranges.many", count=2))
+    expect(row.get_by_role("listitem").nth(0)).to_have_text("0-12.5%dense")
+    expect(row.get_by_role("listitem").nth(1)).to_have_text("50-80.5%tail: 64")
+
+    editor.choose("grouping", "similar")
+    expect(editor.yaml).to_have_value(containing("grouping: similar"))
+    expect(editor.yaml).to_have_value(containing("  0-12.5%: dense\n"))
+    editor.wait_for(grouping="similar")
+    assert "0-12.5%: dense" in editor.widgets()["yaml_overrides"]
+    editor.save_as("Wan2.1_1.3b", "with ranges")
+    expect(editor.unsaved).to_have_count(0)
+    stored = comfy.ask("GET", "presets/Wan2.1_1.3b/with%20ranges")
+    assert stored["config"]["steps"] == {"0-12.5%": "dense", "50-80.5%": {"tail": 64}}
+    assert stored["config"]["grouping"] == "similar" and "refresh" not in stored["yaml"]
+
+
 def test_single_blocks_are_listed_and_outlive_other_edits_and_saving(comfy):
     editor = Editor(comfy)
     editor.open_section("warmup_steps")

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { h, setText } from "../dom.js";
-import { basis, breakEven, share, times } from "../figures.js";
+import { basis, breakEven, percent, share, times } from "../figures.js";
 import { videoOf } from "../graph.js";
 import { t } from "../i18n.js";
 
@@ -37,7 +37,7 @@ export class RunEstimate {
     if (this.asked !== asked) return;
     const { width, height, frames } = request;
     const speed = runSpeed(answer.run, { width, height, frames });
-    this.#say(speed, [share(answer.step), breakEven(answer)]);
+    this.#say(speed, [meanDensity(answer), share(answer.step), breakEven(answer)]);
   }
 
   #say([text, title], facts) {
@@ -49,6 +49,12 @@ export class RunEstimate {
     );
     this.element.hidden = false;
   }
+}
+
+/** [text, basis] of the whole run's density, dense steps and all, or null. */
+function meanDensity({ run, density }) {
+  if (run.density == null) return null;
+  return [t("run.density", { density: percent(run.density) }), density.note];
 }
 
 const NO_GAIN = { dense: "run.dense" };

@@ -1,14 +1,16 @@
-// Apply PSA: which steps of the coming run are dense and which are sparse.
+// Apply PSA: which steps of the coming run are dense, and how dense the others are.
 
 import * as api from "../api.js";
 import { description } from "../description.js";
 import { editorOf, Follower, requestOf, storedOf } from "../editor/given.js";
 import { numberInput, showNumber } from "../editor/controls.js";
 import { h, setText } from "../dom.js";
+import { percent } from "../figures.js";
 import { isLinked, samplingOf, source, widgetValue } from "../graph.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
 import { mountPanel } from "../node_panel.js";
+import { heightBar } from "../run_strip.js";
 import { LiveLine } from "./live_line.js";
 import { RunEstimate } from "./run_estimate.js";
 
@@ -158,10 +160,12 @@ export class ApplyNode {
       const preset = await requestOf(from);
       if (!preset || !family) throw new Error(t("plan.unknownPreset"));
       if (editor?.state.broken) throw new Error(t("plan.broken"));
-      const answer = await api.plan({ ...preset, family, ...request });
+      const { dense_blocks: left } = own;
+      const answer = await api.plan({ ...preset, family, ...request, ...video, dense_blocks: left });
       if (this.seen !== key) return;
       this.#show(answer);
-      const plan = { steps: answer.steps.length, sparse: answer.sparse_steps };
+      const { sparse_steps: sparse, ranges } = answer;
+      const plan = { steps: answer.steps.length, sparse, ranges };
       if (video && plan.steps) this.estimate.show({ ...preset, family, ...video, plan, ...own });
       else this.estimate.clear();
     } catch (error) {
@@ -213,27 +217,28 @@ export class ApplyNode {
     this.cells.style.setProperty("--psa-columns", columns(steps.length + !!goesOn, many));
     this.cells.setAttribute("aria-label", text);
     this.cells.replaceChildren(
-      ...steps.map(({ step, dense, reason, sigma }) =>
-        h(
-          "span",
-          {
-            class: `psa-step ${dense ? "psa-step-dense" : "psa-step-sparse"}`,
-            title: [
-              t(dense ? "plan.dense" : "plan.sparse", { step }),
-              reason,
-              `sigma ${Number(sigma.toPrecision(3))}`,
-            ]
-              .filter(Boolean)
-              .join(" · "),
-          },
-          many ? "" : String(step),
-        ),
-      ),
+      ...steps.map((step) => {
+        const number = many ? null : h("span", {}, String(step.step));
+        const height = heightBar(step.density, step.dense);
+        return h("span", { class: "psa-step", title: stepTitle(step) }, height, number);
+      }),
       ...(goesOn ? [h("span", { class: "psa-step-on", title: t("plan.goesOn") }, "…")] : []),
     );
     setText(this.text, text);
     setText(this.warning, warning ?? "");
   }
+}
+
+function stepTitle({ step, dense, reason, range, density, sigma }) {
+  const known = density == null ? t("plan.densityUnknown") : percent(density);
+  return [
+    t(dense ? "plan.dense" : "plan.sparse", { step }),
+    dense ? reason : range,
+    dense ? "" : t("plan.density", { density: known }),
+    `sigma ${Number(sigma.toPrecision(3))}`,
+  ]
+    .filter(Boolean)
+    .join(" · ");
 }
 
 /** Cells in a row: rows of about the same length, so that none has a cell or two alone. */

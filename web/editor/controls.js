@@ -3,6 +3,7 @@
 
 import { h, setAttr, setText } from "../dom.js";
 import { t } from "../i18n.js";
+import { runStrip } from "../run_strip.js";
 
 export const SHOW_YAML = "psa-show-yaml"; // the event that asks for the text beside the fields
 
@@ -22,7 +23,15 @@ const CONTROLS = {
   text,
   choice: select,
   ints,
-  block_overrides: singleBlocks,
+  block_overrides: yamlOnly((shown) => [
+    blocksText(shown),
+    shown?.single_blocks?.entries.map(({ blocks, settings }) => [blocks, settings]),
+  ]),
+  step_ranges: yamlOnly((shown) => [
+    rangesText(shown),
+    shown?.step_ranges?.entries.map((entry) => [entry.steps, entry.settings]),
+    runStrip(shown?.step_ranges?.run),
+  ]),
 };
 
 export function controlFor(field, id, asCards, change) {
@@ -191,38 +200,51 @@ function cards(field, id, change) {
   };
 }
 
-/** Which blocks have settings of their own, as the server lists them; they are edited as text. */
-function singleBlocks() {
-  const head = h("span", { class: "psa-single-head" });
-  const edit = h("button", { type: "button", class: "psa-link" }, t("single.edit"));
-  edit.addEventListener("click", () =>
-    edit.dispatchEvent(new CustomEvent(SHOW_YAML, { bubbles: true })),
-  );
-  const list = h("ul", { class: "psa-single-list" });
-  let drawn = null;
-  return {
-    element: h("div", { class: "psa-single" }, h("p", {}, head, " ", edit), list),
-    inputs: [edit],
-    set: (_value, listed) => {
-      setText(head, singleText(listed) || t("field.none"));
-      const key = JSON.stringify(listed?.entries ?? []);
-      if (key === drawn) return;
-      drawn = key;
-      list.replaceChildren(
-        ...(listed?.entries ?? []).map((entry) =>
-          h("li", {}, h("b", {}, entry.blocks), h("span", {}, entry.settings)),
-        ),
-      );
-    },
-    disable: () => {},
+/**
+ * What has settings of its own, as the server lists it; it is edited as text. `said` gives of an
+ * answer: how many there are, in words; [name, settings] of each; a picture, if there is one.
+ */
+function yamlOnly(said) {
+  return () => {
+    const head = h("span", { class: "psa-single-head" });
+    const edit = h("button", { type: "button", class: "psa-link" }, t("single.edit"));
+    edit.addEventListener("click", () =>
+      edit.dispatchEvent(new CustomEvent(SHOW_YAML, { bubbles: true })),
+    );
+    const picture = h("div", { class: "psa-single-run" });
+    const list = h("ul", { class: "psa-single-list" });
+    let drawn = null;
+    return {
+      element: h("div", { class: "psa-single" }, h("p", {}, head, " ", edit), picture, list),
+      inputs: [edit],
+      set: (_value, shown) => {
+        const [text, entries = [], drawing] = said(shown);
+        setText(head, text || t("field.none"));
+        const key = JSON.stringify([entries, drawing?.outerHTML]);
+        if (key === drawn) return;
+        drawn = key;
+        picture.replaceChildren(...(drawing ? [drawing] : []));
+        list.replaceChildren(
+          ...entries.map(([name, settings]) =>
+            h("li", {}, h("b", {}, name), h("span", {}, settings)),
+          ),
+        );
+      },
+      disable: () => {},
+    };
   };
 }
 
 /** "8 blocks with settings of their own"; "" where there are none. */
-export function singleText(listed) {
+export const blocksText = (shown) => counted(shown?.single_blocks, "single.one", "single.many");
+
+/** "2 ranges of steps with settings of their own" */
+export const rangesText = (shown) => counted(shown?.step_ranges, "ranges.one", "ranges.many");
+
+function counted(listed, one, many) {
   const count = listed?.count ?? 0;
   if (!count) return "";
-  return count === 1 ? t("single.one") : t("single.many", { count });
+  return count === 1 ? t(one) : t(many, { count });
 }
 
 function ints(field, id, change) {

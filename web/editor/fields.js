@@ -2,13 +2,14 @@
 
 import { h, icon, setAttr, setText, uniqueId } from "../dom.js";
 import { t } from "../i18n.js";
-import { choiceText, controlFor, singleText } from "./controls.js";
+import { blocksText, choiceText, controlFor, rangesText } from "./controls.js";
 import { issueText, mendButtons } from "./issues.js";
 import { within } from "./paths.js";
 
 /** A field in a few words, for the heads of closed sections; "" says nothing. */
 export function brief(field, value, shown) {
-  if (field.kind === "block_overrides") return singleText(shown?.single_blocks);
+  if (field.kind === "block_overrides") return blocksText(shown);
+  if (field.kind === "step_ranges") return rangesText(shown);
   if (value === undefined || value === "") return "";
   if (field.kind === "bool") return value ? field.label : "";
   if (field.kind === "text") return String(value);
@@ -16,12 +17,14 @@ export function brief(field, value, shown) {
   return `${field.label} ${field.kind === "choice" ? choiceText(value) : value}`;
 }
 
+const YAML_ONLY = ["block_overrides", "step_ranges"];
+
 /** "0 to 1000 · default 0 · steps" */
 function facts(field) {
   const parts = [];
   if (field.low != null) parts.push(t("field.range", { low: field.low, high: field.high }));
   if (field.unit) parts.push(field.unit);
-  if (field.default !== "" && !["mask_ratios", "block_overrides"].includes(field.kind)) {
+  if (field.default !== "" && !["mask_ratios", ...YAML_ONLY].includes(field.kind)) {
     parts.push(t("field.default", { value: defaultText(field) }));
   }
   return parts.join(" · ");
@@ -30,7 +33,7 @@ function facts(field) {
 function defaultText(field) {
   if (field.kind === "bool") return t(field.default ? "field.on" : "field.off");
   if (field.kind === "ints") return field.default.join(", ");
-  if (field.kind === "block_overrides") return t("field.none");
+  if (YAML_ONLY.includes(field.kind)) return t("field.none");
   return field.kind === "choice" ? choiceText(field.default) : String(field.default);
 }
 
@@ -81,7 +84,7 @@ export class FieldRow {
       },
       icon("info"),
     );
-    const wide = field.kind === "text" || field.kind === "block_overrides" || asCards;
+    const wide = field.kind === "text" || YAML_ONLY.includes(field.kind) || asCards;
     this.element = h(
       "div",
       { class: `psa-field${wide ? " psa-field-wide" : ""}`, "data-path": field.path },
@@ -117,7 +120,7 @@ export class FieldRow {
     const reason = state.shown?.not_applicable?.[field.path];
     const linked = state.linkedFields?.has(field.path);
     const issues = state.issues.filter((issue) => issue.field === field.path);
-    this.control.set(value, state.shown?.single_blocks);
+    this.control.set(value, state.shown);
     const disabled = Boolean(linked) || (Boolean(reason) && issues.length === 0);
     this.control.disable(disabled);
     this.element.classList.toggle("psa-inapplicable", disabled);

@@ -8,7 +8,18 @@ from PIL import Image
 from .. import words
 from ..report import Report, RunReport
 from .canvas import BACK, BAD, GOOD, MUTED, TEXT, WARN, Canvas, wrap
-from .parts import MARGIN, WIDTH, budget, calls, gains, heat_maps, level_maps, steps, time_parts
+from .parts import (
+    MARGIN,
+    WIDTH,
+    budget,
+    calls,
+    gains,
+    heat_maps,
+    level_maps,
+    ranges,
+    steps,
+    time_parts,
+)
 
 MOST_HEIGHT = 4000  # of one run
 
@@ -50,6 +61,7 @@ def _page(title: str, run: RunReport) -> Image.Image:
     y = _head(canvas, title, figures)
     y = gains(canvas, y, figures)
     y = steps(canvas, y, figures)
+    y = ranges(canvas, y, figures)
     if np.isfinite(run.maps.by_step).any():
         y = heat_maps(canvas, y, run.maps)
         y = level_maps(canvas, y, figures, run.maps)

@@ -10,6 +10,7 @@ from .. import words
 from ..maps import Maps
 from .canvas import (
     ACCENT,
+    BACK,
     DENSE,
     GOOD,
     LEVELS,
@@ -109,6 +110,29 @@ def steps(canvas: Canvas, y: int, run: dict[str, Any]) -> int:
         box = (x - 24, y + 19, x - 8, y + 35)
         canvas.hatch(box) if kind is None else canvas.draw.rectangle(box, fill=kind)
         x -= 44
+    return y + height + GAP
+
+
+def ranges(canvas: Canvas, y: int, run: dict[str, Any]) -> int:
+    """A bar for each range of the preset's, as long as its steps were dense."""
+    found = run["ranges"]
+    if not found:
+        return y
+    height = 62 + 34 * len(found)
+    canvas.card((MARGIN, y, WIDTH - MARGIN, y + height), "Ranges of steps: density of each")
+    left, right = MARGIN + PAD + 330, MARGIN + PAD + 730
+    for i, part in enumerate(found):
+        top = y + 50 + 34 * i
+        name = words.range_name(part)
+        canvas.text((MARGIN + PAD, top + 12), fitted(name, 17, 310), 17, TEXT, "lm")
+        if part["density"] is None:
+            canvas.hatch((left, top, right, top + 24))
+        else:
+            canvas.draw.rectangle((left, top, right, top + 24), fill=BACK)
+            end = left + max(2, round((right - left) * part["density"]))
+            canvas.draw.rectangle((left, top, end, top + 24), fill=ACCENT)
+        said = fitted(words.range_line(part), 17, WIDTH - MARGIN - PAD - right - 20)
+        canvas.text((right + 20, top + 12), said, 17, MUTED, "lm")
     return y + height + GAP
 
 

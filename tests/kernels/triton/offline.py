@@ -67,7 +67,6 @@ class Recorder:
         self.target, self.done, self.lines = target, set(), []
 
     def __call__(self, kernel, *args, grid, warmup=False, **kwargs):
-        import triton
         from triton.compiler import ASTSource, make_backend
         from triton.runtime import jit
 
@@ -83,6 +82,12 @@ class Recorder:
         if key in self.done:
             return
         self.done.add(key)
+        self.new(kernel, source, options)
+
+    def new(self, kernel, source, options):
+        """A kernel that nothing before has compiled."""
+        import triton
+
         compiled = triton.compile(source, target=self.target, options=options.__dict__)
         line = {
             "target": f"{self.target.backend}:{self.target.arch}", "kernel": kernel.__name__,
@@ -122,37 +127,48 @@ def calls(dim: int, everything: bool):
     yield PSAConfig(block_n=32, grouping="similar", mask_ratios=ratios), {}
 
 
-def compile_all(name: str, dtype: str, dim: int, everything: bool) -> list[dict]:
-    import torch
+def record(recorder: Recorder) -> None:
+    """From here on launches go to `recorder`, as on its target."""
     from triton.runtime.jit import JITFunction
 
-    import psa_kernels.triton as line
-    from psa_kernels.layout import Layout
     from psa_kernels.triton import descriptors, tuning
 
-    target = target_of(name)
+    target = recorder.target
     arch = target.arch if target.backend == "hip" else f"sm_{target.arch}"
     tuning.architecture = lambda device: "sm_86" if arch == "sm_89" else arch
     tuning.interpreted = lambda device: False
     tma = target.backend == "cuda" and target.arch >= 90
     tuning.has_tma = descriptors.has_tma = lambda device: tma
-    recorder = Recorder(target)
     JITFunction.run = lambda kernel, *args, **kwargs: recorder(kernel, *args, **kwargs)
+
+
+def call(config, dtype: str, dim: int, **keywords) -> None:
+    """Every stage of one call."""
+    import torch
+
+    import psa_kernels.triton as line
+    from psa_kernels.layout import Layout
+
+    q, k, v = (
+        torch.zeros(1, 1200 + 32, 2, dim, dtype=getattr(torch, dtype)).transpose(1, 2)
+        for _ in range(3)
+    )
+    layout = Layout.of(q, k, v, config, grid=(4, 15, 20), extra_tokens=(16, 16), **keywords)
+    orders = line.reorder(q, k, layout, config)
+    groups = None
+    if config.grouping == "similar":
+        groups = line.group_keys(q, k, v, orders, layout, config)
+    pyramid = line.build_pyramid(k, v, orders, layout, config, groups)
+    shares = line.importance(q, pyramid, orders, layout, config, dim**-0.5)
+    plan = line.assign_levels(shares, pyramid, layout, config)
+    line.attend(q, pyramid, plan, orders, layout, config, dim**-0.5)
+
+
+def compile_all(name: str, dtype: str, dim: int, everything: bool) -> list[dict]:
+    recorder = Recorder(target_of(name))
+    record(recorder)
     for config, keywords in calls(dim, everything):
-        grid = (4, 15, 20)
-        q, k, v = (
-            torch.zeros(1, 1200 + 32, 2, dim, dtype=getattr(torch, dtype)).transpose(1, 2)
-            for _ in range(3)
-        )
-        layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=(16, 16), **keywords)
-        orders = line.reorder(q, k, layout, config)
-        groups = None
-        if config.grouping == "similar":
-            groups = line.group_keys(q, k, v, orders, layout, config)
-        pyramid = line.build_pyramid(k, v, orders, layout, config, groups)
-        shares = line.importance(q, pyramid, orders, layout, config, dim**-0.5)
-        plan = line.assign_levels(shares, pyramid, layout, config)
-        line.attend(q, pyramid, plan, orders, layout, config, dim**-0.5)
+        call(config, dtype, dim, **keywords)
     return recorder.lines
 
 

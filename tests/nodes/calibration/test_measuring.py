@@ -38,6 +38,35 @@ def calibrate(bench, tmp_path):
     return run
 
 
+def test_steps_in_ranges_are_left_as_they_are(calibrate):
+    from psa_pack.nodes.calibration.errors import CalibrationError
+
+    ranges = {"20-30%": {"tail": 8}, "80-100%": "dense"}
+    found, _ = calibrate(sparse_config(warmup_steps=1, steps=ranges))
+    assert list(found.calls) == [2, 3]  # 0 is warm-up, 1 and 4 are in ranges
+    with pytest.raises(CalibrationError, match="every sparse step lies in one of the preset's"):
+        calibrate(sparse_config(steps={"0-50%": {"tail": 8}, "50-100%": "dense"}), folder="two")
+
+
+def test_a_range_keeps_the_blocks_that_it_had():
+    from psa_pack.nodes.calibration.start import without_blocks
+    from psa_pack.psa_kernels import PSAConfig
+
+    blocks = {0: "dense", 3: {"tail": 16, "block_size": {"m": 64}}, 4: {"block_size": {"m": 64}}}
+    config = PSAConfig(blocks=blocks, steps={
+        "0-10%": "dense", "20-50%": {"tail": 8}, "60-70%": {"blocks": {7: "dense"}, "tail": 8},
+    })  # fmt: skip
+    found = without_blocks(config)
+    assert not found.blocks and found.for_step(0).type == "dense"
+    for place in (0.2, 0.6):
+        for block in range(9):
+            assert found.for_step(place).for_block(block).replace(block_m=128) == (
+                config.for_step(place).for_block(block).replace(block_m=128)
+            )
+    plain = config.replace(blocks={}, steps={})
+    assert without_blocks(plain) == plain  # and so its journal goes on
+
+
 def test_every_block_is_measured_at_the_steps_and_probed_at_one(calibrate, tmp_path):
     found, seen = calibrate()
     assert list(found.calls) == [1, 3, 4]  # of the sparse steps 1 to 4

@@ -114,9 +114,13 @@ def test_an_error_is_met_and_a_denser_preset_errs_less(graph):
 
 def test_limits(graph):
     g = graph()
-    calibrated(g, node_id="kept", dense_blocks="1", density=0.7)
+    ranges = g.preset(yaml_overrides="steps: {20-40%: {tail: 8}}\nblocks: {0: {tail: 16}}")
+    calibrated(g, ranges, node_id="kept", dense_blocks="1", density=0.7)
     calibrated(g, node_id="none", allow_dense=False, target="error", error=0.0)
     run = g.run()
+    # a range of steps runs as before
+    before = PSAConfig(steps={"20-40%": {"tail": 8, "blocks": {0: {"tail": 16}}}})
+    assert preset(run, "kept").steps == before.steps
     assert preset(run, "kept").for_block(1).type == "dense"
     assert preset(run, "kept").for_block(0).type == "psa"
     assert all(block["scale"] is not None for block in told(run, "none")["blocks"])
@@ -127,6 +131,7 @@ def test_refusals_are_in_plain_words(graph):
         ({"save_as": "mine"}, {}, "the preset is of no family"),
         ({}, {"type": "dense"}, "is a dense one"),
         ({}, {"warmup_steps": 50}, "steps: no step of this run is sparse"),
+        ({}, {"yaml_overrides": "steps: {0-100%: {tail: 8}}"}, "every sparse step lies in one of"),
         ({"dense_blocks": "1, 77-78"}, {}, "dense_blocks: found 77-78; this model has"),
     ):
         g = graph()

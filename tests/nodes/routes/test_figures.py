@@ -302,6 +302,10 @@ def test_no_other_shipped_family_leaves_text_out(app):
         ({"plan": {"steps": 4, "sparse": 5}}, "from 0 to 4"),
         ({"plan": {"steps": 0, "sparse": 0}}, "steps"),
         ({"plan": {"steps": 4, "sparse": 1, "x": 1}}, "'x'"),
+        ({"plan": {"steps": 4, "sparse": 1, "ranges": {"0-10%": 1}}}, "no sparse range '0-10%'"),
+        ({"plan": {"steps": 4, "sparse": 1, "ranges": {"x": 1}}}, "no sparse range 'x'"),
+        ({"plan": {"steps": 4, "sparse": 1, "ranges": {"50-60%": 2}}}, "from 0 to 1"),
+        ({"plan": {"steps": 4, "sparse": 1, "ranges": {"50-60%": 1, "60-70%": 1}}}, "more steps"),
         ({"dense_blocks": "3-1"}, "dense_blocks"),
         ({"min_tokens": -1}, "min_tokens"),
         ({"gpu": 3}, "gpu"),
@@ -309,7 +313,8 @@ def test_no_other_shipped_family_leaves_text_out(app):
     ],
 )
 def test_estimates_that_cannot_be_made(app, body, words):
-    asked = {"config": {}, "family": FAMILY, **HD, **body}
+    config = {"steps": {"0-10%": "dense", "50-60%": {"tail": 8}, "60-70%": {"tail": 16}}}
+    asked = {"config": config, "family": FAMILY, **HD, **body}
     status, answer, _ = app.ask("POST", "/psa/estimate", asked)
     assert status == 400 and words in answer["error"]["message"]
 
@@ -370,18 +375,19 @@ RUNS = (
 @pytest.mark.parametrize("run", RUNS, ids=str)
 def test_the_plan_is_what_runs(graph, comfy_client, run):
     """Against the report of a real sampler run of a Wan model."""
-    warmup = "warmup_steps"
+    config = {"warmup_steps": 2, "steps": {"50-75%": {"tail": 16}, "84-100%": "dense"}}
     g = graph()
     model = g.model()
     if "shift" in run:
         model = g.add("ModelSamplingSD3", {"model": model, "shift": run["shift"]})
     options = {key: run[key] for key in ("schedule", "start_percent", "end_percent") if key in run}
-    patched = g.psa(model, g.preset(**{warmup: 3}), node_id="apply", **options)
+    preset = g.preset(yaml_overrides=json.dumps(config))  # JSON is YAML
+    patched = g.psa(model, preset, node_id="apply", **options)
     sampler = {"sampler_name": run.get("sampler", "euler"), "denoise": run.get("denoise", 1.0),
                "scheduler": run.get("scheduler", "simple"), "steps": run["steps"]}  # fmt: skip
     g.sample(patched, **sampler)
     report = reports(g.run())["apply"]
-    body = {"config": {warmup: 3}, "family": FAMILY, **run}
+    body = {"config": config, "family": FAMILY, **run}
     plan = comfy_client.post("/api/psa/plan", body)
     assert ["dense" if step["dense"] else "sparse" for step in plan["steps"]] == report["plan"]
     assert plan["text"] == report["plan_text"]
@@ -389,23 +395,92 @@ def test_the_plan_is_what_runs(graph, comfy_client, run):
         [step["sigma"] for step in report["steps"]]
     )
     assert plan["sparse_steps"] == report["plan"].count("sparse") and SIZE
+    assert [step["range"] for step in plan["steps"]] == [s["range"] for s in report["steps"]]
+    by_range = {x["range"]: x["calls"]["sparse"] > 0 for x in report["ranges"]}
+    assert plan["ranges"].keys() == {name for name, sparse in by_range.items() if name and sparse}
+
+
+def plan(app, **body):
+    status, answer, _ = app.ask("POST", "/psa/plan", {"family": FAMILY, **body})
+    assert status == 200, answer
+    return answer
+
+
+FULLER = {"mask_ratios": {"1": [0, 0.4], "0": [0.4, 1]}}
+THIN = {"mask_ratios": {"1": [0, 0.1], "0": [0.1, 1]}}
+
+
+def test_a_plan_has_the_density_of_each_step(app):
+    ranges = {"0-12.5%": "dense", "25-50%": FULLER, "50-75%": {"blocks": {"0-14": "dense"}}}
+    config = {"warmup_steps": 1, "steps": ranges, **THIN}
+    named = {"own": THIN, "full": FULLER}
+    density = {name: estimate(app, own)["density"]["value"] for name, own in named.items()}
+    found = plan(app, config=config, steps=8, **HD)
+    half = (1 + density["own"]) / 2  # 15 of 30 blocks are dense
+    wanted = [1, density["own"], *[density["full"]] * 2, half, half, *[density["own"]] * 2]
+    assert [step["density"] for step in found["steps"]] == pytest.approx(wanted)
+    assert found["density"] == pytest.approx(sum(wanted) / 8)
+    assert found["ranges"] == {"25-50%": 2, "50-75%": 2}
+    # without a size it is nearly the same; the node's dense blocks count
+    rough = plan(app, config=config, steps=8)
+    assert rough["density"] == pytest.approx(found["density"], rel=0.01)
+    left = plan(app, config=config, steps=8, dense_blocks="15-29", **HD)
+    assert [step["density"] for step in left["steps"]][4:] == pytest.approx([1, 1, half, half])
+    # the window replaces what is dense, and nothing else
+    window = plan(app, config=config, steps=8, schedule="percent", start_percent=0.0, **HD)
+    wanted[0] = density["own"]
+    assert [step["density"] for step in window["steps"]] == pytest.approx(wanted)
+    # tiles that no profile knows
+    odd = {"mask_mode": "thresholdbound", "rearrange_method": "STA", "tile_size": [3, 3, 3]}
+    unknown = plan(app, config={**odd, "warmup_steps": 1}, steps=2)
+    assert [step["density"] for step in unknown["steps"]] == [1.0, None]
+    assert unknown["density"] is None
+
+
+def test_the_gain_of_a_run_is_the_sum_over_its_ranges(app):
+    order = {"block_size": {"n": 128}, "rearrange_method": "Gilbert"}
+    config = {"steps": {"0-25%": "dense", "25-50%": FULLER}, **THIN, **order}
+    one, other = (estimate(app, {**order, **own}, gpu=H100) for own in (FULLER, THIN))
+    planned = plan(app, config=config, steps=20)
+    run = {"steps": 20, "sparse": planned["sparse_steps"], "ranges": planned["ranges"]}
+    assert run == {"steps": 20, "sparse": 15, "ranges": {"25-50%": 5}}
+    found = estimate(app, config, gpu=H100, plan=run)
+    steps = 5 + 5 / one["step"]["speedup"] + 10 / other["step"]["speedup"]
+    assert found["run"]["speedup"] == pytest.approx(20 / steps)
+    mean = 5 * one["density"]["value"] + 10 * other["density"]["value"]
+    assert found["density"]["value"] == pytest.approx(mean / 15)
+    assert found["run"]["density"] == pytest.approx((5 + mean) / 20)
+    assert found["run"]["density"] == pytest.approx(planned["density"], rel=0.01)
+    calls = 5 / one["attention"]["speedup"] + 10 / other["attention"]["speedup"]
+    assert found["attention"]["speedup"] == pytest.approx(15 / calls)
+    seconds = 5 * one["step"]["sparse_s"]["value"] + 10 * other["step"]["sparse_s"]["value"]
+    assert found["step"]["sparse_s"]["value"] == pytest.approx(seconds / 15)
+    assert found["step"]["time_share"] == one["step"]["time_share"]
+    assert one["break_even"]["tokens"] > found["break_even"]["tokens"] > (
+        other["break_even"]["tokens"] - 1
+    )
+    assert "2 sets of settings" in found["step"]["note"]
+    # an older page tells no ranges: the last steps are the sparse ones
+    assert estimate(app, config, gpu=H100, plan={"steps": 20, "sparse": 15})["run"] == found["run"]
+    # without a plan the parts of the run count by their length
+    free = estimate(app, config, gpu=H100)
+    mean = 25 * one["density"]["value"] + 50 * other["density"]["value"]
+    assert free["density"]["value"] == pytest.approx(mean / 75)
+    assert free["run"] is None
+    dense = estimate(app, {"steps": {"0-100%": "dense"}}, gpu=H100)
+    assert dense["density"]["kind"] == "dense" and dense["step"]["speedup"] == 1
 
 
 def test_plans_of_parts_dense_presets_and_warnings(app):
-    def plan(**body):
-        status, answer, _ = app.ask("POST", "/psa/plan", {"family": FAMILY, **body})
-        assert status == 200, answer
-        return answer
-
     fast = {"preset": {"family": FAMILY, "preset": "fast"}}
-    part = plan(**fast, steps=8, end_step=4)
+    part = plan(app, **fast, steps=8, end_step=4)
     assert part["goes_on"] and part["warning"] is None and part["sparse_steps"] == 0
-    rest = plan(**fast, steps=8, start_step=4)
+    rest = plan(app, **fast, steps=8, start_step=4)
     assert [(s["step"], s["dense"]) for s in rest["steps"]] == [
         (5, True), (6, False), (7, False), (8, False),
     ]  # fmt: skip
-    assert "lora_4step" in plan(**fast, steps=4)["warning"]
-    dense = plan(preset={"family": FAMILY, "preset": "baseline"}, steps=2)
+    assert "lora_4step" in plan(app, **fast, steps=4)["warning"]
+    dense = plan(app, preset={"family": FAMILY, "preset": "baseline"}, steps=2)
     assert [s["reason"] for s in dense["steps"]] == ["a dense preset"] * 2
     assert dense["warning"] is None and dense["sparse_steps"] == 0
 
@@ -421,6 +496,8 @@ def test_plans_of_parts_dense_presets_and_warnings(app):
         ({"config": {"tail": 3}}, 422, "tail"),
         ({"denoise": 0.0}, 400, "denoise"),
         ({"x": 1}, 400, "'x'"),
+        ({"width": 832, "height": 480, "frames": 0}, 400, "frames"),
+        ({"dense_blocks": "3-1"}, 400, "dense_blocks"),
     ],
 )
 def test_plans_that_cannot_be_made(app, body, status, words):

@@ -1,6 +1,7 @@
 """POST /psa/validate: the validator's answer, in every form, and mends that hold in every form."""
 
 import itertools
+import json
 
 import pytest
 import yaml
@@ -198,7 +199,59 @@ def test_single_blocks(app):
     answer = validate(app, config={})
     assert answer["single_blocks"] == {"count": 0, "entries": []}
     assert validate(app, yaml=text, changes={"blocks.12": "dense"})["ok"]
-    assert validate(app, yaml=text, changes={"blocks": {}})["config"].get("blocks") is None
+    assert validate(app, yaml=text, changes={"blocks": {}})["config"]["blocks"] == {}
+
+
+def test_ranges_of_steps(app):
+    """They live in the node's YAML, are listed, and a mend of one works in every form."""
+    steps = {"0-12.5%": "dense", "25-50.5%": {"tail": 128, "blocks": {3: {"tail": 9}}}}
+    text = json.dumps({"warmup_steps": 2, "steps": steps}, indent=1)
+    for form in ({"config": {"steps": json_keys(steps)}}, {"yaml": text},
+                 {"widgets": {"block_n": "32"}, "yaml_overrides": text},
+                 {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": BASES[2]}):
+        answer = validate(app, **form)
+        deep, wide = sorted(answer["issues"], key=lambda issue: -len(issue["path"]))
+        assert (wide["path"], wide["field"]) == ("steps.25-50.5%.tail", "steps"), form
+        assert (deep["path"], deep["field"]) == ("steps.25-50.5%.blocks.3.tail", "steps")
+        assert wide["line"] == (6 if "yaml" in str(form.keys()) else None)
+        for mend in wide["mends"]:
+            changes = {**mend["changes"], **deep["mends"][0]["changes"]}
+            mended = validate(app, **form, changes=changes)
+            assert mended["ok"], mended["issues"]
+            config = as_config(mended)
+            assert config.for_step(0.4).tail <= config.block_n
+            assert config.for_step(0.4).for_block(3).tail == 8
+            assert config.for_step(0.1).type == "dense"
+            assert mended["step_ranges"]["count"] == 2
+            first, second = mended["step_ranges"]["entries"]
+            assert first == {"steps": "0-12.5%", "settings": "dense"}
+            assert second["steps"] == "25-50.5%" and "blocks: {3: {tail: 8}}" in second["settings"]
+            assert as_config(validate(app, **mended["node"], base=form.get("base"))) == config
+            # another setting changes nothing about them
+            other = validate(app, **mended["node"], base=form.get("base"),
+                             changes={"second_moment": True, "grouping": "similar"})  # fmt: skip
+            assert as_config(other) == config.replace(second_moment=True, grouping="similar")
+            run = mended["step_ranges"]["run"]
+            assert [(part["from"], part["to"]) for part in run] == [
+                (0, 12.5), (12.5, 25), (25, 50.5), (50.5, 100),
+            ]  # fmt: skip
+            assert run[0]["density"] == 1 and run[1] == {**run[3], "from": 12.5, "to": 25}
+            assert 0 < run[1]["density"] != run[2]["density"] < 1
+    assert validate(app, config={})["step_ranges"] == {"count": 0, "entries": [], "run": []}
+    whole = validate(app, config={"steps": {"0-100%": "dense"}})["step_ranges"]["run"]
+    assert whole == [{"from": 0, "to": 100, "density": 1}]
+    dense = {"steps.25-50.5%": "dense"}
+    assert validate(app, yaml=text, changes=dense)["ok"]
+    assert validate(app, yaml=text, changes={"steps": {}})["config"]["steps"] == {}
+
+
+def test_an_answer_has_every_field_and_its_yaml_only_what_older_versions_know(app):
+    answer = validate(app, config={})
+    assert answer["config"].keys() > {"grouping", "refresh", "blocks", "steps"}
+    for name in ("grouping", "refresh", "blocks", "steps"):
+        assert f"\n{name}:" not in answer["yaml"]
+    told = validate(app, config={"grouping": "similar", "refresh": 1})["yaml"]
+    assert "grouping: similar" in told and "refresh: 1" in told
 
 
 @pytest.mark.parametrize(
@@ -280,7 +333,7 @@ def test_fields_say_what_the_fields_are(app):
     )
     assert list(english) == list(chinese) == [field.path for field in FIELDS]
     widgets = list(itertools.chain.from_iterable(f["widgets"] for f in english.values()))
-    assert len(widgets) == len(set(widgets)) == len(FIELDS) - 1 + 2 + 3
+    assert len(widgets) == len(set(widgets)) == len(FIELDS) - 2 + 2 + 3
     for field in FIELDS:
         said, auf = english[field.path], chinese[field.path]
         assert (said["label"], said["help"]) == (field.label, field.help)
