@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import torch
 
 from ..method import Problem
-from . import like_keys
+from . import falling, like_keys
 from .calls import call_errors, moment_errors, synthetic
 from .metrics import compare_frames, relative
 from .results import Results
 from .settings import (
     ABLATIONS,
     CALIBRATED,
+    FALLING,
     LIKE_KEYS,
     SWEEP,
     Base,
@@ -87,12 +88,14 @@ def settings_of(job: Job, part: str) -> list[Setting]:
         from .calibrated import rows as calibrated  # with ComfyUI's modules, loaded by then
 
         found += calibrated(job)
+    elif part == FALLING:
+        found += falling.settings(job.tokens, job.sampling.steps)
     elif part == LIKE_KEYS:
         found += like_keys.settings(job.tokens, job.sampling.steps)
     elif part != ABLATIONS:
         found += sweep(job.tokens, job.sampling.steps, job.densities)
         found += presets(job.families)
-    if part not in (SWEEP, CALIBRATED, LIKE_KEYS):
+    if part not in (SWEEP, CALIBRATED, LIKE_KEYS, FALLING):
         masses = attention_masses(job)
         found += ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds)
     rows = [row.to_data() for row in found.rows]
@@ -209,6 +212,7 @@ PARTS: dict[str, Callable[[Job], None]] = {
     ABLATIONS: lambda job: sample_clips(job, ABLATIONS),
     CALIBRATED: lambda job: sample_clips(job, CALIBRATED),
     LIKE_KEYS: lambda job: sample_clips(job, LIKE_KEYS),
+    FALLING: lambda job: sample_clips(job, FALLING),
     "recall": sample_recall,
     "calls": sample_calls,
 }

@@ -11,7 +11,8 @@ from psa_kernels.config import FIELD_BY_ARGUMENT
 
 from .density import Unreachable, nearest_whole, solve
 
-SWEEP, ABLATIONS, CALIBRATED, LIKE_KEYS = "sweep", "ablations", "calibrated", "like-keys"
+SWEEP, ABLATIONS, CALIBRATED = "sweep", "ablations", "calibrated"
+LIKE_KEYS, FALLING = "like-keys", "falling"
 BLOCK = 128  # of the base configuration, for queries and keys
 # Blocks on levels 1 and 8 as in our presets fast and balanced.
 RATIO = {1: 1, 8: 3}

@@ -20,6 +20,9 @@ CHANNELS, PATCH = 16, 2
 # The prompts and the noise of the clips measured; no training seed is as large as the first one.
 PROMPT_SEED, NOISE_SEED = 9_100_000_000, 7_000
 
+# reasons of dense calls that a setting asks for
+PLANNED = ("dense block", "warm-up", "dense range")
+
 
 class RunFailed(Exception):  # noqa: N818 - a finding: the run did not do what it was asked for
     """PSA did not serve the calls that it should have; such a clip measures something else."""
@@ -129,7 +132,7 @@ def check_report(report: dict[str, Any], device: torch.device) -> None:
     block that is to be dense."""
     if report["failure"]:
         raise RunFailed(f"PSA stepped aside: {report['failure']}")
-    reasons = set(report["calls"]["dense"]) - {"cross-attention", "warm-up", "dense block"}
+    reasons = set(report["calls"]["dense"]) - {"cross-attention", *PLANNED}
     if reasons:
         raise RunFailed(f"calls stayed dense: {', '.join(sorted(reasons))}")
     if not report["calls"]["sparse"]:
@@ -146,7 +149,7 @@ def step_density(report: dict[str, Any]) -> float:
 
 def overall_density(report: dict[str, Any]) -> float:
     """The same of all steps, dense ones included."""
-    return _density(report, ("dense block", "warm-up"))
+    return _density(report, PLANNED)
 
 
 def _density(report: dict[str, Any], reasons: tuple[str, ...]) -> float:
