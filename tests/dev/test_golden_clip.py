@@ -28,7 +28,7 @@ STEPS, WARMUP, CFG, SEED = 8, 3, 4.0, 11
 CONFIG = {
     "block_m": 128, "block_n": 128, "tail": 16, "second_moment": True, "mask_mode": "topk",
     "mask_ratios": {1: (0.0, 0.34), 8: (0.34, 0.67), 0: (0.67, 1.0)}, "warmup_steps": WARMUP,
-    "rearrange_method": "Gilbert",
+    "rearrange_method": "Gilbert", "grouping": "similar", "refresh": 4,
 }  # fmt: skip
 # 24.5 dB when the golden was stored (its metadata); 3 dB are left for other machines. The clip's
 # own mirror image has 15 dB, the clip played backwards 17.6.
