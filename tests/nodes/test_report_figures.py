@@ -198,7 +198,9 @@ def test_dense_calls_are_made_where_the_run_had_none(bench):
     assert cross == 4
     _, _, data = report_on(patched)
     (shape,) = data["models"][0]["runs"][0]["shapes"]
-    assert shape["dense_from"] == "measured after the run" and shape["dense_ms"] > 10
+    assert shape["dense_from"] == "measured after the run"
+    # on a GPU its first event is recorded a little after the call began
+    assert shape["dense_ms"] > 9
     assert shape["dense_calls"] == len(made) - cross - 1 == 5
     dtype = made[0][0][2]  # the run's own
     assert made[-1] == [((1, 192, 256), (49152, 256, 1), dtype)] * 3

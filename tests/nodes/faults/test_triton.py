@@ -1,5 +1,7 @@
 """A server whose Triton is missing or broken: the nodes are there, and renders end."""
 
+import os
+
 import pytest
 import torch
 
@@ -14,15 +16,20 @@ from ..graphs import BLOCKS, STEPS, Graph, reports
 CALLS = STEPS * BLOCKS
 
 
+def in_front(folder):
+    """PYTHONPATH with `folder` before what this process has there."""
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+
+
 def missing(folder):
     (folder / "sitecustomize.py").write_text("import sys; sys.modules['triton'] = None\n")
-    return {"PYTHONPATH": str(folder)}
+    return {"PYTHONPATH": in_front(folder)}
 
 
 def broken(folder):
     # torch itself takes no other error of Triton's import
     statement = "raise ImportError('DLL load failed while importing libtriton')"
-    return {"PYTHONPATH": str(failing_import(folder, statement))}
+    return {"PYTHONPATH": in_front(failing_import(folder, statement))}
 
 
 def no_compiler(folder):
