@@ -11,6 +11,7 @@ from typing import Any
 from ..psa_kernels.config import FIELDS, PSAConfig
 from .errors import InvalidPresetError, NotFoundError, Problem
 from .family import HEADER, Family, read_family
+from .files import Reading
 from .names import DEFAULT, nearest, same_but_for_case
 from .yaml_text import Document
 
@@ -35,6 +36,13 @@ class Catalog:
     family_source: dict[str, Source] = field(default_factory=dict)
     preset_source: dict[tuple[str, str], Source] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, shipped: Reading, user: Reading) -> Catalog:
+        catalog = cls(problems=[*shipped.problems, *user.problems])
+        catalog.add(SHIPPED, shipped.documents)
+        catalog.add(USER, user.documents)
+        return catalog
 
     def add(self, origin: str, documents: Iterable[Document]) -> None:
         for document in documents:
@@ -140,7 +148,7 @@ def read_section(
     document: Document, name: Any, section: Any, base: Family | None
 ) -> tuple[Family | None, list[Problem]]:
     """`read_family`, its issues with the document's name and lines."""
-    family, issues = read_family(name, section, base)
+    family, issues = read_family(name, section, base, document.checked)
     raw = section.get("attention_configs") if isinstance(section, Mapping) else None
     presets = [str(key) for key in raw] if isinstance(raw, Mapping) else []
     problems = []

@@ -12,20 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import USER, Catalog
+from .comments import rewritten
 from .errors import Problem, StorageError, TextError
-from .files import storage_errors, write_all
+from .files import Folder, free_copy, storage_errors, write_all
 from .yaml_text import Document, dump, parse
 
 
 class Edit:
     """`folder`: the user's; `documents`: all its readable files, as read under the lock."""
 
-    def __init__(self, folder: Path, documents: Iterable[Document]):
+    def __init__(self, folder: Folder, documents: Iterable[Document]):
         self._folder = folder
-        self._files: dict[str, dict[Any, Any]] = {
-            document.name: copy.deepcopy(document.data) for document in documents
-        }
+        self._documents = {document.name: document for document in documents}
+        self._files = {name: document.data for name, document in self._documents.items()}
         self._touched: set[str] = set()
+        # file -> what it will hold, as text and as read back; None where it goes
+        self._prepared: dict[str, tuple[bytes, Document] | None] = {}
+        # files whose comments cannot be kept -> where they are kept as they were
+        self._copies: dict[str, Path] = {}
 
     def find(self, family: str, preset: str) -> tuple[str, Any] | None:
         """(file, raw mapping) of a preset, even a broken one."""
@@ -57,61 +61,100 @@ class Edit:
         """Set one preset; a family new to the file starts with `header`."""
         if file not in self._files:
             self._refuse_unreadable(file)
-        sections = self._files.setdefault(file, {})
-        section = sections.setdefault(family, dict(header or {}))
+        section = self._own(file).setdefault(family, dict(header or {}))
         if isinstance(section, dict) and section.get("attention_configs") is None:
             section["attention_configs"] = {}
         if not isinstance(section, dict) or not isinstance(section["attention_configs"], dict):
             what = f"{family} has no mapping of presets there"
             raise StorageError(Problem(what, file, mend="mend the file by hand first"))
         section["attention_configs"][preset] = mapping
-        self._touched.add(file)
 
     def remove(self, file: str, family: str, preset: str) -> None:
         """Take one preset out, and its family with the last of its presets."""
-        section = self._files[file][family]
-        del section["attention_configs"][preset]
-        if not section["attention_configs"]:
-            del self._files[file][family]
-        self._touched.add(file)
+        data = self._own(file)
+        del data[family]["attention_configs"][preset]
+        if not data[family]["attention_configs"]:
+            del data[family]
 
     def rename(self, file: str, family: str, preset: str, to: str) -> None:
         """Give one preset another name in its place, also where it is named as the default."""
-        section = self._files[file][family]
-        presets = section["attention_configs"]
+        section = self._own(file)[family]
         section["attention_configs"] = {
-            to if name == preset else name: raw for name, raw in presets.items()
+            to if name == preset else name: raw
+            for name, raw in section["attention_configs"].items()
         }
-        self._touched.add(file)
-        for other, data in self._files.items():
+        for other, data in list(self._files.items()):
             header = data.get(family)
             if isinstance(header, dict) and header.get("default_attention") == preset:
-                header["default_attention"] = to
-                self._touched.add(other)
+                self._own(other)[family]["default_attention"] = to
+
+    def documents(self) -> list[Document]:
+        """All files as they will read, in the order of their names. Raises `StorageError`."""
+        for file in sorted(self._touched - self._prepared.keys()):
+            before = self._documents.get(file)
+            commented = before is not None and before.comments > 0
+            prepared = self._changed_in_place(file) if commented else None
+            if commented and prepared is None:
+                with storage_errors("the file could not be copied"):
+                    self._copies[file] = free_copy(self._folder.path / file)
+            if prepared is None and self._files[file]:
+                prepared = self._anew(file)
+            self._prepared[file] = prepared
+        found = self._documents | {
+            file: prepared[1] if prepared else None for file, prepared in self._prepared.items()
+        }
+        return [found[file] for file in sorted(found) if found[file] is not None]
+
+    def lost_comments(self) -> list[Problem]:
+        """What is to be said of comments that cannot be kept, and of the copies that keep them."""
+        self.documents()
+        return [
+            Problem(f"its comments are lost; as it was, the file is kept as {copy.name}", file)
+            for file, copy in self._copies.items()
+        ]
 
     def commit(self) -> None:
         """Write every changed file, or none; a file without families left goes. `StorageError`."""
+        self.documents()
         changes: dict[Path, bytes | None] = {}
         for file in sorted(self._touched):
-            data = self._files[file]
-            changes[self._folder / file] = _checked(file, data) if data else None
+            prepared, path = self._prepared[file], self._folder.path / file
+            if file in self._copies:
+                with storage_errors("the file could not be copied"):
+                    changes[self._copies[file]] = path.read_bytes()
+            changes[path] = prepared[0] if prepared else None
         write_all(changes)
+        for content, document in filter(None, self._prepared.values()):
+            self._folder.wrote(document, content)
+
+    def _own(self, file: str) -> dict[Any, Any]:
+        """The file's data, to be changed."""
+        if file not in self._touched:
+            self._files[file] = copy.deepcopy(self._files.get(file, {}))
+            self._touched.add(file)
+        return self._files[file]
+
+    def _changed_in_place(self, file: str) -> tuple[bytes, Document] | None:
+        with storage_errors("the file could not be read"):
+            content = (self._folder.path / file).read_bytes()
+        return rewritten(content, self._documents[file], self._files[file])
+
+    def _anew(self, file: str) -> tuple[bytes, Document]:
+        """The text of the file's data, sure to read back as the same data."""
+        data = self._files[file]
+        try:
+            text = dump(data)
+            document = parse(text, file)
+            if dump(document.data) != text:
+                raise StorageError(Problem("it would not read back as it was written", file))
+            return text.encode("utf-8"), document
+        except TextError as error:
+            reasons = "; ".join(problem.what for problem in error.problems)
+            raise StorageError(Problem(f"it could not be read again: {reasons}", file)) from None
 
     def _refuse_unreadable(self, file: str) -> None:
         with storage_errors("the presets folder cannot be read"):
-            present = [path.name for path in self._folder.iterdir()]
+            present = [path.name for path in self._folder.path.iterdir()]
         if any(name.lower() == file.lower() for name in present):
             what = "this file cannot be read, so nothing is added to it"
             raise StorageError(Problem(what, file, mend="mend it or move it away first"))
-
-
-def _checked(file: str, data: dict[Any, Any]) -> bytes:
-    """The text of `data`, sure to read back as the same data."""
-    try:
-        text = dump(data)
-        if dump(parse(text, file).data) != text:
-            raise StorageError(Problem("it would not read back as it was written", file))
-        return text.encode("utf-8")
-    except TextError as error:
-        reasons = "; ".join(problem.what for problem in error.problems)
-        raise StorageError(Problem(f"it could not be read again: {reasons}", file)) from None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..psa_kernels.config import Issue, Mend, PSAConfig, check_preset
+from ..psa_kernels.config import Issue, Mend, PSAConfig, advice, readings
 from .names import name_breach, nearest, same_but_for_case
 
 KEYS = ("default_attention", "video_scale", "text_length", "attention_configs")
@@ -86,13 +86,14 @@ class Family:
 
 
 def read_family(
-    name: Any, section: Any, base: Family | None = None
+    name: Any, section: Any, base: Family | None = None, known: Known | None = None
 ) -> tuple[Family | None, list[Issue]]:
     """(family, every breach at once) of one top-level entry of a preset file.
 
     With `base`, the family as known from elsewhere: absent header keys are taken from it, and
     `default_attention` may name one of its presets. The family returned holds the section's own
-    presets only, without broken ones; it is None where the header is broken.
+    presets only, without broken ones; it is None where the header is broken. `known`: what was
+    found of the same text's presets before; grows.
     """
     breach = name_breach(name)
     if breach:
@@ -101,7 +102,7 @@ def read_family(
         return None, [_issue(name, repr(section), "a mapping with " + ", ".join(KEYS))]
 
     issues = _unknown_keys(name, section, KEYS)
-    configs = _presets(f"{name}.attention_configs", section, issues)
+    configs = _presets(name, section, issues, {} if known is None else known)
     if base is not None:
         section = {"video_scale": base.video_scale, "text_length": base.text_length, **section}
     scale = _video_scale(f"{name}.video_scale", section.get("video_scale", _ABSENT), issues)
@@ -112,14 +113,16 @@ def read_family(
     return Family(name, default, scale, text, configs), issues
 
 
+# (family, preset) -> what `read_preset` gave
+Known = dict[tuple[str, str], tuple[PSAConfig | None, list[Issue]]]
+
+
 def read_preset(path: str, mapping: Any) -> tuple[PSAConfig | None, list[Issue]]:
     """(configuration, every breach) of one preset's mapping; `path` goes in front of each path."""
     if not isinstance(mapping, Mapping):
         return None, [_issue(path, repr(mapping), "a preset is a mapping of settings")]
-    arguments, issues = check_preset(mapping)
-    if issues:
-        return None, [_placed(path, issue) for issue in issues]
-    return PSAConfig(**arguments), []
+    config, issues = PSAConfig.read_preset(mapping)
+    return config, [_placed(path, issue) for issue in issues]
 
 
 _ABSENT = object()
@@ -160,9 +163,10 @@ def _unknown_keys(path: str, section: Mapping[Any, Any], known: tuple[str, ...])
 
 
 def _presets(
-    path: str, section: Mapping[Any, Any], issues: list[Issue]
+    family: str, section: Mapping[Any, Any], issues: list[Issue], known: Known
 ) -> dict[str, PSAConfig] | None:
     """The valid presets; None where there is no mapping of presets at all."""
+    path = f"{family}.attention_configs"
     raw = section.get("attention_configs", _ABSENT)
     if not isinstance(raw, Mapping) or not raw:
         issues.append(_issue(path, _found(raw), "a mapping from names to presets, at least one"))
@@ -182,7 +186,9 @@ def _presets(
             issues.append(_issue(here, repr(name), breach))
             continue
         seen.append(name)
-        config, found = read_preset(here, mapping)
+        if (family, name) not in known:
+            known[family, name] = read_preset(here, mapping)
+        config, found = known[family, name]
         issues.extend(found)
         if config is not None:
             configs[name] = config
@@ -236,6 +242,8 @@ def _whole(
 ) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
-    allowed = f"allowed: a whole number from {low} to {high}{more}"
-    issues.append(_issue(path, _found(value), allowed))
+    allowed = f"allowed: a whole number from {low} to {high}{more}{advice(value)}"
+    meant = dict.fromkeys(int(x) for x in readings(value) if low <= x <= high and x == int(x))
+    mends = tuple(Mend(f"set {path} to {number}", {path: number}) for number in meant)
+    issues.append(_issue(path, _found(value), allowed, mends))
     return None

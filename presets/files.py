@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import itertools
 import os
 import secrets
 import shutil
 import stat
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
 from pathlib import Path
 
 from .errors import PresetError, Problem, StorageError
@@ -23,16 +28,44 @@ _ABANDONED = 3600.0  # age in seconds after which a temporary file has no living
 _CLOCK = 2.0
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A folder's documents in the order of their names, and what kept other files from being read.
+
+    The same object as long as nothing changed.
+    """
+
+    documents: tuple[Document, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def tells(self, documents: Sequence[Document], problems: Sequence[Problem]) -> bool:
+        same = len(documents) == len(self.documents) and all(map(is_, documents, self.documents))
+        return same and tuple(problems) == self.problems
+
+
 class Folder:
     """The *.yaml files of one directory, parsed; a file is read again when it changed."""
 
     def __init__(self, path: Path):
         self.path = path
+        self._reading = Reading()
+        self._lock = threading.Lock()  # so that many who ask at once parse once
         # name -> (signature under which it holds, if any; the content; what it gave)
         self._cache: dict[str, tuple[tuple | None, bytes, Document | PresetError]] = {}
 
-    def read(self) -> tuple[list[Document], list[Problem]]:
-        """(documents in the order of their names, what kept other files from being read)."""
+    def read(self) -> Reading:
+        with self._lock:
+            documents, problems = self._read_all()
+            if not self._reading.tells(documents, problems):
+                self._reading = Reading(tuple(documents), tuple(problems))
+            return self._reading
+
+    def wrote(self, document: Document, content: bytes) -> None:
+        """The file of this document holds this content now: it needs no second parsing."""
+        with self._lock:
+            self._cache[document.name] = (None, content, document)
+
+    def _read_all(self) -> tuple[list[Document], list[Problem]]:
         documents: list[Document] = []
         problems: list[Problem] = []
         cache = {}
@@ -92,6 +125,12 @@ class Folder:
             except PresetError as error:
                 result = error
         return result, (signature if settled else None, content, result)
+
+
+@functools.lru_cache(maxsize=64)
+def folder_at(path: Path) -> Folder:
+    """The folder at this absolute path: all stores over it share what was read."""
+    return Folder(path)
 
 
 def _yaml_entries(path: Path) -> list[os.DirEntry]:
@@ -184,6 +223,18 @@ def write_all(changes: Mapping[Path, bytes | None]) -> None:
                     temporary.unlink()
     for folder in {path.parent for path in changes}:
         _sync_folder(folder)
+
+
+def free_copy(path: Path) -> Path:
+    """Where a copy of a file can go beside it: no other copy is written over, an equal one is."""
+    content = path.read_bytes()
+    for number in itertools.count(1):
+        copy = path.with_name(f"{path.name}.bak" if number == 1 else f"{path.name}.{number}.bak")
+        if not os.path.lexists(copy):
+            return copy
+        with contextlib.suppress(OSError):
+            if copy.is_file() and not copy.is_symlink() and copy.read_bytes() == content:
+                return copy
 
 
 def _write_through(temporary: Path, content: bytes, like: Path) -> None:

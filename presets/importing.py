@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..psa_kernels.config import PSAConfig
 from .catalog import Catalog, header_problems, is_single_preset, read_section, same_effect
 from .edit import Edit
 from .errors import CollisionError, InvalidPresetError, Problem
@@ -24,8 +25,10 @@ class Imported:
     notes: tuple[Problem, ...]
 
 
-def import_document(catalog: Catalog, edit: Edit, document: Document, replace: bool) -> Imported:
-    """Put every new preset of `document` into `edit`, uncommitted.
+def import_document(
+    catalog: Catalog, edit: Edit, document: Document, replace: bool
+) -> tuple[Imported, dict[tuple[str, str], PSAConfig]]:
+    """Put every new preset of `document` into `edit`, uncommitted; also returns what these are.
 
     Raises `InvalidPresetError` or `CollisionError` with everything that stands in the way.
     """
@@ -73,7 +76,8 @@ def import_document(catalog: Catalog, edit: Edit, document: Document, replace: b
         file = edit.file_for(catalog, part.name, preset)
         edit.put(file, part.name, preset, presets[preset], header)
     saved = tuple((part.name, preset) for part, preset in new)
-    return Imported(saved, tuple(skipped), tuple(notes))
+    configs = {(part.name, preset): part.attention_configs[preset] for part, preset in new}
+    return Imported(saved, tuple(skipped), tuple(notes)), configs
 
 
 def _check_shape(document: Document) -> None:

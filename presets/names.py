@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ..psa_kernels.config import OddNumber
+
 MAX_LENGTH = 64
 DEFAULT = "default"  # stands for a family's default preset wherever a preset is asked for
 
@@ -19,7 +21,7 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL"} | _PORTS
 
 def name_breach(name: Any, *, of_preset: bool = False) -> str | None:
     """What is wrong with a name, in words, or None."""
-    if not isinstance(name, str):
+    if not isinstance(name, str) or isinstance(name, OddNumber):
         return f"a name is text, not {name!r}; put it in quotes"
     if not name:
         return "a name is not empty"

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..psa_kernels.config import PSAConfig
-from .catalog import SHIPPED, USER, Catalog
+from .catalog import USER, Catalog
 from .edit import Edit
-from .errors import CollisionError, ConflictError, PresetNameError, Problem, ReadOnlyError
+from .errors import (
+    CollisionError,
+    ConflictError,
+    PresetError,
+    PresetNameError,
+    Problem,
+    ReadOnlyError,
+    StorageError,
+)
 from .family import Family
-from .files import Folder, one_writer
+from .files import Reading, folder_at, one_writer
 from .importing import Imported, import_document
 from .listing import ABSENT, Listing, PresetInfo, listing, preset_info, version_of
 from .names import name_breach
 from .yaml_text import Document, dump, parse
+
+log = logging.getLogger("PSA")
 
 
 class PresetStore:
@@ -28,12 +40,19 @@ class PresetStore:
     """
 
     def __init__(self, shipped_dir: str | Path, user_dir: str | Path):
-        self._shipped = Folder(Path(shipped_dir))
-        self._user = Folder(Path(user_dir))
+        self._shipped = folder_at(Path(shipped_dir).absolute())
+        self._user = folder_at(Path(user_dir).absolute())
+        # made anew when a file changed
+        self._known: tuple[Reading, Reading, Catalog] | None = None
+        self._listed: tuple[Catalog, Listing] | None = None
 
     def list(self) -> Listing:
         """Everything there is, and everything that is wrong in any file."""
-        return listing(self._catalog())
+        catalog = self._catalog()
+        listed = self._listed
+        if listed is None or listed[0] is not catalog:
+            self._listed = listed = catalog, listing(catalog)
+        return listed[1]
 
     def get_family(self, family: str) -> Family:
         """The family with the shipped and the user's presets. Raises `NotFoundError`."""
@@ -56,7 +75,7 @@ class PresetStore:
         """The token for `save(expected=...)`; `ABSENT` for a preset that does not exist."""
         _check_names(family, preset)
         catalog, documents = self._read()
-        return _version(catalog, Edit(self._user.path, documents), family, preset)
+        return _version(catalog, Edit(self._user, documents), family, preset)
 
     def stamp(self) -> str:
         """A token that changes with the files, whoever changes them; looks at them, reads none."""
@@ -73,16 +92,24 @@ class PresetStore:
         `StorageError`.
         """
         with self._editing(family, preset, expected) as (catalog, edit):
-            _check_case(catalog, family, preset)
-            file = edit.file_for(catalog, family, preset)
-            edit.put(file, family, preset, config.to_preset())
-            edit.commit()
+            self._put(catalog, edit, family, preset, config)
+            self._commit(edit)
         return version_of(config.to_preset())
 
     def check_saving(self, family: str, preset: str) -> None:
         """Raises what `save` would raise for these names now; writes nothing."""
-        with self._editing(family, preset, None) as (catalog, _):
-            _check_case(catalog, family, preset)
+        with self._editing(family, preset, None) as (catalog, edit):
+            self._put(catalog, edit, family, preset, PSAConfig())
+
+    def lost_comments(self, family: str, preset: str) -> tuple[Problem, ...]:
+        """What saving this preset would do to comments that someone wrote into its file."""
+        with contextlib.suppress(PresetError):
+            catalog, documents = self._read()
+            if any(document.comments for document in documents):
+                edit = Edit(self._user, documents)
+                self._put(catalog, edit, family, preset, PSAConfig())
+                return tuple(edit.lost_comments())
+        return ()
 
     def rename(
         self, family: str, preset: str, to: str, *, expected: str | None = None
@@ -97,8 +124,10 @@ class PresetStore:
                 raise CollisionError(
                     Problem(what, mend="choose another name", family=family, preset=to)
                 )
+            config = catalog.families[family].attention_configs.get(preset)
             edit.rename(edit.file_for(catalog, family, preset), family, preset, to)
-            edit.commit()
+            self._check(catalog, edit, {(family, preset): None, (family, to): config})
+            self._commit(edit)
 
     def delete(self, family: str, preset: str, *, expected: str | None = None) -> str | None:
         """Remove a user's preset, even a broken one. Raises as `save` does.
@@ -114,7 +143,8 @@ class PresetStore:
                 file = catalog.family_source[family].file
                 raise CollisionError(Problem(what, file, None, mend, family, preset))
             edit.remove(edit.file_for(catalog, family, preset), family, preset)
-            edit.commit()
+            self._check(catalog, edit, {(family, preset): None})
+            self._commit(edit)
         config = known.attention_configs.get(preset)
         if config is None:
             return None
@@ -151,28 +181,68 @@ class PresetStore:
         document = parse(text, "the imported text")
         if family is not None or preset is not None:
             _check_names(family, preset)
+        self._read()  # parses what changed before others have to wait for it
         with one_writer(self._user.path):
             catalog, documents = self._read()
             if preset is not None:
                 catalog.family(family)
                 document = _as_family(document, family, preset)
-            edit = Edit(self._user.path, documents)
-            imported = import_document(catalog, edit, document, replace)
-            edit.commit()
-        return imported
+            edit = Edit(self._user, documents)
+            imported, configs = import_document(catalog, edit, document, replace)
+            self._check(catalog, edit, configs)
+            notes = self._commit(edit)
+        return dataclasses.replace(imported, notes=(*imported.notes, *notes))
 
     def _read(self) -> tuple[Catalog, tuple[Document, ...]]:
         """(all that the files say, the user's readable files)"""
-        catalog = Catalog()
-        shipped, shipped_problems = self._shipped.read()
-        user, user_problems = self._user.read()
-        catalog.problems += shipped_problems + user_problems
-        catalog.add(SHIPPED, shipped)
-        catalog.add(USER, user)
-        return catalog, tuple(user)
+        shipped, user = self._shipped.read(), self._user.read()
+        known = self._known
+        if known is None or known[0] is not shipped or known[1] is not user:
+            self._known = known = (shipped, user, Catalog.of(shipped, user))
+        return known[2], user.documents
 
     def _catalog(self) -> Catalog:
         return self._read()[0]
+
+    def _put(
+        self, catalog: Catalog, edit: Edit, family: str, preset: str, config: PSAConfig
+    ) -> None:
+        _check_case(catalog, family, preset)
+        file = edit.file_for(catalog, family, preset)
+        edit.put(file, family, preset, config.to_preset())
+        self._check(catalog, edit, {(family, preset): config})
+
+    def _check(
+        self, before: Catalog, edit: Edit, wanted: Mapping[tuple[str, str], PSAConfig | None]
+    ) -> None:
+        """Refuses an edit after which the `wanted` presets, or others of the user's that are there
+        now, would not be there. Raises `StorageError`."""
+        after = Catalog.of(self._shipped.read(), Reading(tuple(edit.documents())))
+        kept = {
+            key: before.families[key[0]].attention_configs[key[1]]
+            for key, source in before.preset_source.items() if source.origin == USER
+        }  # fmt: skip
+        for (family, preset), config in (kept | wanted).items():
+            known = after.families.get(family)
+            found = known.attention_configs.get(preset) if known else None
+            if config is None or found == config:
+                continue
+            what = f"{preset} of {family} could not be read after it, so nothing is saved"
+            mend = "mend the file by hand first"
+            causes = [
+                problem for problem in after.problems
+                if problem.family == family and problem.issue and problem.preset in ("", preset)
+            ]  # fmt: skip
+            file = edit.file_for(before, family, preset)
+            raise StorageError(Problem(what, file, None, mend, family, preset), *causes)
+
+    @staticmethod
+    def _commit(edit: Edit) -> list[Problem]:
+        notes = edit.lost_comments()
+        for note in notes:
+            log.warning("PSA presets: %s", note)
+        edit.commit()
+        return notes
 
     @staticmethod
     def _find(catalog: Catalog, edit: Edit, family: str, preset: str) -> None:
@@ -185,6 +255,7 @@ class PresetStore:
     ) -> Iterator[tuple[Catalog, Edit]]:
         """The lock is held, names and version are in order, the preset is no shipped one."""
         _check_names(family, preset)
+        self._read()  # parses what changed before others have to wait for it
         with one_writer(self._user.path):
             catalog, documents = self._read()
             catalog.family(family)
@@ -193,7 +264,7 @@ class PresetStore:
                 raise ReadOnlyError(
                     Problem(what, mend="use another name", family=family, preset=preset)
                 )
-            edit = Edit(self._user.path, documents)
+            edit = Edit(self._user, documents)
             if expected not in (None, _version(catalog, edit, family, preset)):
                 what = f"{preset} of {family} was changed meanwhile by someone else"
                 mend = "load it again, or save yours under another name"

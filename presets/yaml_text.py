@@ -2,16 +2,20 @@
 
 Less than YAML on purpose: no tags, anchors, aliases or merge keys, one document that is a mapping,
 no key twice, and bounds on size, depth and numbers, so that no text can be expensive to read.
+More in three places where people mean what YAML 1.1 does not: 1e-1 is a number, tabs may stand
+where nothing is indented, and a code fence around the text is passed over.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from ..psa_kernels.config import FIELDS, OddNumber
 from .errors import Problem, TextError
 
 MAX_BYTES = 256 * 1024
@@ -23,9 +27,19 @@ MAX_KEY = 128
 MAX_NUMBER = 64
 
 _PREFIX = "tag:yaml.org,2002:"
-_NUMBERS = {_PREFIX + "int", _PREFIX + "float"}
+_EXPONENT = "exponent"
+_NUMBERS = {_PREFIX + "int", _PREFIX + "float", _EXPONENT}
 # Presets have no dates or merge keys; what looks like one is text.
 _TEXT = {_PREFIX + tag for tag in ("str", "timestamp", "merge", "value")}
+
+# Numbers to everyone but YAML 1.1, which wants a point and a sign in them. Where text is wanted
+# they stay text.
+_WITH_EXPONENT = re.compile(
+    r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$", re.ASCII
+)
+_TEXT_KEYS = {field.path for field in FIELDS if field.kind == "text"} | {"default_attention"}
+
+_FENCE = re.compile(r"\s*(```|~~~)[^`~\r\n]*(?=[\r\n])")
 
 
 @dataclass(frozen=True)
@@ -34,11 +48,15 @@ class Document:
 
     name    what the text is called in messages
     lines   dotted path of every key -> its 1-based line
+    comments  how many the text has
+    checked   for readers: what they found of its presets, so that each is judged once
     """
 
     name: str
     data: dict[Any, Any]
     lines: Mapping[str, int]
+    comments: int = 0
+    checked: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def line_of(self, path: str) -> int | None:
         """Line of a dotted path, or of the nearest part of it that the text has."""
@@ -51,7 +69,7 @@ class Document:
 
 def parse(text: str | bytes, name: str = "the text") -> Document:
     """The one mapping that `text` holds. Raises `TextError`, with a line, for anything else."""
-    text = _decoded(text, name)
+    text = decoded(text, name)
     try:
         loader = _Loader(text)
         try:
@@ -61,7 +79,7 @@ def parse(text: str | bytes, name: str = "the text") -> Document:
             if not isinstance(root, yaml.MappingNode):
                 raise _refusal("a mapping (`key: value`) is expected", root.start_mark)
             lines: dict[str, int] = {}
-            return Document(name, _plain(loader, root, (), lines), lines)
+            return Document(name, _plain(loader, root, (), lines), lines, loader.comments)
         finally:
             loader.dispose()
     except yaml.reader.ReaderError as error:
@@ -73,11 +91,23 @@ def parse(text: str | bytes, name: str = "the text") -> Document:
         what = error.problem or error.context or "it is not YAML"
         if what.startswith("but found") and error.context:
             what = f"{error.context}, {what}"
-        raise TextError(Problem(what, name, mark.line + 1 if mark else None)) from None
+        line, mend = mark.line + 1 if mark else None, ""
+        if "'\\t'" in what:
+            what, mend = "a tab ('\\t') is no indentation", "indent with spaces"
+        raise TextError(Problem(what, name, line, mend)) from None
     except (yaml.YAMLError, ValueError, OverflowError, LookupError) as error:
         # PyYAML leaves some broken escapes and directives to int() and chr().
         what = "it is not YAML: a number in an escape or a directive is out of range"
         raise TextError(Problem(what, name, loader.line + 1)) from error
+
+
+def compose(text: str) -> yaml.MappingNode:
+    """The nodes of a text that `parse` takes, each with its place."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
 
 
 def dump(data: Mapping[Any, Any]) -> str:
@@ -88,19 +118,42 @@ def dump(data: Mapping[Any, Any]) -> str:
     )
 
 
-def _decoded(text: str | bytes, name: str) -> str:
+def dump_inline(value: Any) -> str:
+    """`value` as it can stand in a line, in a list or mapping or behind a key."""
+    text = yaml.dump(
+        [value], Dumper=_Dumper, sort_keys=False, default_flow_style=True,
+        allow_unicode=True, width=2 * MAX_BYTES,
+    )
+    return text.strip()[1:-1]
+
+
+def decoded(text: str | bytes, name: str) -> str:
+    """`text` without what is only around it: a byte order mark, a code fence. Raises `TextError`.
+    """
     size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
         what = f"it has {size} bytes; at most {MAX_BYTES} are read"
         raise TextError(Problem(what, name, mend="split it into several files"))
     if isinstance(text, str):
-        return text.removeprefix("\ufeff")
+        return _without_fence(text.removeprefix("\ufeff"))
     try:
-        return text.decode("utf-8-sig")
+        return _without_fence(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         problem = Problem("it is not UTF-8 text", name, line, "save it as UTF-8")
         raise TextError(problem) from None
+
+
+def _without_fence(text: str) -> str:
+    """Its lines stay where they are."""
+    fence = _FENCE.match(text)
+    if not fence:
+        return text
+    body = text[fence.end() :]
+    last = body.rstrip()
+    if last.endswith(fence[1]) and last.removesuffix(fence[1])[-1:] in ("\r", "\n"):
+        body = last.removesuffix(fence[1])
+    return re.sub(r"[^\r\n]", "", fence.group()) + body
 
 
 class _Loader(yaml.SafeLoader):
@@ -108,6 +161,48 @@ class _Loader(yaml.SafeLoader):
 
     depth = 0
     nodes = 0
+    comments = 0
+
+    def scan_to_next_token(self):
+        if self.index == 0 and self.peek() == "\ufeff":
+            self.forward()
+        while True:
+            # where a line begins, only spaces are indentation; between brackets nothing is
+            begins = not self.flow_level and not self.buffer[
+                self.pointer - self.column : self.pointer
+            ].strip(" \t")
+            blank = 0
+            while self.peek(blank) in ((" ",) if begins else (" ", "\t")):
+                blank += 1
+            if begins:
+                further = blank
+                while self.peek(further) in (" ", "\t"):
+                    further += 1
+                if self.peek(further) in "#\r\n\x85\u2028\u2029\0":  # nothing else in the line
+                    blank = further
+            elif "\t" in self.prefix(blank) and not self.flow_level:
+                self.allow_simple_key = False  # what follows is no key of a block
+            self.forward(blank)
+            if self.peek() == "#":
+                self.comments += 1
+                while self.peek() not in "\0\r\n\x85\u2028\u2029":
+                    self.forward()
+            if not self.scan_line_break():
+                return
+            if not self.flow_level:
+                self.allow_simple_key = True
+
+    def scan_plain_spaces(self, indent, start_mark):
+        blank = 0
+        while self.peek(blank) in (" ", "\t"):
+            blank += 1
+        spaces = self.prefix(blank)
+        if "\t" not in spaces:
+            return super().scan_plain_spaces(indent, start_mark)
+        self.forward(blank)
+        if self.peek() in "\0\r\n\x85\u2028\u2029":
+            return super().scan_plain_spaces(indent, start_mark)
+        return [spaces]
 
     def compose_node(self, parent, index):
         event = self.peek_event()
@@ -134,8 +229,19 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(_EXPONENT, _WITH_EXPONENT, list("+-.0123456789"))
+
+
+def _dump_odd_number(dumper: _Dumper, value: OddNumber) -> yaml.Node:
+    tag = dumper.resolve(yaml.ScalarNode, value, (True, False))
+    return dumper.represent_scalar(tag, str(value))
+
+
 def _dump_list(dumper: _Dumper, value: list[Any]) -> yaml.Node:
-    return dumper.represent_sequence(_PREFIX + "seq", value, flow_style=True)
+    # PyYAML writes no plain colon between brackets
+    colon = any(isinstance(x, OddNumber) and ":" in x for x in value)
+    return dumper.represent_sequence(_PREFIX + "seq", value, flow_style=not colon)
 
 
 def _dump_text(dumper: _Dumper, value: str) -> yaml.Node:
@@ -146,6 +252,7 @@ def _dump_text(dumper: _Dumper, value: str) -> yaml.Node:
 
 _Dumper.add_representer(list, _dump_list)
 _Dumper.add_representer(str, _dump_text)
+_Dumper.add_representer(OddNumber, _dump_odd_number)
 
 
 def _refusal(what: str, mark: Any) -> yaml.MarkedYAMLError:
@@ -164,6 +271,8 @@ def _plain(loader: _Loader, node: yaml.Node, path: tuple, lines: dict[str, int])
             raise _refusal(f"the key {key} appears twice", key_node.start_mark)
         here = (*path, key)
         lines.setdefault(_dotted(here), key_node.start_mark.line + 1)
+        if value_node.tag == _EXPONENT and key in _TEXT_KEYS:
+            value_node.tag = _PREFIX + "str"
         mapping[key] = _plain(loader, value_node, here, lines)
     return mapping
 
@@ -173,7 +282,9 @@ def _dotted(path: Iterable[Any]) -> str:
 
 
 def _key(loader: _Loader, node: yaml.Node) -> str | int:
-    key = _scalar(loader, node) if isinstance(node, yaml.ScalarNode) else None
+    key = None
+    if isinstance(node, yaml.ScalarNode):
+        key = node.value if node.tag == _EXPONENT else _scalar(loader, node)
     if isinstance(key, bool) or not isinstance(key, (str, int)):
         shown = repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else "a list or map"
         what = f"{shown} is no key here; put quotes around it if it is a name"
@@ -192,7 +303,12 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
         return node.value
     if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER:
         raise _refusal(f"a number has at most {MAX_NUMBER} digits", node.start_mark)
+    if node.tag == _EXPONENT:
+        return float(node.value)
+    odd = OddNumber.of(node.value) if node.tag in _NUMBERS else None
     try:
+        if odd is not None and odd.meant:
+            return odd
         return loader.construct_object(node)
     except (ValueError, OverflowError):
         raise _refusal(f"{node.value!r} is no number", node.start_mark) from None

@@ -9,7 +9,9 @@ from .block_overrides import DENSE, BlockOverrides
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, GROUPS, Field, field_of
 from .issues import ConfigError, Issue, Mend
 from .mask_ratios import LEVELS, MaskRatios
+from .odd_number import OddNumber, advice
 from .psa_config import PSAConfig
+from .readings import readings
 from .step_ranges import Range, StepRanges, parse_range, range_text
 from .validate import check_preset
 
@@ -26,9 +28,11 @@ __all__ = [
     "Issue",
     "MaskRatios",
     "Mend",
+    "OddNumber",
     "PSAConfig",
     "Range",
     "StepRanges",
+    "advice",
     "block_list_text",
     "check_preset",
     "field_of",
@@ -36,4 +40,5 @@ __all__ = [
     "parse_block_list",
     "parse_range",
     "range_text",
+    "readings",
 ]

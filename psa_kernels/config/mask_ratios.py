@@ -11,11 +11,14 @@ from numbers import Real
 from typing import Any
 
 from .issues import Issue, Mend, shown
+from .odd_number import advice
+from .readings import readings, several
 
 LEVELS = (1, 2, 4, 8, 0)
 
-# Bounds typed by hand or summed in floating point meet within this distance.
-JOINT_TOLERANCE = 1e-9
+# Bounds typed by hand or summed in floating point are equal within this distance.
+TOLERANCE = 1e-9
+WRONG = object()
 
 
 class MaskRatios(Mapping[int, tuple[float, float]]):
@@ -96,6 +99,13 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def within(number: Any, low: float, high: float) -> Any:
+    """A number as a float from `low` to `high`, or `WRONG`; noise beyond them is cut off."""
+    if not low - TOLERANCE <= number <= high + TOLERANCE:
+        return WRONG
+    return min(max(float(number), float(low)), float(high))
+
+
 def check_mask_ratios(value: Any) -> tuple[MaskRatios | None, list[Issue]]:
     """Every breach of section 6 in `value`, and the ratios if there is none."""
     if not isinstance(value, Mapping):
@@ -117,7 +127,8 @@ def check_mask_ratios(value: Any) -> tuple[MaskRatios | None, list[Issue]]:
     for level, bounds in ratios.items():
         if bounds is None:
             wanted = "a pair [from, to] of numbers with 0 <= from <= to <= 1"
-            mended = _with_the_rest(level, _fitting(level, ratios), ratios)
+            wanted += advice(given[level])
+            mended = _with_the_rest(level, _fitting(level, ratios, given[level]), ratios)
             issues.append(_issue(level, shown(given[level]), wanted, mended))
     if not ratios and not issues:
         issues.append(
@@ -141,16 +152,41 @@ def _level(key: Any) -> int | None:
 def _pair(pair: Any) -> tuple[float, float] | None:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(is_number, pair)):
         return None
-    lower, upper = float(pair[0]), float(pair[1])
-    return (lower, upper) if 0 <= lower <= upper <= 1 else None
+    lower, upper = (within(x, 0.0, 1.0) for x in pair)
+    if lower is WRONG or upper is WRONG or lower > upper + TOLERANCE:
+        return None
+    return lower, max(lower, upper)
 
 
-def _fitting(level: int, ratios: Mapping[int, tuple[float, float] | None]) -> list[float]:
-    """The pair that would join the nearest well-formed levels on both sides of `level`."""
+def _meant(pair: Any) -> tuple[float | None, float] | None:
+    """(from, to) that a malformed pair can be read as; a single number is where the level ends."""
+    found = several(pair)
+    if not found and (one := readings(pair)):
+        found = one[:1]
+    if len(found) not in (1, 2):
+        return None
+    if max(found) >= 2:  # of a hundred
+        found = [x / 100 for x in found]
+    found = sorted(min(max(float(x), 0.0), 1.0) for x in found)
+    return (None, found[0]) if len(found) == 1 else (found[0], found[1])
+
+
+def _fitting(
+    level: int, ratios: Mapping[int, tuple[float, float] | None], pair: Any
+) -> list[float]:
+    """The pair that would join the nearest well-formed levels on both sides of `level`; it ends
+    where the malformed one says, if it can be read at all, and begins there if that is open."""
     order = [x for x in LEVELS if ratios.get(x) or x == level]
     place = order.index(level)
     lower = ratios[order[place - 1]][1] if place > 0 else 0.0
     upper = ratios[order[place + 1]][0] if place + 1 < len(order) else 1.0
+    read = _meant(pair)
+    given = [x for x in LEVELS if x in ratios]
+    before = given[: given.index(level)]
+    if read is not None and before and ratios[before[-1]] is None and read[0] is not None:
+        lower = read[0]  # what it should join is unknown
+    if read is not None and level != given[-1]:
+        upper = read[1]
     return [lower, max(lower, upper)]
 
 
@@ -170,12 +206,12 @@ def _joints(ratios: Mapping[int, tuple[float, float] | None]) -> list[Issue]:
         before = level
         if bounds is None:
             continue
-        joined = expected is None or abs(bounds[0] - expected) <= JOINT_TOLERANCE
+        joined = expected is None or abs(bounds[0] - expected) <= TOLERANCE
         expected = bounds[0] if expected is None else expected
         mended = _with_the_rest(level, [expected, max(expected, bounds[1])], ratios)
         if not joined:
             issues.append(_issue(level, _show(bounds), start, mended))
-        if level == order[-1] and abs(bounds[1] - 1.0) > JOINT_TOLERANCE:
+        if level == order[-1] and abs(bounds[1] - 1.0) > TOLERANCE:
             allowed = f"the last level ends at 1 (levels are read in the order {_list(order)})"
             issues.append(_issue(level, _show(bounds), allowed, {level: [mended[level][0], 1.0]}))
     return issues
@@ -191,11 +227,16 @@ def _with_the_rest(
     for follower in order[order.index(level) + 1 :]:
         bounds = ratios[follower]
         moved = before is None or before[1] < pair[1]
-        if not moved or bounds is None or bounds[0] >= pair[1] - JOINT_TOLERANCE:
+        if not moved or bounds is None or _joins(bounds[0], pair[1], apart=before is not None):
             break
         before, pair = bounds, [pair[1], max(pair[1], bounds[1])]
         changes[follower] = pair
     return changes
+
+
+def _joins(lower: float, end: float, *, apart: bool) -> bool:
+    """Whether a level that starts at `lower` may follow one that ends there; `apart`: or before."""
+    return lower >= end - TOLERANCE if apart else abs(lower - end) <= TOLERANCE
 
 
 def _issue(

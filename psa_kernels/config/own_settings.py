@@ -10,6 +10,7 @@ from .block_list import block_list_text, parse_block_list
 from .block_overrides import DENSE, BlockOverrides, Override
 from .fields import FIELDS, Field
 from .issues import Issue, Mend, shown
+from .odd_number import OddNumber
 from .rules import Layer, Scope
 from .step_ranges import StepRanges, parse_range, range_text
 
@@ -160,14 +161,19 @@ def meetings(steps: Found, blocks: Found) -> list[Scope]:
     ]  # fmt: skip
 
 
+_NOT_DENSE = ("psa", "sparse", "false", "no", "off")
+
+
 def _is_settings(path: str, settings: Any, found: Found) -> bool:
     """Whether an entry has settings; False for a dense one, and for one that is neither."""
     if isinstance(settings, Mapping):
         return True
     if settings != DENSE:
-        mend = Mend(f"set {path} to {DENSE}", {path: DENSE})
+        mends = (Mend(f"set {path} to {DENSE}", {path: DENSE}),)
         allowed = f"{DENSE}, or a mapping of settings"
-        found.issues.append(Issue(path, path, shown(settings), allowed, (mend,)))
+        if str(settings)[:20].strip().lower() in _NOT_DENSE:
+            mends, allowed = (), f"{allowed}; what is like the rest has no entry"
+        found.issues.append(Issue(path, path, shown(settings), allowed, mends))
     return False
 
 
@@ -179,6 +185,10 @@ def _block_numbers(
     path: str, key: Any, named: dict[int, str]
 ) -> tuple[frozenset[int], list[Issue]]:
     """The blocks that a key names, entered into `named`: block -> the key that names it."""
+    if isinstance(key, OddNumber):
+        likely = key.replace(":", "-") if ":" in key else " or ".join(f"{x:g}" for x in key.meant)
+        allowed = f"did you mean {likely}? Write it {key.advice}"
+        return frozenset(), [Issue(path, path, shown(key), allowed)]
     try:
         blocks = parse_block_list(key_text(key))
     except ValueError as error:

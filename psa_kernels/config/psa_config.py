@@ -69,10 +69,25 @@ class PSAConfig:
 
         Absent keys take their defaults. Raises `ConfigError` with `where` in front of its text.
         """
-        arguments, issues = check_preset(mapping)
-        if issues:
+        config, issues = cls.read_preset(mapping)
+        if config is None:
             raise ConfigError(issues, where=where)
-        return cls(**arguments)
+        return config
+
+    @classmethod
+    def read_preset(cls, mapping: Mapping[str, Any]) -> tuple[PSAConfig | None, list[Issue]]:
+        """(configuration, every breach) of a preset's mapping; None where there is a breach."""
+        arguments, issues = check_preset(mapping)
+        return (None if issues else cls._of(arguments)), issues
+
+    @classmethod
+    def _of(cls, arguments: Mapping[str, Any]) -> PSAConfig:
+        """Of what the validator gave back, which needs no second look; absent ones default."""
+        config = object.__new__(cls)
+        for field in FIELDS:
+            value = arguments.get(field.argument, field.default)
+            object.__setattr__(config, field.argument, value)
+        return config
 
     def to_preset(self, *, whole: bool = False) -> dict[str, Any]:
         """The preset's mapping, plain types only: `PSAConfig.from_preset` gives it back equal.
@@ -103,9 +118,10 @@ class PSAConfig:
     @functools.cached_property
     def of_ranges(self) -> dict[Range | None, PSAConfig]:
         """Range of steps -> its settings, `blocks` among them; None -> those of all other steps."""
-        found: dict[Range | None, PSAConfig] = {None: self.replace(steps=NO_RANGES)}
+        whole = self._arguments | {"steps": NO_RANGES}
+        found: dict[Range | None, PSAConfig] = {None: self._of(whole)}
         return found | {
-            range_: found[None].replace(**_arguments(own)) for range_, own in self.steps.items()
+            range_: self._of(whole | _arguments(own)) for range_, own in self.steps.items()
         }
 
     def for_block(self, block: int) -> PSAConfig:
@@ -116,10 +132,16 @@ class PSAConfig:
     @functools.cached_property
     def _of_blocks(self) -> dict[int | None, PSAConfig]:
         """Block -> its settings; None -> those of all others."""
-        found: dict[int | None, PSAConfig] = {None: self.replace(blocks=NO_OVERRIDES)}
+        whole = self._arguments | {"blocks": NO_OVERRIDES}
+        found: dict[int | None, PSAConfig] = {None: self._of(whole)}
         for blocks, override in self.blocks.groups:
-            found |= dict.fromkeys(blocks, found[None].replace(**_arguments(override)))
+            # they fit: the validator looked at them together
+            found |= dict.fromkeys(blocks, self._of(whole | _arguments(override)))
         return found
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return {field.argument: getattr(self, field.argument) for field in FIELDS}
 
     @property
     def order(self) -> str | None:

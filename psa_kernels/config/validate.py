@@ -11,8 +11,9 @@ from typing import Any
 
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
 from .issues import Issue, Mend, shown
-from .mask_ratios import check_mask_ratios, is_number
-from .meant import meant
+from .mask_ratios import WRONG, check_mask_ratios, is_number, within
+from .meant import is_reading, meant
+from .odd_number import OddNumber, advice
 from .own_settings import ABSENT, Given, key_text, meetings, read_blocks, read_steps
 from .rules import Layer, Scope, changed, clashes
 
@@ -126,7 +127,7 @@ def _normalised(
             issues.extend(found)
         else:
             checked = normalised(field, value)
-            if checked is _WRONG:
+            if checked is WRONG:
                 wrong.append((field, value))
                 continue
         if checked is not None or field.kind == "choice":
@@ -135,24 +136,54 @@ def _normalised(
 
 
 def _malformed(scope: Scope, field: Field, value: Any, scopes: Sequence[Scope]) -> Issue:
-    mends = (_mend(scope, field, value, scopes),)
-    issue = Issue(field.path, field.argument, shown(value), field.allowed, mends)
-    return scope.placed(issue)
+    allowed = field.allowed + advice(value)
+    mends = _mends(scope, field, value, scopes)
+    return scope.placed(Issue(field.path, field.argument, shown(value), allowed, mends))
 
 
-def _mend(scope: Scope, field: Field, found: Any, scopes: Sequence[Scope]) -> Mend:
+def _mends(
+    scope: Scope, field: Field, found: Any, scopes: Sequence[Scope]
+) -> tuple[Mend, ...]:
     """What was probably meant, else the default, unless that would break a rule with the other
     values and another choice not."""
     now = len(clashes(scopes))
-    fits = [
-        value
-        for value in (*meant(field, found), field.default, *field.choices)
-        if len(clashes(changed(scopes, {scope.prefix + field.path: value}))) == now
-    ]
-    value = fits[0] if fits else field.default
-    value = list(value) if field.kind == "ints" else value
-    label = "null" if value is None else repr(value).replace("'", "") or "an empty text"
-    return Mend(f"set {field.path} to {label}", {field.path: value})
+
+    def fits(changes: Mapping[str, Any]) -> bool:
+        placed = {scope.prefix + path: value for path, value in changes.items()}
+        return len(clashes(changed(scopes, placed))) == now
+
+    found_values = meant(field, found)
+    every = [{field.path: value} for value in (*found_values, field.default, *field.choices)]
+    first = found_values[0] if found_values else None
+    if (isinstance(first, str) or is_reading(first, found)) and not scope.prefix:
+        # what was written stays, if it can; what clashes with it changes
+        every.insert(1, _with_what_clashes(field, first, scopes))
+    good = [changes for changes in every if fits(changes)] or [{field.path: field.default}]
+    if isinstance(found, OddNumber):  # maybe two readings of it, both of which are offered
+        read = [changes for changes in good if is_reading(changes[field.path], found)]
+        good = [changes for i, changes in enumerate(read) if changes not in read[:i]] or good[:1]
+        return tuple(map(_set, good))
+    return (_set(good[0]),)
+
+
+def _with_what_clashes(field: Field, value: Any, scopes: Sequence[Scope]) -> dict[str, Any]:
+    """The value, and what else has to change for it."""
+    changes = {field.path: value}
+    before = {clash.path for clash in clashes(scopes)}
+    for clash in clashes(changed(scopes, changes)):
+        ways = [mend.changes for mend in clash.mends if field.path not in mend.changes]
+        if clash.path not in before and ways:
+            changes = {**ways[0], **changes}
+    return changes
+
+
+def _set(changes: Mapping[str, Any]) -> Mend:
+    plain = {path: list(x) if isinstance(x, tuple) else x for path, x in changes.items()}
+    labels = []
+    for path, value in plain.items():
+        label = "null" if value is None else repr(value).replace("'", "") or "an empty text"
+        labels.append(f"{path} to {label}")
+    return Mend(f"set {' and '.join(reversed(labels))}", plain)
 
 
 def _helpful(issue: Issue, scopes: Sequence[Scope]) -> Issue:
@@ -165,27 +196,23 @@ def _helpful(issue: Issue, scopes: Sequence[Scope]) -> Issue:
     return dataclasses.replace(issue, mends=tuple(filter(adds_none, issue.mends)))
 
 
-_WRONG = object()
-
-
 def normalised(field: Field, value: Any) -> Any:
-    """`value` in the field's own type, or `_WRONG`."""
+    """`value` in the field's own type, or `WRONG`."""
     if field.kind == "bool":
-        return value if isinstance(value, bool) else _WRONG
+        return value if isinstance(value, bool) else WRONG
     if field.kind == "text":
-        return value if isinstance(value, str) else _WRONG
+        return str(value) if isinstance(value, str) else WRONG
     if field.kind == "choice":
         # 8.0 and True equal 8 and 1 in Python, but nobody means them by it.
         same = [c for c in field.choices if type(c) is type(value) and c == value]
-        return same[0] if same else _WRONG
+        return same[0] if same else WRONG
     if field.kind == "ints":
         if not isinstance(value, (list, tuple)) or len(value) != field.length:
-            return _WRONG
-        return tuple(map(int, value)) if all(_whole(field, x) for x in value) else _WRONG
+            return WRONG
+        return tuple(map(int, value)) if all(_whole(field, x) for x in value) else WRONG
     if field.kind == "int":
-        return int(value) if _whole(field, value) else _WRONG
-    ok = is_number(value) and field.low <= value <= field.high
-    return float(value) if ok else _WRONG
+        return int(value) if _whole(field, value) else WRONG
+    return within(value, field.low, field.high) if is_number(value) else WRONG
 
 
 def _whole(field: Field, value: Any) -> bool:

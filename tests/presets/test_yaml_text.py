@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from psa_kernels.config import OddNumber
 from psa_presets import TextError
 from psa_presets.yaml_text import MAX_BYTES, MAX_ENTRIES, Document, dump, parse
 
@@ -114,6 +115,55 @@ def test_plain_values():
     assert document.lines["<<.x"] == 5
 
 
+def test_numbers_as_people_read_them():
+    text = "a: 1e-1\nb: [4E2, .5e1, -1.e+1, +1e0]\ndescription: 1e3\n1e3: '1e-1'\nc: 1e999\n"
+    data = parse(text).data
+    assert data == {
+        "a": 0.1, "b": [400.0, 5.0, -10.0, 1.0], "description": "1e3", "1e3": "1e-1",
+        "c": float("inf"),
+    }
+    assert parse(dump(data)).data == data
+    for text, meant in {
+        "010": [10, 8], "-017": [-17, -15], "1:10": [70], "1_000": [1000], "0x1_0": [16],
+        "0b1_1": [3], "1_0.5": [10.5], "1:30.5": [90.5], "01_0": [10, 8],
+    }.items():
+        odd = parse(f"a: [{text}]\n{text}: 1\n").data
+        assert list(odd) == ["a", text] and odd["a"] == [text]
+        assert isinstance(odd["a"][0], OddNumber) and odd["a"][0].meant == meant
+        listed = f"\n- {text}" if ":" in text else f" [{text}]"
+        assert dump(odd) == f"a:{listed}\n{text}: 1\n"  # as it was, not as text
+        assert parse(dump(odd)).data == odd
+    for text, number in {"00": 0, "07": 7, "-01": -1, "0x10": 16, "0b11": 3, "0.5": 0.5}.items():
+        assert parse(f"a: {text}").data == {"a": number}
+
+
+def test_tabs_where_nothing_is_indented():
+    tabs = "a:\t\n  b:\t[1,\t2]\t# c\n\t\n  c: d\te \t\n  'f'\t: {\n\tg: 1}\n"
+    assert parse(tabs).data == {"a": {"b": [1, 2], "c": "d\te", "f": {"g": 1}}}
+    assert parse(tabs).comments == 1
+    for text, line in {
+        "\ta: 1": 1, "a:\n\tb: 1": 2, "a:\n  b: 1\n  \tc: 2": 3, "a:\n \tb: 1": 2,
+        "- \t- 1": 1, "a:\tb: 1": 1, "a: b\n \tc: d": 2,
+    }.items():
+        with pytest.raises(TextError) as caught:
+            parse(text)
+        assert caught.value.problems[0].line == line, text
+
+
+@pytest.mark.parametrize("fence", ["```", "```yaml", "``` yml ", "~~~", "\n\n```yaml"])
+def test_a_code_fence_around_it(fence):
+    for end in ("", "\n```", "\n```\n\n", "\n~~~"):
+        text = f"{fence}\na: 1\nb: 2{end}"
+        if end and fence.strip()[:3] not in end:
+            continue
+        document = parse(text)
+        assert document.data == {"a": 1, "b": 2}
+        assert document.lines["b"] == text[: text.index("b:")].count("\n") + 1
+        assert parse(text.replace("\n", "\r\n")).data == document.data
+    with pytest.raises(TextError):
+        parse("a: 1\n```\n")
+
+
 def test_lines_fall_back_to_the_nearest_part():
     document = parse("Wan2.1:\n  attention_configs:\n    a.b:\n      type: psa\n")
     assert document.line_of("Wan2.1.attention_configs.a.b.type") == 4
@@ -147,6 +197,15 @@ def test_what_is_dumped_reads_back(data):
     assert parse(dump(data)).data == data
 
 
+def in_yaml_11(data):
+    """The data with the numbers that we leave to the validator."""
+    if isinstance(data, dict):
+        return {in_yaml_11(key): in_yaml_11(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return list(map(in_yaml_11, data))
+    return yaml.safe_load(data) if isinstance(data, OddNumber) else data
+
+
 SNIPPETS = st.sampled_from(
     ["a", ":", ": ", "\n", "  ", "- ", "[", "]", "{", "}", ",", "? ", "&a ", "*a", "!!int ", "!x ",
      "|\n", ">-\n", '"', "'", "\\", "\\x", "\\U0011", "#", "%YAML 1", "---\n", "...\n", "0x", "1:2",
@@ -175,5 +234,11 @@ def test_a_real_file_with_one_wound(data):
         ours = parse(wounded).data
     except TextError:
         return
+    try:
+        theirs = yaml.safe_load(wounded)
+    except yaml.YAMLError:
+        # tabs and a fence; with spaces for them, everyone reads it
+        assert "\t" in wounded
+        theirs = yaml.safe_load(wounded.replace("\t", " "))
     # where both read it, they agree (dates apart, which this text has none of)
-    assert ours == yaml.safe_load(wounded)
+    assert in_yaml_11(ours) == theirs
