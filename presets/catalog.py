@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..psa_kernels.config import FIELDS, PSAConfig
+from ..psa_kernels.config import PSAConfig
 from .errors import InvalidPresetError, NotFoundError, Problem
 from .family import HEADER, Family, read_family
 from .files import Reading
 from .names import DEFAULT, nearest, same_but_for_case
+from .shapes import misplaced, nearly, wrong_section
 from .yaml_text import Document
 
 SHIPPED, USER = "shipped", "user"
-_PRESET_KEYS = {field.path.partition(".")[0] for field in FIELDS}
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ class Catalog:
 
     def add(self, origin: str, documents: Iterable[Document]) -> None:
         for document in documents:
-            if is_single_preset(document):
-                what = "this is a single preset; a file of families is expected"
-                mend = "put it under its family, attention_configs and a name of its own"
-                self.problems.append(Problem(what, document.name, 1, mend))
+            wrong = misplaced(document)
+            if wrong is not None:
+                self.problems.append(wrong)
                 continue
             for name, section in document.data.items():
                 self._add_family(Source(origin, document.name), document, name, section)
@@ -88,17 +87,17 @@ class Catalog:
         return source is not None and source.origin == SHIPPED
 
     def _add_family(self, source: Source, document: Document, name: Any, section: Any) -> None:
+        wrong = wrong_section(document, name, section, self.families)
+        wrong = wrong or nearly(document, name, section, self.families)
+        if wrong is not None:
+            self.problems.append(wrong)
+            return
         base = self.families.get(name)
         part, problems = read_section(document, name, section, base)
         self.problems += problems
         if part is None:
             return
-        twin = same_but_for_case(name, self.families)
-        if twin:
-            what = f"the family {name} differs from {twin} by case only and is left out"
-            line = document.line_of(name)
-            self.problems.append(Problem(what, document.name, line, f"rename it to {twin}", name))
-        elif base is None:
+        if base is None:
             self.families[name] = part
             self.family_source[name] = source
             self.preset_source |= {(name, preset): source for preset in part.attention_configs}
@@ -132,11 +131,6 @@ class Catalog:
             what += f" in {source.file}"
         line = document.line_of(f"{family}.attention_configs.{preset}")
         return Problem(f"{what}, which stays", document.name, line, "rename it", family, preset)
-
-
-def is_single_preset(document: Document) -> bool:
-    """Whether a preset's settings stand where families are expected."""
-    return not _PRESET_KEYS.isdisjoint(document.data)
 
 
 def _offer(name: Any, known: Iterable[str]) -> str:

@@ -92,16 +92,23 @@ class _Change:
                 self._value(inner, one, other, parent)
             return None
         start, end = _span(node)
-        inside = self._text[start:end]
-        if getattr(node, "flow_style", True) is False or getattr(node, "style", "") in ("|", ">"):
+        if getattr(node, "flow_style", None) is False:
+            raise _InPlaceError  # a block becomes something else
+        head, *lines = _BREAK.split(self._text[start:end])
+        literal = getattr(node, "style", None) in ("|", ">")
+        # where a comment may be: behind the sign of a literal, in the lines of a list or mapping
+        comments = head if literal else "".join(lines and [head, *lines])
+        if "#" in comments and (literal or isinstance(node, yaml.CollectionNode)):
             raise _InPlaceError
-        if "#" in inside and isinstance(node, yaml.CollectionNode) and _BREAK.search(inside):
-            raise _InPlaceError  # there may be a comment in it
         if isinstance(new, dict) and new and not parent.flow_style:
+            while self._text[start - 1] == " ":
+                start -= 1
             text = "\n" + self._block(new, parent.start_mark.column + 2, 0).rstrip("\n")
         else:
             text = dump_inline(new)
             text = text if start < end else f" {text}"
+        if literal and lines:  # it ends where the next line begins
+            text += "\n"
         self._cuts.append((start, end, text))
         return None
 

@@ -22,6 +22,9 @@ from .yaml_text import MAX_BYTES, Document, parse
 
 LOCK_NAME = ".presets.lock"
 LOCK_TIMEOUT = 10.0  # seconds
+_ENDS = (".yaml", ".yml")
+# what an editor on Windows saves, and does not show
+_HIDDEN_ENDS = (".yaml.txt", ".yml.txt")
 _TEMP_SUFFIX = ".psa-tmp"
 _ABANDONED = 3600.0  # age in seconds after which a temporary file has no living writer
 # The coarsest clock of a file system (FAT): a younger file may change without showing it.
@@ -76,6 +79,11 @@ class Folder:
         except OSError as error:
             return [], [Problem(f"the presets folder cannot be read: {_reason(error)}")]
         for entry in entries:
+            if not entry.name.lower().endswith(_ENDS):
+                name = _shown(entry.name)
+                what = "it is not read, as its name does not end in .yaml"
+                problems.append(Problem(what, name, mend=f"rename it to {name[:-4]}"))
+                continue
             result, kept = self._read(entry)
             if kept is not None:
                 cache[entry.name] = kept
@@ -138,7 +146,7 @@ def _yaml_entries(path: Path) -> list[os.DirEntry]:
         found = [
             entry
             for entry in entries
-            if entry.name.lower().endswith((".yaml", ".yml")) and not entry.name.startswith(".")
+            if entry.name.lower().endswith((*_ENDS, *_HIDDEN_ENDS)) and entry.name[0] != "."
         ]
     return sorted(found, key=lambda entry: entry.name)
 

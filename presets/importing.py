@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..psa_kernels.config import PSAConfig
-from .catalog import Catalog, header_problems, is_single_preset, read_section, same_effect
+from .catalog import Catalog, header_problems, read_section, same_effect
 from .edit import Edit
 from .errors import CollisionError, InvalidPresetError, Problem
 from .family import Family
 from .names import same_but_for_case
+from .shapes import is_single_preset, misplaced, nearly, wrong_section
 from .yaml_text import Document
 
 
@@ -40,16 +41,18 @@ def import_document(
     skipped: list[tuple[str, str]] = []
     families: list[str] = list(catalog.families)
     for name, section in document.data.items():
+        wrong = wrong_section(document, name, section, families)
+        if wrong is not None:
+            breaches.append(wrong)
+            continue
+        wrong = nearly(document, name, section, families)
+        if wrong is not None:
+            (collisions if same_but_for_case(name, families) else breaches).append(wrong)
+            continue
         base = catalog.families.get(name)
         part, problems = read_section(document, name, section, base)
         breaches += problems
         if part is None:
-            continue
-        twin = same_but_for_case(name, families)
-        if twin:
-            what = f"the family {name} differs from {twin} by case only"
-            line = document.line_of(name)
-            collisions.append(Problem(what, document.name, line, f"rename it to {twin}", name))
             continue
         families.append(name)
         if base is not None:
@@ -86,6 +89,9 @@ def _check_shape(document: Document) -> None:
         what = "this is a single preset; a file of families is expected"
         mend = "say which family and name it gets"
         raise InvalidPresetError(Problem(what, document.name, 1, mend))
+    wrong = misplaced(document)
+    if wrong is not None:
+        raise InvalidPresetError(wrong)
     for section in document.data.values():
         presets = section.get("attention_configs") if isinstance(section, Mapping) else None
         for preset in presets.values() if isinstance(presets, Mapping) else ():

@@ -26,6 +26,7 @@ from .files import Reading, folder_at, one_writer
 from .importing import Imported, import_document
 from .listing import ABSENT, Listing, PresetInfo, listing, preset_info, version_of
 from .names import name_breach
+from .shapes import named_preset
 from .yaml_text import Document, dump, parse
 
 log = logging.getLogger("PSA")
@@ -186,7 +187,7 @@ class PresetStore:
             catalog, documents = self._read()
             if preset is not None:
                 catalog.family(family)
-                document = _as_family(document, family, preset)
+                document = _as_family(named_preset(document) or document, family, preset)
             edit = Edit(self._user, documents)
             imported, configs = import_document(catalog, edit, document, replace)
             self._check(catalog, edit, configs)
@@ -231,7 +232,8 @@ class PresetStore:
             mend = "mend the file by hand first"
             causes = [
                 problem for problem in after.problems
-                if problem.family == family and problem.issue and problem.preset in ("", preset)
+                if problem.family == family and problem.preset in ("", preset)
+                and (known is None or problem.issue)
             ]  # fmt: skip
             file = edit.file_for(before, family, preset)
             raise StorageError(Problem(what, file, None, mend, family, preset), *causes)

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ...presets.catalog import is_single_preset
+from ...presets.shapes import is_single_preset
 from ...presets.yaml_text import parse
 from .bodies import Body, bad_request
 from .errors import Refusal

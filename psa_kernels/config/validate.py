@@ -54,11 +54,15 @@ def _flat(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], list[Is
                     issues.append(_unknown(path))
         elif key in FIELD_BY_PATH and "." not in key:
             values[FIELD_BY_PATH[key].argument] = value
+        elif key != "<<" and isinstance(value, Mapping) and not _TOP_KEYS.isdisjoint(value):
+            allowed = "leave out this line, and write the settings below it without indentation"
+            issues.append(Issue(_name(key), _name(key), "a name above a preset", allowed))
         else:
             issues.append(_unknown(key_text(key)))
     return values, unreadable, issues
 
 
+_TOP_KEYS = {field.path.partition(".")[0] for field in FIELDS}
 _SECTIONS = sorted({field.path.split(".")[0] for field in FIELDS if "." in field.path})
 
 

@@ -300,7 +300,8 @@ INDENTS = {
     "one line too far": (p("warmup_steps: 4\n tail: 16"),
                          refused(8, "mapping values are not allowed")),
     "one line too near": (p(" warmup_steps: 4\ntail: 16"), refused(8, "<block end>")),
-    "not at all": (WHOLE.replace(b"  ", b""), refused(1, "this is a single preset")),
+    "not at all": (WHOLE.replace(b"  ", b""),
+                   refused(2, "default_attention stands here without a family")),
     "a tab": (WHOLE.replace(b"      tail", b"\t\t\ttail"), refused(8, "'\\t'")),
     "tabs everywhere": (WHOLE.replace(b"  ", b"\t"), refused(2, "'\\t'", "indent with spaces")),
     "a tab in front of a value": (p("warmup_steps: 4\ntail:\t16"), BOTH),
@@ -408,11 +409,11 @@ FAMILIES = {
     ),
     "a known family in another case": (
         b"wan2.1_1.3b:\n  attention_configs:\n    p: {tail: 16}\n",
-        refused(1, "wan2.1_1.3b.video_scale: found nothing"),
+        refused(1, "differs from Wan2.1_1.3b by case only", "rename it to Wan2.1_1.3b"),
     ),
     "a known family, nearly right": (
         b"Wan2.2_14B:\n  attention_configs:\n    p: {tail: 16}\n",
-        refused(1, "Wan2.2_14B.video_scale: found nothing"),
+        refused(1, "there is no family Wan2.2_14B", "rename it to Wan2.2_A14B"),
     ),
     "a known family, in another case, with a header": (
         HEAD.replace("Mine", "wan2.1_1.3b").encode() + b"      tail: 16\n",
@@ -425,13 +426,15 @@ FAMILIES = {
     "a single preset": (b"type: psa\ntail: 16\n", refused(1, "this is a single preset")),
     "a preset with its name above": (
         b"p:\n  type: psa\n  tail: 16\n  warmup_steps: 4\n",
-        refused(2, "p.type: found an unknown key"),
+        refused(1, "p is a preset without its family"),
     ),
     "no name of a family": (
-        b"attention_configs:\n  p: {tail: 16}\n", refused(2, "attention_configs.p: found")
+        b"attention_configs:\n  p: {tail: 16}\n",
+        refused(1, "attention_configs stands here without a family"),
     ),
     "presets right under the family": (
-        b"Wan2.1_14b:\n  p: {tail: 16}\n", refused(2, "Wan2.1_14b.p: found an unknown key")
+        b"Wan2.1_14b:\n  p: {tail: 16}\n",
+        refused(1, "the presets of Wan2.1_14b stand right under it", "under attention_configs"),
     ),
     "a fence": (b"```yaml\n" + WHOLE + b"```\n", BOTH),
     "a fence without a language": (b"```\n" + WHOLE + b"```", BOTH),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from psa_kernels.config import PSAConfig, check_preset
 from psa_presets import (
     SHIPPED_DIR,
     CollisionError,
@@ -12,12 +13,13 @@ from psa_presets import (
     PresetError,
     PresetNameError,
     PresetStore,
+    StorageError,
     TextError,
 )  # fmt: skip
-from psa_presets.yaml_text import dump
+from psa_presets.yaml_text import dump, parse
 
 from .figures import FAMILIES, PRESETS, renamed_single_file, single_file
-from .folders import CUSTOM, MINE, yaml_files
+from .folders import CUSTOM, MINE, write, yaml_files
 
 
 def test_single_preset(store):
@@ -134,6 +136,62 @@ def test_refusals(store, user_dir, text, names, error, words):
     with pytest.raises(error, match=words):
         store.import_text(text, *names)
     assert yaml_files(user_dir) == {}
+
+
+NAMED = "my fast one:\n  type: psa\n  tail: 32\n  warmup_steps: 4\n"
+
+
+def test_a_preset_with_its_name_above(store):
+    """It needs a family to go to; its name in the text is passed over."""
+    with pytest.raises(InvalidPresetError, match="single preset") as caught:
+        store.import_text(NAMED)
+    assert len(caught.value.problems) == 1
+    store.import_text(f"```yaml\n{NAMED}```", "Wan2.1_14b", "fast one")
+    assert store.get("Wan2.1_14b", "fast one") == PSAConfig(tail=32, warmup_steps=4)
+    with pytest.raises(InvalidPresetError, match=r"line 3: .*fast two\.tail: found 33"):
+        store.import_text(NAMED.replace("32", "33"), "Wan2.1_14b", "fast two")
+    [issue] = check_preset(parse(NAMED).data)[1]
+    assert "a name above a preset" in issue.text() and "leave out this line" in issue.text()
+    with pytest.raises(InvalidPresetError) as caught:
+        store.import_text(NAMED + NAMED.replace("fast", "slow"))
+    assert [(p.line, p.family) for p in caught.value.problems] == [
+        (1, "my fast one"), (5, "my slow one")
+    ]
+
+
+@pytest.mark.parametrize(("name", "nearest"), [
+    ("wan2.1_1.3b", "Wan2.1_1.3b"), ("Wan2.2_14B", "Wan2.2_A14B"), ("WAN2.1_14B", "Wan2.1_14b"),
+    ("Wan2.1-14b", "Wan2.1_14b"), ("hunyuanvideo", "HunyuanVideo"), ("LTX-Vide", "LTX-Video"),
+])  # fmt: skip
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_family_that_is_nearly_right(store, user_dir, name, nearest, imported):
+    text = f"# mine\n{name}:\n  attention_configs:\n    p: {{tail: 16}}\n"
+    if imported:
+        with pytest.raises((InvalidPresetError, CollisionError)) as caught:
+            store.import_text(text)
+        problems = caught.value.problems
+    else:
+        write(user_dir, "mine.yaml", text)
+        problems = store.list().problems
+    [problem] = problems
+    assert problem.line == 2 and f"rename it to {nearest}" in problem.mend
+    # with all that a family needs, it is one; but for case
+    header = CUSTOM.partition("  attention_configs")[0].replace("Hunyuan", name)
+    if name.lower() != nearest.lower():
+        text = header.replace("calm", "p") + text.partition(f"{name}:\n")[2]
+        if not imported:
+            with pytest.raises(StorageError, match=f"rename it to {nearest}"):
+                store.import_text(text)
+            (user_dir / "mine.yaml").unlink()
+        assert store.import_text(text).saved == ((name, "p"),)
+
+
+def test_a_file_whose_name_windows_made_longer(store, user_dir):
+    write(user_dir, "my.yaml.txt", CUSTOM)
+    write(user_dir, "notes.txt", "not a preset")
+    [problem] = store.list().problems
+    assert str(problem).startswith("my.yaml.txt: it is not read")
+    assert problem.mend == "rename it to my.yaml"
 
 
 KEYS = st.sampled_from(

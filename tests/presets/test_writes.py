@@ -12,9 +12,10 @@ import pytest
 
 from psa_kernels.config import PSAConfig
 from psa_presets import SHIPPED_DIR, ConflictError, PresetStore, StorageError
+from psa_presets.yaml_text import dump
 
 from .figures import renamed_single_file
-from .folders import yaml_files
+from .folders import write, yaml_files
 
 FILES = sys.modules["psa_pack.presets.files"]
 WRITER = Path(__file__).with_name("writer.py")
@@ -139,6 +140,47 @@ def test_the_files_mode_is_kept(store, user_dir):
     store.save("Wan2.1_14b", "mine", NEW)
     if os.name != "nt":
         assert (user_dir / "Wan2.1_14b.yaml").stat().st_mode & 0o777 == 0o640
+
+
+BROKEN = "Wan2.1_14b:\n  text_length: oops\n  attention_configs:\n    mine: {tail: 8}\n"
+
+
+@pytest.mark.parametrize("what", ["save", "again", "import", "calibrate"])
+def test_what_could_not_be_read_afterwards_is_not_written(store, user_dir, what):
+    """Its family's header is broken: whatever is put under it is not there."""
+    write(user_dir, "Wan2.1_14b.yaml", BROKEN)
+    before = yaml_files(user_dir)
+    with pytest.raises(StorageError, match=r"line 2: .*text_length: found 'oops'") as caught:
+        if what == "save":
+            store.save("Wan2.1_14b", "new", NEW)
+        elif what == "again":
+            store.save("Wan2.1_14b", "mine", NEW)
+        elif what == "import":
+            store.import_text("Wan2.1_14b: {attention_configs: {new: {tail: 16}}}")
+        else:
+            store.check_saving("Wan2.1_14b", "new")
+    assert "nothing is saved. To mend it: mend the file by hand first" in str(caught.value)
+    assert yaml_files(user_dir) == before
+    # mended, all of it works
+    write(user_dir, "Wan2.1_14b.yaml", BROKEN.replace("oops", "0"))
+    store.save("Wan2.1_14b", "new", NEW)
+    assert store.get("Wan2.1_14b", "new") == NEW and store.get("Wan2.1_14b", "mine").tail == 8
+
+
+def test_a_save_that_would_take_another_preset_away_is_refused(store, user_dir, monkeypatch):
+    """Whatever goes wrong between the data and the text."""
+    store.save("Wan2.1_14b", "mine", OLD)
+    before = yaml_files(user_dir)
+    edit = sys.modules["psa_pack.presets.edit"]
+
+    def loses(data):
+        data["Wan2.1_14b"]["attention_configs"].pop("mine", None)
+        return dump(data)
+
+    monkeypatch.setattr(edit, "dump", loses)
+    with pytest.raises(StorageError, match=r"mine of Wan2.1_14b could not be read after it"):
+        store.save("Wan2.1_14b", "new", NEW)
+    assert yaml_files(user_dir) == before
 
 
 def test_a_held_lock_times_out_with_a_plain_word(store, user_dir, monkeypatch):

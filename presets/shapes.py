@@ -1,0 +1,90 @@
+"""What was put where something else is expected, and names that are nearly right."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ..psa_kernels.config import FIELDS
+from .errors import Problem
+from .family import HEADER, KEYS
+from .names import nearest, same_but_for_case
+from .yaml_text import Document
+
+_PRESET_KEYS = {field.path.partition(".")[0] for field in FIELDS}
+PRESETS = "attention_configs"
+
+
+def is_single_preset(document: Document) -> bool:
+    """Whether a preset's settings stand where families are expected, maybe under a name."""
+    return _settings(document.data) or named_preset(document) is not None
+
+
+def named_preset(document: Document) -> Document | None:
+    """The settings of a text that is one preset with its name above."""
+    if len(document.data) != 1:
+        return None
+    [(name, settings)] = document.data.items()
+    if not _settings(settings):
+        return None
+    lines = {path.removeprefix(f"{name}."): line for path, line in document.lines.items()}
+    return Document(document.name, settings, lines, document.comments)
+
+
+def misplaced(document: Document) -> Problem | None:
+    """What to say of a text that is no file of families as a whole."""
+    if _settings(document.data):
+        what = "this is a single preset; a file of families is expected"
+        mend = f"put it under its family, {PRESETS} and a name of its own"
+        return Problem(what, document.name, 1, mend)
+    for key in document.data:
+        if key in KEYS:
+            what = f"{key} stands here without a family"
+            mend = "write the family's name above, and indent all that belongs to it"
+            return Problem(what, document.name, document.line_of(key), mend)
+    return None
+
+
+def wrong_section(
+    document: Document, name: Any, section: Any, known: Collection[str]
+) -> Problem | None:
+    """What to say of a section that is no family's, or of no family by this name."""
+    line = document.line_of(str(name))
+    if _settings(section):
+        what = f"{name} has a preset's settings; a family is expected"
+        mend = f"put them under {PRESETS} and a name of their own"
+        if name not in known:
+            what = f"{name} is a preset without its family"
+            mend = f"put it under its family and {PRESETS}"
+        return Problem(what, document.name, line, mend, str(name))
+    presets = section.values() if isinstance(section, Mapping) else ()
+    if presets and PRESETS not in section and all(map(_settings, presets)):
+        what = f"the presets of {name} stand right under it"
+        return Problem(what, document.name, line, f"put them under {PRESETS}", str(name))
+    return None
+
+
+def nearly(document: Document, name: Any, section: Any, known: Collection[str]) -> Problem | None:
+    """What to say of an unknown family whose name is nearly a known one's."""
+    if not isinstance(name, str) or name in known:
+        return None
+    line = document.line_of(name)
+    twin = same_but_for_case(name, known)
+    if twin:
+        what = f"the family {name} differs from {twin} by case only and is left out"
+        return Problem(what, document.name, line, f"rename it to {twin}", name)
+    missing = [key for key in HEADER if not isinstance(section, Mapping) or key not in section]
+    near = nearest(name, known)
+    if not missing or not near:
+        return None
+    what = f"there is no family {name}"
+    mend = f"rename it to {near}, or make it a family of its own with {', '.join(missing)}"
+    return Problem(what, document.name, line, mend, name)
+
+
+def _settings(mapping: Any) -> bool:
+    return (
+        isinstance(mapping, Mapping)
+        and not _PRESET_KEYS.isdisjoint(mapping)
+        and set(KEYS).isdisjoint(mapping)
+    )
