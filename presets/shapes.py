@@ -28,7 +28,7 @@ def named_preset(document: Document) -> Document | None:
     if not _settings(settings):
         return None
     lines = {path.removeprefix(f"{name}."): line for path, line in document.lines.items()}
-    return Document(document.name, settings, lines, document.comments)
+    return Document(document.name, settings, lines)
 
 
 def misplaced(document: Document) -> Problem | None:

@@ -55,7 +55,7 @@ class Document:
     name: str
     data: dict[Any, Any]
     lines: Mapping[str, int]
-    comments: int = 0
+    comments: int = field(default=0, kw_only=True)
     checked: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def line_of(self, path: str) -> int | None:
@@ -79,7 +79,8 @@ def parse(text: str | bytes, name: str = "the text") -> Document:
             if not isinstance(root, yaml.MappingNode):
                 raise _refusal("a mapping (`key: value`) is expected", root.start_mark)
             lines: dict[str, int] = {}
-            return Document(name, _plain(loader, root, (), lines), lines, loader.comments)
+            data = _plain(loader, root, (), lines)
+            return Document(name, data, lines, comments=loader.comments)
         finally:
             loader.dispose()
     except yaml.reader.ReaderError as error:

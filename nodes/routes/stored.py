@@ -54,10 +54,11 @@ def put_preset(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     body.done()
     config = draft.config()
     created = store.version(family, preset) == ABSENT
+    notes = _notes(store, family, preset)  # of the file as it is before
     with _conflicts(store, family, preset):
         store.save(family, preset, config, expected=expected)
     return {**_stored_json(store, family, preset, draft.base), "created": created,
-            "store_version": changed(request, store)}
+            "notes": notes, "store_version": changed(request, store)}
 
 
 def duplicate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
@@ -140,4 +141,10 @@ def _stored_json(
     return {
         "family": family, "preset": info.name, "origin": info.origin, "version": info.version,
         "is_default": info.is_default, **preset_json(config, base, family),
+        "notes": _notes(store, family, info.name) if info.origin == "user" else [],
     }  # fmt: skip
+
+
+def _notes(store: PresetStore, family: str, preset: str) -> list[dict[str, Any]]:
+    """What saving does to comments in the preset's file that cannot be kept."""
+    return [note.to_json() for note in store.lost_comments(family, preset)]

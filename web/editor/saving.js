@@ -169,7 +169,8 @@ export class Saving {
     );
     this.identity.adopt(stored);
     await library.refresh();
-    toast(t("save.done", { name: `${family}/${preset}` }));
+    const notes = stored.notes.map((note) => note.message);
+    toast([t("save.done", { name: `${family}/${preset}` }), ...notes].join("\n"));
     return true;
   }
 

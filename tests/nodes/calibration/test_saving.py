@@ -24,3 +24,26 @@ def test_a_preset_saved_meanwhile_stays(comfy_inproc, monkeypatch, tmp_path, rep
     assert presets.get_family(family).attention_configs[name] == theirs
     calibrate._save(family, name, config, calibrate._check(base, name, True))
     assert presets.get_family(family).attention_configs[name] == config
+
+
+def test_a_file_that_cannot_take_the_result_is_told_before_sampling(
+    comfy_inproc, monkeypatch, tmp_path
+):
+    comfy_inproc.load_pack()
+    from psa_pack.nodes import calibrate, store
+    from psa_pack.nodes.preset_value import PresetValue
+    from psa_pack.presets.errors import StorageError
+
+    monkeypatch.setattr(store, "user_folder", lambda: tmp_path)
+    file = tmp_path / store.FOLDER / "Wan2.1_14b.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("Wan2.1_14b:\n  text_length: oops\n  attention_configs:\n    a: {tail: 8}\n")
+    before = file.read_bytes()
+    config = store.preset_store().get("Wan2.1_14b", "balanced")
+    base = PresetValue(config, name="balanced", family="Wan2.1_14b")
+    with pytest.raises(StorageError, match="'oops'"):
+        calibrate._check(base, "mine", False)
+    # broken while it samples: nothing is written either
+    with pytest.raises(StorageError, match="'oops'"):
+        calibrate._save("Wan2.1_14b", "mine", config, None)
+    assert file.read_bytes() == before

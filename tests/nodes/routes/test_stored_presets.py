@@ -94,6 +94,37 @@ def test_a_broken_preset_can_be_seen_renamed_and_removed_but_not_brought_back(ap
     assert undo is None and not list(app.folder.glob("*.yaml"))
 
 
+def test_a_save_that_could_not_be_read_again_changes_nothing(app):
+    app.folder.mkdir(parents=True)
+    file = app.folder / "Wan2.1_1.3b.yaml"
+    file.write_text("Wan2.1_1.3b:\n  text_length: oops\n  attention_configs:\n    a: {tail: 8}\n")
+    before = file.read_bytes()
+    status, answer, _ = put(app, "mine", "absent", tail=32)
+    assert (status, answer["error"]["kind"]) == (503, "storage")
+    assert "line 2" in answer["error"]["message"] and "'oops'" in answer["error"]["message"]
+    assert file.read_bytes() == before
+    assert app.ask("POST", HOME + "fast/duplicate", {"to": "mine"})[0] == 503
+    assert file.read_bytes() == before and not names(app)
+
+
+def test_comments_stay_or_it_is_said_what_becomes_of_them(app):
+    app.folder.mkdir(parents=True)
+    file = app.folder / "mine.yaml"
+    file.write_text("Wan2.1_1.3b:\n  attention_configs:\n    # mine\n    a: {tail: 8}  # small\n")
+    assert app.ask("GET", HOME + "a")[1]["notes"] == []
+    assert put(app, "a", tail=16)[1]["notes"] == []
+    assert "    # mine\n    a:\n" in file.read_text() and "# small" in file.read_text()
+    file.write_text('{"Wan2.1_1.3b": {"attention_configs": {"a": {  # mine\n"tail": 8}}}}')
+    version = app.ask("GET", HOME + "a")[1]["version"]
+    [note] = app.ask("GET", HOME + "a")[1]["notes"]  # before the first time
+    assert "kept as mine.yaml.bak" in note["message"]
+    answer = put(app, "a", version, tail=32)[1]
+    assert answer["notes"] == [note] and answer["config"]["tail"] == 32
+    assert "# mine" in (app.folder / "mine.yaml.bak").read_text()
+    assert app.ask("GET", HOME + "a")[1]["notes"] == []
+    assert app.ask("GET", "/psa/presets")[1]["problems"] == []
+
+
 def test_rename_and_duplicate(app):
     version = put(app, "mine", tail=32)[1]["version"]
     assert app.ask("POST", HOME + "mine/rename", {"to": "x", "expected": "stale"})[0] == 409
