@@ -135,9 +135,9 @@ class Edit:
         return self._files[file]
 
     def _changed_in_place(self, file: str) -> tuple[bytes, Document] | None:
-        with storage_errors("the file could not be read"):
-            content = (self._folder.path / file).read_bytes()
-        return rewritten(content, self._documents[file], self._files[file])
+        before = self._documents[file]
+        content = self._folder.content(before)
+        return None if content is None else rewritten(content, before, self._files[file])
 
     def _anew(self, file: str) -> tuple[bytes, Document]:
         """The text of the file's data, sure to read back as the same data."""

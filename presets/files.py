@@ -68,6 +68,12 @@ class Folder:
         with self._lock:
             self._cache[document.name] = (None, content, document)
 
+    def content(self, document: Document) -> bytes | None:
+        """What a document was read from; None if another one has taken its place since."""
+        with self._lock:
+            _, content, kept = self._cache.get(document.name, (None, b"", None))
+            return content if kept is document else None
+
     def _read_all(self) -> tuple[list[Document], list[Problem]]:
         documents: list[Document] = []
         problems: list[Problem] = []

@@ -178,7 +178,7 @@ PAIRS = (
 )  # fmt: skip
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(partitions(), st.sampled_from(PAIRS), st.data())
 def test_levels_written_otherwise(ratios, write, data):
     level = data.draw(st.sampled_from(list(ratios)))

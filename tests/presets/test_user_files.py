@@ -111,6 +111,24 @@ def test_saving_beside_a_broken_preset_keeps_it(store, user_dir):
     assert store.get("Wan2.1_14b", "mine") == MINE
 
 
+def test_odd_numbers_outlive_the_saving_of_a_neighbour(store, user_dir):
+    """Written as they were: in quotes, a key 010 would become block 10."""
+    odd = "{warmup_steps: 010, blocks: {010: dense, 1:20: dense}, tile_size: [1_0, 8, 8]}"
+    for comment in ("", "# mine\n"):
+        write(user_dir, "Wan2.1_14b.yaml", (
+            f"{comment}Wan2.1_14b:\n  attention_configs:\n"
+            f"    odd: {odd}\n    other: {{tail: 16}}\n"
+        ))  # fmt: skip
+        before = [str(problem).partition(": ")[2] for problem in store.list().problems]
+        assert len(before) == 4 and all("line" not in problem for problem in before)
+        assert store.get("Wan2.1_14b", "other").tail == 16
+        store.save("Wan2.1_14b", "mine", MINE)
+        assert [str(problem).partition(": ")[2] for problem in store.list().problems] == before
+        text = (user_dir / "Wan2.1_14b.yaml").read_text("utf-8")
+        for number in ("warmup_steps: 010", " 010: dense", " 1:20: dense", "[1_0, 8, 8]"):
+            assert number.strip() in text
+
+
 @pytest.mark.parametrize("text", ["[", "Wan2.1_14b: 5\n", "Wan2.1_14b: {attention_configs: 5}\n"])
 def test_an_unreadable_file_is_not_written_over(store, user_dir, text):
     write(user_dir, "wan2.1_14B.yaml", text)

@@ -186,6 +186,11 @@ def test_import_takes_files_as_they_are_and_says_what_is_missing(app):
     assert not answer["saved"] and len(answer["skipped"]) >= 36
     error = app.ask("POST", "/psa/import", {"yaml": "tail: 32"})[1]["error"]
     assert error["kind"] == "name_needed"
+    above = {"yaml": "```yaml\nits name:\n  tail: 32\n```\n"}  # as a chat shows it
+    assert app.ask("POST", "/psa/import", above)[1]["error"]["kind"] == "name_needed"
+    own = {**above, "family": "Wan2.1_1.3b", "preset": "from a chat"}
+    assert app.ask("POST", "/psa/import", own)[0] == 200
+    assert app.ask("GET", HOME + "from%20a%20chat")[1]["config"]["tail"] == 32
     named = {"yaml": "tail: 32", "family": "Wan2.1_1.3b", "preset": "pasted"}
     assert app.ask("POST", "/psa/import", named)[0] == 200
     other = {**named, "yaml": "tail: 16"}
