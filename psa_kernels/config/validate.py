@@ -56,7 +56,7 @@ def _flat(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], list[Is
             values[FIELD_BY_PATH[key].argument] = value
         elif key != "<<" and isinstance(value, Mapping) and not _TOP_KEYS.isdisjoint(value):
             allowed = "leave out this line, and write the settings below it without indentation"
-            issues.append(Issue(_name(key), _name(key), "a name above a preset", allowed))
+            issues.append(Issue(key_text(key), key_text(key), "a name above a preset", allowed))
         else:
             issues.append(_unknown(key_text(key)))
     return values, unreadable, issues
