@@ -391,6 +391,11 @@ BLOCKS = {
     "a list of YAML": (p("blocks:\n  [0, 1]: dense"), refused(8, "no key here")),
     "two dots": (p("blocks: {0..1: dense}"), refused(7, "cannot read '0..1'")),
     "a list under dense": (p("blocks: {dense: [0, 1]}"), refused(7, "blocks.dense")),
+    "of steps": (p("steps:\n  0-10%: {blocks: {0-1: dense}}\n  10-100%: {tail: 16}"),
+                 loads(steps={"0-10%": {"blocks": DENSE_TWO}, "10-100%": {"tail": 16}})),
+    "of steps, with a colon": (p("steps: {0-10%: {blocks: {1:20: dense}}}"),
+                               refused(7, "steps.0-10%.blocks.1:20", "did you mean 1-20?")),
+    "steps with a colon": (p("steps: {0:10%: dense}"), refused(7, "cannot read '0:10%'")),
     "settings": (p("blocks:\n  12: {tail: 16}\n  0-1: dense"),
                  loads(blocks={12: {"tail": 16}, "0-1": "dense"})),
 }
