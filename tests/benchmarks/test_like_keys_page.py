@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from benchmarks.quality import like_keys_tables
+from psa_pack.benchmarks.quality import like_keys_tables
 
 from ..pack_import import ROOT
 

@@ -1,4 +1,4 @@
-"""What a range of steps sets may compile a few kernels more, and shares none (semantics.md, 10b)."""
+"""What a range of steps sets may compile a few kernels more, and shares none."""
 
 import importlib.util
 import json
