@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from ...psa_kernels.config import PSAConfig, StepRanges
 from .known_schedules import known_part
-from .schedule import AFTER_WINDOW, BEFORE_WINDOW, Schedule, plan_steps
+from .schedule import AFTER_WINDOW, BEFORE_WINDOW, Part, Schedule, plan_steps
 
 
 def plan_run(
@@ -25,7 +27,7 @@ def plan_run(
         lambda percent: float(sampling.percent_to_sigma(percent)),
         warmup_steps,
         window,
-        lambda part: known_part(part, sampling),
+        lambda part: _remembered(part, sampling),
     )
     return plan.by_ranges(ranges if window is None else ranges.sparse())
 
@@ -34,6 +36,23 @@ def in_window(config: PSAConfig, window: tuple[float, float] | None) -> PSAConfi
     """The settings of a run whose window replaces the warm-up and the dense ranges, if it has one.
     """
     return config if window is None else config.replace(steps=config.steps.sparse())
+
+
+_parts: dict[Any, Part | None] = {}
+
+
+def _remembered(sigmas: list[float], sampling: Any) -> Part | None:
+    """`known_part`, looked for once: the same run comes again and again, and a miss takes tenths of
+    a second."""
+    table = getattr(sampling, "sigmas", None)
+    if not isinstance(table, torch.Tensor) or not len(table):
+        return known_part(sigmas, sampling)
+    key = tuple(sigmas), type(sampling), tuple(table[:: max(1, len(table) // 3)].tolist())
+    if key not in _parts:
+        if len(_parts) >= 64:
+            _parts.clear()
+        _parts[key] = known_part(sigmas, sampling)
+    return _parts[key]
 
 
 def nothing_sparse(schedule: Schedule, percent: bool = True) -> str | None:

@@ -41,10 +41,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps of one sampler run; `goes_on` where it stops before the noise is gone."""
+    """The steps of one sampler run.
+
+    goes_on   it stops before the noise is gone
+    estimate  how many steps came before, where that could only be estimated: no known schedule
+              holds this run's sigmas
+    """
 
     steps: tuple[Step, ...]
     goes_on: bool = False
+    estimate: int | None = None
 
     def step_of(self, sigma: float) -> int:
         """Index of the step that a call at `sigma` belongs to.
@@ -81,6 +87,8 @@ class Schedule:
             start = end
         count = len(self.steps)
         head = f"{count} step{'' if count == 1 else 's'}"
+        if self.estimate is not None:
+            parts[-1] += f" (taken for the steps after the first {self.estimate}, an estimate)"
         return f"{head}: " + ", ".join(parts) if parts else head
 
 
@@ -102,12 +110,14 @@ def _in_range(step: Step, ranges: StepRanges) -> Step:
 class Part:
     """Where the steps of a run lie in a whole schedule.
 
-    before  steps of the whole before the run's first
-    total   steps of the whole, None where no schedule is recognised
+    before     steps of the whole before the run's first
+    total      steps of the whole, None where no schedule is recognised
+    estimated  whether `before` is no more than likely
     """
 
     before: int
     total: int | None
+    estimated: bool = False
 
 
 FindPart = Callable[[list[float]], Part | None]
@@ -145,7 +155,9 @@ def plan_steps(
     else:
         places = [min(percent_of(s, percent_to_sigma), _ALMOST_ONE) for s in starts]
     steps = tuple(Step(*step) for step in zip(starts, reasons, places, strict=True))
-    return Schedule(steps, goes_on=bool(starts) and sigmas[-1] > 0.0)
+    goes_on = bool(starts) and sigmas[-1] > 0.0
+    counted = part.estimated and window is None and warmup_steps > 0
+    return Schedule(steps, goes_on, part.before if counted else None)
 
 
 _ALMOST_ONE = math.nextafter(1.0, 0.0)
@@ -189,24 +201,27 @@ def part_of_whole(
         return Part(0, None)
     starts_on_top = percent_of(sigmas[0], percent_to_sigma) == 0.0
     ends = sigmas[-1] <= 0.0
-    if starts_on_top and ends:
-        return Part(0, count)
     found = find_part(list(sigmas))
     if found is not None:
-        return Part(0, found.total) if starts_on_top else found
+        return replace(found, before=0) if starts_on_top else found
+    if starts_on_top and ends:
+        return Part(0, count)
     marks = [percent_of(s, percent_to_sigma) for s in sigmas]
     lengths = [after - before for before, after in pairwise(marks)]
     # The last step may differ: the scheduler's end is not at 0, or the sampler skips a sigma.
     even = _even(lengths[:-1])
+    sure = even and len(lengths) > 2
     if even:
         lengths = lengths[:-1]
     length = sum(lengths) / len(lengths)
     if length <= 0:  # back to noise
         return Part(0, None)
     before = 0 if starts_on_top else round(marks[0] / length)
+    estimated = not (starts_on_top or sure)
     if not even:
-        return Part(before, None)
-    return Part(before, before + count if ends else max(before + count, round(1 / length)))
+        return Part(before, None, estimated)
+    total = before + count if ends else max(before + count, round(1 / length))
+    return Part(before, total, estimated)
 
 
 def _even(lengths: Sequence[float]) -> bool:
