@@ -22,6 +22,7 @@ from ..patching.apply import KEY, RUN, CallOfRun
 from ..patching.override import AttentionOverride
 from ..patching.planning import nothing_sparse, plan_run
 from ..patching.run import PatchOptions, Run
+from ..patching.schedule import without_padding
 from ..preset_value import PresetValue
 from .errors import CalibrationError
 from .journal import Journal
@@ -167,7 +168,7 @@ class _Measuring:
         if not sparse or config.type == "dense":
             raise CalibrationError(self._why_nothing())
         self.steps = spaced(sparse, self.effort.steps)
-        self._shares = shares(list(map(float, sigmas)), sparse, self.steps)
+        self._shares = shares(without_padding(sigmas), sparse, self.steps)
         self.looked = sum(len(line["calls"]) for line in self.journal.of("step"))
         self.blocks = len(getattr(guider.model_patcher.model.diffusion_model, "blocks", ())) or 40
         options = guider.model_options.setdefault("transformer_options", {})

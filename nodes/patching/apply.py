@@ -22,6 +22,7 @@ from ..recording.records import RunRecord
 from ..recording.run_log import KEY as LOG
 from ..recording.run_log import LoggedRun, RunLog
 from .compiled_models import own_graphs, untraced
+from .current_step import known_churn
 from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
@@ -87,6 +88,7 @@ def _run_wrapper(
         transformer_options[RUN] = run
         ended = None
         try:
+            args, kwargs = _with_callback(executor.original, args, kwargs, run.current.called_back)
             return executor(*args, **kwargs)
         except BaseException as error:
             ended = "interrupted" if isinstance(error, Interrupt) else one_line(error)
@@ -117,11 +119,32 @@ def _start(
     on_progress: Callable[[dict[str, Any]], None] | None,
 ) -> tuple[Run, dict[str, Any]]:
     """The run that begins, and where the model calls of it look for it."""
+    sampler = kwargs["sampler"] if "sampler" in kwargs else args[2]
     sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
-    run = Run(preset, options, _plan(guider, sigmas, preset, options), on_progress)
+    plan = _plan(guider, sigmas, preset, options)
+    run = Run(preset, options, plan, on_progress, known_churn(sampler, sigmas))
     _announce(run)
     # The guider's options are this run's own copy; the model calls of the run see them.
     return run, guider.model_options.setdefault("transformer_options", {})
+
+
+def _with_callback(
+    sample: Callable, args: tuple, kwargs: dict, listener: Callable[[int], None]
+) -> tuple[tuple, dict]:
+    """The arguments of `sample`, its callback one that tells `listener` of each step as well."""
+    names = list(inspect.signature(sample).parameters)
+    if "callback" not in names:
+        return args, kwargs
+    place = names.index("callback")
+    theirs = args[place] if place < len(args) else kwargs.get("callback")
+
+    def callback(step: int, *rest: Any, **more: Any) -> Any:
+        listener(step)
+        return theirs(step, *rest, **more) if theirs is not None else None
+
+    if place < len(args):
+        return (*args[:place], callback, *args[place + 1 :]), kwargs
+    return args, {**kwargs, "callback": callback}
 
 
 def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) -> Schedule:
@@ -230,7 +253,7 @@ class CallOfRun:
             named = _by_name(self._executor.original, self._args, self._kwargs)
             # The noise level is the model's second argument as well.
             sigma = options["sigmas"] if options.get("sigmas") is not None else named["t"]
-            step = run.schedule.step_of(float(sigma.max()))
+            step = run.current.of_call(float(sigma.max()))
             key = _key(options)
             grid = _token_grid(run, self._executor.class_obj, named)
         except Interrupt:

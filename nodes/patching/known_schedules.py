@@ -187,7 +187,8 @@ def _search_shifts(part: np.ndarray, schedules: _Schedules, own: float) -> Part 
                 if found is not None:
                     return found
     # the others take entries of the model's table, which all move by one factor of their odds
-    even = {n for _, steps in asked for n in range(steps - 2 - steps // 10, steps + 3 + steps // 10)}
+    room = {steps: 2 + steps // 10 for _, steps in asked}
+    even = {n for steps, more in room.items() for n in range(steps - more, steps + more + 1)}
     for schedule in schedules.each(len(part) - 1, even):
         found = _in(schedule, part, own)
         if found is not None:

@@ -17,6 +17,7 @@ from ..preset_value import PresetValue
 from ..recording.live import LiveText
 from ..recording.recorder import Recorder
 from ..recording.records import RunRecord
+from .current_step import CurrentStep
 from .faults import let_go, one_line, told
 from .planning import in_window
 from .schedule import Schedule
@@ -51,11 +52,13 @@ class Run:
     options: PatchOptions
     schedule: Schedule
     on_progress: Callable[[dict[str, Any]], None] | None = None
+    raised: float = 1.0  # see `CurrentStep`
     # the preset's settings as this run has them, and those of each step
     config: PSAConfig = field(init=False)
     of_steps: tuple[PSAConfig, ...] = field(init=False)
     recorder: Recorder = field(init=False)
     live: LiveText = field(init=False)
+    current: CurrentStep = field(init=False)
     failure: str | None = None
     # of the video's tokens, (frames, height, width), and how many others are beside them
     grid: tuple[tuple[int, int, int], int] | None = None
@@ -65,6 +68,7 @@ class Run:
         self.config = in_window(self.preset.config, self.options.window)
         self.of_steps = tuple(self.config.for_step(step.place) for step in self.schedule.steps)
         self.recorder = Recorder(len(self.schedule.steps))
+        self.current = CurrentStep(self.schedule, self.raised)
         plan = [step.dense for step in self.schedule.steps]
         self.live = LiveText(self.recorder, plan, self.on_progress)
         self._lock = threading.Lock()

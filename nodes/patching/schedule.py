@@ -1,8 +1,7 @@
-"""Which sampler step a model call belongs to, and whether PSA is on in it.
+"""The steps of a sampler run, and whether PSA is on in each.
 
-Everything goes by sigma, never by counting calls: samplers call the model once, twice or seven
-times a step, CFG may take one call or two, and a run may be a part of a longer one (denoise < 1,
-two samplers in a row, the two experts of Wan 2.2).
+A run may be a part of a longer one (denoise < 1, two samplers in a row, the two experts of Wan
+2.2), which only its sigmas tell.
 """
 
 from __future__ import annotations
@@ -51,20 +50,6 @@ class Schedule:
     steps: tuple[Step, ...]
     goes_on: bool = False
     estimate: int | None = None
-
-    def step_of(self, sigma: float) -> int:
-        """Index of the step that a call at `sigma` belongs to.
-
-        Evaluations between two steps belong to the earlier one; those at the next step's sigma
-        (a corrector's) count as the next step, whose noise level they see.
-        """
-        # Sigmas rise where a video is turned back into noise.
-        sign = -1 if self.steps and self.steps[0].sigma < self.steps[-1].sigma else 1
-        index = 0
-        for i, step in enumerate(self.steps):
-            if sign * step.sigma >= sign * sigma - _slack(sigma):
-                index = i
-        return index
 
     def all_dense(self, reason: str) -> Schedule:
         """The same steps, none of them sparse."""
@@ -179,9 +164,9 @@ def without_padding(sigmas: Sequence[float]) -> list[float]:
 
 
 def _outside(sigma: float, first: float, last: float) -> str | None:
-    if sigma > first + _slack(sigma):
+    if sigma > first + slack_of(sigma):
         return BEFORE_WINDOW
-    return AFTER_WINDOW if sigma < last - _slack(sigma) else None
+    return AFTER_WINDOW if sigma < last - slack_of(sigma) else None
 
 
 def part_of_whole(
@@ -244,6 +229,6 @@ def percent_of(sigma: float, percent_to_sigma: Callable[[float], float]) -> floa
     return (low + high) / 2
 
 
-def _slack(sigma: float) -> float:
+def slack_of(sigma: float) -> float:
     # Schedules are float32 tensors; a sampler may hand back a rounded copy of its own sigma.
     return 1e-5 * max(1.0, abs(sigma))

@@ -99,6 +99,24 @@ def test_samplers_with_several_calls_a_step(bench, sampler, model_calls):
     assert max(call.sigma for call in spy.sparse) <= border * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("churn", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_noise_that_a_sampler_adds_moves_no_call_to_another_step(
+    bench, monkeypatch, sampler, churn
+):
+    import functools
+
+    import comfy.k_diffusion.sampling as k_diffusion
+
+    function = functools.partial(getattr(k_diffusion, f"sample_{sampler}"), s_churn=churn)
+    monkeypatch.setattr(k_diffusion, f"sample_{sampler}", function)
+    small = {"shape": (1, 16, 1, 10, 10), "steps": 20, "cfg": 1.0, "sampler": sampler}
+    report, spy = run(bench, sparse_config(warmup_steps=6), **small)
+    assert sparse_steps(report) == list(range(6, 20))
+    # heun: one call a step more, which looks ahead to the next step's noise; not in the last
+    assert len(spy.sparse) == (14 if sampler == "euler" else 14 + 14) * BLOCKS
+
+
 def test_denoise_below_one_counts_the_steps_it_skips(bench):
     latent = torch.randn(SHAPE, generator=torch.Generator().manual_seed(3))
     # 4 steps of a schedule of 8: four came before

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from psa_pack.nodes.patching.current_step import CurrentStep
 from psa_pack.nodes.patching.schedule import (
     AFTER_WINDOW,
     BEFORE_WINDOW,
@@ -338,25 +339,28 @@ def test_no_steps_and_no_noise_left_are_plans_too(samplings):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("rising", [False, True])
-def test_step_of_finds_the_step_of_every_sigma(samplings, sigmas_of, model, rising):
+def test_a_call_of_any_sigma_finds_its_step(samplings, sigmas_of, model, rising):
     import torch
 
     sampling = samplings[model]
     sigmas = sigmas_of(sampling, "simple", 20)
     sigmas = sigmas.flip(0) if rising else sigmas
     plan = plan_steps(sigmas, sampling.percent_to_sigma, 0, None)
+    current = CurrentStep(plan)
     for i in range(20):
         start, end = float(sigmas[i]), float(sigmas[i + 1])
-        assert plan.step_of(start) == i
-        assert plan.step_of((start + end) / 2) == i
-        assert plan.step_of(float(torch.tensor(start).to(torch.float32))) == i
-        assert plan.step_of(end) == min(i + 1, 19)
+        assert current.of_call(start) == i
+        assert current.of_call((start + end) / 2) == i
+        assert current.of_call(float(torch.tensor(start).to(torch.float32))) == i
+        assert current.of_call(end) == min(i + 1, 19)
+    # as a sampler of another pack might look first
     beyond = 2 * float(sigmas.max())
-    assert plan.step_of(beyond) == (19 if rising else 0)
+    assert CurrentStep(plan).of_call(beyond) == (19 if rising else 0)
 
 
 def test_rounding_of_a_sigma_does_not_move_it_to_another_step():
     plan = Schedule(tuple(Step(s, None) for s in (1.0, 0.98, 0.95, 0.9)))
+    current = CurrentStep(plan)
     for i, step in enumerate(plan.steps):
         for error in (-5e-6, 5e-6):
-            assert plan.step_of(step.sigma * (1 + error)) == i
+            assert current.of_call(step.sigma * (1 + error)) == i

@@ -4,8 +4,12 @@ The samplers really run, on a video of four tokens. Their own loop variable says
 are in: it is read by standing in for the progress bar (`trange`) that every loop goes through.
 """
 
+import functools
+import types
+
 import pytest
 
+from psa_pack.nodes.patching.current_step import CurrentStep, known_churn
 from psa_pack.nodes.patching.schedule import plan_steps
 
 from .sampling import Bench, Spy, sparse_config, transformer_options
@@ -22,7 +26,11 @@ def smallest(comfy_inproc, one_thread):
 
 @pytest.fixture
 def model_calls(smallest, monkeypatch):
-    """run(sampler, scheduler) -> (sigmas of the run, [(loop index or None, sigma)])"""
+    """run(sampler, scheduler) -> (sigmas of the run, [(loop index or None, sigma or callback)])
+
+    Each entry is a model call, (loop index, sigma), or what the sampler told its callback,
+    (loop index, "i", i).
+    """
     import comfy.extra_samplers.uni_pc
     import comfy.k_diffusion.sampling
     import comfy.patcher_extension
@@ -51,16 +59,17 @@ def model_calls(smallest, monkeypatch):
     model.add_wrapper_with_key(kinds.OUTER_SAMPLE, "test", seen_run)
     model.add_wrapper_with_key(kinds.APPLY_MODEL, "test", seen_call)
 
-    def run(sampler, scheduler):
+    def run(sampler, scheduler, steps=STEPS):
         calls.clear()
         loop[0] = None
         smallest.sample(
             model,
             shape=(1, 16, 1, 4, 4),
-            steps=STEPS,
+            steps=steps,
             cfg=1.0,
             sampler=sampler,
             scheduler=scheduler,
+            callback=lambda i, *_: calls.append((loop[0], "i", i)),
         )
         return list(schedule), list(calls)
 
@@ -77,8 +86,12 @@ def test_every_call_of_every_sampler_is_in_its_own_step(model_calls, scheduler):
     for sampler in comfy.samplers.SAMPLER_NAMES:
         sigmas, calls = model_calls(sampler, scheduler)
         plan = plan_steps(sigmas, lambda percent: 1.0 - percent, 0, None)
-        for loop, sigma in calls:
-            found = plan.step_of(sigma)
+        current = CurrentStep(plan)
+        for loop, sigma, *told in calls:
+            if told:
+                current.called_back(*told)
+                continue
+            found = current.of_call(sigma)
             same = [i for i in range(STEPS) if sigmas[i] == pytest.approx(sigma, rel=1e-5)]
             if loop is None:
                 assert sampler in OWN_STEPS
@@ -95,6 +108,84 @@ def test_every_call_of_every_sampler_is_in_its_own_step(model_calls, scheduler):
     # that the samplers were seen for which this is not obvious
     assert {"heun", "heunpp2", "dpm_2_ancestral"} <= correctors
     assert {"dpm_2", "dpmpp_sde", "dpmpp_2s_ancestral", "seeds_2", "seeds_3"} <= between
+
+
+# (sampler, model calls of a step)
+CHURNING = {"euler": 1, "heun": 2, "heunpp2": 3, "dpm_2": 2}
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("scheduler", ["simple", "beta", "karras"])
+@pytest.mark.parametrize("churn", [0.2, 1.0, 2.0, 50.0])
+def test_a_call_belongs_to_its_step_whatever_noise_is_added(
+    model_calls, monkeypatch, scheduler, churn, known
+):
+    """Known: one of ComfyUI's own options; else the calls and the callback alone tell."""
+    import comfy.k_diffusion.sampling as k_diffusion
+
+    steps = 12
+    for sampler in CHURNING:
+        function = getattr(k_diffusion, f"sample_{sampler}")
+        with monkeypatch.context() as patch:
+            churned = functools.partial(function, s_churn=churn)
+            patch.setattr(k_diffusion, f"sample_{sampler}", churned)
+            sigmas, calls = model_calls(sampler, scheduler, steps)
+        schedule = plan_steps(sigmas, lambda percent: 1.0 - percent, 0, None)
+        options = types.SimpleNamespace(extra_options={"s_churn": churn})
+        current = CurrentStep(schedule, known_churn(options, sigmas) if known else 1.0)
+        assert len([call for call in calls if len(call) == 2]) > steps - 2
+        before = None
+        for loop, sigma, *told in calls:
+            if told:
+                current.called_back(*told)
+                continue
+            # a step's first call is the noisy one; what comes after may look ahead
+            ahead = [i for i in range(loop, steps) if sigmas[i] == pytest.approx(sigma, rel=1e-5)]
+            wanted = loop if loop != before or not ahead else ahead[0]
+            assert current.of_call(sigma) == wanted, (sampler, loop, sigma)
+            before = loop
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_noise_that_is_added_in_some_steps_only(model_calls, monkeypatch, late):
+    import comfy.k_diffusion.sampling as k_diffusion
+
+    limit = {"s_tmax": 0.9} if late else {"s_tmin": 0.9}
+    churned = functools.partial(k_diffusion.sample_euler, s_churn=3.0, **limit)
+    monkeypatch.setattr(k_diffusion, "sample_euler", churned)
+    sigmas, calls = model_calls("euler", "simple", 12)
+    schedule = plan_steps(sigmas, lambda percent: 1.0 - percent, 0, None)
+    for raised, most in ((1.25, 0), (1.0, 1)):
+        current, wrong = CurrentStep(schedule, raised), []
+        for loop, sigma, *told in calls:
+            if told:
+                current.called_back(*told)
+            elif current.of_call(sigma) != loop:
+                wrong.append(loop)
+        # of noise that nothing told of, the first call is one too early
+        assert len(wrong) <= most, (raised, wrong)
+
+
+def test_a_sampler_that_starts_over_is_in_its_early_steps_again():
+    """As restart samplers do, whose callbacks count on."""
+    sigmas = [1.0, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.0]
+    schedule = plan_steps(sigmas, lambda percent: 1.0 - percent, 0, None)
+    current = CurrentStep(schedule)
+    down = [current.of_call(s) for s in sigmas[:-1]]
+    assert down == list(range(7))
+    found = []
+    for i, sigma in enumerate((0.85, 0.5, 0.25, 0.1)):
+        found.append(current.of_call(sigma))
+        current.called_back(7 + i)
+    assert found == [1, 3, 4, 6]
+
+
+def test_a_schedule_that_goes_back_up_is_gone_through_in_its_order():
+    sigmas = [1.0, 0.8, 0.5, 0.0, 0.8, 0.5, 0.25, 0.0]
+    schedule = plan_steps(sigmas, lambda percent: 1.0 - percent, 0, None)
+    current = CurrentStep(schedule)
+    calls = [1.0, 0.9, 0.8, 0.5, 0.3, 0.8, 0.6, 0.5, 0.25, 0.1]
+    assert [current.of_call(s) for s in calls] == [0, 0, 1, 2, 2, 3, 3, 4, 5, 5]
 
 
 def test_a_run_back_to_noise_is_planned_step_by_step(smallest):
