@@ -21,12 +21,14 @@ from ..preset_value import PresetValue
 from ..recording.records import RunRecord
 from ..recording.run_log import KEY as LOG
 from ..recording.run_log import LoggedRun, RunLog
+from .announcing import announce
+from .bypass import look_for_bypass
 from .compiled_models import own_graphs, untraced
-from .current_step import known_churn
+from .current_step import known_churn, with_listener
 from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
-from .planning import nothing_sparse, plan_run
+from .planning import plan_run
 from .run import PatchOptions, Run
 from .schedule import DENSE_PRESET, Schedule
 from .summary import summary_line
@@ -88,7 +90,7 @@ def _run_wrapper(
         transformer_options[RUN] = run
         ended = None
         try:
-            args, kwargs = _with_callback(executor.original, args, kwargs, run.current.called_back)
+            args, kwargs = with_listener(executor.original, args, kwargs, run.current.called_back)
             return executor(*args, **kwargs)
         except BaseException as error:
             ended = "interrupted" if isinstance(error, Interrupt) else one_line(error)
@@ -123,28 +125,9 @@ def _start(
     sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
     plan = _plan(guider, sigmas, preset, options)
     run = Run(preset, options, plan, on_progress, known_churn(sampler, sigmas))
-    _announce(run)
+    announce(run, _prompt())
     # The guider's options are this run's own copy; the model calls of the run see them.
     return run, guider.model_options.setdefault("transformer_options", {})
-
-
-def _with_callback(
-    sample: Callable, args: tuple, kwargs: dict, listener: Callable[[int], None]
-) -> tuple[tuple, dict]:
-    """The arguments of `sample`, its callback one that tells `listener` of each step as well."""
-    names = list(inspect.signature(sample).parameters)
-    if "callback" not in names:
-        return args, kwargs
-    place = names.index("callback")
-    theirs = args[place] if place < len(args) else kwargs.get("callback")
-
-    def callback(step: int, *rest: Any, **more: Any) -> Any:
-        listener(step)
-        return theirs(step, *rest, **more) if theirs is not None else None
-
-    if place < len(args):
-        return (*args[:place], callback, *args[place + 1 :]), kwargs
-    return args, {**kwargs, "callback": callback}
 
 
 def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) -> Schedule:
@@ -153,19 +136,6 @@ def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) 
     config = preset.config
     plan = plan_run(sampling, sigmas, config.warmup_steps, options.window, config.steps)
     return plan.all_dense(DENSE_PRESET) if config.type == "dense" else plan
-
-
-def _announce(run: Run) -> None:
-    if run.preset.config.type == "dense":
-        log.info("PSA %s: a dense preset, every call keeps the model's own attention",
-                 run.preset.label)
-    elif run.schedule.sparse_steps == 0 and run.schedule.goes_on:
-        log.info("PSA %s: %s; another sampler takes the steps after these",
-                 run.preset.label, run.schedule.describe())
-    elif (warning := nothing_sparse(run.schedule)) is not None:
-        log.warning("PSA %s: %s", run.preset.label, warning)
-    else:
-        log.info("PSA %s: %s", run.preset.label, run.schedule.describe())
 
 
 def _report(
@@ -178,7 +148,8 @@ def _report(
         report, record = run.finish(ended)
         (log.error if run.failure else log.info)("PSA %s", summary_line(report))
         calls = report["calls"]
-        if ended is None and run.schedule.steps and not (calls["sparse"] or calls["dense"]):
+        seen = calls["sparse"] or calls["dense"] or run.bypassed
+        if ended is None and run.schedule.steps and not seen:
             log.warning(
                 "PSA %s: no attention call of this run could be seen, so nothing was sparse. This "
                 "model's attention, or another patch on it, does not ask ComfyUI's override.",
@@ -231,6 +202,7 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
         run.repeated()
         out = call.made_with(call.override())
     run.recorder.model_call_ended(device)
+    look_for_bypass(run, executor.class_obj, override)
     return out
 
 

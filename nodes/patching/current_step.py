@@ -7,9 +7,10 @@ sigma, and may be above that of steps long past. From then on the steps only go 
 
 from __future__ import annotations
 
+import inspect
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .schedule import Schedule, slack_of
@@ -96,3 +97,22 @@ def known_churn(sampler: Any, sigmas: Sequence[float]) -> float:
     if not isinstance(churn, int | float) or not churn > 0.0:
         return 1.0
     return 1.0 + min(churn / max(1, len(sigmas) - 1), MOST_CHURN - 1.0)
+
+
+def with_listener(
+    sample: Callable, args: tuple, kwargs: dict, listener: Callable[[int], None]
+) -> tuple[tuple, dict]:
+    """The arguments of `sample`, its callback one that tells `listener` of each step as well."""
+    names = list(inspect.signature(sample).parameters)
+    if "callback" not in names:
+        return args, kwargs
+    place = names.index("callback")
+    theirs = args[place] if place < len(args) else kwargs.get("callback")
+
+    def callback(step: int, *rest: Any, **more: Any) -> Any:
+        listener(step)
+        return theirs(step, *rest, **more) if theirs is not None else None
+
+    if place < len(args):
+        return (*args[:place], callback, *args[place + 1 :]), kwargs
+    return args, {**kwargs, "callback": callback}

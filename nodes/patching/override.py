@@ -69,12 +69,15 @@ class AttentionOverride:
         self.previous = previous
         self.video_calls = itertools.count()
         self.in_blocks = False
+        self.asked = self.video_seen = 0  # attention calls; those of the video's self-attention
         # (index, sum of the output) of each sparse call: NaN and Inf survive summing.
         self.sums: list[tuple[int, torch.Tensor]] = []
 
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         seen = _Seen()
+        self.asked += 1
         try:
+            self.run.asked()
             out, reason = self._serve(seen, func, args, kwargs)
         except Interrupt:
             raise
@@ -103,6 +106,7 @@ class AttentionOverride:
         # Only the model's own video self-attention calls count as blocks.
         self.in_blocks = True
         index = next(self.video_calls)
+        self.video_seen += 1
         published = call.block_index()
         seen.block = self.token_grid.block_of(index) if published is None else published
         unsupported = call.unsupported()

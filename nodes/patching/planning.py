@@ -58,7 +58,8 @@ def _remembered(sigmas: list[float], sampling: Any) -> Part | None:
 def nothing_sparse(schedule: Schedule, percent: bool = True) -> str | None:
     """What to tell the user of a run that PSA would leave dense from its first to its last step.
 
-    percent: whether the node that asks could go by percent instead of the warm-up
+    percent: whether the node that asks could go by percent instead of the warm-up. Its run may be
+    the first of two; that of the others is whole
     """
     if schedule.sparse_steps or schedule.goes_on:
         return None
@@ -68,4 +69,5 @@ def nothing_sparse(schedule: Schedule, percent: bool = True) -> str | None:
     else:
         cure = "Use more steps, or a preset for few steps such as lora_4step"
         cure += ", or set schedule to percent" if percent else ""
+    cure += ", unless another sampler goes on from here" if percent else ""
     return f"no step of this run is sparse ({schedule.describe()}). {cure}."

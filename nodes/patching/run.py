@@ -76,6 +76,11 @@ class Run:
         self._kept = dict.fromkeys(MOST_KEPT, 0)
         self._said: set[str] = set()
         self._repeated = 0
+        self._asked = False
+        # said when the first attention call comes: until then it would be a promise
+        self.promise: str | None = None
+        # whose code keeps attention calls from PSA
+        self.bypassed: str | None = None
 
     def __deepcopy__(self, memo: dict) -> Run:
         # Model options may be copied while a run lasts; there is still only one run.
@@ -127,6 +132,18 @@ class Run:
             self._said.add(what)
             return new
 
+    def asked(self) -> None:
+        """An attention call has come to PSA."""
+        if self._asked:
+            return
+        self._asked = True
+        if self.bypassed:
+            self.bypassed = None
+            log.info("PSA %s: attention calls come now; the warning above holds no longer",
+                     self.preset.label)
+        if self.promise:
+            log.info("PSA %s: %s", self.preset.label, self.promise)
+
     def repeated(self) -> None:
         """A call of the model is made again: its sparse calls are counted, and thrown away."""
         with self._lock:
@@ -146,6 +163,7 @@ class Run:
             "plan_text": self.schedule.describe(),
             "failure": self.failure,
             "repeated": self._repeated,
+            "bypassed": self.bypassed,
             "ended": ended,
             "seconds": round(seconds, 3),
             **figures(record, self.schedule.steps),

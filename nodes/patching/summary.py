@@ -100,6 +100,8 @@ def summary_line(report: dict[str, Any]) -> str:
     line += f"; {report['plan_text']}"
     if report["failure"]:
         line += f"; STEPPED ASIDE: {report['failure']}"
+    if report.get("bypassed"):
+        line += f"; BYPASSED by {report['bypassed']}"
     if report["repeated"]:
         line += f"; {repeated_text(report['repeated'])}"
     return line

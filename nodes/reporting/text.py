@@ -26,6 +26,8 @@ def _run(run: dict[str, Any]) -> list[str]:
     if run["note"]:
         return [run["note"]]
     lines = [f"{run['preset']}: {run['plan_text']}", words.verdict(run)]
+    if run.get("bypassed"):
+        lines.append(f"Bypassed by: {run['bypassed']}")
     if run["repeated"]:
         lines.append(repeated_text(run["repeated"]))
     if run["ended"]:

@@ -63,7 +63,7 @@ PLACES = (
     # an unreadable layout is no error of PSA's: the model stays dense for that reason
     Place(f"{PATCHING}.apply", "token_grid", tells=False, stops=True),
     Place(f"{PATCHING}.apply", "plan_run", tells=False, stops=True),
-    Place(f"{PATCHING}.apply", "_announce", tells=False),
+    Place(f"{PATCHING}.apply", "announce", tells=False),
     Place(f"{PATCHING}.apply", "summary_line", tells=False),
     Place(f"{PATCHING}.run", "figures", tells=False),
     Place(f"{RECORDING}.dense_call", "DenseCall.of", tells=False),
@@ -77,7 +77,7 @@ PLACES = (
     Place(__name__, "Told.report", tells=False),
     Place(__name__, "Told.progress", tells=False),
 )
-PLANNING = ("plan_run", "_announce")
+PLANNING = ("plan_run", "announce")
 REPORTING = ("summary_line", "figures", "RunLog.add", "Told.report")
 
 

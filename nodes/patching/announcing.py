@@ -1,0 +1,66 @@
+"""What the console says of a run before it samples."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from .planning import nothing_sparse
+from .run import Run
+from .schedule import Schedule
+
+log = logging.getLogger("PSA")
+
+
+@dataclass(frozen=True)
+class _Warned:
+    """A run that was told that none of its steps is sparse; it may be the first of two."""
+
+    label: str
+    schedule: Schedule
+    prompt: str | None
+
+
+_lock = threading.Lock()
+_warned: _Warned | None = None
+
+
+def announce(run: Run, prompt: str | None) -> None:
+    """Says the plan; of one with sparse steps, once the run's first attention call has come."""
+    label, schedule = run.preset.label, run.schedule
+    if run.preset.config.type == "dense":
+        log.info("PSA %s: a dense preset, every call keeps the model's own attention", label)
+        return
+    warning = nothing_sparse(schedule)
+    _take_back(schedule, prompt)
+    if warning is not None:
+        log.warning("PSA %s: %s", label, warning)
+        if schedule.steps:
+            _remember(_Warned(label, schedule, prompt))
+    elif schedule.sparse_steps == 0:
+        log.info("PSA %s: %s; another sampler takes the steps after these",
+                 label, schedule.describe())
+    else:
+        run.promise = schedule.describe()
+
+
+def _remember(warned: _Warned | None) -> None:
+    global _warned
+    with _lock:
+        _warned = warned
+
+
+def _take_back(schedule: Schedule, prompt: str | None) -> None:
+    """Another sampler goes on where the one that was warned of stopped."""
+    with _lock:
+        warned = _warned
+    if warned is None or not schedule.steps:
+        return
+    goes_on = warned.schedule.steps[-1].sigma > schedule.steps[0].sigma
+    if warned.prompt == prompt and goes_on and schedule.sparse_steps:
+        log.info(
+            "PSA %s: another sampler goes on from the run before, with sparse steps: the warning "
+            "about that run holds no longer", warned.label,
+        )  # fmt: skip
+    _remember(None)
