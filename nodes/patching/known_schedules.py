@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import comfy.samplers
@@ -30,6 +30,7 @@ MOST_STEPS = 150  # of a whole schedule that is looked through; some tenths of a
 # Other packs' schedulers may fail or take long at unusual step counts.
 MOST_STEPS_OF_OTHERS = 60
 EVEN = ("simple", "sgm_uniform", "normal")
+OF_THE_TABLE = ("simple", "ddim_uniform", "beta")
 # between the model's highest and lowest sigma, which is the last but one: 0 follows
 TO_THE_LOWEST = ("karras", "exponential", "kl_optimal")
 
@@ -82,13 +83,21 @@ class _Schedules:
             self._others.remove(name)
         return None
 
-    def each(self, fewest: int, even: Container[int]) -> Iterator[np.ndarray]:
+    def each(self, fewest: int, even: range) -> Iterator[np.ndarray]:
         """Those of `fewest` or more steps, shortest first; of schedulers whose steps are even, only
         those whose number of steps is in `even`."""
         for steps in range(fewest, MOST_STEPS + 1):
             names = self.names if steps in even else [n for n in self.names if n not in EVEN]
-            others = self._others if steps <= MOST_STEPS_OF_OTHERS else []
-            for name in (*names, *others):
+            yield from self._of((*names, *self._others), steps)
+
+    def from_table(self, fewest: int) -> Iterator[np.ndarray]:
+        """Those that are entries of the model's table; of other packs' nobody knows."""
+        for steps in range(fewest, MOST_STEPS + 1):
+            yield from self._of((*OF_THE_TABLE, *self._others), steps)
+
+    def _of(self, names: Sequence[str], steps: int) -> Iterator[np.ndarray]:
+        for name in names:
+            if name in OWN or steps <= MOST_STEPS_OF_OTHERS:
                 yield from _variants(self.of(name, steps))
 
 
@@ -164,8 +173,8 @@ def _likely(part: np.ndarray, shift: float) -> bool:
 
 def _search_shifts(part: np.ndarray, schedules: _Schedules, own: float) -> Part | None:
     """In the schedules of a flow model whose shift is another than the model's."""
-    asked = list(even_shifts(part, own, schedules.model_sampling))
-    tries = [(shift, EVEN, range(steps - 1, steps + 2)) for shift, steps in asked]
+    even = even_shifts(part, own, schedules.model_sampling)
+    tries = [(shift, EVEN, range(steps - 1, steps + 2)) for shift, steps in even]
     if part[-1] == 0.0:
         all_steps = range(len(part) - 1, MOST_STEPS + 1)
         last = odds(part[-2])
@@ -186,10 +195,8 @@ def _search_shifts(part: np.ndarray, schedules: _Schedules, own: float) -> Part 
                 found = _in(schedule, part)
                 if found is not None:
                     return found
-    # the others take entries of the model's table, which all move by one factor of their odds
-    room = {steps: 2 + steps // 10 for _, steps in asked}
-    even = {n for steps, more in room.items() for n in range(steps - more, steps + more + 1)}
-    for schedule in schedules.each(len(part) - 1, even):
+    # entries of the model's table all move by one factor of their odds
+    for schedule in schedules.from_table(len(part) - 1):
         found = _in(schedule, part, own)
         if found is not None:
             return found

@@ -187,7 +187,7 @@ def test_a_schedule_drawn_at_random_and_cut_at_random_places(wan, number):
 
 def test_what_stays_an_estimate_is_said_in_the_plan(wan):
     unknown = [0.7, 0.5, 0.123, 0.1, 0.0]
-    plan, dense = planned(wan(8), unknown, 9)
+    plan, _ = planned(wan(8), unknown, 9)
     assert plan.estimate > 4 and f"after the first {plan.estimate}, an estimate" in plan.describe()
     # where nothing hangs on it, it is not said
     assert planned(wan(8), unknown, 0)[0].estimate is None
