@@ -198,7 +198,12 @@ class AttentionOverride:
         return joined, ""
 
     def spoiled(self) -> bool:
-        """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end."""
+        """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end.
+
+        Waits for the GPU, once a model call, which nothing can spare: once the sampler has used
+        an output, its call cannot be made again. The GPU stands still for as long as the next
+        kernels take to come, some 0.1 ms of a call that takes seconds.
+        """
         sums, self.sums = self.sums, []
         if not sums:
             return False

@@ -148,6 +148,11 @@ class Run:
         """A call of the model is made again: its sparse calls are counted, and thrown away."""
         with self._lock:
             self._repeated += 1
+        log.warning(
+            "PSA %s: the model was called once more in this step, dense. What counts the model's "
+            "calls by itself, as caches of other packs do, is one ahead from here on.",
+            self.preset.label,
+        )  # fmt: skip
 
     def finish(self, ended: str | None) -> tuple[dict[str, Any], RunRecord]:
         """What ran, in plain types, and the record that tells it in full. Waits for the GPU.

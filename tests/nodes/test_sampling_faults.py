@@ -106,6 +106,30 @@ def test_a_spoiled_output_is_noticed_and_its_model_call_repeated_dense(
     assert sum("the render goes on" in r.getMessage() for r in caplog.records) == 1
 
 
+def test_a_patch_that_counts_model_calls_is_told_of_the_repeated_one(bench, failing, caplog):
+    """As caches of other packs count their steps, in a forward of theirs."""
+    import types
+
+    patched = bench.patch(sparse_config(warmup_steps=1))
+    model = patched.get_model_object("diffusion_model")
+    counted = []
+
+    def counting(self, *args, **kwargs):
+        counted.append(1)
+        return type(self).forward_orig(self, *args, **kwargs)
+
+    patched.add_object_patch("diffusion_model.forward_orig", types.MethodType(counting, model))
+    bench.sample(patched, cfg=1.0)
+    assert len(counted) == 4 and not [r for r in caplog.records if "once more" in r.getMessage()]
+    counted.clear()
+    failing(4, float("nan"))
+    bench.sample(patched, cfg=1.0)
+    assert len(counted) == 5
+    (line,) = [r.getMessage() for r in caplog.records if "once more" in r.getMessage()]
+    assert "counts the model's calls" in line and "one ahead" in line
+    assert bench.report["repeated"] == 1 and bench.report["bypassed"] is None
+
+
 def unnumbered(model):
     """The model as if it did not publish the numbers of its blocks."""
     import comfy.patcher_extension
