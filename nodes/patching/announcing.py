@@ -27,7 +27,7 @@ _warned: _Warned | None = None
 
 
 def announce(run: Run, prompt: str | None) -> None:
-    """Says the plan; of one with sparse steps, once the run's first attention call has come."""
+    """Says the plan; of one with sparse steps, once the video's first self-attention has come."""
     label, schedule = run.preset.label, run.schedule
     if run.preset.config.type == "dense":
         log.info("PSA %s: a dense preset, every call keeps the model's own attention", label)

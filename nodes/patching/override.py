@@ -77,7 +77,6 @@ class AttentionOverride:
         seen = _Seen()
         self.asked += 1
         try:
-            self.run.asked()
             out, reason = self._serve(seen, func, args, kwargs)
         except Interrupt:
             raise
@@ -107,6 +106,7 @@ class AttentionOverride:
         self.in_blocks = True
         index = next(self.video_calls)
         self.video_seen += 1
+        self.run.video_call()
         published = call.block_index()
         seen.block = self.token_grid.block_of(index) if published is None else published
         unsupported = call.unsupported()

@@ -76,8 +76,8 @@ class Run:
         self._kept = dict.fromkeys(MOST_KEPT, 0)
         self._said: set[str] = set()
         self._repeated = 0
-        self._asked = False
-        # said when the first attention call comes: until then it would be a promise
+        self._video_called = False
+        # the plan, said when the video's first self-attention comes: until then it is a promise
         self.promise: str | None = None
         # whose code keeps attention calls from PSA
         self.bypassed: str | None = None
@@ -132,11 +132,11 @@ class Run:
             self._said.add(what)
             return new
 
-    def asked(self) -> None:
-        """An attention call has come to PSA."""
-        if self._asked:
+    def video_call(self) -> None:
+        """A call of self-attention over the video has come to PSA."""
+        if self._video_called:
             return
-        self._asked = True
+        self._video_called = True
         if self.bypassed:
             self.bypassed = None
             log.info("PSA %s: attention calls come now; the warning above holds no longer",

@@ -132,9 +132,8 @@ def test_a_class_that_is_replaced_is_named_though_cross_attention_asks(bench, ca
         place = f"diffusion_model.blocks.{i}.self_attn.__class__"
         model.add_object_patch(place, pack.SlidingSelfAttention)
     report, first, said = run(bench, caplog, model)
-    # the plan came with the first call; then it shows
-    assert "none of the first model call's 2 attention calls" in first[1]
-    says_so(first[1:], said[1:], report, "SlidingSelfAttention is of")
+    assert "none of the first model call's 2 attention calls" in first[0]
+    says_so(first, said, report, "SlidingSelfAttention is of")
 
 
 def test_what_is_replaced_and_asks_all_the_same_is_no_matter(bench, caplog, pack):
@@ -176,6 +175,15 @@ def test_without_a_culprit_it_is_said_all_the_same(bench, caplog, monkeypatch):
     report, first, said = run(bench, caplog, patched(bench))
     assert len(first) == 1 and "does not ask" in first[0] and "nothing will be sparse" in first[0]
     assert len(said) == 2 and report["bypassed"]
+
+
+def test_a_layout_that_is_not_known_is_promised_nothing(bench, caplog, monkeypatch):
+    from psa_pack.nodes.patching import apply
+
+    monkeypatch.setattr(apply, "token_grid", lambda call: None)
+    report, _, said = run(bench, caplog, patched(bench))
+    assert "does not know the token layout" in said[0] and len(said) == 2
+    assert report["bypassed"] is None and report["calls"]["sparse"] == 0
 
 
 def test_quantised_layers_of_another_pack_are_no_culprits(bench, pack):

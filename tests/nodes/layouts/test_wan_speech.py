@@ -186,4 +186,4 @@ def unseen(bench, model, caplog, sample):
     assert not spy.calls
     assert bench.reports[-1]["calls"] == {"sparse": 0, "dense": {}}
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and r.name == "PSA"]
-    assert [line for line in said if "no attention call of this run could be seen" in line]
+    assert [line for line in said if "attention did not ask" in line]
