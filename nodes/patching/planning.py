@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +30,10 @@ def plan_run(
         window,
         lambda part: _remembered(part, sampling),
     )
-    return plan.by_ranges(ranges if window is None else ranges.sparse())
+    ranges = ranges if window is None else ranges.sparse()
+    if not ranges and (window is not None or warmup_steps == 0):
+        plan = replace(plan, estimate=None)  # nothing hangs on it
+    return plan.by_ranges(ranges)
 
 
 def in_window(config: PSAConfig, window: tuple[float, float] | None) -> PSAConfig:

@@ -141,8 +141,7 @@ def plan_steps(
         places = [min(percent_of(s, percent_to_sigma), _ALMOST_ONE) for s in starts]
     steps = tuple(Step(*step) for step in zip(starts, reasons, places, strict=True))
     goes_on = bool(starts) and sigmas[-1] > 0.0
-    counted = part.estimated and window is None and warmup_steps > 0
-    return Schedule(steps, goes_on, part.before if counted else None)
+    return Schedule(steps, goes_on, part.before if part.estimated else None)
 
 
 _ALMOST_ONE = math.nextafter(1.0, 0.0)
