@@ -10,9 +10,11 @@ from server import PromptServer
 
 from .compat import declare
 from .dense_blocks import check_dense_blocks, read_dense_blocks
+from .given_values import fits
 from .patching.apply import apply_psa
 from .patching.run import PatchOptions
 from .preset_link import PSAPreset
+from .preset_value import check_link, checked
 from .queued import queued_inputs
 from .reporting.words import headline
 
@@ -34,7 +36,9 @@ class PSAApply(io.ComfyNode):
             "model loader and the sampler; the order among other model patches does not matter.",
             inputs=[
                 io.Model.Input("model", tooltip="A video diffusion model."),
-                PSAPreset.Input("preset", tooltip="From PSA Preset Loader or PSA Preset Editor."),
+                PSAPreset.Input(
+                    "preset", lazy=True, tooltip="From PSA Preset Loader or PSA Preset Editor.",
+                ),
                 io.Boolean.Input(
                     "enabled", default=True, optional=True, label_on="on", label_off="off",
                     tooltip="Off: the model passes through untouched.",
@@ -74,15 +78,34 @@ class PSAApply(io.ComfyNode):
         )
 
     @classmethod
+    def settle(cls, inputs):
+        """What ComfyUI would refuse of a queued node that is switched off is taken out of it."""
+        if inputs.get("enabled") is not False:
+            return
+        inputs.setdefault("preset", None)
+        for widget in cls.define_schema().inputs:
+            if widget.id in inputs and not fits(widget, inputs[widget.id]):
+                del inputs[widget.id]
+
+    @classmethod
     def validate_inputs(cls, dense_blocks=None):
+        inputs = queued_inputs()
+        # One that is off refuses nothing, also where only its run tells whether it is.
+        if inputs.get("enabled", True) is not True:
+            return True
         answer = check_dense_blocks(dense_blocks)
-        return check_window(queued_inputs()) if answer is True else answer
+        answer = check_window(inputs) if answer is True else answer
+        return check_link(inputs, "preset") if answer is True else answer
+
+    @classmethod
+    def check_lazy_status(cls, enabled=True, preset=None, **others):
+        return ["preset"] if enabled and preset is None else []
 
     @classmethod
     def execute(
         cls,
         model,
-        preset,
+        preset=None,
         enabled=True,
         schedule=SCHEDULE_PRESET,
         start_percent=START,
@@ -90,13 +113,14 @@ class PSAApply(io.ComfyNode):
         dense_blocks="",
         min_tokens=4096,
     ) -> io.NodeOutput:
+        if not enabled:
+            return io.NodeOutput(model)
+        preset = checked("preset", preset)
         options = PatchOptions(
             window=window_of(schedule, start_percent, end_percent),
             dense_blocks=read_dense_blocks(dense_blocks),
             min_tokens=min_tokens,
         )
-        if not enabled:
-            return io.NodeOutput(model)
         node_id = cls.hidden.unique_id if cls.hidden else None
         return io.NodeOutput(
             apply_psa(

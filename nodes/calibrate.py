@@ -28,8 +28,8 @@ from .calibration.start import Start, without_blocks
 from .calibration.told import as_json, description
 from .dense_blocks import check_dense_blocks, read_dense_blocks
 from .preset_link import PSAPreset
-from .preset_value import PresetValue
-from .queued import current_user
+from .preset_value import PresetValue, check_link, checked
+from .queued import current_user, queued_inputs
 from .store import preset_store, tell_changed, user_folder
 
 DENSITY, ERROR = "density", "error"
@@ -133,7 +133,8 @@ class PSACalibrate(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, dense_blocks=None):
-        return check_dense_blocks(dense_blocks)
+        answer = check_dense_blocks(dense_blocks)
+        return check_link(queued_inputs(), "preset") if answer is True else answer
 
     @classmethod
     def execute(
@@ -158,6 +159,7 @@ class PSACalibrate(io.ComfyNode):
         save_as="",
         replace=False,
     ) -> io.NodeOutput:
+        preset, save_as = checked("preset", preset), (save_as or "").strip()
         base = dataclasses.replace(preset, config=without_blocks(preset.config))
         kept = read_dense_blocks(dense_blocks)
         version = _check(base, save_as, replace)
@@ -190,10 +192,10 @@ class PSACalibrate(io.ComfyNode):
         fitted = fit(found, base.config, **wanted, dense=allow_dense, kept=kept)
         told = as_json(found, fitted, base, target)
         config = fitted.config.replace(description=description(told))
-        if save_as.strip():
-            _save(base.family, save_as.strip(), config, version)
+        if save_as:
+            _save(base.family, save_as, config, version)
         value = dataclasses.replace(
-            base, config=config, name=save_as.strip() or f"{base.name} (calibrated)"
+            base, config=config, name=save_as or f"{base.name} (calibrated)"
         )
         pixels = np.asarray(picture_of(told), dtype=np.float32) / 255
         image = torch.from_numpy(pixels)[None]
@@ -210,8 +212,7 @@ def _check(base: PresetValue, save_as: str, replace: bool) -> str | None:
         raise CalibrationError(
             f"preset: {base.label} is a dense one; give one of type psa to start from"
         )
-    name = save_as.strip()
-    if not name:
+    if not save_as:
         return None
     if not base.family:
         raise CalibrationError(
@@ -219,12 +220,12 @@ def _check(base: PresetValue, save_as: str, replace: bool) -> str | None:
             "from PSA Preset Loader, with an editor behind it if you like"
         )
     store = preset_store()
-    version = store.version(base.family, name)
+    version = store.version(base.family, save_as)
     if version != ABSENT and not replace:
-        what = f"save_as: {base.family} has a preset {name} already"
+        what = f"save_as: {base.family} has a preset {save_as} already"
         raise CollisionError(Problem(what, mend="choose another name, or set replace to yes"))
     # a shipped preset's name, or one that differs by case only
-    store.check_saving(base.family, name)
+    store.check_saving(base.family, save_as)
     return version
 
 

@@ -7,8 +7,11 @@ from ..psa_kernels.config import parse_block_list
 
 def read_dense_blocks(text: str | None) -> frozenset[int]:
     """Raises `ValueError` that names the input."""
+    text = text or ""
+    if text.strip()[:5].lower() == "none":
+        return frozenset()
     try:
-        return parse_block_list(text or "")
+        return parse_block_list(text)
     except ValueError as error:
         raise ValueError(f"dense_blocks: {error}") from None
 

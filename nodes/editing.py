@@ -20,7 +20,11 @@ WHOLE = ("mask_ratios", "blocks", "steps")
 def merged(
     base: PSAConfig | None, widgets: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The preset's mapping: base, then the widgets that are not at their default, then YAML."""
+    """The preset's mapping: base, then the widgets that are not at their default, then YAML.
+
+    A widget whose value is None is as if it were not there.
+    """
+    widgets = {name: value for name, value in widgets.items() if value is not None}
     if base is None:
         mapping = field_widgets.to_preset({**field_widgets.defaults(), **widgets})
     else:

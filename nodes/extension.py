@@ -10,10 +10,11 @@ from .preset_loader import PSAPresetLoader
 from .report import PSAReport
 from .selftest import PSASelfTest
 
+NODES = (
+    PSAPresetLoader, PSAApply, PSAPresetEditor, PSAReport, PSACompare, PSASelfTest, PSACalibrate,
+)  # fmt: skip
+
 
 class PSAExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            PSAPresetLoader, PSAApply, PSAPresetEditor, PSAReport, PSACompare, PSASelfTest,
-            PSACalibrate,
-        ]  # fmt: skip
+        return list(NODES)

@@ -13,6 +13,7 @@ from comfy_api.latest import io
 
 from ..psa_kernels.config import FIELDS, LEVELS, Field, PSAConfig
 from .compat import declare
+from .given_values import LEFT_OUT, read
 
 UPPER = {level: f"level_{level}_to" for level in LEVELS if level}
 TILE = ("tile_depth", "tile_height", "tile_width")
@@ -33,6 +34,15 @@ def later_widgets() -> list[io.Input]:
     A saved workflow tells a node's widgets apart by their place: these come after all others.
     """
     return [widget for field in FIELDS if field.quiet for widget in _widgets(field)]
+
+
+def held(given: dict[str, Any]) -> dict[str, Any]:
+    """Widget id -> value, as widgets hold what a script may write of them; null is left out."""
+    known = {widget.id: widget for widget in widgets()}
+    values = {
+        name: read(known[name], value) if name in known else value for name, value in given.items()
+    }
+    return {name: value for name, value in values.items() if value is not LEFT_OUT}
 
 
 def parts(field: Field, value: Any) -> dict[str, Any]:

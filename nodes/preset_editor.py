@@ -14,8 +14,8 @@ from . import field_widgets
 from .editing import merged, read_overrides
 from .preset_link import PSAPreset
 from .preset_loader import load_preset
-from .preset_value import PresetValue
-from .queued import graph, node_id
+from .preset_value import PresetValue, check_link, checked
+from .queued import graph, is_asked_for, node_id, queued_inputs
 
 
 class PSAPresetEditor(io.ComfyNode):
@@ -52,6 +52,10 @@ class PSAPresetEditor(io.ComfyNode):
         # Checked when the graph is queued: the text by itself, then all of the node together where
         # the graph says what its base is. Otherwise the rest is checked when the node runs. ComfyUI
         # checks the other inputs by their ranges, which it leaves to us for those named here.
+        if not is_asked_for():
+            return True
+        if (answer := check_link(queued_inputs(), "base")) is not True:
+            return answer
         try:
             document = read_overrides(yaml_overrides)
             _, issues = check_preset(document.data, partial=True)
@@ -65,6 +69,7 @@ class PSAPresetEditor(io.ComfyNode):
 
     @classmethod
     def execute(cls, base=None, yaml_overrides="", **values) -> io.NodeOutput:
+        base = None if base is None else checked("base", base)
         value = preset_of(base, values, yaml_overrides)
         return io.NodeOutput(value, dump(value.config.to_preset()))
 

@@ -8,6 +8,7 @@ from ..presets.errors import PresetError
 from ..presets.names import DEFAULT
 from .preset_link import PSAPreset
 from .preset_value import PresetValue
+from .queued import graph, is_asked_for, queued_inputs
 from .store import list_presets, preset_store
 
 MOST_USED = "Wan2.1_14b"  # of the shipped families: what a new node shows
@@ -45,8 +46,11 @@ class PSAPresetLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, family=None, preset=None):
-        # Checked when the graph is queued, before any model is loaded.
-        if family is None or preset is None:
+        # Checked when the graph is queued, before any model is loaded; what comes by a link is
+        # checked when the node runs.
+        linked = any(isinstance(queued_inputs().get(x), list) for x in ("family", "preset"))
+        unknown = graph() is None and None in (family, preset)
+        if linked or unknown or not is_asked_for():
             return True
         try:
             load_preset(family, preset)
@@ -55,8 +59,11 @@ class PSAPresetLoader(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, family, preset):
-        # An edited preset file must not be served from ComfyUI's cache.
+    def fingerprint_inputs(cls, family=None, preset=None):
+        # An edited preset file must not be served from ComfyUI's cache. What comes by a link is
+        # None here, whatever it will be: then any change of any file counts.
+        if family is None or preset is None:
+            return preset_store().stamp()
         return repr(load_preset(family, preset))
 
     @classmethod
@@ -64,16 +71,16 @@ class PSAPresetLoader(io.ComfyNode):
         return io.NodeOutput(load_preset(family, preset))
 
 
-def load_preset(family: str, preset: str) -> PresetValue:
+def load_preset(family: str, preset: str | None) -> PresetValue:
     """Raises the store's `PresetError`, which says what is wrong and what there is instead."""
     store = preset_store()
-    config = store.get(family, preset)
+    info, config = store.find(family, preset)
     known = store.get_family(family)
     scale = known.video_scale
     return PresetValue(
         config,
         family,
-        known.default_attention if preset == DEFAULT else preset,
+        info.name,
         known.text_length,
         (scale.width_divisor, scale.height_divisor, scale.depth_divisor),
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..psa_kernels.config import PSAConfig
+from ..psa_kernels.config.issues import shown
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,33 @@ class PresetValue:
     @property
     def label(self) -> str:
         return f"{self.family}/{self.name}" if self.family else (self.name or "edited preset")
+
+
+def checked(name: str, value: Any) -> PresetValue:
+    """The preset that came to the input `name`. Raises `ValueError` for anything else.
+
+    ComfyUI lets anything through that a node of no fixed type hands on, or a script writes there.
+    """
+    if isinstance(value, PresetValue):
+        return value
+    if value is None:
+        found = "nothing"
+    elif isinstance(value, str):
+        found = f"the text {shown(value)}"
+    else:
+        found = f"something of type {type(value).__name__}"
+    raise ValueError(
+        f"{name}: found {found}; a preset comes by a link, from PSA Preset Loader or PSA Preset "
+        "Editor"
+    )
+
+
+def check_link(inputs: Mapping[str, Any], name: str) -> bool | str:
+    """What a node's `validate_inputs` answers of such an input: True, or what is wrong."""
+    if isinstance(inputs.get(name, []), list):
+        return True
+    try:
+        checked(name, inputs[name])
+    except ValueError as error:
+        return str(error)
+    return True

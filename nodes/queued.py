@@ -2,37 +2,48 @@
 
 ComfyUI shows a node's `validate_inputs` only the inputs that it names, and never the nodes behind
 its links; and a running node is not told its user. Both are in the request, so they are noted while
-it is served: the graph for its validation, the user (with --multi-user) for its run.
+it is served: the graph for its validation, the user (with --multi-user) for its run. What scripts
+write for a widget's value is put into the form that ComfyUI reads.
 """
 
 from __future__ import annotations
 
 import contextvars
+import functools
+import logging
 import uuid
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aiohttp import web
 from comfy.cli_args import args
+from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 
+from .given_values import LEFT_OUT, read
+
+log = logging.getLogger("PSA")
+
 DEFAULT_USER = "default"
-MOST_PROMPTS = 10_000  # whose user is remembered; more than a queue ever holds
+MOST_PROMPTS = 10_000  # whose user is remembered, beside those of the queue
 
 _graph: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar(
     "psa_graph", default=None
 )
 _user: contextvars.ContextVar[str | None] = contextvars.ContextVar("psa_user", default=None)
-_user_of_prompt: OrderedDict[str, str] = OrderedDict()
+# Of every prompt that came in, oldest first; None for a request without a known user.
+_user_of_prompt: dict[str, str | None] = {}
 
 # An input that is left out of a prompt cannot carry the answer of `validate_inputs`.
-_CARRIERS = {"PSAPresetEditor": "yaml_overrides", "PSAApply": "dense_blocks"}
+_CARRIERS = {
+    "PSAPresetEditor": "yaml_overrides", "PSAApply": "dense_blocks", "PSACalibrate": "dense_blocks",
+}  # fmt: skip
 
 
-def install(server: Any) -> None:
-    """Watches the prompts that come in at ComfyUI's server."""
-    server.add_on_prompt_handler(_on_prompt)
+def install(server: Any, nodes: Iterable[type[io.ComfyNode]]) -> None:
+    """Watches the prompts that come in at ComfyUI's server; `nodes` are the pack's own."""
+    known = {node.__name__: node for node in nodes}
+    server.add_on_prompt_handler(lambda request: _on_prompt(request, known, server))
     if args.multi_user:
         server.app.middlewares.append(_note_user)
 
@@ -55,6 +66,35 @@ def queued_inputs() -> Mapping[str, Any]:
     return inputs if isinstance(inputs, dict) else {}
 
 
+def is_asked_for() -> bool:
+    """Whether the preset of the node that ComfyUI is asking can be needed: not where it goes to
+    nodes alone that are switched off."""
+    nodes, asked = graph() or {}, node_id()
+    waiting, seen, used = [asked], {asked}, False
+    while waiting:
+        name = waiting.pop()
+        for user, key in _users(nodes, name):
+            used = True
+            kind, inputs = nodes[user].get("class_type"), nodes[user]["inputs"]
+            if kind == "PSAApply" and key == "preset" and inputs.get("enabled") is False:
+                continue
+            if kind != "PSAPresetEditor" or key != "base":
+                return True
+            if user not in seen:
+                seen.add(user)
+                waiting.append(user)
+    return not used
+
+
+def _users(nodes: Mapping[str, Any], name: str | None) -> Iterator[tuple[str, str]]:
+    """(node, input) of every link from a node."""
+    for user, node in nodes.items():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        for key, value in inputs.items() if isinstance(inputs, dict) else ():
+            if isinstance(value, list) and value[:1] == [name]:
+                yield user, key
+
+
 def current_user() -> str:
     """Who asks, or who queued the prompt that runs; "default" where there is one user only."""
     if not args.multi_user:
@@ -63,24 +103,66 @@ def current_user() -> str:
     if asking is not None:
         return asking
     context = get_executing_context()
-    return _user_of_prompt.get(context.prompt_id, DEFAULT_USER) if context else DEFAULT_USER
+    return (_user_of_prompt.get(context.prompt_id) if context else None) or DEFAULT_USER
 
 
-def _on_prompt(request: dict[str, Any]) -> dict[str, Any]:
+def _on_prompt(
+    request: dict[str, Any], known: Mapping[str, type[io.ComfyNode]], server: Any
+) -> dict[str, Any]:
     nodes = request.get("prompt")
     _graph.set(nodes if isinstance(nodes, dict) else None)
     for node in nodes.values() if isinstance(nodes, dict) else ():
-        carrier = _CARRIERS.get(node.get("class_type")) if isinstance(node, dict) else None
-        if carrier and isinstance(node.get("inputs"), dict):
-            node["inputs"].setdefault(carrier, "")
-    user = _user.get()
-    if user is not None:
-        if request.get("prompt_id") is None:
-            request["prompt_id"] = str(uuid.uuid4())
-        _user_of_prompt.setdefault(str(request["prompt_id"]), user)
-        while len(_user_of_prompt) > MOST_PROMPTS:
-            _user_of_prompt.popitem(last=False)
+        kind = node.get("class_type") if isinstance(node, dict) else None
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        if isinstance(kind, str) and kind in known and isinstance(inputs, dict):
+            _settle(known[kind], inputs)
+            if kind in _CARRIERS:
+                inputs.setdefault(_CARRIERS[kind], "")
+    if args.multi_user:
+        _claim(request, server)
     return request
+
+
+def _settle(node: type[io.ComfyNode], inputs: dict[str, Any]) -> None:
+    """Puts a queued node's inputs into the form that ComfyUI reads."""
+    for name, widget in _widgets(node).items():
+        if name not in inputs:
+            continue
+        value = read(widget, inputs[name])
+        if value is not LEFT_OUT:
+            inputs[name] = value
+        elif widget.optional or not isinstance(widget, io.Combo.Input):
+            del inputs[name]  # the default, or ComfyUI says that it is missing
+    if hasattr(node, "settle"):
+        node.settle(inputs)
+
+
+@functools.lru_cache(maxsize=64)
+def _widgets(node: type[io.ComfyNode]) -> dict[str, io.Input]:
+    return {widget.id: widget for widget in node.define_schema().inputs}
+
+
+def _claim(request: dict[str, Any], server: Any) -> None:
+    """Notes whose prompt this is. An id that is another user's already is replaced: what runs
+    under it must not run as that user, nor theirs as this one."""
+    user, wanted = _user.get(), request.get("prompt_id")
+    if wanted is None or _user_of_prompt.get(str(wanted), user) != user:
+        request["prompt_id"] = str(uuid.uuid4())
+        if wanted is not None:
+            log.warning("PSA: the prompt id %.60s is another user's; this prompt gets the id %s",
+                        wanted, request["prompt_id"])  # fmt: skip
+    _user_of_prompt[str(request["prompt_id"])] = user
+    if len(_user_of_prompt) > MOST_PROMPTS:
+        _forget(server)
+
+
+def _forget(server: Any) -> None:
+    """Drops the older half of what is noted, but for what waits or runs."""
+    running, waiting = server.prompt_queue.get_current_queue_volatile()
+    needed = {item[1] for item in (*running, *waiting)}
+    for prompt_id in list(_user_of_prompt)[: MOST_PROMPTS // 2]:
+        if prompt_id not in needed:
+            del _user_of_prompt[prompt_id]
 
 
 @web.middleware

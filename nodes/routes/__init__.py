@@ -10,6 +10,7 @@ import logging
 from aiohttp import web
 from server import PromptServer
 
+from ..extension import NODES
 from ..queued import install
 from . import fields, plan, stored, transfer, validation
 from .figures import estimate
@@ -49,4 +50,4 @@ def register_routes() -> None:
     """Adds the routes to ComfyUI's server; a process without one needs none."""
     server = getattr(PromptServer, "instance", None)
     if server is not None and register(server.routes):
-        install(server)
+        install(server, NODES)

@@ -36,6 +36,13 @@ class Body:
             raise bad_request(f"{name}: {_NAMES[kind]} is expected")
         return value
 
+    def text(self, name: str, default: Any = REQUIRED) -> Any:
+        """Text, as a widget holds it: a whole number may stand for it."""
+        value = self._left.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            self._left[name] = str(value)
+        return self.take(name, str, default)
+
     def number(
         self, name: str, kind: type, low: float, high: float, default: Any = REQUIRED
     ) -> Any:

@@ -130,7 +130,7 @@ def take_draft(body: Body, store: PresetStore, changes: Mapping[str, Any] | None
         return Draft(changed(mapping, changes or {}), base=base)
     if form == "yaml":
         return _from_yaml(body.take("yaml", str), base, changes or {})
-    widgets = body.take("widgets", dict)
+    widgets = field_widgets.held(body.take("widgets", dict))
     return _from_node(widgets, body.take("yaml_overrides", str, ""), base, changes or {})
 
 

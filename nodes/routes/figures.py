@@ -161,7 +161,7 @@ def _sparse_range(name: str, config: PSAConfig) -> tuple[float, float]:
 def dense_blocks_of(body: Body) -> frozenset[int]:
     """The blocks that Apply PSA's input `dense_blocks` names."""
     try:
-        return read_dense_blocks(body.take("dense_blocks", str, ""))
+        return read_dense_blocks(body.text("dense_blocks", ""))
     except ValueError as error:
         raise bad_request(str(error)) from None
 

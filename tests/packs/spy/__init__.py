@@ -1,4 +1,5 @@
-"""A node pack for the tests only: another pack's attention override, before or after Apply PSA."""
+"""A node pack for the tests only: another pack's attention override, before or after Apply PSA, and
+a switch for values of any type."""
 
 import functools
 import json
@@ -49,6 +50,28 @@ class PSATestSpy(io.ComfyNode):
         return io.NodeOutput(model)
 
 
+class PSATestSwitch(io.ComfyNode):
+    """Hands on one of two values, whatever their type, as switches of many packs do."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PSATestSwitch",
+            display_name="PSA Test Switch",
+            category="PSA/test",
+            inputs=[
+                io.AnyType.Input("first", optional=True),
+                io.AnyType.Input("second", optional=True),
+                io.Boolean.Input("use_second", default=False),
+            ],
+            outputs=[io.AnyType.Output()],
+        )
+
+    @classmethod
+    def execute(cls, first=None, second=None, use_second=False) -> io.NodeOutput:
+        return io.NodeOutput(second if use_second else first)
+
+
 def _describe(func, args, kwargs) -> dict:
     q, k = args[0], args[1]
     options = kwargs.get("transformer_options") or {}
@@ -70,7 +93,7 @@ def _append(log: Path, record: dict) -> None:
 
 class TestNodes(ComfyExtension):
     async def get_node_list(self):
-        return [PSATestSpy]
+        return [PSATestSpy, PSATestSwitch]
 
 
 async def comfy_entrypoint():

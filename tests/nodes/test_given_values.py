@@ -1,0 +1,135 @@
+"""What scripts write for a widget's value means the same in a queued graph and to the routes."""
+
+import json
+
+import pytest
+import yaml
+
+from psa_kernels import PSAConfig
+
+from .graphs import reports
+
+FAMILY = "Wan2.1_14b"
+
+
+@pytest.fixture
+def queued(graph):
+    """queued(values) -> the configuration that an editor node with these inputs gives."""
+
+    def run(values):
+        g = graph()
+        editor = g.add("PSAPresetEditor", values, "editor")
+        g.add("PreviewAny", {"source": [editor[0], 1]}, "yaml")
+        return PSAConfig.from_preset(yaml.safe_load(g.run().outputs["yaml"]["text"][0]))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"block_n": 64}, {"block_n": "64"}),
+        ({"block_n": 128.0, "tile_n": 32}, {"block_n": "128", "tile_n": "32"}),
+        ({"tail": 8, "description": None}, {"tail": "8"}),
+        ({"description": 5}, {"description": "5"}),
+        ({"rearrange_method": None, "warmup_steps": None}, {}),
+        ({"use_rearrange": None, "verbose": None, "level_1_to": None}, {}),
+        ({"verbose": "yes", "use_rearrange": "false"}, {"verbose": True, "use_rearrange": False}),
+        ({"second_moment": 1, "use_rearrange": 0}, {"second_moment": True,
+                                                    "use_rearrange": False}),
+        ({"warmup_steps": "7", "sim_2x_threshold": "0.25"}, {"warmup_steps": 7,
+                                                             "sim_2x_threshold": 0.25}),
+        ({"yaml_overrides": None, "warmup_steps": 3}, {"warmup_steps": 3}),
+        ({"base": None}, {}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_value_means_the_same_everywhere(queued, comfy_client, given, meant):
+    expected = queued(meant)
+    assert expected != PSAConfig() or not meant or meant in ({"block_n": "64"},)
+    assert queued(given) == expected
+    text = given.get("yaml_overrides")
+    widgets = {k: v for k, v in given.items() if k not in ("yaml_overrides", "base")}
+    body = {"widgets": widgets, "yaml_overrides": text, "base": given.get("base")}
+    answer = comfy_client.post("/psa/validate", body)
+    assert answer["ok"], answer["issues"]
+    assert PSAConfig.from_preset(answer["config"]) == expected
+    # and over a base: left out is the base's
+    base = {"family": FAMILY, "preset": "faithful"}
+    one, other = (comfy_client.post("/psa/validate", {"widgets": w, "base": base})["config"]
+                  for w in (widgets, meant))  # fmt: skip
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"block_n": 65}, ("block_n", "block_size.n")), ({"tail": True}, ("tail",)),
+     ({"warmup_steps": "soon"}, ("warmup_steps",)), ({"level_1_to": 7}, ("level_1_to",
+                                                                         "mask_ratios.1"))],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_value_is_refused_everywhere(graph, comfy_client, given, words):
+    g = graph()
+    g.sample(g.psa(g.model(), g.add("PSAPresetEditor", given, "editor")))
+    message = json.dumps(g.refusal()["editor"])
+    assert any(word in message for word in words)
+    answer = comfy_client.post("/psa/validate", {"widgets": given})
+    assert not answer["ok"] and any(w in answer["issues"][0]["message"] for w in words)
+
+
+@pytest.mark.parametrize("value", [None, "none", "None", " NONE ", "", 1])
+def test_dense_blocks(graph, comfy_client, value):
+    g = graph()
+    loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": "lora_4step"})
+    g.sample(g.psa(g.model(), loader, node_id="apply", dense_blocks=value, min_tokens=0))
+    dense = reports(g.run())["apply"]["calls"]["dense"]
+    assert ("dense block" in dense) == (value == 1)
+    body = {"preset": {"family": FAMILY, "preset": "fast"}, "family": FAMILY, "width": 832,
+            "height": 480, "frames": 81, "dense_blocks": value}  # fmt: skip
+    assert comfy_client.post("/psa/estimate", body)["tokens"]
+
+
+def test_null_for_what_a_node_may_lack_is_its_default(graph):
+    g = graph()
+    loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": None})
+    names = ("enabled", "schedule", "start_percent", "end_percent", "dense_blocks")
+    g.sample(g.psa(g.model(), loader, node_id="apply", **dict.fromkeys(names)))
+    report = reports(g.run())["apply"]
+    assert report["preset"] == f"{FAMILY}/psa_balanced"
+
+
+@pytest.mark.parametrize("name", ["preset", "model"])
+def test_null_for_what_a_node_needs_is_missing(graph, name):
+    g = graph()
+    g.sample(g.psa(g.model(), node_id="apply"))
+    g.nodes["apply"]["inputs"][name] = None
+    assert g.refusal() == {"apply": {name: name}}
+
+
+def test_a_family_that_was_left_open_is_asked_for(graph):
+    g = graph()
+    g.sample(g.psa(g.model(), g.add("PSAPresetLoader", {"family": None, "preset": "fast"}, "x")))
+    assert "there is no family None" in g.refusal()["x"]["family"]
+
+
+@pytest.mark.parametrize("name", ["default", "Default", "DEFAULT"])
+def test_the_default_in_any_case_has_its_own_name(graph, comfy_client, name):
+    g = graph()
+    loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": name})
+    g.sample(g.psa(g.model(), loader, node_id="apply"))
+    assert reports(g.run())["apply"]["preset"] == f"{FAMILY}/psa_balanced"
+    assert comfy_client.get(f"/psa/presets/{FAMILY}/{name}")["preset"] == "psa_balanced"
+    body = {"preset": {"family": FAMILY, "preset": name}}
+    assert comfy_client.post("/psa/validate", body)["ok"]
+
+
+def test_a_calibration_with_null_for_a_name_keeps_nothing(graph, comfy_client):
+    from .calibration.test_node import FAMILY as TINY
+    from .calibration.test_node import calibrated
+
+    g = graph()
+    calibrated(g, save_as=None, dense_blocks=None, density=0.3, measured_steps=1, probed_steps=0)
+    g.run()
+    families = comfy_client.get("/psa/presets")["families"]
+    names = [p["name"] for f in families if f["name"] == TINY for p in f["presets"]]
+    assert "balanced" in names and "None" not in names
