@@ -18,12 +18,16 @@ from typing import Any
 from aiohttp import web
 from comfy.cli_args import args
 
+from ...presets import yaml_text
 from .errors import Refusal, answer_for
 
 log = logging.getLogger("PSA")
 
 MAX_BODY = 1024 * 1024
 MAX_DEPTH = 16  # a preset in a request needs 5
+# As of YAML (presets/yaml_text.py), so that what it would refuse is no work here.
+MAX_KEY = 2 * yaml_text.MAX_KEY  # a path in `changes` has a list of blocks in its middle
+MAX_DIGITS = 1000  # int() takes long for more
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # (request, body) -> what the JSON answer holds, or a finished answer. Called in a thread of its
@@ -111,7 +115,7 @@ def _parsed(content: bytes) -> dict[str, Any]:
     try:
         body = json.loads(
             content.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite,
-            parse_constant=_no_constant,
+            parse_int=_short, parse_constant=_no_constant,
         )  # fmt: skip
         # Half of a surrogate pair can be written in JSON and in nothing else.
         json.dumps(body, ensure_ascii=False).encode("utf-8")
@@ -120,19 +124,33 @@ def _parsed(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         what = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
         raise Refusal(400, "bad_request", f"the body is not JSON: {what}") from None
-    if _deeper_than(body, MAX_DEPTH):
-        raise Refusal(400, "bad_request", f"the body is nested deeper than {MAX_DEPTH} levels")
+    _check_bounds(body)
     if not isinstance(body, dict):
         raise Refusal(400, "bad_request", "the body is not a JSON object")
     return body
 
 
-def _deeper_than(value: Any, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth + 1):
+def _check_bounds(body: Any) -> None:
+    """Depth, number and size of what is in the body. Raises `Refusal`."""
+    level, count = [body], 0
+    for _ in range(MAX_DEPTH + 1):
         nested = [x for x in level if isinstance(x, (dict, list))]
-        level = [y for x in nested for y in (x.values() if isinstance(x, dict) else x)]
-    return any(isinstance(x, (dict, list)) for x in level)
+        level = []
+        for inner in nested:
+            if len(inner) > yaml_text.MAX_ENTRIES:
+                raise _beyond(f"has more than {yaml_text.MAX_ENTRIES} entries in one place")
+            if isinstance(inner, dict) and any(len(key) > MAX_KEY for key in inner):
+                raise _beyond(f"has a key of more than {MAX_KEY} characters")
+            count += len(inner) * (2 if isinstance(inner, dict) else 1)
+            level += inner.values() if isinstance(inner, dict) else inner
+        if count > yaml_text.MAX_NODES:
+            raise _beyond(f"has more than {yaml_text.MAX_NODES} keys and values")
+    if any(isinstance(x, (dict, list)) for x in level):
+        raise _beyond(f"is nested deeper than {MAX_DEPTH} levels")
+
+
+def _beyond(what: str) -> Refusal:
+    return Refusal(400, "bad_request", f"the body {what}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,6 +167,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise Refusal(400, "bad_request", f"the number {text[:40]} is too large")
     return value
+
+
+def _short(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        what = f"the number {text[:20]}... has more than {MAX_DIGITS} digits"
+        raise Refusal(400, "bad_request", what)
+    return int(text)
 
 
 def _no_constant(name: str) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MOST = 100  # issues of one preset; finding what was meant takes time, and nobody mends more at once
+
 
 def shown(value: Any) -> str:
     """`repr(value)`, kept short. Never an error: an int of 5000 digits has no repr, nor has a list
@@ -64,6 +66,14 @@ class Issue:
             "message": self.text(),
             "mends": [mend.to_json() for mend in self.mends],
         }
+
+
+def first_of(issues: list[Issue]) -> list[Issue]:
+    """The first `MOST`; that there are more is said by one more."""
+    if len(issues) <= MOST:
+        return issues
+    more = Issue("preset", "preset", "more problems than these", "mend these first")
+    return [*issues[:MOST], more]
 
 
 class ConfigError(ValueError):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .block_list import block_list_text, parse_block_list
+from .block_list import bits_of, bits_text, block_ranges, blocks_of
 from .block_overrides import DENSE, BlockOverrides, Override
 from .fields import FIELDS, Field
-from .issues import Issue, Mend, shown
+from .issues import MOST, Issue, Mend, shown
 from .odd_number import OddNumber
 from .rules import Layer, Scope
 from .step_ranges import StepRanges, parse_range, range_text
@@ -98,6 +98,8 @@ def read_blocks(value: Any, outer: Scope, read: Reader) -> Found:
         return Found(issues=[Issue(place, place, shown(value), allowed)])
     found, overrides, named = Found(), {}, {}
     for key, settings in value.items():
+        if len(found.issues) > MOST:
+            break
         name = key_text(key)
         path = f"{place}.{name}"
         blocks, breaches = _block_numbers(path, key, named)
@@ -123,6 +125,8 @@ def read_steps(value: Any, whole: Scope, read: Reader) -> Found:
         return Found(issues=[Issue("steps", "steps", shown(value), allowed)])
     found, ranges = Found(), {}
     for key, settings in value.items():
+        if len(found.issues) > MOST:
+            break
         name = key_text(key)
         path = f"steps.{name}"
         try:
@@ -152,13 +156,11 @@ def read_steps(value: Any, whole: Scope, read: Reader) -> Found:
     return found
 
 
-def meetings(steps: Found, blocks: Found) -> list[Scope]:
+def meetings(steps: Found, blocks: Found) -> Iterator[Scope]:
     """Where the settings of a range and those of the preset's blocks are laid over each other."""
-    return [
-        range_.inner(block.layers[-1], good, joint=2)
-        for range_, _, has_blocks in steps.given if not has_blocks
-        for block, good, _ in blocks.given
-    ]  # fmt: skip
+    for range_, _, has_blocks in steps.given:
+        for block, good, _ in () if has_blocks else blocks.given:
+            yield range_.inner(block.layers[-1], good, joint=2)
 
 
 _NOT_DENSE = ("psa", "sparse", "false", "no", "off")
@@ -182,29 +184,31 @@ def _pairs(good: Mapping[str, Any]) -> Override:
 
 
 def _block_numbers(
-    path: str, key: Any, named: dict[int, str]
+    path: str, key: Any, named: dict[str, int]
 ) -> tuple[frozenset[int], list[Issue]]:
-    """The blocks that a key names, entered into `named`: block -> the key that names it."""
+    """The blocks that a key names, entered into `named`: key -> its blocks, as bits of a number;
+    "" -> those of all keys."""
     if isinstance(key, OddNumber):
         likely = key.replace(":", "-") if ":" in key else " or ".join(f"{x:g}" for x in key.meant)
         allowed = f"did you mean {likely}? Write it {key.advice}"
         return frozenset(), [Issue(path, path, shown(key), allowed)]
     try:
-        blocks = parse_block_list(key_text(key))
+        ranges = block_ranges(key_text(key))
     except ValueError as error:
         return frozenset(), [Issue(path, path, shown(key), str(error))]
-    if not blocks:
+    if not ranges:
         allowed = "block numbers and ranges separated by commas, like 0, 1, 38-39"
-        return blocks, [Issue(path, path, "no block number", allowed)]
+        return frozenset(), [Issue(path, path, "no block number", allowed)]
+    bits, taken = bits_of(ranges), named.pop("", 0)
     issues = []
-    for other in dict.fromkeys(named[block] for block in sorted(blocks & named.keys())):
-        twice = block_list_text(block for block in blocks if named.get(block) == other)
-        what = f"block {twice} once more" if twice.isdigit() else f"blocks {twice} once more"
-        allowed = f"{other} names it too; each block is in one entry"
-        issues.append(Issue(path, path, what, allowed))
-    for block in blocks:
-        named.setdefault(block, key_text(key))
-    return blocks, issues
+    for other, others in named.items() if bits & taken else ():
+        if both := bits & others:
+            twice = bits_text(both)
+            what = f"block {twice} once more" if twice.isdigit() else f"blocks {twice} once more"
+            allowed = f"{other} names it too; each block is in one entry"
+            issues.append(Issue(path, path, what, allowed))
+    named |= {key_text(key): bits & ~taken, "": bits | taken}
+    return blocks_of(ranges), issues
 
 
 def _overlaps(path: str, range_: tuple[float, float], others: Mapping[Any, Any]) -> list[Issue]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from .fields import FIELD_BY_PATH, Field, field_of
 from .issues import Issue, Mend
+
+MOST_TRIED = 100  # scopes in which a mend is tried before it is offered
 
 
 @dataclass(frozen=True)
@@ -92,15 +96,38 @@ def _placed(issue: Issue, home: Callable[[str], Layer]) -> Issue:
     return dataclasses.replace(issue, path=path, argument=argument, mends=tuple(mends))
 
 
-def clashes(scopes: Iterable[Scope]) -> list[Issue]:
-    """Every breach of a rule by well-formed values; what a block shares with the preset once."""
+def clashes(scopes: Iterable[Scope], names: AbstractSet[str] | None = None) -> list[Issue]:
+    """Every breach of a rule by well-formed values; what a block shares with the preset once.
+
+    names: only of the rules that read one of these arguments
+    """
+    rules = [x for x in _RULES if names is None or not names.isdisjoint(x[1])]
     issues = []
-    for scope in scopes:
-        for rule, reads in _RULES:
+    for scope in scopes if rules else ():
+        for rule, reads in rules:
             if scope.breaks(reads):
                 found = rule(*(scope.full[name] for name in reads))
                 issues.extend(map(scope.placed_clash, found))
     return issues
+
+
+def by_prefix(scopes: Iterable[Scope]) -> dict[str, list[Scope]]:
+    """Prefix of a layer -> the scopes that have it."""
+    found: dict[str, list[Scope]] = {}
+    for scope in scopes:
+        for layer in scope.layers:
+            found.setdefault(layer.prefix, []).append(scope)
+    return found
+
+
+def reached(placed: Mapping[str, list[Scope]], paths: Iterable[str]) -> list[Scope]:
+    """The scopes, `by_prefix`, in which a change of these paths can be seen; at most `MOST_TRIED`.
+    """
+    prefixes = dict.fromkeys(
+        path.removesuffix(field) for path in paths for field in FIELD_BY_PATH
+        if path.endswith(field)
+    )  # fmt: skip
+    return list(islice(chain(*(placed.get(x, ()) for x in prefixes)), MOST_TRIED))
 
 
 def changed(scopes: Sequence[Scope], changes: Mapping[str, Any]) -> list[Scope]:

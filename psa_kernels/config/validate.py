@@ -6,16 +6,22 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from numbers import Integral
 from typing import Any
 
 from .fields import FIELD_BY_ARGUMENT, FIELD_BY_PATH, FIELDS, Field
-from .issues import Issue, Mend, shown
+from .issues import MOST, Issue, Mend, first_of, shown
 from .mask_ratios import WRONG, check_mask_ratios, is_number, within
 from .meant import is_reading, meant
 from .odd_number import OddNumber, advice
 from .own_settings import ABSENT, Given, key_text, meetings, read_blocks, read_steps
-from .rules import Layer, Scope, changed, clashes
+from .rules import Layer, Scope, by_prefix, changed, clashes, reached
+
+Placed = Mapping[str, list[Scope]]  # `by_prefix`
+
+# Pairs of a range of steps and an entry of `blocks`: each must fit together.
+MOST_MEETINGS = 4096
 
 
 def check_preset(mapping: Any, *, partial: bool = False) -> tuple[dict[str, Any], list[Issue]]:
@@ -30,7 +36,7 @@ def check_preset(mapping: Any, *, partial: bool = False) -> tuple[dict[str, Any]
     if partial:
         unreadable |= FIELD_BY_ARGUMENT.keys() - values.keys()
     checked, more = check_arguments(values, unreadable)
-    return checked, issues + more
+    return checked, first_of(issues + more)
 
 
 def _flat(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], list[Issue]]:
@@ -39,6 +45,8 @@ def _flat(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], list[Is
     issues: list[Issue] = []
     unreadable: set[str] = set()
     for key, value in mapping.items():
+        if len(issues) > MOST:
+            break
         if key in _SECTIONS:
             inside = [field for field in FIELDS if field.path.startswith(f"{key}.")]
             if not isinstance(value, Mapping):
@@ -47,6 +55,8 @@ def _flat(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], list[Is
                 unreadable.update(field.argument for field in inside)
                 continue
             for inner, inner_value in value.items():
+                if len(issues) > MOST:
+                    break
                 path = f"{key}.{key_text(inner)}"
                 if path in FIELD_BY_PATH:
                     values[FIELD_BY_PATH[path].argument] = inner_value
@@ -93,10 +103,18 @@ def check_arguments(
         if not found.issues and not found.malformed:
             good[name] = found.value
     if len(inside) == 2:
-        scopes += meetings(inside["steps"], inside["blocks"])
-    issues += [_malformed(*one, scopes) for one in malformed]
-    issues += [_helpful(issue, scopes) for issue in clashes(scopes)]
-    return good, issues
+        met = list(islice(meetings(inside["steps"], inside["blocks"]), MOST_MEETINGS + 1))
+        scopes += met[:MOST_MEETINGS]
+        if len(met) > MOST_MEETINGS:
+            what = f"{len(inside['steps'].given)} ranges over {len(inside['blocks'].given)} entries"
+            allowed = f"at most {MOST_MEETINGS} pairs of an entry here and one of blocks"
+            issues.append(Issue("steps", "steps", f"{what} of blocks", allowed))
+    placed = by_prefix(scopes)
+    issues += [_malformed(*one, placed) for one in malformed[: MOST + 1]]
+    found = clashes(scopes)
+    before = {issue.path for issue in found}
+    issues += [_helpful(issue, placed, before) for issue in found[: MOST + 1]]
+    return good, first_of(issues)
 
 
 def _given(settings: Mapping[Any, Any], refusal: Callable[[Field], str | None]) -> Given:
@@ -139,29 +157,27 @@ def _normalised(
     return good, wrong, issues
 
 
-def _malformed(scope: Scope, field: Field, value: Any, scopes: Sequence[Scope]) -> Issue:
+def _malformed(scope: Scope, field: Field, value: Any, placed: Placed) -> Issue:
     allowed = field.allowed + advice(value)
-    mends = _mends(scope, field, value, scopes)
+    mends = _mends(scope, field, value, placed)
     return scope.placed(Issue(field.path, field.argument, shown(value), allowed, mends))
 
 
-def _mends(
-    scope: Scope, field: Field, found: Any, scopes: Sequence[Scope]
-) -> tuple[Mend, ...]:
+def _mends(scope: Scope, field: Field, found: Any, placed: Placed) -> tuple[Mend, ...]:
     """What was probably meant, else the default, unless that would break a rule with the other
     values and another choice not."""
-    now = len(clashes(scopes))
 
     def fits(changes: Mapping[str, Any]) -> bool:
-        placed = {scope.prefix + path: value for path, value in changes.items()}
-        return len(clashes(changed(scopes, placed))) == now
+        moved = {scope.prefix + path: value for path, value in changes.items()}
+        near, names = reached(placed, moved), {FIELD_BY_PATH[path].argument for path in changes}
+        return len(clashes(changed(near, moved), names)) == len(clashes(near, names))
 
     found_values = meant(field, found)
     every = [{field.path: value} for value in (*found_values, field.default, *field.choices)]
     first = found_values[0] if found_values else None
     if (isinstance(first, str) or is_reading(first, found)) and not scope.prefix:
         # what was written stays, if it can; what clashes with it changes
-        every.insert(1, _with_what_clashes(field, first, scopes))
+        every.insert(1, _with_what_clashes(field, first, reached(placed, [field.path])))
     good = [changes for changes in every if fits(changes)] or [{field.path: field.default}]
     if isinstance(found, OddNumber):  # maybe two readings of it, both of which are offered
         read = [changes for changes in good if is_reading(changes[field.path], found)]
@@ -190,12 +206,12 @@ def _set(changes: Mapping[str, Any]) -> Mend:
     return Mend(f"set {' and '.join(reversed(labels))}", plain)
 
 
-def _helpful(issue: Issue, scopes: Sequence[Scope]) -> Issue:
-    """The issue without the mends that would break another rule."""
-    before = {clash.path for clash in clashes(scopes)}
+def _helpful(issue: Issue, placed: Placed, before: AbstractSet[str]) -> Issue:
+    """The issue without the mends that would break another rule; `before`: paths of all clashes."""
 
     def adds_none(mend: Mend) -> bool:
-        return {clash.path for clash in clashes(changed(scopes, mend.changes))} <= before
+        near = changed(reached(placed, mend.changes), mend.changes)
+        return {clash.path for clash in clashes(near)} <= before
 
     return dataclasses.replace(issue, mends=tuple(filter(adds_none, issue.mends)))
 

@@ -121,13 +121,6 @@ def hold_up(server, user):
         time.sleep(0.05)
 
 
-0
-    deadline = time.monotonic() + 300
-    while not ask(server, "GET", "/queue")[1]["queue_running"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def warmup_of(server, prompt_id):
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
