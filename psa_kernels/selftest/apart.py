@@ -68,8 +68,9 @@ def run_apart(
         except (OSError, ValueError, KeyError, TypeError):
             return _failed(
                 f"ended {_ending(code)} without a report",
-                "a part of the GPU's software kills the process: update the GPU driver, torch and "
-                "Triton; the lines below, with verbose, are what was said last", lines,
+                "a part of the GPU's software kills the process: update the GPU driver, and torch "
+                "with the Triton that goes with it; the lines below, with verbose, are what was "
+                "said last", lines,
             )  # fmt: skip
 
 

@@ -12,9 +12,14 @@ from pathlib import Path
 
 import torch
 
-from .machine import rocms_triton
+from ..triton import versions
+from .machine import torchs_triton
 
 REPORT_IT = "run the self-test with --verbose and report what it prints"
+
+
+class TooOldError(Exception):
+    """A Triton that imports and is older than the kernels need."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ def diagnose(error: BaseException) -> Diagnosis:
     low = text.lower()
     if isinstance(error, ModuleNotFoundError) and error.name == "triton":
         return not_installed()
+    if isinstance(error, TooOldError):
+        return Diagnosis(str(error), _install())
     if isinstance(error, ImportError):
         return _broken_import(text, low)
     if "failed to find c compiler" in low or "failed to find c++ compiler" in low:
@@ -37,7 +44,7 @@ def diagnose(error: BaseException) -> Diagnosis:
         return Diagnosis("ptxas, the assembler that comes with Triton, is missing", _reinstall())
     if "ptxas" in low and ("gpu-name" in low or "is not defined for option" in low):
         return Diagnosis("this Triton is too old for this GPU: its ptxas does not know it",
-                         _pip("--upgrade", *_package()))  # fmt: skip
+                         _update_torch("the newest"))  # fmt: skip
     if "libcuda" in low or ("-lcuda" in low and "cannot find" in low):
         return Diagnosis(
             "libcuda, the NVIDIA driver's library, was not found",
@@ -71,7 +78,7 @@ def not_installed() -> Diagnosis:
     what = "Triton is not installed for this Python"
     if platform.system() == "Darwin":
         return Diagnosis(what, "there is no Triton for macOS, so PSA has no kernels there")
-    return Diagnosis(what, _pip(*_package()))
+    return Diagnosis(what, _install())
 
 
 def _broken_import(text: str, low: str) -> Diagnosis:
@@ -119,27 +126,55 @@ def _header_remedy() -> str:
 
 def _compiler_remedy() -> str:
     if platform.system() == "Windows":
-        return f"triton-windows brings one along: {_pip('--upgrade', 'triton-windows')}"
+        return f"triton-windows brings one along: {_install()}"
     return "Debian, Ubuntu: sudo apt install gcc; Fedora: sudo dnf install gcc; or set CC"
 
 
 def _reinstall() -> str:
-    return _pip("--force-reinstall", "--no-deps", *_package())
+    return _install("--force-reinstall", "--no-deps")
+
+
+def _install(*options: str) -> str:
+    """How to get the Triton that goes with the torch that is here; another one may break it."""
+    asked, package = versions.asked_by(torch.__version__), torchs_triton()
+    if asked and versions.older(asked, versions.OLDEST):
+        return _update_torch(f"{versions.OLDEST_TORCH} or newer")
+    if platform.system() == "Windows":
+        return _install_on_windows(asked, options)
+    if torch.version.hip and package:
+        # PyPI's own `triton` would replace parts of it
+        series = ".".join(torch.version.hip.split(".")[:2])
+        index = f"https://download.pytorch.org/whl/rocm{series}"
+        return _pip(*options, _quoted(package), "--index-url", index)
+    if asked and not torch.version.hip:
+        return _pip(*options, _quoted(f"triton{asked}"))
+    return f"install torch {torch.__version__} anew (https://pytorch.org); its Triton comes along"
+
+
+def _install_on_windows(asked: str, options: tuple[str, ...]) -> str:
+    here = versions.series(torch.__version__)
+    if not asked:
+        return f"install the triton-windows for torch {here}: https://pypi.org/project/triton-windows"
+    wanted = versions.series(asked)
+    command = _pip(*options, _quoted(f"triton-windows=={wanted}.*"))
+    if versions.older(versions.NEWEST_ON_WINDOWS, wanted):
+        return f"{command}; if there is none yet, use the torch before {here} until there is"
+    return command
+
+
+def _update_torch(to: str) -> str:
+    what = f"update torch to {to}: https://pytorch.org"
+    if platform.system() == "Windows":
+        return f"{what}; then run the self-test again, which names the triton-windows for it"
+    return f"{what}; its Triton comes along"
+
+
+def _quoted(package: str) -> str:
+    return f'"{package}"'  # shells read < and *
 
 
 def _pip(*arguments: str) -> str:
     return f'"{sys.executable}" -m pip install {" ".join(arguments)}'
-
-
-def _package() -> list[str]:
-    """What pip is to install."""
-    if platform.system() == "Windows":
-        return ["triton-windows"]
-    if not torch.version.hip:
-        return ["triton"]
-    # on PyPI there is none of that name to be had
-    series = ".".join(torch.version.hip.split(".")[:2])
-    return [rocms_triton(), "--index-url", f"https://download.pytorch.org/whl/rocm{series}"]
 
 
 def _is_write_error(error: BaseException, low: str) -> bool:

@@ -44,14 +44,17 @@ def other_gpu() -> str:
     return "an Intel GPU (xpu)" if torch.xpu.is_available() else ""
 
 
-def rocms_triton() -> str:
-    """The package that a torch for ROCm asks for as its Triton; it has had several names."""
+def torchs_triton() -> str:
+    """What the torch that is here asks for as its Triton, like "pytorch-triton-rocm==3.5.1"; ""
+    where it does not say, as outside Linux."""
     try:
         needed = metadata.requires("torch") or []
     except metadata.PackageNotFoundError:  # built in place
         needed = []
-    names = [re.split(r"[^\w-]", one, maxsplit=1)[0] for one in needed]
-    return next((name for name in names if name in TRITON_PACKAGES), "triton-rocm")
+    asked = (re.match(r"([\w-]+)\s*\(?\s*([=~<>!][^;)]*)?", one) for one in needed)
+    return next((
+        x[1] + (x[2] or "").strip() for x in asked if x and x[1] in TRITON_PACKAGES
+    ), "")  # fmt: skip
 
 
 def triton_version() -> str:

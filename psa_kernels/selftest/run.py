@@ -9,9 +9,10 @@ from types import ModuleType
 import torch
 
 from .. import reference
+from ..triton import versions
 from .agreement import TOLERANCE, agreement, dense_error
 from .cases import BASE, FEATURES, USUAL, Case, make_call
-from .diagnosis import REPORT_IT, diagnose, not_installed
+from .diagnosis import REPORT_IT, TooOldError, diagnose, not_installed
 from .machine import describe, gpu_name, interpreting, other_gpu, triton_version
 from .report import FAILED, OK, SKIPPED, Check, Report
 
@@ -91,8 +92,8 @@ def _import_triton() -> str:
     import triton.language
 
     version = str(triton.__version__)
-    if tuple(int(x) for x in version.split(".")[:2]) < (3, 2):
-        raise ImportError(f"version {version} is older than 3.2, the oldest that PSA supports")
+    if reason := versions.too_old(version):
+        raise TooOldError(f"{reason}, the oldest that PSA supports")
     return version
 
 
@@ -127,7 +128,7 @@ def _attempt(name: str, action: Callable[[], str]) -> tuple[bool, Check]:
     try:
         return True, Check(name, OK, action())
     except _WrongNumbersError as error:
-        remedy = "update the GPU driver and Triton; " + REPORT_IT
+        remedy = "update the GPU driver, and torch with the Triton that goes with it; " + REPORT_IT
         return False, Check(name, FAILED, str(error), remedy)
     except Exception as error:
         found = diagnose(error)

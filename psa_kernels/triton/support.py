@@ -9,6 +9,7 @@ import torch
 
 from ..config import PSAConfig
 from ..layout import Layout
+from . import versions
 from .gpus import described, too_old
 
 MOST_HEAD_DIM = 256
@@ -26,8 +27,7 @@ def _no_triton() -> str:
         import triton.language
     except Exception as error:  # a broken installation can raise anything
         return f"Triton does not import: {type(error).__name__}: {error}"
-    version = tuple(int(x) for x in triton.__version__.split(".")[:2])
-    return "" if version >= (3, 2) else f"Triton {triton.__version__} is older than 3.2"
+    return versions.too_old(triton.__version__)
 
 
 def unsupported(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:

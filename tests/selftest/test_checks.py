@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,6 +14,9 @@ from psa_kernels import reference
 from psa_kernels.selftest import Check, Report, diagnosis, machine, run
 from psa_kernels.selftest.agreement import TOLERANCE, agreement
 from psa_kernels.selftest.cases import ALIKE, BASE, FEATURES, USUAL, make_call
+from psa_kernels.triton import versions
+
+from ..pack_import import ROOT
 
 CPU = torch.device("cpu")
 
@@ -152,27 +156,117 @@ def test_no_triton_without_a_gpu_is_fine(no_triton):
     assert check.state == "skipped" and "not installed" in check.detail
 
 
-@pytest.mark.parametrize(
-    ("system", "package"), [("Linux", "install triton"), ("Windows", "install triton-windows")]
-)
-def test_no_triton_with_a_gpu_says_how_to_get_it(no_triton, monkeypatch, system, package):
+# torch on Windows and Linux -> what is advised there
+GOES_WITH = [
+    ("2.6.0+cu124", "Linux", 'install "triton==3.2.0"'),
+    ("2.7.1", "Linux", 'install "triton==3.3.1"'),
+    ("2.9.1+cu130", "Windows", 'install "triton-windows==3.5.*"'),
+    ("2.11.0", "Windows", 'install "triton-windows==3.6.*"'),
+    ("2.14.0", "Linux", 'install "triton~=3.8.0"'),
+    ("2.7.9", "Linux", 'install "triton==3.3.*"'),
+    ("2.15.0", "Windows", 'install "triton-windows==3.9.*"; if there is none yet, use the torch b'),
+    ("2.4.1", "Linux", "update torch to 2.6 or newer: https://pytorch.org; its Triton comes along"),
+    ("2.5.0", "Windows", "update torch to 2.6 or newer: https://pytorch.org; then run the self-t"),
+    ("2.99.0.dev20270101+cu140", "Windows", "install the triton-windows for torch 2.99: https"),
+    ("2.99.0a0+git", "Linux", "install torch 2.99.0a0+git anew (https://pytorch.org); its Triton"),
+    ("strange", "Linux", "install torch strange anew"),
+]
+
+
+@pytest.mark.parametrize(("version", "system", "advice"), GOES_WITH)
+def test_advice_names_the_triton_that_goes_with_the_torch_that_is_there(
+    no_triton, monkeypatch, version, system, advice
+):
     monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(torch, "__version__", version)
+    monkeypatch.setattr(torch.version, "hip", None)
     (check,) = run._triton(torch.device("cuda"))
-    assert check.state == "failed"
-    assert package in check.remedy and sys.executable in check.remedy
+    assert check.state == "failed" and advice in check.remedy
+    others = (ImportError("undefined symbol"), RuntimeError("Cannot find ptxas"),
+              diagnosis.TooOldError("Triton 3.0.0 is older than 3.2"))  # fmt: skip
+    for error in others:
+        remedy = diagnosis.diagnose(error).remedy
+        assert advice.removeprefix("install ") in remedy
+        # nothing but the right one is ever put in its place
+        assert not re.search(r"install( --[\w-]+)* \"?triton(-windows)?\"?( |$)", remedy)
+    if "-m pip" in check.remedy:
+        assert sys.executable in check.remedy
+
+
+def test_a_triton_of_another_torch_is_replaced_by_the_one_that_goes_with_it(monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(torch, "__version__", "2.8.0")
+    monkeypatch.setattr(torch.version, "hip", None)
+    old = SimpleNamespace(__version__="3.1.0", language=None)
+    monkeypatch.setitem(sys.modules, "triton", old)
+    monkeypatch.setitem(sys.modules, "triton.language", SimpleNamespace())
+    ran, check = run._attempt("Triton imports", run._import_triton)
+    assert not ran
+    assert check.detail == "Triton 3.1.0 is older than 3.2, the oldest that PSA supports"
+    assert check.remedy.endswith('-m pip install "triton==3.4.0"')
+
+
+def test_a_gpu_that_is_too_new_takes_a_newer_torch_not_a_triton_alone(monkeypatch):
+    error = RuntimeError("ptxas fatal: Value 'sm_120' is not defined for option gpu-name")
+    for system, more in (("Linux", "its Triton comes along"), ("Windows", "names the triton-win")):
+        monkeypatch.setattr(platform, "system", lambda system=system: system)
+        remedy = diagnosis.diagnose(error).remedy
+        assert remedy.startswith("update torch to the newest: https://pytorch.org")
+        assert more in remedy and "pip" not in remedy
+
+
+def test_the_table_is_what_torch_asks_for():
+    asked = machine.torchs_triton()
+    if asked.startswith("triton"):  # of the torch that is here; a build without a GPU says it too
+        assert asked == f"triton{versions.asked_by(torch.__version__)}"
+    found = [versions.series(x) for x in versions.ASKED.values()]
+    assert found == sorted(found, key=lambda x: [int(part) for part in x.split(".")])
+    enough = {versions.series(t) for t, a in versions.ASKED.items()
+              if not versions.older(a, versions.OLDEST)}  # fmt: skip
+    assert min(enough, key=lambda x: int(x.split(".")[1])) == versions.OLDEST_TORCH
+
+
+def test_every_place_says_the_same_versions():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    oldest, torchs = re.escape(versions.OLDEST), re.escape(versions.OLDEST_TORCH)
+    assert set(re.findall(r"torch ([\d.]+\d) or newer", readme)) == {versions.OLDEST_TORCH}
+    assert set(re.findall(r"Triton ([\d.]+\d) or newer", readme)) == {versions.OLDEST}
+    assert re.search(rf'"torch>={torchs}"', pyproject)
+    assert re.search(rf'"triton>={oldest}"', pyproject)
+    # the rule for Windows, from the table
+    torches: dict[str, list[str]] = {}
+    for version, asked in versions.ASKED.items():
+        known = torches.setdefault(versions.series(asked), [])
+        if versions.series(version) not in known:
+            known.append(versions.series(version))
+    rule = [f"{triton} for {' and '.join(theirs)}" for triton, theirs in torches.items()
+            if not versions.older(triton, versions.OLDEST)
+            and not versions.older(versions.NEWEST_ON_WINDOWS, triton)]  # fmt: skip
+    assert ", ".join(rule).replace("3.2 for ", "3.2 for torch ") in readme
+    assert 'pip install "triton-windows==3.5.*"' in readme
+    assert "install triton-windows`" not in readme
 
 
 def test_rocms_triton_is_had_from_where_its_torch_is(no_triton, monkeypatch):
     """PyPI's own `triton` would replace parts of the one that belongs to a torch for ROCm."""
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(torch.version, "hip", "6.4.43484-123eb5128")
-    asked = ["filelock", "pytorch-triton-rocm==3.5.1; platform_system == 'Linux'"]
+    monkeypatch.setattr(torch, "__version__", "2.9.1+rocm6.4")
+    asked = ["filelock", "pytorch-triton-rocm (==3.5.1) ; platform_system == 'Linux'"]
     monkeypatch.setattr(machine.metadata, "requires", lambda name: asked)
     (check,) = run._triton(torch.device("cuda"))
-    assert "install pytorch-triton-rocm --index-url" in check.remedy
+    assert 'install "pytorch-triton-rocm==3.5.1" --index-url' in check.remedy
     assert check.remedy.endswith("/whl/rocm6.4")
     broken = diagnosis.diagnose(ImportError("undefined symbol"))
-    assert "--no-deps pytorch-triton-rocm --index-url" in broken.remedy
+    assert '--no-deps "pytorch-triton-rocm==3.5.1" --index-url' in broken.remedy
+    # of a torch that does not say what it asks for, nothing is guessed
+    monkeypatch.setattr(machine.metadata, "requires", lambda name: None)
+    (check,) = run._triton(torch.device("cuda"))
+    assert check.remedy.startswith("install torch 2.9.1+rocm6.4 anew")
+    monkeypatch.setattr(torch, "__version__", "2.5.1+rocm6.2")
+    (check,) = run._triton(torch.device("cuda"))
+    assert check.remedy.startswith("update torch to 2.6 or newer")
 
 
 def test_what_becomes_of_calls_is_what_comfyui_does_with_them(monkeypatch):

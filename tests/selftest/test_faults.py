@@ -40,7 +40,9 @@ FAULTS = {
         "raise AttributeError('module llvm has no attribute init_targets')",
         ["FAILED Triton imports", "init_targets"],
     ),
-    "too old": (failing_import, "__version__ = '2.1.0'", ["2.1.0", "older than 3.2"]),
+    "too old": (
+        failing_import, "__version__ = '2.1.0'", ["2.1.0", "older than 3.2", 'install "triton'],
+    ),
     "no C compiler": (
         failing_launch,
         "raise RuntimeError('Failed to find C compiler. Please specify via CC variable.')",
@@ -54,7 +56,7 @@ FAULTS = {
     "old Triton, new GPU": (
         failing_launch,
         'raise RuntimeError("ptxas fatal: Value \'sm_120\' is not defined for option gpu-name")',
-        ["too old for this GPU", "--upgrade"],
+        ["too old for this GPU", "update torch to the newest"],
     ),
     "wrong numbers": (failing_launch, "out.fill_(1.0)", ["result is wrong", "rel-L2"]),
     "nothing written": (failing_launch, "pass", ["result is wrong", "nan"]),

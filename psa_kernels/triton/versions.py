@@ -1,0 +1,50 @@
+"""Which Triton the kernels need, and which one goes with a torch. Importing this needs none."""
+
+from __future__ import annotations
+
+import re
+
+OLDEST = "3.2"  # Triton
+OLDEST_TORCH = "2.6"  # the first one that goes with such a Triton
+
+# torch -> what its metadata on PyPI asks of `triton` (seen in November 2026).
+ASKED = {
+    "2.4.0": "==3.0.0", "2.4.1": "==3.0.0", "2.5.0": "==3.1.0", "2.5.1": "==3.1.0",
+    "2.6.0": "==3.2.0", "2.7.0": "==3.3.0", "2.7.1": "==3.3.1", "2.8.0": "==3.4.0",
+    "2.9.0": "==3.5.0", "2.9.1": "==3.5.1", "2.10.0": "==3.6.0", "2.11.0": "==3.6.0",
+    "2.12.0": "==3.7.0", "2.12.1": "==3.7.1", "2.13.0": "==3.7.1", "2.14.0": "~=3.8.0",
+    "2.14.1": "~=3.8.0", "2.15.0": "~=3.9.0",
+}  # fmt: skip
+# Of `triton-windows` there is each series from `OLDEST` to this one there.
+NEWEST_ON_WINDOWS = "3.8"
+
+
+def asked_by(torch: str) -> str:
+    """What this version of torch asks of `triton`, like "==3.3.1"; "" where it is not known.
+
+    Of a release that the table does not have, what the others of its series ask, but for the last
+    number.
+    """
+    release = re.match(r"\d+\.\d+(\.\d+)?", torch)
+    if not release:
+        return ""
+    if release[0] in ASKED:
+        return ASKED[release[0]]
+    alike = [asked for known, asked in ASKED.items() if series(known) == series(torch)]
+    return f"=={series(alike[-1])}.*" if alike else ""
+
+
+def series(version: str) -> str:
+    """The first two numbers: "3.3" of "3.3.1+git" or "==3.3.1"."""
+    return ".".join(re.findall(r"\d+", version)[:2])
+
+
+def older(version: str, oldest: str) -> bool:
+    """Whether a version's series comes before another."""
+    one, other = (tuple(map(int, series(x).split("."))) for x in (version, oldest))
+    return one < other
+
+
+def too_old(version: str) -> str:
+    """Why the kernels cannot use this Triton; "" if they can."""
+    return f"Triton {version} is older than {OLDEST}" if older(version, OLDEST) else ""
