@@ -18,7 +18,9 @@ NODES = (
     "PSACalibrate",
 )  # fmt: skip
 # of packs that only the tests and the demo load
-OTHERS = {"PSADemoConditioning", "PSATestSpy", "PSATinyWanPrompt", "PSATinyWanDecode"}
+OTHERS = {
+    "PSADemoConditioning", "PSATestSpy", "PSATestSwitch", "PSATinyWanPrompt", "PSATinyWanDecode",
+}  # fmt: skip
 
 
 def page(node_id):
