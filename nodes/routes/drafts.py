@@ -27,7 +27,7 @@ from ..editing import changed, lay_over, merged, node_values, read_overrides
 from ..estimate.density import USUAL
 from ..estimate.models import MODELS
 from ..estimate.over_run import shape_of_run
-from .bodies import Body, bad_request
+from .bodies import Body, bad_request, did_you_mean
 from .errors import issue_json, text_issues
 
 NO_BLOCKS = FIELD_BY_ARGUMENT["blocks"].default
@@ -117,11 +117,12 @@ def take_draft(body: Body, store: PresetStore, changes: Mapping[str, Any] | None
     store does for a preset that is stored."""
     given = [form for form in FORMS if form in body]
     if len(given) != 1:
-        raise bad_request("give exactly one of " + ", ".join(FORMS))
+        found = " and ".join(given) or "none of them"
+        raise bad_request(f"a preset: found {found}; give exactly one of " + ", ".join(FORMS))
     base = _base(body.take("base", dict, None), store)
     form = given[0]
     if form != "widgets" and "yaml_overrides" in body:
-        raise bad_request("yaml_overrides: only beside widgets")
+        raise bad_request(f"yaml_overrides: found beside {form}; give it beside widgets only")
     if form == "preset":
         stored = _stored(body.take("preset", dict), store, "preset")
         return Draft(changed(stored.to_preset(), changes or {}), base=base)
@@ -166,9 +167,10 @@ def _from_yaml(text: str, base: PSAConfig | None, changes: Mapping[str, Any]) ->
 def _from_node(
     widgets: dict[str, Any], text: str, base: PSAConfig | None, changes: Mapping[str, Any]
 ) -> Draft:
-    unknown = sorted(widgets.keys() - field_widgets.defaults().keys())
-    if unknown:
-        raise bad_request("widgets: unknown: " + ", ".join(repr(x[:60]) for x in unknown[:5]))
+    known = field_widgets.defaults()
+    if unknown := sorted(widgets.keys() - known.keys()):
+        name = unknown[0]
+        raise bad_request(f"widgets: there is no {name[:60]!r}{did_you_mean(name, known)}")
     try:
         read = read_overrides(text)
     except TextError as error:

@@ -19,6 +19,7 @@ from aiohttp import web
 from comfy.cli_args import args
 
 from ...presets import yaml_text
+from .bodies import as_json
 from .errors import Refusal, answer_for
 
 log = logging.getLogger("PSA")
@@ -112,6 +113,8 @@ def _too_large() -> Refusal:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
+    if not content.strip():
+        raise _beyond("is empty; a JSON object is expected")
     try:
         body = json.loads(
             content.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite,
@@ -121,12 +124,17 @@ def _parsed(content: bytes) -> dict[str, Any]:
         json.dumps(body, ensure_ascii=False).encode("utf-8")
     except Refusal:
         raise
-    except (ValueError, RecursionError) as error:
-        what = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise Refusal(400, "bad_request", f"the body is not JSON: {what}") from None
+    except UnicodeDecodeError:
+        raise _beyond("is not UTF-8 text") from None
+    except UnicodeEncodeError:
+        raise _beyond("has half of a surrogate pair, which is no character") from None
+    except RecursionError:
+        raise _beyond(f"is nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise _beyond(f"is not JSON: {error}") from None
     _check_bounds(body)
     if not isinstance(body, dict):
-        raise Refusal(400, "bad_request", "the body is not a JSON object")
+        raise _beyond(f"is {as_json(body)}; a JSON object is expected")
     return body
 
 

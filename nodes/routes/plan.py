@@ -51,7 +51,10 @@ def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     video, dense_blocks = video_size(body, None), dense_blocks_of(body)
     body.done()
     if steps > MOST_STEPS * denoise:
-        raise bad_request(f"denoise: too small for {steps} steps")
+        least = f"at least {steps / MOST_STEPS:g} for {steps} steps"
+        raise body.wrong("denoise", denoise, f"allowed: {least}")
+    if shift == 0:  # which makes every sigma nothing
+        raise body.wrong("shift", 0, "allowed: above 0 to 100")
 
     sampling = model_sampling(family, shift)
     # ComfyUI's own sampler makes the noise schedule; it asks its model for nothing else.
@@ -68,8 +71,14 @@ def plan(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     schedule = plan_run(sampling, sigmas.tolist(), config.warmup_steps, window, config.steps)
     tokens = USUAL if None in video else tokens_of(store.get_family(family), video)
     densities = _densities(schedule, in_window(config, window), dense_blocks, tokens, family)
+    planned = schedule_json(schedule, first, config.type, densities)
+    if not schedule.steps:
+        given = [f"start_step {first}"] if first else []
+        given += [f"end_step {last}"] if last is not None else []
+        what = " and ".join(given) + (" leaves" if len(given) == 1 else " leave")
+        planned["warning"] = f"{what} none of {steps} steps to sample"
     return {
-        **schedule_json(schedule, first, config.type, densities),
+        **planned,
         "schedule": {"name": scheduler, "shift": getattr(sampling, "shift", None)},
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from ...psa_kernels.config import FIELD_BY_PATH
-from .bodies import Body, bad_request
+from .bodies import Body, bad_request, did_you_mean
 from .drafts import take_draft
 from .users import store_of
 
@@ -17,8 +17,10 @@ def validate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     body = Body(content)
     changes = body.take("changes", dict, {})
     for path in changes:
-        if not _ENTRY.fullmatch(path) and not _is_field(_IN_ENTRY.sub("", path, count=1)):
-            raise bad_request(f"changes: there is no field {path[:60]!r}")
+        inside = _IN_ENTRY.sub("", path, count=1)
+        if not _ENTRY.fullmatch(path) and not _is_field(inside):
+            near = did_you_mean(inside, FIELD_BY_PATH)
+            raise bad_request(f"changes: there is no field {path[:60]!r}{near}")
     draft = take_draft(body, store_of(request), changes)
     body.done()
     issues = draft.issues()
