@@ -10,7 +10,7 @@ from server import PromptServer
 
 from .compat import declare
 from .dense_blocks import check_dense_blocks, read_dense_blocks
-from .given_values import fits
+from .given_values import fits, held
 from .patching.apply import apply_psa
 from .patching.run import PatchOptions
 from .preset_link import PSAPreset
@@ -84,8 +84,9 @@ class PSAApply(io.ComfyNode):
             return
         inputs.setdefault("preset", None)
         for widget in cls.define_schema().inputs:
-            if widget.id in inputs and not fits(widget, inputs[widget.id]):
-                del inputs[widget.id]
+            value = inputs.get(widget.id)
+            if not isinstance(value, list) and not fits(widget, value):
+                inputs.pop(widget.id, None)
 
     @classmethod
     def validate_inputs(cls, dense_blocks=None):
@@ -113,9 +114,14 @@ class PSAApply(io.ComfyNode):
         dense_blocks="",
         min_tokens=4096,
     ) -> io.NodeOutput:
-        if not enabled:
+        widgets = {widget.id: widget for widget in cls.define_schema().inputs}
+        if not held(widgets["enabled"], enabled):
             return io.NodeOutput(model)
         preset = checked("preset", preset)
+        schedule = held(widgets["schedule"], schedule)
+        start_percent = held(widgets["start_percent"], start_percent)
+        end_percent = held(widgets["end_percent"], end_percent)
+        min_tokens = held(widgets["min_tokens"], min_tokens)
         options = PatchOptions(
             window=window_of(schedule, start_percent, end_percent),
             dense_blocks=read_dense_blocks(dense_blocks),
@@ -136,10 +142,6 @@ def window_of(schedule: str, start: float, end: float) -> tuple[float, float] | 
     """
     if schedule == SCHEDULE_PRESET:
         return None
-    if schedule != SCHEDULE_PERCENT:  # older versions of ComfyUI let any text through
-        raise ValueError(
-            f"schedule: found {schedule!r}; allowed: {SCHEDULE_PRESET}, {SCHEDULE_PERCENT}"
-        )
     if start > end:
         raise ValueError(
             f"start_percent: found {start:g}, which is after end_percent {end:g}; "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..psa_kernels.config import parse_block_list
 
 
-def read_dense_blocks(text: str | None) -> frozenset[int]:
-    """Raises `ValueError` that names the input."""
-    text = text or ""
+def read_dense_blocks(text: Any) -> frozenset[int]:
+    """None is none, a number its block. Raises `ValueError` that names the input."""
+    text = "" if text is None else str(text)
     if text.strip()[:5].lower() == "none":
         return frozenset()
     try:
@@ -16,7 +18,7 @@ def read_dense_blocks(text: str | None) -> frozenset[int]:
         raise ValueError(f"dense_blocks: {error}") from None
 
 
-def check_dense_blocks(text: str | None) -> bool | str:
+def check_dense_blocks(text: Any) -> bool | str:
     """What a node's `validate_inputs` answers: True, or what is wrong.
 
     An input that it names is no longer checked by ComfyUI, and the message of one comes once for

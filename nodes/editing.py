@@ -20,11 +20,7 @@ WHOLE = ("mask_ratios", "blocks", "steps")
 def merged(
     base: PSAConfig | None, widgets: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The preset's mapping: base, then the widgets that are not at their default, then YAML.
-
-    A widget whose value is None is as if it were not there.
-    """
-    widgets = {name: value for name, value in widgets.items() if value is not None}
+    """The preset's mapping: base, then the widgets that are not at their default, then YAML."""
     if base is None:
         mapping = field_widgets.to_preset({**field_widgets.defaults(), **widgets})
     else:
@@ -42,9 +38,10 @@ def merged(
     return mapping
 
 
-def read_overrides(text: str | None) -> Document:
+def read_overrides(text: Any) -> Document:
     """The YAML laid over the rest; none is fine. Raises `TextError`."""
-    return parse(text, OVERRIDES) if (text or "").strip() else Document(OVERRIDES, {}, {})
+    text = "" if text is None else str(text)
+    return parse(text, OVERRIDES) if text.strip() else Document(OVERRIDES, {}, {})
 
 
 def lay_over(mapping: dict[str, Any], changes: Mapping[str, Any]) -> None:

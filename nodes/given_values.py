@@ -6,9 +6,12 @@ choice "64", or "false" for a switch. One reading of these for the queue and for
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from comfy_api.latest import io
+
+from ..psa_kernels.config.issues import shown
 
 LEFT_OUT = object()
 
@@ -39,18 +42,41 @@ def read(widget: io.Input, value: Any) -> Any:
 
 
 def fits(widget: io.Input, value: Any) -> bool:
-    """Whether ComfyUI takes this value of a queued widget; a link's is not known yet."""
-    if isinstance(value, list):
-        return True
+    """Whether ComfyUI takes this value of a widget."""
+    if not isinstance(widget, io.Int.Input | io.Float.Input):
+        return _of_its_kind(widget, value)
+    return _of_its_kind(widget, value) and widget.min <= value <= widget.max
+
+
+def held(widget: io.Input, value: Any) -> Any:
+    """The value that the widget holds of what came by a link; its default for null.
+
+    Raises `ValueError` that names the input for what it cannot hold. A number out of its range is
+    left to the node, as ComfyUI does.
+    """
+    value = read(widget, value)
+    if value is LEFT_OUT:
+        return widget.default
+    if _of_its_kind(widget, value):
+        return value
+    if isinstance(widget, io.Combo.Input):
+        allowed = ", ".join(widget.options)
+    elif isinstance(widget, io.Boolean.Input):
+        allowed = "true or false"
+    else:
+        allowed = f"a number from {widget.min:g} to {widget.max:.10g}"
+    raise ValueError(f"{widget.id}: found {shown(value)}; allowed: {allowed}")
+
+
+def _of_its_kind(widget: io.Input, value: Any) -> bool:
     if isinstance(widget, io.Combo.Input):
         return value in widget.options
-    if not isinstance(widget, io.Int.Input | io.Float.Input):
-        return True
-    try:
-        number = int(value) if isinstance(widget, io.Int.Input) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return widget.min <= number <= widget.max
+    if isinstance(widget, io.Boolean.Input):
+        return isinstance(value, bool)
+    if isinstance(widget, io.Int.Input | io.Float.Input):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and math.isfinite(value)
+    return True
 
 
 def _switch(value: bool | float | str) -> Any:

@@ -75,11 +75,12 @@ class PSAPresetEditor(io.ComfyNode):
 
 
 def preset_of(
-    base: PresetValue | None, values: Mapping[str, Any], yaml_overrides: str
+    base: PresetValue | None, values: Mapping[str, Any], yaml_overrides: Any
 ) -> PresetValue:
     """Base, then widgets, then YAML. Raises `ConfigError` or `PresetError`."""
     overrides = read_overrides(yaml_overrides).data
-    mapping = merged(base.config if base else None, values, overrides)
+    widgets = field_widgets.held(values)
+    mapping = merged(base.config if base else None, widgets, overrides)
     return PresetValue(
         PSAConfig.from_preset(mapping, "PSA Preset Editor"),
         base.family if base else "",
@@ -119,4 +120,4 @@ def _from_graph(nodes: Mapping[str, Any], name: Any, depth: int = 0) -> Any:
             return _UNKNOWN
     known = field_widgets.defaults().keys()
     widgets = {key: value for key, value in values.items() if key in known}
-    return preset_of(base, widgets, values.get("yaml_overrides") or "")
+    return preset_of(base, widgets, values.get("yaml_overrides"))

@@ -133,3 +133,47 @@ def test_a_calibration_with_null_for_a_name_keeps_nothing(graph, comfy_client):
     families = comfy_client.get("/psa/presets")["families"]
     names = [p["name"] for f in families if f["name"] == TINY for p in f["presets"]]
     assert "balanced" in names and "None" not in names
+
+
+WARMUP = {"schedule": "percent", "start_percent": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("start_percent", "soon", "start_percent: found 'soon'; allowed: a number from 0 to 1"),
+        ("end_percent", "nan", "end_percent: found nan; allowed: a number from 0 to 1"),
+        ("min_tokens", "many", "min_tokens: found 'many'; allowed: a number from 0 to 1000000"),
+        ("schedule", "steps", "schedule: found 'steps'; allowed: preset, percent"),
+        ("enabled", "perhaps", "enabled: found 'perhaps'; allowed: true or false"),
+        ("dense_blocks", "x", "dense_blocks: cannot read 'x'"),
+    ],
+)
+def test_what_a_link_brings_is_named_by_the_node(graph, name, value, message):
+    """A node of no fixed type hands on anything, and ComfyUI does not look at it."""
+    g = graph()
+    text = g.add("PrimitiveString", {"value": value})
+    link = g.add("PSATestSwitch", {"first": text, "use_second": False})
+    g.sample(g.psa(g.model(), node_id="apply", **{**WARMUP, name: link}))
+    run = g.client.run(g.nodes)
+    assert run.outcome == "execution_error" and run.error["node_id"] == "apply"
+    assert run.error["exception_message"].startswith(message)
+
+
+def test_what_a_link_brings_is_read_as_what_a_script_writes(graph):
+    g = graph()
+    given = {"start_percent": "0.0", "min_tokens": "0", "schedule": "percent", "enabled": "on",
+             "dense_blocks": "1"}  # fmt: skip
+    links = {}
+    for name, value in given.items():
+        text = g.add("PrimitiveString", {"value": value})
+        links[name] = g.add("PSATestSwitch", {"first": text, "use_second": False})
+    number = g.add("PSATestSwitch", {"first": g.add("PrimitiveInt", {"value": 32})})
+    g.nodes[number[0]]["inputs"]["use_second"] = False
+    preset = g.preset(tail=number)
+    g.sample(g.psa(g.model(), preset, node_id="apply", **links))
+    report = reports(g.run())["apply"]
+    assert report["calls"]["sparse"] and "dense block" in report["calls"]["dense"]
+    # and off is off
+    g.nodes[links["enabled"][0]]["inputs"]["first"] = g.add("PrimitiveString", {"value": "off"})
+    assert not reports(g.run())
