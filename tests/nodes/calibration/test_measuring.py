@@ -11,6 +11,13 @@ from ..sampling import sparse_config
 STEPS, BLOCKS = 5, 2
 
 
+def always_similar(monkeypatch):
+    """Whatever this untrained model has to say."""
+    from psa_pack.nodes.calibration import grouping
+
+    monkeypatch.setattr(grouping, "MARGIN", -10.0)
+
+
 @pytest.fixture
 def calibrate(bench, tmp_path):
     """(measurements, units of progress) of one calibration; `journal` for a folder of its own."""
@@ -88,32 +95,37 @@ def test_every_block_is_measured_at_the_steps_and_probed_at_one(calibrate, tmp_p
     assert file.stat().st_size < 20_000
 
 
-def test_the_errors_are_those_of_the_calls_themselves(bench, calibrate):
-    """Against dense attention over all rows, computed here from the calls' own q, k, v."""
+def test_the_errors_are_those_of_the_calls_themselves(bench, calibrate, monkeypatch):
+    """Against dense attention over all rows, computed here from the calls' own q, k, v; with like
+    keys together, and of the base in token order beside them."""
     from psa_kernels import psa_attention
     from psa_pack.benchmarks.quality.watch import watched
 
+    always_similar(monkeypatch)
     found, _ = calibrate(effort=(1, 0), cfg=1.0)
     (step,) = found.calls
-    config = sparse_config(warmup_steps=1)
-    compared = []
+    compared = {"order": [], "similar": []}
 
     def visit(seen):
         if seen.step != step:
             return
-        out, stats = psa_attention(seen.q, seen.k, seen.v, config=config, grid=(3, 8, 8),
-                                   return_stats=True)  # fmt: skip
         dense = torch.nn.functional.scaled_dot_product_attention(seen.q, seen.k, seen.v)
-        compared.append(((out - dense).square().sum(-1).mean(), dense.square().sum(-1).mean(),
-                         stats.density))  # fmt: skip
+        for grouping, calls in compared.items():
+            config = sparse_config(warmup_steps=1, grouping=grouping)
+            out, stats = psa_attention(seen.q, seen.k, seen.v, config=config, grid=(3, 8, 8),
+                                       return_stats=True)  # fmt: skip
+            calls.append(((out - dense).square().sum(-1).mean(), dense.square().sum(-1).mean(),
+                          stats.density))  # fmt: skip
 
     bench.sample(watched(bench.model, visit), steps=STEPS, cfg=1.0)
-    assert len(compared) == BLOCKS
+    assert [len(calls) for calls in compared.values()] == [BLOCKS, BLOCKS]
     own = found.scales.index(1.0)
-    for call, (error, norm, density) in zip(found.calls[step], compared, strict=True):
+    for call, in_order, alike in zip(found.calls[step], *compared.values(), strict=True):
         # 192 rows: all of them are in the sample; two ways through float32
-        assert call.rungs[own] == (pytest.approx(density), pytest.approx(float(error), rel=1e-3))
-        assert call.norm == pytest.approx(float(norm), rel=1e-3)
+        for tried, (error, norm, density) in ((call.in_order, in_order), (call.rungs[own], alike)):
+            assert tried == (pytest.approx(density), pytest.approx(float(error), rel=1e-3))
+            assert call.norm == pytest.approx(float(norm), rel=1e-3)
+        assert call.in_order[0] == call.rungs[own][0] and call.in_order[1] != call.rungs[own][1]
 
 
 def test_a_rungs_output_is_gone_before_the_next_is_made(calibrate, monkeypatch):
@@ -129,8 +141,10 @@ def test_a_rungs_output_is_gone_before_the_next_is_made(calibrate, monkeypatch):
         return out, stats
 
     monkeypatch.setattr(measure, "psa_attention", watched)
+    always_similar(monkeypatch)
     found, _ = calibrate(effort=(1, 0), cfg=1.0)
-    assert len(outputs) == BLOCKS * len(found.scales) > BLOCKS and not any(alive)
+    # a choice of groupings costs one more for each call
+    assert len(outputs) == BLOCKS * (len(found.scales) + 1) > BLOCKS and not any(alive)
 
 
 def test_heads_that_share_keys_are_measured_against_their_own(comfy_inproc):
@@ -229,7 +243,7 @@ def test_a_journal_is_left_alone_unless_its_end_is_cut_off(bench, comfy_inproc, 
         return journal, file, (file.stat().st_ino, file.stat().st_mtime_ns)
 
     journal, file, _ = opened()
-    assert json.loads(file.read_text(encoding="utf-8")) == {"model": "x", "version": 1}
+    assert json.loads(file.read_text(encoding="utf-8")) == {"model": "x", "version": 2}
     for step in range(3):
         journal.add("step", step=step)
     text, stat = file.read_text(encoding="utf-8"), file.stat()
