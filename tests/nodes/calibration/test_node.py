@@ -56,6 +56,9 @@ def test_the_run_is_as_dense_as_asked(graph, comfy_client, density):
     found, config = told(run), preset(run)
     assert PSAConfig.from_preset(config.to_preset()) == config and config.warmup_steps == 1
     assert 0 < found["chosen"]["error"] < 1 and len(found["blocks"]) == 2
+    # what is said of the grouping is what the preset has
+    assert found["grouping"]["compared"] and found["grouping"]["chosen"] == config.grouping
+    assert f"grouping: {config.grouping} was" in config.description
     chosen = found["chosen"]["density"]
     assert chosen <= density + 1e-9
     # the next rung of some block would be more than asked: 6 key blocks of 32 in a row
