@@ -62,7 +62,7 @@ def test_the_same_density_is_compared():
     assert sparse.similar == pytest.approx(math.sqrt(0.75)) and sparse.chosen == "similar"
     # beyond the ladder its own rung is all there is
     assert compare(call((0.9, 1.0), (0.1, 1.0), (0.2, 0.5), (0.3, 0.4))).similar == (
-        pytest.approx(math.sqrt(0.125))
+        pytest.approx(math.sqrt(0.5))
     )
 
 

@@ -117,13 +117,15 @@ def test_an_error_is_met_and_a_denser_preset_errs_less(graph):
 
 def test_limits(graph):
     g = graph()
-    ranges = g.preset(yaml_overrides="steps: {20-40%: {tail: 8}}\nblocks: {0: {tail: 16}}")
+    ranges = g.preset(yaml_overrides="grouping: similar\nsteps: {20-40%: {tail: 8}}\n"
+                      "blocks: {0: {tail: 16}}")  # fmt: skip
     calibrated(g, ranges, node_id="kept", dense_blocks="1", density=0.7)
     calibrated(g, node_id="none", allow_dense=False, target="error", error=0.0)
     run = g.run()
     # a range of steps runs as before
     before = PSAConfig(steps={"20-40%": {"tail": 8, "blocks": {0: {"tail": 16}}}})
     assert preset(run, "kept").steps == before.steps
+    assert preset(run, "kept").grouping == "similar" and not told(run, "kept")["grouping"]["compared"]
     assert preset(run, "kept").for_block(1).type == "dense"
     assert preset(run, "kept").for_block(0).type == "psa"
     assert all(block["scale"] is not None for block in told(run, "none")["blocks"])
