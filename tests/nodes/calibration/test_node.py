@@ -125,7 +125,8 @@ def test_limits(graph):
     # a range of steps runs as before
     before = PSAConfig(steps={"20-40%": {"tail": 8, "blocks": {0: {"tail": 16}}}})
     assert preset(run, "kept").steps == before.steps
-    assert preset(run, "kept").grouping == "similar" and not told(run, "kept")["grouping"]["compared"]
+    assert preset(run, "kept").grouping == "similar"
+    assert not told(run, "kept")["grouping"]["compared"]
     assert preset(run, "kept").for_block(1).type == "dense"
     assert preset(run, "kept").for_block(0).type == "psa"
     assert all(block["scale"] is not None for block in told(run, "none")["blocks"])
