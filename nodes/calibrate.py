@@ -57,8 +57,8 @@ class PSACalibrate(io.ComfyNode):
                 ),
                 PSAPreset.Input(
                     "preset",
-                    tooltip="What to start from: its order, levels, warm-up and ranges "
-                    "of steps stay."
+                    tooltip="What to start from: its token order, levels, warm-up and ranges of "
+                    "steps stay. grouping: order becomes similar where that is measurably better.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Of the noise.",

@@ -40,6 +40,8 @@ def rows(job) -> Settings:
         except CalibrationError as reason:
             settings.left_out.append((table, "calibrated", str(reason)))
             continue
+        if measured.compared is not None:  # what blocks of their own gain beyond the grouping
+            base = base.replace(grouping=measured.compared.chosen)
         target = density(base, Tokens(job.sampling.grid, 0)).value
         uniform = f"{table}: the preset"
         found.append(_row(uniform, table, "the preset", base, ""))

@@ -125,3 +125,12 @@ def allocation(at: Sequence[Point]) -> Allocation:
     return Allocation(
         tuple(p.rung for p in at), sum(p.density for p in at) / len(at), sum(p.error for p in at)
     )
+
+
+def interpolated(curve: list[tuple[float, float]], density: float) -> float | None:
+    """The error at a density between two points of a curve; None outside it."""
+    for (left, high), (right, low) in pairwise(curve):
+        if left <= density <= right:
+            share = (density - left) / (right - left) if right > left else 0.0
+            return high + (low - high) * share
+    return next((error for at, error in curve if abs(at - density) < 1e-9), None)

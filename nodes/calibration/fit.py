@@ -24,7 +24,7 @@ from .predict import DENSE, Measurements, points, uniform, weights_of
 
 @dataclass(frozen=True)
 class Fit:
-    """config   the base with budgets of their own for its blocks
+    """config   the base in the grouping chosen, with budgets of their own for its blocks
     chosen     density: mean over the blocks in a sparse step; error: predicted share of the squared
                norm of the model's output
     target     the density or the error (rel-L2) that was to be met, and whether it is
@@ -96,7 +96,8 @@ def own_density(found: Measurements, kept: frozenset[int] = frozenset()) -> floa
 
 
 def configured(base: PSAConfig, found: Measurements, at: dict[int, Point]) -> PSAConfig:
-    """`base` with each block on its rung; blocks on the base's own need no word."""
+    """`base` in the grouping that was chosen, with each block on its rung; blocks on the base's own
+    need no word."""
     blocks: dict[int, Any] = {}
     for block, point in at.items():
         if point.rung == DENSE:
@@ -104,4 +105,5 @@ def configured(base: PSAConfig, found: Measurements, at: dict[int, Point]) -> PS
         elif found.scales[point.rung] != 1:
             ratios = scaled(base, found.scales[point.rung])
             blocks[block] = {"mask_ratios": {level: list(pair) for level, pair in ratios.items()}}
-    return base.replace(blocks=blocks)
+    grouping = found.compared.chosen if found.compared else base.grouping
+    return base.replace(blocks=blocks, grouping=grouping)

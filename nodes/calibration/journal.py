@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-VERSION = 1  # of what the lines hold and how it is measured: another one begins anew
+log = logging.getLogger("PSA")
+
+# Of what the lines hold and how it is measured: another one begins anew.
+# 2: the grouping of each line, and the base in token order beside a ladder with like keys together
+VERSION = 2
 
 
 class Journal:
     """`about`: everything that the figures depend on, plain types; another one is another file."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]):
-        self._about = text = json.dumps({"version": VERSION, **about}, sort_keys=True)
-        self.path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.jsonl"
+        self.path, self._about = _file(folder, VERSION, about)
         folder.mkdir(parents=True, exist_ok=True)
-        self.lines, whole = _read(self.path, text)
+        if not self.path.exists():
+            _name_earlier(folder, about)
+        self.lines, whole = _read(self.path, self._about)
         if not whole:
             self._replace()
 
@@ -46,6 +52,24 @@ class Journal:
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["kind"] == kind]
+
+
+def _file(folder: Path, version: int, about: Mapping[str, Any]) -> tuple[Path, str]:
+    """(where a version keeps its journal, the first line there)"""
+    text = json.dumps({"version": version, **about}, sort_keys=True)
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.jsonl", text
+
+
+def _name_earlier(folder: Path, about: Mapping[str, Any]) -> None:
+    """Says that what an earlier version measured is of no use to this one."""
+    for version in range(VERSION - 1, 0, -1):
+        path, text = _file(folder, version, about)
+        if _read(path, text)[0]:
+            log.info(
+                "PSA Calibrate: %s was measured by an earlier version of this pack, which compared "
+                "no groupings; all is measured anew. You may delete that file", path,
+            )  # fmt: skip
+            return
 
 
 def _read(path: Path, about: str) -> tuple[list[dict[str, Any]], bool]:

@@ -23,29 +23,34 @@ MEASURED = "measured"
 class Call:
     """One attention call of a block.
 
-    norm   squared norm of a row of the exact output, mean over the sampled rows
-    rungs  (density, squared error of a row) of each rung
+    norm      squared norm of a row of the exact output, mean over the sampled rows
+    rungs     (density, squared error of a row) of each rung
+    in_order  the same of the base in token order, where rungs with like keys together are to be
+              compared with it
     """
 
     block: int
     norm: float
     rungs: tuple[tuple[float, float], ...]
+    in_order: tuple[float, float] | None = None
 
 
 class MeasuringOverride(AttentionOverride):
     """Leaves every call dense, and looks at those of the video's self-attention before that.
 
     rungs       the ladder for so many video tokens
+    in_order    what is measured beside it, if anything: `Call.in_order`
     conditions  `cond_or_uncond` of this model call
     looked      called after each call that was looked at
     """
 
     def __init__(
-        self, *args: Any, rungs: Callable[[int], Sequence[Rung]], conditions: Sequence[int],
-        looked: Callable[[], None], **kwargs: Any,
+        self, *args: Any, rungs: Callable[[int], Sequence[Rung]], in_order: PSAConfig | None,
+        conditions: Sequence[int], looked: Callable[[], None], **kwargs: Any,
     ):  # fmt: skip
         super().__init__(*args, **kwargs)
-        self.rungs, self.conditions, self.looked = rungs, list(conditions), looked
+        self.rungs, self.in_order = rungs, in_order
+        self.conditions, self.looked = list(conditions), looked
         self.found: list[tuple[int, torch.Tensor, list[torch.Tensor], list[torch.Tensor]]] = []
 
     def _sparse(
@@ -56,10 +61,13 @@ class MeasuringOverride(AttentionOverride):
         scale = q.shape[-1] ** -0.5 if call.scale is None else call.scale
         rows = _sample(q.shape[2], q.device)
         truth = exact_rows(q[:, :, rows], k, v, scale)
+        tried = [rung.config for rung in self.rungs(grid.length - grid.before - grid.after)]
+        if self.in_order is not None:
+            tried.append(self.in_order)
         errors, shares = [], []
-        for rung in self.rungs(grid.length - grid.before - grid.after):
+        for config in tried:
             out, stats = psa_attention(
-                q, k, v, config=rung.config, grid=grid.grid,
+                q, k, v, config=config, grid=grid.grid,
                 extra_tokens=(grid.before, grid.after), scale=call.scale, return_stats=True,
                 need_kernels=q.device.type != "cpu",
             )  # fmt: skip
@@ -85,10 +93,12 @@ class MeasuringOverride(AttentionOverride):
     def results(self) -> list[Call]:
         """What was found, read from the device."""
         found, self.found = self.found, []
-        return [
-            Call(block, float(norm), tuple(zip(_read(shares), _read(errors), strict=True)))
-            for block, norm, errors, shares in found
-        ]
+        calls = []
+        for block, norm, errors, shares in found:
+            tried = list(zip(_read(shares), _read(errors), strict=True))
+            in_order = None if self.in_order is None else tried.pop()
+            calls.append(Call(block, float(norm), tuple(tried), in_order))
+        return calls
 
 
 class ProbingOverride(AttentionOverride):
@@ -100,6 +110,8 @@ class ProbingOverride(AttentionOverride):
     def __init__(self, *args: Any, probed: int, config: PSAConfig, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.probed, self.config = probed, config
+        # as in measuring, nothing is kept: what an earlier probe left is older than in a run
+        self.key = None
 
     def _sparse(
         self, call: AttentionCall, index: int, seen: Any, config: PSAConfig

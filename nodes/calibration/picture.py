@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from ..reporting.picture.canvas import ACCENT, CARD, DENSE, GOOD, MUTED, TEXT, WARN, Canvas, wrap
-from .told import unmet
+from .told import regrouped, unmet
 
 WIDTH, MARGIN = 1200, 36
 PLOT_HEIGHT, BARS_HEIGHT = 470, 300
@@ -31,10 +31,10 @@ def picture_of(told: dict[str, Any]) -> Image.Image:
     for line in wrap(verdict, 22, WIDTH - 2 * MARGIN):
         canvas.text((MARGIN, y), line, 22, GOOD)
         y += 32
-    missed = unmet(told)
-    for line in wrap(missed, 22, WIDTH - 2 * MARGIN) if missed else ():
-        canvas.text((MARGIN, y), line, 22, WARN)
-        y += 32
+    for text, size, color in ((unmet(told), 22, WARN), (regrouped(told), 18, MUTED)):
+        for line in wrap(text, size, WIDTH - 2 * MARGIN) if text else ():
+            canvas.text((MARGIN, y), line, size, color)
+            y += size + 10
     y = _plot(canvas, y + 10, told)
     y = _bars(canvas, y + 20, told["blocks"])
     return canvas.crop(y + 24)

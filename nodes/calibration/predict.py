@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .allocate import Point
+from .grouping import Compared
 from .measure import Call
 
 DENSE = -1  # in place of a rung
@@ -32,15 +33,17 @@ class Probe:
 
 @dataclass(frozen=True)
 class Measurements:
-    """scales  of the ladder's rungs
-    calls   step -> its attention calls
-    shares  step -> its part of the integral over sigma; together 1
+    """scales    of the ladder's rungs
+    calls     step -> its attention calls
+    shares    step -> its part of the integral over sigma; together 1
+    compared  what was found about the grouping; None where it is the base's own
     """
 
     scales: tuple[float, ...]
     calls: dict[int, list[Call]]
     shares: dict[int, float]
     probes: tuple[Probe, ...] = ()
+    compared: Compared | None = None
 
     @property
     def blocks(self) -> list[int]:

@@ -1,14 +1,16 @@
 """Measuring on a dense run: the model samples as without PSA, and at some steps is looked at.
 
-At a measured step every block's attention call is computed once more with each rung of the ladder;
-at a probed step the whole model is asked again with one block sparse, block by block. Nothing is
-kept but a few numbers for each, in a journal that an interrupted calibration goes on from. The
-sampling ends with the last step that is measured.
+At a measured step every block's attention call is computed once more with each rung of the ladder,
+with like keys together, and once in token order beside them; where that is as good, the clip is
+sampled once more for a ladder in token order. At a probed step the whole model is asked again with
+one block sparse, block by block. Nothing is kept but a few numbers for each, in a journal that an
+interrupted calibration goes on from. A sampling ends with the last step that is measured.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,10 +27,15 @@ from ..patching.run import PatchOptions, Run
 from ..patching.schedule import without_padding
 from ..preset_value import PresetValue
 from .errors import CalibrationError
+from .findings import Findings
+from .grouping import SIMILAR, compare
 from .journal import Journal
 from .ladder import Rung, ladder
-from .measure import POSITIVE, Call, MeasuringOverride, ProbingOverride
-from .predict import Measurements, Probe
+from .measure import POSITIVE, MeasuringOverride, ProbingOverride
+from .predict import Measurements
+from .told import choice
+
+log = logging.getLogger("PSA")
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,15 @@ def measure(
     Raises `CalibrationError` where there is nothing to measure, says why.
     """
     measuring = _Measuring(preset, effort, journal, on_progress)
-    while not measuring.complete:
+    while not measuring.findings.complete:
         measuring.began_anew = False
         with contextlib.suppress(_Done):
             sample(measuring.patched(model))
         if not measuring.began_anew:
             break
-    return measuring.measurements()
+    if not measuring.findings.complete:
+        raise CalibrationError(measuring.why_nothing())
+    return measuring.findings.measurements()
 
 
 class _Measuring:
@@ -77,6 +86,7 @@ class _Measuring:
         on_progress: Callable[[int, int], None],
     ):
         self.preset, self.effort, self.journal = preset, effort, journal
+        self.findings = Findings(journal, preset.config)
         self.on_progress = on_progress
         self.run: Run | None = None
         self.steps: list[int] = []
@@ -85,35 +95,7 @@ class _Measuring:
         self.began_anew = False  # in the midst of a sampling: some steps may have gone by
         self.blocks = self.reached = self.looked = 0
 
-    # --- what is there
-
-    @property
-    def complete(self) -> bool:
-        return bool(self.journal.of("complete"))
-
-    def _calls(self, step: int) -> list[Call] | None:
-        for line in self.journal.of("step"):
-            if line["step"] == step:
-                found = line["calls"]
-                return [Call(c["block"], c["norm"], tuple(map(tuple, c["rungs"]))) for c in found]
-        return None
-
-    def _probed(self, step: int) -> set[int]:
-        return {line["block"] for line in self.journal.of("probe") if line["step"] == step}
-
-    def measurements(self) -> Measurements:
-        if not self.complete:
-            raise CalibrationError(self._why_nothing())
-        scales = tuple(self.journal.of("ladder")[0]["scales"])
-        calls = {line["step"]: self._calls(line["step"]) for line in self.journal.of("step")}
-        probes = tuple(
-            Probe(*(line[name] for name in ("step", "block", "rung", "error")))
-            for line in self.journal.of("probe")
-        )
-        shares = {line["step"]: line["share"] for line in self.journal.of("step")}
-        return Measurements(scales, calls, shares, probes)
-
-    def _why_nothing(self) -> str:
+    def why_nothing(self) -> str:
         run = self.run
         if run is None:
             return "nothing was sampled, so nothing could be measured"
@@ -166,10 +148,11 @@ class _Measuring:
             i for i, step in enumerate(schedule.steps) if step.dense is None and step.range is None
         ]
         if not sparse or config.type == "dense":
-            raise CalibrationError(self._why_nothing())
+            raise CalibrationError(self.why_nothing())
         self.steps = spaced(sparse, self.effort.steps)
         self._shares = shares(without_padding(sigmas), sparse, self.steps)
-        self.looked = sum(len(line["calls"]) for line in self.journal.of("step"))
+        self.rungs, self.reached = (), 0
+        self.looked = sum(len(line["calls"]) for line in self.findings.lines("step"))
         self.blocks = len(getattr(guider.model_patcher.model.diffusion_model, "blocks", ())) or 40
         options = guider.model_options.setdefault("transformer_options", {})
         outer = options.get(RUN)
@@ -186,35 +169,55 @@ class _Measuring:
             return executor(*args, **kwargs)
         conditions = list(call.options.get("cond_or_uncond") or ())
         looking = call.override(
-            MeasuringOverride, rungs=self._rungs, conditions=conditions, looked=self._looked
-        )
+            MeasuringOverride, rungs=self._rungs, conditions=conditions, looked=self._looked,
+            in_order=self.findings.in_order,
+        )  # fmt: skip
         step = looking.step
         self.reached = max(self.reached, step or 0)
         looked_at = step in self.steps and (POSITIVE in conditions or not conditions)
         if not looked_at or self._step_complete(step):
             if self.run.failure:
-                raise CalibrationError(self._why_nothing())
+                raise CalibrationError(self.why_nothing())
             self._progress()
+            self._end_when_measured()  # what was interrupted may have lacked no more than that
             return executor(*args, **kwargs)
         out = self._made(call, looking)
         calls = looking.results()
         if not calls:
-            raise CalibrationError(self._why_nothing())
-        if self._calls(step) is None:
+            raise CalibrationError(self.why_nothing())
+        if self.findings.calls(step) is None:
             share = self._shares[step]
-            self.journal.add("step", step=step, share=share, calls=[asdict(one) for one in calls])
+            self.journal.add(
+                "step", step=step, grouping=self.findings.config.grouping, share=share,
+                calls=[asdict(one) for one in calls],
+            )  # fmt: skip
         self.blocks = len({one.block for one in calls})
         if step in self._probed_steps():
             self._probe(call, step, out, conditions)
-        if all(self._step_complete(other) for other in self.steps):
-            self.journal.add("complete")
-            raise _Done
+        self._end_when_measured()
         return out
+
+    def _end_when_measured(self) -> None:
+        """Ends the sampling when all is measured, or all but a ladder in token order."""
+        if not all(self._step_complete(step) for step in self.steps):
+            return
+        if self.findings.undecided:
+            scales = self.journal.of("ladder")[0]["scales"]
+            calls = [call for step in self.steps for call in self.findings.calls(step)]
+            compared = compare(calls, scales)
+            self.journal.add("grouping", **asdict(compared))
+            log.info("PSA Calibrate %s: %s", self.preset.label, choice(compared))
+            if compared.chosen != SIMILAR:
+                log.info("PSA Calibrate %s: measuring once more, in token order", self.preset.label)
+                self.began_anew = True
+                raise _Done
+        self.journal.add("complete")
+        raise _Done
 
     def _made(self, call: CallOfRun, override: AttentionOverride) -> torch.Tensor:
         out = call.made_with(override)
         if self.run.failure:
-            raise CalibrationError(self._why_nothing())
+            raise CalibrationError(self.why_nothing())
         comfy.model_management.throw_exception_if_processing_interrupted()
         return out
 
@@ -223,19 +226,21 @@ class _Measuring:
     ) -> None:
         """The base's own rung in one block at a time, and what it does to the model's output."""
         rung = next(i for i, rung in enumerate(self.rungs) if rung.scale == 1)
-        known = self._probed(step)
-        for block in sorted({one.block for one in self._calls(step)} - known):
+        known = self.findings.probed(step)
+        for block in sorted({one.block for one in self.findings.calls(step)} - known):
             config = self.rungs[rung].config
             override = call.override(ProbingOverride, probed=block, config=config)
             found = _positive(self._made(call, override), conditions).float()
             wanted = _positive(out, conditions).float()
             error = float((found - wanted).square().sum() / wanted.square().sum())
-            self.journal.add("probe", step=step, block=block, rung=rung, error=error)
+            self.journal.add(
+                "probe", step=step, grouping=config.grouping, block=block, rung=rung, error=error
+            )
             self._progress()
 
     def _rungs(self, tokens: int) -> tuple[Rung, ...]:
         if not self.rungs:
-            config = self.preset.config
+            config = self.findings.config
             self.rungs = ladder(config, -(-tokens // config.block_n))
             scales = [rung.scale for rung in self.rungs]
             stored = [line["scales"] for line in self.journal.of("ladder")]
@@ -252,17 +257,20 @@ class _Measuring:
         return spaced(self.steps, count) if count != 1 else [self.steps[len(self.steps) // 3]]
 
     def _step_complete(self, step: int) -> bool:
-        calls = self._calls(step)
+        calls = self.findings.calls(step)
         if calls is None:
             return False
-        return step not in self._probed_steps() or {c.block for c in calls} <= self._probed(step)
+        blocks = {one.block for one in calls}
+        return step not in self._probed_steps() or blocks <= self.findings.probed(step)
 
     def _progress(self) -> None:
         """Sampler steps gone by, calls looked at and probes made, of all that there will be."""
         looks = len(self.steps) + len(self._probed_steps())
-        done = self.reached + self.looked + len(self.journal.of("probe"))
+        done = self.reached + self.looked + len(self.findings.lines("probe"))
         total = (self.steps[-1] if self.steps else 0) + looks * self.blocks
-        self.on_progress(min(done, total), total)
+        compared = self.findings.compared
+        again = total if compared is not None and compared.chosen != SIMILAR else 0
+        self.on_progress(again + min(done, total), again + total)
 
     def _looked(self) -> None:
         self.looked += 1

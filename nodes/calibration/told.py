@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import asdict
 from typing import Any
 
 from ..preset_value import PresetValue
+from .allocate import interpolated
 from .fit import Fit
+from .grouping import MARGIN, SIMILAR, Compared
 from .predict import DENSE, Measurements
 
 
@@ -20,6 +22,7 @@ def as_json(found: Measurements, fitted: Fit, base: PresetValue, kind: str) -> d
         "error_of": "model output" if found.probes else "attention outputs",
         "chosen": {"density": fitted.chosen.density, "error": fitted.chosen.error ** 0.5},
         "uniform_at_that_density": None if alike is None else alike ** 0.5,
+        "grouping": _grouping(found.compared, fitted),
         "curve": _curve(fitted.curve),
         "uniform": _curve(fitted.uniform),
         "blocks": [
@@ -45,8 +48,34 @@ def description(told: dict[str, Any]) -> str:
     )
     text += f", {dense} of them dense" if dense else ""
     text = f"{text}; predicted error of the {told['error_of']} {chosen['error']:.3f}."
-    missed = unmet(told)
-    return f"{text} {missed}." if missed else text
+    for more in (regrouped(told), unmet(told)):
+        text += f" {more}." if more else ""
+    return text
+
+
+def regrouped(told: dict[str, Any]) -> str | None:
+    """A sentence about the grouping that was chosen, without its full stop."""
+    grouping = told["grouping"]
+    if not grouping["compared"]:
+        return None
+    return choice(Compared(**{name: grouping[name] for name in ("chosen", "order", "similar")}))
+
+
+def choice(compared: Compared) -> str:
+    """What was chosen, and by how much."""
+    order, similar, margin = compared.order, compared.similar, f"{MARGIN:.0%}"
+    if order is None or similar is None or order == 0:
+        return "Keys are pooled in token order: the two groupings could not be compared"
+    by = f"{abs(1 - similar / order):.0%} {'lower' if similar <= order else 'higher'}"
+    found = f"with like keys together the attention's error is {by}, {similar:.3g} for {order:.3g}"
+    if compared.chosen == SIMILAR:
+        return f"grouping: similar was chosen; {found}"
+    return f"grouping: order was kept; {found}, and at least {margin} lower was asked"
+
+
+def _grouping(compared: Compared | None, fitted: Fit) -> dict[str, Any]:
+    found = compared or Compared(fitted.config.grouping, None, None)
+    return {"compared": compared is not None, **asdict(found), "margin": MARGIN}
 
 
 def unmet(told: dict[str, Any]) -> str | None:
@@ -67,15 +96,6 @@ def unmet(told: dict[str, Any]) -> str | None:
 
 def _dense(told: dict[str, Any]) -> int:
     return sum(block["scale"] is None for block in told["blocks"])
-
-
-def interpolated(curve: list[tuple[float, float]], density: float) -> float | None:
-    """The error at a density between two points of a curve; None outside it."""
-    for (left, high), (right, low) in pairwise(curve):
-        if left <= density <= right:
-            share = (density - left) / (right - left) if right > left else 0.0
-            return high + (low - high) * share
-    return next((error for at, error in curve if abs(at - density) < 1e-9), None)
 
 
 def _curve(points: list[tuple[float, float]]) -> list[dict[str, float]]:

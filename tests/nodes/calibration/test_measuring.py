@@ -11,6 +11,13 @@ from ..sampling import sparse_config
 STEPS, BLOCKS = 5, 2
 
 
+def always_similar(monkeypatch):
+    """Whatever this untrained model has to say."""
+    from psa_pack.nodes.calibration import grouping
+
+    monkeypatch.setattr(grouping, "MARGIN", -10.0)
+
+
 @pytest.fixture
 def calibrate(bench, tmp_path):
     """(measurements, units of progress) of one calibration; `journal` for a folder of its own."""
@@ -67,7 +74,8 @@ def test_a_range_keeps_the_blocks_that_it_had():
     assert without_blocks(plain) == plain  # and so its journal goes on
 
 
-def test_every_block_is_measured_at_the_steps_and_probed_at_one(calibrate, tmp_path):
+def test_every_block_is_measured_at_the_steps_and_probed_at_one(calibrate, tmp_path, monkeypatch):
+    always_similar(monkeypatch)
     found, seen = calibrate()
     assert list(found.calls) == [1, 3, 4]  # of the sparse steps 1 to 4
     assert found.blocks == [0, 1] and 1.0 in found.scales
@@ -88,32 +96,37 @@ def test_every_block_is_measured_at_the_steps_and_probed_at_one(calibrate, tmp_p
     assert file.stat().st_size < 20_000
 
 
-def test_the_errors_are_those_of_the_calls_themselves(bench, calibrate):
-    """Against dense attention over all rows, computed here from the calls' own q, k, v."""
+def test_the_errors_are_those_of_the_calls_themselves(bench, calibrate, monkeypatch):
+    """Against dense attention over all rows, computed here from the calls' own q, k, v; with like
+    keys together, and of the base in token order beside them."""
     from psa_kernels import psa_attention
     from psa_pack.benchmarks.quality.watch import watched
 
+    always_similar(monkeypatch)
     found, _ = calibrate(effort=(1, 0), cfg=1.0)
     (step,) = found.calls
-    config = sparse_config(warmup_steps=1)
-    compared = []
+    compared = {"order": [], "similar": []}
 
     def visit(seen):
         if seen.step != step:
             return
-        out, stats = psa_attention(seen.q, seen.k, seen.v, config=config, grid=(3, 8, 8),
-                                   return_stats=True)  # fmt: skip
         dense = torch.nn.functional.scaled_dot_product_attention(seen.q, seen.k, seen.v)
-        compared.append(((out - dense).square().sum(-1).mean(), dense.square().sum(-1).mean(),
-                         stats.density))  # fmt: skip
+        for grouping, calls in compared.items():
+            config = sparse_config(warmup_steps=1, grouping=grouping)
+            out, stats = psa_attention(seen.q, seen.k, seen.v, config=config, grid=(3, 8, 8),
+                                       return_stats=True)  # fmt: skip
+            calls.append(((out - dense).square().sum(-1).mean(), dense.square().sum(-1).mean(),
+                          stats.density))  # fmt: skip
 
     bench.sample(watched(bench.model, visit), steps=STEPS, cfg=1.0)
-    assert len(compared) == BLOCKS
+    assert [len(calls) for calls in compared.values()] == [BLOCKS, BLOCKS]
     own = found.scales.index(1.0)
-    for call, (error, norm, density) in zip(found.calls[step], compared, strict=True):
+    for call, in_order, alike in zip(found.calls[step], *compared.values(), strict=True):
         # 192 rows: all of them are in the sample; two ways through float32
-        assert call.rungs[own] == (pytest.approx(density), pytest.approx(float(error), rel=1e-3))
-        assert call.norm == pytest.approx(float(norm), rel=1e-3)
+        for tried, (error, norm, density) in ((call.in_order, in_order), (call.rungs[own], alike)):
+            assert tried == (pytest.approx(density), pytest.approx(float(error), rel=1e-3))
+            assert call.norm == pytest.approx(float(norm), rel=1e-3)
+        assert call.in_order[0] == call.rungs[own][0] and call.in_order[1] != call.rungs[own][1]
 
 
 def test_a_rungs_output_is_gone_before_the_next_is_made(calibrate, monkeypatch):
@@ -129,8 +142,10 @@ def test_a_rungs_output_is_gone_before_the_next_is_made(calibrate, monkeypatch):
         return out, stats
 
     monkeypatch.setattr(measure, "psa_attention", watched)
+    always_similar(monkeypatch)
     found, _ = calibrate(effort=(1, 0), cfg=1.0)
-    assert len(outputs) == BLOCKS * len(found.scales) > BLOCKS and not any(alive)
+    # a choice of groupings costs one more for each call
+    assert len(outputs) == BLOCKS * (len(found.scales) + 1) > BLOCKS and not any(alive)
 
 
 def test_heads_that_share_keys_are_measured_against_their_own(comfy_inproc):
@@ -187,10 +202,16 @@ def interrupted(calibrate, tmp_path, stop):
     return file
 
 
-@pytest.mark.parametrize("stop", [2, 4, 9, 10])
-def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, stop):
+@pytest.mark.parametrize(
+    ("chosen", "stop"),
+    [("similar", 2), ("similar", 4), ("similar", 9), ("similar", 10), ("order", 9), ("order", 20)],
+)
+def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, monkeypatch, chosen, stop):
     """The second run measures only what is missing."""
+    if chosen == "similar":
+        always_similar(monkeypatch)
     whole, _ = calibrate(folder="whole")
+    assert whole.compared.chosen == chosen
     file = interrupted(calibrate, tmp_path, stop)
     before = file.read_text(encoding="utf-8").splitlines()
     # cut off in the middle of a line, as by a crash
@@ -199,16 +220,38 @@ def test_an_interrupted_one_goes_on(bench, calibrate, tmp_path, stop):
     assert again == whole
     after = file.read_text(encoding="utf-8").splitlines()
     assert after[: len(before)] == before and len(before) < len(after)
-    kinds = [(line["kind"], line.get("step"), line.get("block"))
+    kinds = [(line["kind"], line.get("grouping"), line.get("step"), line.get("block"))
              for line in map(json.loads, after[1:])]  # fmt: skip
     assert len(kinds) == len(set(kinds)), "something was measured twice"
     # and a third one samples nothing
     assert calibrate(on_progress=lambda *_: pytest.fail("sampled again"))[0] == whole
 
 
+def test_one_that_lacks_only_its_end_goes_on(calibrate, tmp_path, monkeypatch):
+    """ComfyUI's progress bar raises an interrupt, also after the last probe."""
+    import comfy.model_management
+
+    always_similar(monkeypatch)
+
+    def interrupt(done, total):
+        if done == total:
+            raise comfy.model_management.InterruptProcessingException
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        calibrate(effort=(1, 1), on_progress=interrupt)
+    (file,) = (tmp_path / "one").iterdir()
+    before = file.read_text(encoding="utf-8")
+    calibrate(effort=(1, 1))
+    added = file.read_text(encoding="utf-8").removeprefix(before).splitlines()
+    assert [json.loads(line)["kind"] for line in added] == ["grouping", "complete"]
+
+
 @pytest.mark.parametrize("stop", [4, 10])
-def test_what_was_measured_with_other_budgets_is_measured_again(calibrate, tmp_path, stop):
+def test_what_was_measured_with_other_budgets_is_measured_again(
+    calibrate, tmp_path, monkeypatch, stop
+):
     """Also the steps that the sampling has gone by when that is seen."""
+    always_similar(monkeypatch)
     whole, _ = calibrate(folder="whole")
     file = interrupted(calibrate, tmp_path, stop)
     about, ladder, *rest = file.read_text(encoding="utf-8").splitlines()
@@ -229,7 +272,7 @@ def test_a_journal_is_left_alone_unless_its_end_is_cut_off(bench, comfy_inproc, 
         return journal, file, (file.stat().st_ino, file.stat().st_mtime_ns)
 
     journal, file, _ = opened()
-    assert json.loads(file.read_text(encoding="utf-8")) == {"model": "x", "version": 1}
+    assert json.loads(file.read_text(encoding="utf-8")) == {"model": "x", "version": 2}
     for step in range(3):
         journal.add("step", step=step)
     text, stat = file.read_text(encoding="utf-8"), file.stat()
@@ -248,6 +291,29 @@ def test_a_journal_is_left_alone_unless_its_end_is_cut_off(bench, comfy_inproc, 
         file.write_bytes(content)
         journal, _, _ = opened()
         assert not journal.lines and file.read_text(encoding="utf-8") == text.split("\n")[0] + "\n"
+
+
+def test_an_earlier_versions_journal_is_named_and_measured_anew(
+    calibrate, tmp_path, monkeypatch, caplog
+):
+    from psa_pack.nodes.calibration import journal
+
+    monkeypatch.setattr(journal, "VERSION", 1)
+    calibrate(effort=(1, 0))
+    monkeypatch.undo()
+    (old,) = (tmp_path / "one").iterdir()
+    kept = old.read_bytes()
+    with caplog.at_level("INFO", "PSA"):
+        found, seen = calibrate(effort=(1, 0))
+    (said,) = [line for line in caplog.messages if "earlier version" in line]
+    assert str(old) in said and seen and found.compared
+    assert old.read_bytes() == kept and len(list((tmp_path / "one").iterdir())) == 2
+    caplog.clear()
+    with caplog.at_level("INFO", "PSA"):
+        calibrate(effort=(1, 0))
+        # another calibration has no earlier one
+        calibrate(sparse_config(warmup_steps=1, tail="none"), effort=(1, 0))
+    assert not [line for line in caplog.messages if "earlier version" in line]
 
 
 def test_other_inputs_are_another_calibration(calibrate, tmp_path):

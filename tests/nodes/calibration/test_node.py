@@ -56,6 +56,9 @@ def test_the_run_is_as_dense_as_asked(graph, comfy_client, density):
     found, config = told(run), preset(run)
     assert PSAConfig.from_preset(config.to_preset()) == config and config.warmup_steps == 1
     assert 0 < found["chosen"]["error"] < 1 and len(found["blocks"]) == 2
+    # what is said of the grouping is what the preset has
+    assert found["grouping"]["compared"] and found["grouping"]["chosen"] == config.grouping
+    assert f"grouping: {config.grouping} was" in config.description
     chosen = found["chosen"]["density"]
     assert chosen <= density + 1e-9
     # the next rung of some block would be more than asked: 6 key blocks of 32 in a row
@@ -114,13 +117,16 @@ def test_an_error_is_met_and_a_denser_preset_errs_less(graph):
 
 def test_limits(graph):
     g = graph()
-    ranges = g.preset(yaml_overrides="steps: {20-40%: {tail: 8}}\nblocks: {0: {tail: 16}}")
+    ranges = g.preset(yaml_overrides="grouping: similar\nsteps: {20-40%: {tail: 8}}\n"
+                      "blocks: {0: {tail: 16}}")  # fmt: skip
     calibrated(g, ranges, node_id="kept", dense_blocks="1", density=0.7)
     calibrated(g, node_id="none", allow_dense=False, target="error", error=0.0)
     run = g.run()
     # a range of steps runs as before
     before = PSAConfig(steps={"20-40%": {"tail": 8, "blocks": {0: {"tail": 16}}}})
     assert preset(run, "kept").steps == before.steps
+    assert preset(run, "kept").grouping == "similar"
+    assert not told(run, "kept")["grouping"]["compared"]
     assert preset(run, "kept").for_block(1).type == "dense"
     assert preset(run, "kept").for_block(0).type == "psa"
     assert all(block["scale"] is not None for block in told(run, "none")["blocks"])

@@ -1,0 +1,80 @@
+"""What a calibration has found so far, read from its journal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...psa_kernels.config import PSAConfig
+from .grouping import SIMILAR, Compared, is_open
+from .journal import Journal
+from .measure import Call
+from .predict import Measurements, Probe
+
+
+class Findings:
+    """Of the grouping that is measured now: `config` has it, and `base` otherwise."""
+
+    def __init__(self, journal: Journal, base: PSAConfig):
+        self.journal, self.base = journal, base
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.journal.of("complete"))
+
+    @property
+    def compared(self) -> Compared | None:
+        """What was found about the grouping, if that is open and decided."""
+        for line in self.journal.of("grouping"):
+            return Compared(*(line[name] for name in ("chosen", "order", "similar")))
+        return None
+
+    @property
+    def undecided(self) -> bool:
+        return is_open(self.base) and self.compared is None
+
+    @property
+    def config(self) -> PSAConfig:
+        """Like keys together until that is refuted; a base that has them keeps them."""
+        if self.undecided:
+            return self.base.replace(grouping=SIMILAR)
+        compared = self.compared
+        return self.base if compared is None else self.base.replace(grouping=compared.chosen)
+
+    @property
+    def in_order(self) -> PSAConfig | None:
+        """What like keys together are compared with, while that is open."""
+        return self.base.replace(blocks={}, steps={}) if self.undecided else None
+
+    def lines(self, kind: str) -> list[dict[str, Any]]:
+        """The journal's lines about steps ("step") or probes ("probe")."""
+        grouping = self.config.grouping
+        return [line for line in self.journal.of(kind) if line["grouping"] == grouping]
+
+    def calls(self, step: int) -> list[Call] | None:
+        return next((_calls(line) for line in self.lines("step") if line["step"] == step), None)
+
+    def probed(self, step: int) -> set[int]:
+        """Blocks."""
+        return {line["block"] for line in self.lines("probe") if line["step"] == step}
+
+    def measurements(self) -> Measurements:
+        """When it is complete."""
+        scales = tuple(self.journal.of("ladder")[0]["scales"])
+        steps = self.lines("step")
+        calls = {line["step"]: _calls(line) for line in steps}
+        probes = tuple(
+            Probe(*(line[name] for name in ("step", "block", "rung", "error")))
+            for line in self.lines("probe")
+        )
+        shares = {line["step"]: line["share"] for line in steps}
+        return Measurements(scales, calls, shares, probes, self.compared)
+
+
+def _calls(line: dict[str, Any]) -> list[Call]:
+    return [
+        Call(
+            found["block"], found["norm"], tuple(map(tuple, found["rungs"])),
+            None if found["in_order"] is None else tuple(found["in_order"]),
+        )
+        for found in line["calls"]
+    ]  # fmt: skip
