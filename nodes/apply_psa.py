@@ -46,8 +46,8 @@ class PSAApply(io.ComfyNode):
                 io.Combo.Input(
                     "schedule", options=[SCHEDULE_PRESET, SCHEDULE_PERCENT],
                     default=SCHEDULE_PRESET, optional=True,
-                    tooltip="preset: dense for the preset's warm-up steps. percent: sparse between "
-                    "start and end percent instead.",
+                    tooltip="preset: dense for the preset's warm-up steps and dense ranges of "
+                    "steps. percent: sparse between start and end percent instead.",
                 ),
                 io.Float.Input(
                     "start_percent", default=START, min=0.0, max=1.0, step=0.01, optional=True,

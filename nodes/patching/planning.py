@@ -10,7 +10,7 @@ import torch
 
 from ...psa_kernels.config import PSAConfig, StepRanges
 from .known_schedules import known_part
-from .schedule import AFTER_WINDOW, BEFORE_WINDOW, Part, Schedule, plan_steps
+from .schedule import AFTER_WINDOW, BEFORE_WINDOW, DENSE_RANGE, Part, Schedule, plan_steps
 
 
 def plan_run(
@@ -67,9 +67,12 @@ def nothing_sparse(schedule: Schedule, percent: bool = True) -> str | None:
     """
     if schedule.sparse_steps or schedule.goes_on:
         return None
-    reason = schedule.steps[0].dense if schedule.steps else "no steps"
-    if reason in (BEFORE_WINDOW, AFTER_WINDOW):
+    reasons = {step.dense for step in schedule.steps}
+    if reasons & {BEFORE_WINDOW, AFTER_WINDOW}:
         cure = "Lower start_percent or raise end_percent"
+    elif DENSE_RANGE in reasons:
+        cure = "Leave a part of the run sparse in the preset's steps"
+        cure += ", or set schedule to percent" if percent else ""
     else:
         cure = "Use more steps, or a preset for few steps such as lora_4step"
         cure += ", or set schedule to percent" if percent else ""

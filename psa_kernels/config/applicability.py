@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .fields import FIELDS
+from .block_overrides import DENSE, BlockOverrides, Override
+from .fields import FIELD_BY_PATH, FIELDS
+from .step_ranges import StepRanges
 
 _ALWAYS = ("type", "description", "verbose")
-_RANKING = ("mask_mode", "importance", "second_moment", "tail", "use_sim_mask")
+_RANKING = ("mask_mode", "importance", "second_moment", "tail", "use_sim_mask", "grouping")
 
 
 def not_applicable(values: Mapping[str, Any]) -> dict[str, str]:
@@ -17,11 +19,34 @@ def not_applicable(values: Mapping[str, Any]) -> dict[str, str]:
     A field whose own value the validator refuses still applies: it is what is to be changed.
     """
     full = {field.argument: field.default for field in FIELDS} | dict(values)
-    found: dict[str, str] = {}
     if full["type"] == "dense":
         reason = "with type dense the model's own attention runs, untouched"
         return {field.path: reason for field in FIELDS if field.path not in _ALWAYS}
+    first, *others = map(_in_one, _everywhere(full))
+    return {path: why for path, why in first.items() if all(path in other for other in others)}
 
+
+def _everywhere(full: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The preset's values, and what they become in ranges of steps and in single blocks."""
+    ranges: StepRanges = full["steps"]
+    for own in (), *ranges.values():
+        if own == DENSE:
+            continue
+        of_range = full | _arguments(own)
+        yield of_range
+        blocks: BlockOverrides = of_range["blocks"]
+        for _, override in blocks.groups:
+            if override != DENSE:
+                yield of_range | _arguments(override)
+
+
+def _arguments(own: Override) -> dict[str, Any]:
+    return {FIELD_BY_PATH[path].argument: value for path, value in own}
+
+
+def _in_one(full: Mapping[str, Any]) -> dict[str, str]:
+    """With one set of values, the same in all steps and blocks."""
+    found: dict[str, str] = {}
     ratios = full["mask_ratios"]
     pooled = any(ratios.width(level) > 0 for level in (2, 4, 8))
     skipped = ratios.width(0) > 0
@@ -32,8 +57,14 @@ def not_applicable(values: Mapping[str, Any]) -> dict[str, str]:
         found["tail"] = "no block is on level 0"
     elif not pooled and full["tail"] == "none":
         found |= dict.fromkeys(("second_moment", "use_sim_mask"), "nothing is pooled")
+    if "grouping" in found:
+        found["refresh"] = found["grouping"]
+    elif full["grouping"] == "order":
+        found["refresh"] = "only the grouping similar reads it"
 
     method = full["rearrange_method"]
+    if full["use_rearrange"] and method in ("SemanticAware", "Hybrid"):
+        found.setdefault("refresh", "nothing is kept with this order, whose blocks change")
     if not full["use_rearrange"]:
         reason = "use_rearrange is off"
         found |= {"rearrange_method": reason, "tile_size": reason}

@@ -102,7 +102,8 @@ def test_every_reason_for_a_dense_call_is_explained(comfy_inproc):
         AttentionCall.unsupported, AttentionCall._odd_tensors,
     )  # fmt: skip
     found |= {schedule.WARM_UP, schedule.BEFORE_WINDOW, schedule.AFTER_WINDOW}
-    found |= {schedule.DENSE_PRESET, "unknown call signature", "unknown option"}
+    found |= {schedule.DENSE_PRESET, schedule.DENSE_RANGE}
+    found |= {"unknown call signature", "unknown option"}
     assert len(found) >= 20
     table = page("PSAApply").partition("| reason | meaning |")[2]
     explained = {

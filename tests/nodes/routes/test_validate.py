@@ -270,13 +270,30 @@ def test_an_answer_has_every_field_and_its_yaml_only_what_older_versions_know(ap
          {"second_moment", "use_sim_mask", "sim_thresholds.x2", "sim_thresholds.x4",
           "sim_thresholds.x8"}),
         ({"mask_ratios": {"1": [0, 1]}, "rearrange_method": "STA"},
-         {"mask_mode", "importance", "second_moment", "tail", "use_sim_mask",
+         {"mask_mode", "importance", "grouping", "second_moment", "tail", "use_sim_mask",
           "sim_thresholds.x2", "sim_thresholds.x4", "sim_thresholds.x8"}),
     ],
 )  # fmt: skip
 def test_fields_that_do_not_apply(app, values, paths):
     found = validate(app, config=values)["not_applicable"]
-    assert found.keys() == paths and all(len(reason) > 5 for reason in found.values())
+    assert found.keys() == paths | {"refresh"}
+    assert all(len(reason) > 5 for reason in found.values())
+
+
+def test_a_field_that_a_block_or_a_range_reads_applies(app):
+    everywhere = {"mask_ratios": {"1": [0, 1]}}
+    found = validate(app, config=everywhere)["not_applicable"]
+    assert {"tail", "grouping", "refresh", "importance"} <= found.keys()
+    pooled = {"mask_ratios": {"1": [0, 0.2], "8": [0.2, 1]}}
+    for own in ({"blocks": {3: pooled}}, {"steps": {"0-50%": pooled}},
+                {"steps": {"0-50%": {"blocks": {3: pooled}}, "60-70%": "dense"}}):
+        found = validate(app, config={**everywhere, **json_keys(own)})["not_applicable"]
+        assert not {"second_moment", "grouping", "importance"} & found.keys()
+        assert "tail" in found  # still no level 0
+    similar = {"steps": {"0-50%": {"grouping": "similar"}}}
+    assert "refresh" not in validate(app, config=similar)["not_applicable"]
+    dense = {"blocks": {3: "dense"}, "steps": {"0-50%": "dense"}}
+    assert "tail" in validate(app, config={**everywhere, **json_keys(dense)})["not_applicable"]
 
 
 def test_a_field_that_does_not_apply_changes_nothing():
@@ -301,7 +318,7 @@ def test_a_field_that_does_not_apply_changes_nothing():
             if field.path not in not_applicable(values):
                 continue
             others = {"bool": (True, False), "choice": field.choices, "float": (-1.0, 0.5),
-                      "ints": ((1, 2, 3),)}[field.kind]  # fmt: skip
+                      "int": (1, 7), "ints": ((1, 2, 3),)}[field.kind]  # fmt: skip
             for other in others:
                 preset = {**values, field.argument: other}
                 from psa_kernels.config.validate import check_arguments
