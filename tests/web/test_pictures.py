@@ -159,7 +159,7 @@ def test_the_plan(server, combination, open_page, picture):
     panel.get_by_text(comfy.ask("POST", "plan", request)["text"]).wait_for()
     panel.get_by_text("832 \u00d7 480").wait_for()
     comfy.wait_until_fitting(apply)
-    picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1150, "height": 560})
+    picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1150, "height": 610})
 
 
 MODEL_FILES = {
