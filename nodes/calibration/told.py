@@ -70,7 +70,7 @@ def choice(compared: Compared) -> str:
     found = f"with like keys together the attention's error is {by}, {similar:.3g} for {order:.3g}"
     if compared.chosen == SIMILAR:
         return f"grouping: similar was chosen; {found}"
-    return f"grouping: order was kept; {found}, and at least {margin} lower was asked"
+    return f"grouping: order was kept; {found}, and more than {margin} lower was asked"
 
 
 def _grouping(compared: Compared | None, fitted: Fit) -> dict[str, Any]:

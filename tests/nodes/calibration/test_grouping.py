@@ -38,7 +38,7 @@ def like(error, order=1.0, own=0.2):
 @given(st.lists(st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3)),
                 min_size=1, max_size=6))  # fmt: skip
 def test_it_is_the_sum_over_all_calls_that_decides(table):
-    """Of errors relative to each call's output, whatever its size; more than a twentieth is asked.
+    """Of errors relative to each call's output, whatever its size; more than a fiftieth is asked.
     """
     calls = [
         call((0.2, order * norm), (0.1, 2 * alike * norm), (0.2, alike * norm), (0.4, 0.0),
@@ -49,8 +49,8 @@ def test_it_is_the_sum_over_all_calls_that_decides(table):
     order = math.sqrt(sum(x for x, _, _ in table) / len(table))
     alike = math.sqrt(sum(x for _, x, _ in table) / len(table))
     assert (found.order, found.similar) == (pytest.approx(order), pytest.approx(alike))
-    if abs(alike / order - 0.95) > 1e-6:
-        assert found.chosen == ("similar" if alike < 0.95 * order else "order")
+    if abs(alike / order - 0.98) > 1e-6:
+        assert found.chosen == ("similar" if alike < 0.98 * order else "order")
 
 
 def test_the_same_density_is_compared():
@@ -126,7 +126,7 @@ def test_the_ladder_and_the_probes_are_of_the_grouping_chosen(
     assert ("grouping" in fitted.config.to_preset()) == (chosen == "similar")
     told = as_json(found, fitted, PresetValue(base, name="base"), "density")
     assert told["grouping"] == {"compared": True, "chosen": chosen, "order": compared.order,
-                                "similar": compared.similar, "margin": 0.05}  # fmt: skip
+                                "similar": compared.similar, "margin": 0.02}  # fmt: skip
     assert choice(compared) in description(told)
 
 
@@ -142,9 +142,9 @@ def test_where_nothing_is_pooled_there_is_nothing_to_choose(calibrate):  # noqa:
     [
         ("similar", 0.2, 0.15, "grouping: similar was chosen; with like keys together the "
          "attention's error is 25% lower, 0.15 for 0.2"),
-        ("order", 0.2, 0.196, "grouping: order was kept; with like keys together the attention's "
-         "error is 2% lower, 0.196 for 0.2, and at least 5% lower was asked"),
-        ("order", 0.2, 0.21, "error is 5% higher, 0.21 for 0.2, and at least 5% lower was asked"),
+        ("order", 0.2, 0.198, "grouping: order was kept; with like keys together the attention's "
+         "error is 1% lower, 0.198 for 0.2, and more than 2% lower was asked"),
+        ("order", 0.2, 0.21, "error is 5% higher, 0.21 for 0.2, and more than 2% lower was asked"),
         ("order", None, None, "the two groupings could not be compared"),
         ("order", 0.0, 0.0, "the two groupings could not be compared"),
     ],
