@@ -38,7 +38,7 @@ def later_widgets() -> list[io.Input]:
 
 def held(given: dict[str, Any]) -> dict[str, Any]:
     """Widget id -> value, as widgets hold what a script may write of them; null is left out."""
-    known = {widget.id: widget for widget in widgets()}
+    known = {widget.id: widget for widget in (*widgets(), *later_widgets())}
     values = {
         name: read(known[name], value) if name in known else value for name, value in given.items()
     }

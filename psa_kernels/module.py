@@ -18,7 +18,8 @@ class PSAAttention(torch.nn.Module):
 
     It stands for one attention layer: the centroids of the semantic orders and, with like keys
     together, groups and plans carry over from call to call, until `reset()` starts a new run. A
-    call counts as a sampling step. Source: the PSA attention module's usage.
+    call counts as a sampling step. Where calls of two branches of guidance take turns, give each a
+    module of its own, or set refresh=1. Source: the PSA attention module's usage.
     """
 
     def __init__(self, config: PSAConfig | None = None):

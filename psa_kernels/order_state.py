@@ -41,17 +41,26 @@ class OrderState:
         self._kept: dict[str, _Item] = {}
         self._step: int | None = None
         self._index = -1
+        self._apart = self._next_apart = False
 
     def begin(self, step: int | None) -> None:
         """A call of sampling step `step` begins; None: of the step after the last call's.
 
-        Steps without a call, since they are dense, age what is kept as others do.
+        Steps without a call, since they are dense, age what is kept as others do. Some samplers go
+        back within a step: that ages nothing.
         """
         if step is None or self._step is None:
             self._index += 1
-        elif step != self._step:
-            self._index += max(1, step - self._step)
-        self._step = step
+            self._step = step
+        elif step > self._step:
+            self._index += step - self._step
+            self._step = step
+        self._apart, self._next_apart = self._next_apart, False
+
+    def next_is_apart(self) -> None:
+        """The next call is of other tokens than those before it: it neither uses groups and plans
+        that are kept nor leaves its own."""
+        self._next_apart = True
 
     def centroids(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
@@ -70,7 +79,7 @@ class OrderState:
 
     def recall(self, name: str, what_for: Any, refresh: int) -> Any:
         """What was kept as `name` for `what_for` less than `refresh` steps ago, or None."""
-        item = self._kept.get(name)
+        item = None if self._apart else self._kept.get(name)
         if item is None or item.what_for != what_for:
             return None
         last = 0 if item.index < FIRST_STEPS - 1 else refresh - 1
@@ -78,6 +87,8 @@ class OrderState:
 
     def remember(self, name: str, what_for: Any, value: Any, size: int) -> None:
         """Keeps `value` of `size` bytes, if there is room beside what else is kept."""
+        if self._apart:
+            return
         self._kept.pop(name, None)
         # what has been granted once may be used again
         granted = self._granted.get(name, 0)

@@ -221,6 +221,7 @@ class CallOfRun:
         unreadable. `more` goes to `kind`."""
         run, options = self.run, self.options
         grid = step = key = None
+        goes_on = False
         try:
             named = _by_name(self._executor.original, self._args, self._kwargs)
             # The noise level is the model's second argument as well.
@@ -230,12 +231,14 @@ class CallOfRun:
             # after a dense one the GPU stands still for the 0.1 ms that the next kernels take.
             step = run.current.of_call(float(sigma.max()))
             key = _key(options)
+            goes_on = run.goes_on(key, sigma, options)
             grid = _token_grid(run, self._executor.class_obj, named)
         except Interrupt:
             raise
         except Exception as error:  # a call like none in the versions of ComfyUI that we know
             run.step_aside(error)
-        return kind(run, grid, step, key, previous=options.get(OVERRIDE), **more)
+        previous = options.get(OVERRIDE)
+        return kind(run, grid, step, key, previous=previous, goes_on=goes_on, **more)
 
     def made_with(self, override: AttentionOverride) -> Any:
         """The model's output with its attention calls served by `override`."""

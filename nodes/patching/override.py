@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ...psa_kernels import NoKernelsError, PSAConfig, psa_attention
+from ...psa_kernels import NoKernelsError, OrderState, PSAConfig, psa_attention
 from ..recording.dense_call import DenseCall
 from ..recording.records import CallShape
 from .attention_call import AttentionCall
@@ -48,6 +48,7 @@ class AttentionOverride:
     key         identifies the conditions of this model call across steps; None where the next
                 step has no such call, since windows of a longer video move
     previous    the override that was on the model without PSA, if any
+    goes_on     whether the call takes up the last one of its conditions, see `Run.goes_on`
 
     It has no `container_function`: newer versions of ComfyUI then empty their tensor containers for
     it. Served as containers, q, k and v could be freed early, and a call in which PSA fails would
@@ -61,12 +62,14 @@ class AttentionOverride:
         step: int | None,
         key: Any,
         previous: Callable | None,
+        goes_on: bool = True,
     ):
         self.run = run
         self.token_grid = token_grid
         self.step = step
         self.key = key
         self.previous = previous
+        self.goes_on = goes_on
         self.video_calls = itertools.count()
         self.in_blocks = False
         self.asked = self.video_seen = 0  # attention calls; those of the video's self-attention
@@ -169,7 +172,7 @@ class AttentionOverride:
                 extra_tokens=(grid.before, grid.after),
                 scale=call.scale,
                 return_stats=True,
-                state=self.run.order_state((self.key, index), q.device) if self.key else None,
+                state=self._state(index, q.device),
                 step=self.step,
                 # On a GPU the reference would be slower than the dense attention it replaces.
                 need_kernels=q.device.type != "cpu",
@@ -196,6 +199,15 @@ class AttentionOverride:
         # Last: a call that fails on its way here is counted as the dense one it becomes.
         self.run.recorder.sparse(self.step, seen.block, seen.shape, stats, begun, seen.redo)
         return joined, ""
+
+    def _state(self, index: int, device: torch.device) -> OrderState | None:
+        """What the calls of one layer and one set of conditions carry from step to step."""
+        if not self.key:
+            return None
+        state = self.run.order_state((self.key, index), device)
+        if not self.goes_on:
+            state.next_is_apart()
+        return state
 
     def spoiled(self) -> bool:
         """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end.

@@ -74,6 +74,7 @@ class Run:
         self._lock = threading.Lock()
         self._order_states: dict[Any, OrderState] = {}
         self._kept = dict.fromkeys(MOST_KEPT, 0)
+        self._sigma_of_last: dict[Any, torch.Tensor] = {}
         self._said: set[str] = set()
         self._repeated = 0
         self._video_called = False
@@ -92,6 +93,17 @@ class Run:
             if key not in self._order_states:
                 self._order_states[key] = OrderState(partial(self._room, _memory(device)))
             return self._order_states[key]
+
+    def goes_on(self, key: Any, sigma: torch.Tensor, options: dict[str, Any]) -> bool:
+        """Whether a model call takes up the last one of its conditions.
+
+        Of two with one and the same `sigma`, which the sampler made for one evaluation, the second
+        has other tokens: tiles of a latent, say. Where another node replaces blocks, as skip-layer
+        guidance does, calls are not numbered by their layers.
+        """
+        with self._lock:
+            last, self._sigma_of_last[key] = self._sigma_of_last.get(key), sigma
+        return last is not sigma and not (options.get("patches_replace") or {}).get("dit")
 
     def _room(self, memory: int, name: str, size: int) -> bool:
         """Whether `size` bytes more of `name` may stay on a device of `memory` bytes."""
@@ -122,6 +134,7 @@ class Run:
         """
         with self._lock:
             self._order_states.clear()
+            self._sigma_of_last.clear()
             self._kept = dict.fromkeys(MOST_KEPT, 0)
         release_orders()
 

@@ -22,10 +22,27 @@ def test_the_first_two_steps_and_then_every_so_many(made, what, refresh, anew):
     assert steps_that(made, what, OrderState(), range(9), config=config) == anew
 
 
-def test_the_steps_counted_are_the_sparse_ones(made):
-    """Whatever numbers they have: the first ones of a run may have been dense, or some between."""
-    found = steps_that(made, "groups", OrderState(), [5, 6, 9, 10, 14, 15])
-    assert found == [5, 6, 14]
+def test_dense_steps_age_what_is_kept(made):
+    """The first two sparse steps make everything anew, whatever their numbers are."""
+    found = steps_that(made, "groups", OrderState(), [5, 6, 8, 9, 10, 14, 15])
+    assert found == [5, 6, 9, 14]
+
+
+def test_a_sampler_that_goes_back_ages_nothing(made):
+    """As heunpp2 does, whose calls belong to steps 0, 1, 2, then 1, 2, 3, and so on."""
+    steps = [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5]
+    assert steps_that(made, "groups", OrderState(), steps) == [0, 1, 4]
+
+
+def test_a_call_apart_takes_nothing_and_leaves_nothing(made):
+    state, found = OrderState(), []
+    for step, apart in [(0, False), (0, True), (1, False), (2, True), (2, False), (3, False)]:
+        if apart:
+            state.next_is_apart()
+        made.clear()
+        call(state, step)
+        found.append(bool(made))
+    assert found == [True, True, True, True, False, False]
 
 
 @settings(max_examples=50, deadline=None)

@@ -41,6 +41,7 @@ def queued(graph):
                                                              "sim_2x_threshold": 0.25}),
         ({"yaml_overrides": None, "warmup_steps": 3}, {"warmup_steps": 3}),
         ({"base": None}, {}),
+        ({"refresh": "8", "grouping": None}, {"refresh": 8}),
     ],
     ids=str,
 )  # fmt: skip

@@ -90,6 +90,48 @@ def test_both_calls_of_a_step_share(bench, made):
     assert bench.report["calls"]["sparse"] > 6 * BLOCKS
 
 
+def test_skip_layer_guidance_takes_nothing_from_other_layers(bench, made):
+    """It calls the model a third time with the same condition, and without one of its blocks."""
+    import comfy.samplers
+
+    def guided(args):
+        model_options = comfy.model_patcher.set_model_options_patch_replace(
+            {**args["model_options"]}, lambda given, extra: given, "dit", "double_block", 0
+        )
+        conds = [args["cond"]]
+        comfy.samplers.calc_cond_batch(
+            args["model"], conds, args["input"], args["sigma"], model_options
+        )
+        return args["denoised"]
+
+    plain, guided_model = bench.model.clone(), bench.model.clone()
+    guided_model.set_model_sampler_post_cfg_function(guided)
+    outs, counts = [], []
+    for model in (plain, guided_model):
+        made.clear()
+        outs.append(bench.sample(bench.patch(similar(), model=model), steps=7))
+        counts.append(steps_of(made))
+    # what the extra calls make is nobody's, and the run's own calls are as without them
+    assert torch.equal(*outs)
+    assert set(counts[1]) == set(range(1, 7)) and counts[0] == dict.fromkeys(ANEW, BLOCKS)
+
+
+def test_parts_of_a_latent_keep_their_groups_apart(bench, made):
+    """A pack that calls the model for tiles: in each step the second has other tokens."""
+
+    def tiled(apply_model, args):
+        first = apply_model(args["input"], args["timestep"], **args["c"])
+        other = apply_model(args["input"].flip(-1), args["timestep"], **args["c"])
+        assert not torch.equal(first, other)
+        return first
+
+    model = bench.model.clone()
+    model.set_model_unet_function_wrapper(tiled)
+    plain = bench.sample(bench.patch(similar()), steps=7)
+    parts = bench.sample(bench.patch(similar(), model=model), steps=7)
+    assert torch.equal(plain, parts)
+
+
 def test_each_part_of_a_split_run_begins_anew(bench, made):
     patched = bench.patch(similar(warmup_steps=0))
     bench.sample(patched, steps=8, start_step=0, last_step=4, force_full_denoise=False)
