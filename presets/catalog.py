@@ -13,7 +13,7 @@ from .errors import InvalidPresetError, NotFoundError, Problem
 from .family import HEADER, Family, read_family
 from .files import Reading
 from .names import DEFAULT, nearest, same_but_for_case
-from .shapes import misplaced, nearly, wrong_section
+from .shapes import has_family, misplaced, nearly, wrong_section
 from .yaml_text import Document
 
 SHIPPED, USER = "shipped", "user"
@@ -46,7 +46,7 @@ class Catalog:
 
     def add(self, origin: str, documents: Iterable[Document]) -> None:
         for document in documents:
-            wrong = misplaced(document)
+            wrong = None if has_family(document) else misplaced(document)
             if wrong is not None:
                 self.problems.append(wrong)
                 continue

@@ -37,18 +37,22 @@ def misplaced(document: Document) -> Problem | None:
         what = "this is a single preset; a file of families is expected"
         mend = f"put it under its family, {PRESETS} and a name of its own"
         return Problem(what, document.name, 1, mend)
-    for key in document.data:
-        if key in KEYS:
-            what = f"{key} stands here without a family"
-            mend = "write the family's name above, and indent all that belongs to it"
-            return Problem(what, document.name, document.line_of(key), mend)
-    return None
+    strays = (_stray(document, key, section) for key, section in document.data.items())
+    return next(filter(None, strays), None)
+
+
+def has_family(document: Document) -> bool:
+    """Whether any section of the text is a family's."""
+    return any(map(_is_family, document.data.values()))
 
 
 def wrong_section(
     document: Document, name: Any, section: Any, known: Collection[str]
 ) -> Problem | None:
     """What to say of a section that is no family's, or of no family by this name."""
+    stray = _stray(document, name, section)
+    if stray is not None:
+        return stray
     line = document.line_of(str(name))
     if _settings(section):
         what = f"{name} has a preset's settings; a family is expected"
@@ -80,6 +84,21 @@ def nearly(document: Document, name: Any, section: Any, known: Collection[str]) 
     what = f"there is no family {name}"
     mend = f"rename it to {near}, or make it a family of its own with {', '.join(missing)}"
     return Problem(what, document.name, line, mend, name)
+
+
+def _stray(document: Document, key: Any, section: Any) -> Problem | None:
+    """What to say of a key of a family that stands where the families' names do."""
+    if key not in KEYS or _is_family(section):
+        return None
+    what = f"{key} stands here without a family"
+    mend = "write the family's name above, and indent all that belongs to it"
+    if has_family(document):
+        mend = "put it under its family, or remove it"
+    return Problem(what, document.name, document.line_of(key), mend)
+
+
+def _is_family(section: Any) -> bool:
+    return isinstance(section, Mapping) and PRESETS in section
 
 
 def _settings(mapping: Any) -> bool:

@@ -441,6 +441,21 @@ FAMILIES = {
         b"Wan2.1_14b:\n  p: {tail: 16}\n",
         refused(1, "the presets of Wan2.1_14b stand right under it", "under attention_configs"),
     ),
+    "a key of a family above it": (b"text_length: 512\n" + WHOLE, Loads(
+        BOTH.values, problems=("text_length stands here without a family",)
+    )),
+    "keys of a family below it": (WHOLE + b"video_scale: {}\ntext_length: 0\n", Loads(
+        BOTH.values, problems=("video_scale stands here", "text_length stands here")
+    )),
+    "presets without a family below it": (WHOLE + b"attention_configs: {q: {tail: 16}}\n", Loads(
+        BOTH.values, problems=("attention_configs stands here without a family",)
+    )),
+    "a setting above a family": (b"tail: 16\n" + WHOLE, Loads(
+        BOTH.values, problems=("tail: found 16",)
+    )),
+    "a family with the name of a key": (
+        WHOLE.replace(b"Mine", b"text_length"), Loads(BOTH.values, ("text_length", "p"))
+    ),
     "a fence": (b"```yaml\n" + WHOLE + b"```\n", BOTH),
     "a fence without a language": (b"```\n" + WHOLE + b"```", BOTH),
     "the default of a preset is not there": (

@@ -18,6 +18,7 @@ def test_a_file_in_the_users_folder(store, user_dir, name):
     if isinstance(outcome, Loads):
         assert store.get(*outcome.preset) == PSAConfig(**outcome.values)
         assert [p.what for p in problems if not any(w in str(p) for w in outcome.problems)] == []
+        assert [w for w in outcome.problems if not any(w in str(p) for p in problems)] == []
         return
     with pytest.raises(PresetError):
         store.get("Mine", "p")

@@ -76,6 +76,12 @@ def test_family_round_trip(store, tmp_path):
     assert other.export("Wan2.1_14b") == text
 
 
+def test_a_key_beside_the_families_is_taken_over_by_nobody(store, user_dir):
+    with pytest.raises(InvalidPresetError, match="text_length stands here without a family"):
+        store.import_text("text_length: 512\n" + CUSTOM)
+    assert yaml_files(user_dir) == {}
+
+
 def test_custom_family(store, user_dir):
     store.import_text(CUSTOM)
     assert set(yaml_files(user_dir)) == {"Hunyuan.yaml"}
