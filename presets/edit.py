@@ -28,7 +28,7 @@ class Edit:
         self._touched: set[str] = set()
         # file -> what it will hold, as text and as read back; None where it goes
         self._prepared: dict[str, tuple[bytes, Document] | None] = {}
-        # files whose comments cannot be kept -> where they are kept as they were
+        # files that lose comments -> where they are kept as they were
         self._copies: dict[str, Path] = {}
 
     def find(self, family: str, preset: str) -> tuple[str, Any] | None:
@@ -92,13 +92,13 @@ class Edit:
         """All files as they will read, in the order of their names. Raises `StorageError`."""
         for file in sorted(self._touched - self._prepared.keys()):
             before = self._documents.get(file)
-            commented = before is not None and before.comments > 0
-            prepared = self._changed_in_place(file) if commented else None
-            if commented and prepared is None:
-                with storage_errors("the file could not be copied"):
-                    self._copies[file] = free_copy(self._folder.path / file)
+            comments = before.comments if before else 0
+            prepared = self._changed_in_place(file) if comments else None
             if prepared is None and self._files[file]:
                 prepared = self._anew(file)
+            if comments > (prepared[1].comments if prepared else 0):
+                with storage_errors("the file could not be copied"):
+                    self._copies[file] = free_copy(self._folder.path / file)
             self._prepared[file] = prepared
         found = self._documents | {
             file: prepared[1] if prepared else None for file, prepared in self._prepared.items()
@@ -106,12 +106,15 @@ class Edit:
         return [found[file] for file in sorted(found) if found[file] is not None]
 
     def lost_comments(self) -> list[Problem]:
-        """What is to be said of comments that cannot be kept, and of the copies that keep them."""
+        """What is to be said of comments that go, and of the copies that keep them."""
         self.documents()
-        return [
-            Problem(f"its comments are lost; as it was, the file is kept as {copy.name}", file)
-            for file, copy in self._copies.items()
-        ]
+        notes = []
+        for file, kept in self._copies.items():
+            prepared = self._prepared[file]
+            which = "some of its" if prepared and prepared[1].comments else "its"
+            what = f"{which} comments are lost; as it was, the file is kept as {kept.name}"
+            notes.append(Problem(what, file))
+        return notes
 
     def commit(self) -> None:
         """Write every changed file, or none; a file without families left goes. `StorageError`."""

@@ -103,12 +103,15 @@ class PresetStore:
             self._put(catalog, edit, family, preset, PSAConfig())
 
     def lost_comments(self, family: str, preset: str) -> tuple[Problem, ...]:
-        """What saving this preset would do to comments that someone wrote into its file."""
+        """What saving this preset as it is, or a new one by this name, would do to comments that
+        someone wrote into its file."""
         with contextlib.suppress(PresetError):
             catalog, documents = self._read()
             if any(document.comments for document in documents):
                 edit = Edit(self._user, documents)
-                self._put(catalog, edit, family, preset, PSAConfig())
+                known = catalog.families.get(family)
+                config = known.attention_configs.get(preset) if known else None
+                self._put(catalog, edit, family, preset, config or PSAConfig())
                 return tuple(edit.lost_comments())
         return ()
 

@@ -193,6 +193,13 @@ class _Loader(yaml.SafeLoader):
             if not self.flow_level:
                 self.allow_simple_key = True
 
+    def scan_block_scalar_ignored_line(self, start_mark):
+        blank = 0
+        while self.peek(blank) == " ":
+            blank += 1
+        self.comments += self.peek(blank) == "#"
+        return super().scan_block_scalar_ignored_line(start_mark)
+
     def scan_plain_spaces(self, indent, start_mark):
         blank = 0
         while self.peek(blank) in (" ", "\t"):

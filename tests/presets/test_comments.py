@@ -50,6 +50,11 @@ def changed_lines(before, after):
     return [line for line in found if not re.match(r"---|\+\+\+|@@", line)]
 
 
+def kept(file):
+    """The copies of this file: their names and texts."""
+    return {path.name: path.read_text("utf-8") for path in file.parent.glob(f"{file.name}*.bak")}
+
+
 @pytest.fixture
 def file(user_dir):
     write(user_dir, "Wan2.1_14b.yaml", FILE)
@@ -108,10 +113,56 @@ def test_deleting_takes_the_lines_of_the_preset(store, file):
     store.delete("Wan2.1_14b", "first")
     assert "# about the third\n    third:" in file.read_text("utf-8")
     # the last one takes the file along, of which a copy is kept
+    last = file.read_text("utf-8")
     store.delete("Wan2.1_14b", "third")
     assert not file.exists()
-    assert (file.parent / "Wan2.1_14b.yaml.bak").read_text("utf-8").endswith("# the end\n")
+    assert last.endswith("# the end\n") and last in kept(file).values()
     assert store.list().problems == ()
+
+
+@pytest.mark.parametrize("was, gone", [
+    ("blocks:\n        # these two flicker\n        0-1: dense", "# these two flicker"),
+    ("blocks: {0-1: dense}  # both", "# both"),
+    ("blocks:  # both\n        0-1: dense", "# both"),
+    ("mask_ratios:\n        1: [0.0, 0.4]\n        4: [0.4, 1]  # measured on 3 clips",
+     "# measured on 3 clips"),
+])  # fmt: skip
+def test_comments_in_what_goes_are_kept_in_a_copy(store, user_dir, caplog, was, gone):
+    """The rest of the file stays as it is."""
+    text = FILE.replace("# about the second", f"# none\n    more:\n      {was}\n    # two")
+    write(user_dir, "Wan2.1_14b.yaml", text)
+    config = store.get("Wan2.1_14b", "more")
+    # what stays as it is loses nothing
+    assert store.lost_comments("Wan2.1_14b", "more") == ()
+    store.save("Wan2.1_14b", "more", config.replace(tail=32))
+    file = user_dir / "Wan2.1_14b.yaml"
+    text = file.read_text("utf-8")
+    assert gone in text and kept(file) == {} and caplog.text == ""
+    store.save("Wan2.1_14b", "more", config.replace(blocks={}, mask_ratios={1: (0.0, 1.0)}))
+    assert "Wan2.1_14b.yaml: some of its comments are lost; as it was, the file is" in caplog.text
+    assert kept(file) == {"Wan2.1_14b.yaml.bak": text}
+    left = file.read_text("utf-8")
+    assert gone not in left and left.count("#") == text.count("#") - 1
+
+
+def test_deleting_a_preset_with_comments_keeps_a_copy(store, file, caplog):
+    store.delete("Wan2.1_14b", "first")
+    assert kept(file) == {"Wan2.1_14b.yaml.bak": FILE}
+    assert "kept as Wan2.1_14b.yaml.bak" in caplog.text
+
+
+def test_deleting_a_preset_without_comments_keeps_none(store, file, caplog):
+    store.save("Wan2.1_14b", "fourth", MINE)
+    store.delete("Wan2.1_14b", "fourth")
+    assert file.read_text("utf-8") == FILE and kept(file) == {} and caplog.text == ""
+
+
+def test_a_comment_behind_the_sign_of_a_text_counts(store, user_dir):
+    text = "Wan2.1_14b:\n  attention_configs:\n    a:\n      description: |  # in two lines\n"
+    text += "        one\n        two\n"
+    write(user_dir, "Wan2.1_14b.yaml", text)
+    store.save("Wan2.1_14b", "a", MINE)
+    assert kept(user_dir / "Wan2.1_14b.yaml") == {"Wan2.1_14b.yaml.bak": text}
 
 
 def test_renaming_changes_a_word(store, file):
@@ -197,7 +248,7 @@ def test_every_file_that_loads_can_be_changed_in_place(tmp_path, name):
     folder = tmp_path / "user"
     write(folder, "mine.yaml", content)
     store = PresetStore(SHIPPED_DIR, folder)
-    before = store.get("Mine", "p")
+    before, said = store.get("Mine", "p"), [problem.what for problem in store.list().problems]
     assert before == PSAConfig(**outcome.values)
     store.save("Mine", "new", MINE)
     store.save("Mine", "p", before.replace(verbose=True))
@@ -205,11 +256,10 @@ def test_every_file_that_loads_can_be_changed_in_place(tmp_path, name):
     assert store.get("Mine", "p") == before.replace(verbose=True)
     assert store.get("Mine", "newer") == MINE
     if b"# mine" in content:
-        kept = [path for path in folder.iterdir() if b"# mine" in path.read_bytes()]
-        assert kept
+        assert [path for path in folder.iterdir() if b"# mine" in path.read_bytes()]
     store.delete("Mine", "newer")
     assert store.get("Mine", "p") == before.replace(verbose=True)
-    assert store.list().problems == ()
+    assert [problem.what for problem in store.list().problems] == said
 
 
 COMMENTED = st.sampled_from(["  # c", "", "", "\n# c", "\n      # c", "   #"])
@@ -220,9 +270,10 @@ COMMENTED = st.sampled_from(["  # c", "", "", "\n# c", "\n      # c", "   #"])
 @given(st.data())
 def test_comments_anywhere(tmp_path_factory, data):
     """Comments drawn into the file, steps drawn: the presets are right, every comment that is not
-    inside of a preset that went is there."""
+    inside of a preset that went is there, and those are in a copy."""
     lines = [line + (data.draw(COMMENTED) if "one" not in line and "two" not in line
                      and "|" not in line else "") for line in FILE.splitlines()]  # fmt: skip
+    lines = [re.sub(r"#(?: c)?$", f"# c{i}.", line) for i, line in enumerate(lines)]
     text = "\n".join(lines) + "\n"
     folder = tmp_path_factory.mktemp("user")
     write(folder, "Wan2.1_14b.yaml", text)
@@ -251,4 +302,8 @@ def test_comments_anywhere(tmp_path_factory, data):
     assert after.startswith(b"# my presets") and b"# the end" in after
     assert b"# about the third" in after and b"# about the second" in after
     assert "broken" in parse(after).data["Wan2.1_14b"]["attention_configs"]["third"]
-    assert not (folder / "Wan2.1_14b.yaml.bak").exists()
+    written = set(re.findall("# c[0-9]+[.]", text))
+    copies = "".join(kept(folder / "Wan2.1_14b.yaml").values())
+    lost = {comment for comment in written if comment.encode() not in after}
+    assert all(comment in copies for comment in lost)
+    assert bool(copies) == (after.count(b"#") < text.count("#"))
