@@ -31,8 +31,8 @@ def look_for_bypass(run: Run, base_model: Any, override: AttentionOverride) -> N
     if not run.first_time("bypass"):
         return
     try:
-        if override.asked and override.video_seen:
-            return
+        if run.failure or (override.asked and (override.video_seen or override.token_grid is None)):
+            return  # said elsewhere, or served
         found = sorted(set(replaced(base_model.diffusion_model)))
         if override.asked and not found:
             return  # the calls have their reasons, which the summary names
@@ -61,8 +61,11 @@ def look_for_bypass(run: Run, base_model: Any, override: AttentionOverride) -> N
 def replaced(diffusion_model: nn.Module) -> Iterator[str]:
     """Like "WanModel.forward_orig is theirs of custom_nodes/Pack", of what is no code of ComfyUI's.
 
-    Weights of another pack (quantised layers) have no part in it.
+    Weights of another pack (quantised layers) have no part in it, nor has the code of a model
+    that a pack brings itself.
     """
+    root = getattr(diffusion_model, "_orig_mod", diffusion_model)  # of a compiled model
+    brought = None if _own(home := type(root).__module__) else _folder(home)
     looked = set()
     for module in diffusion_model.modules():
         if next(module.children(), None) is None:
@@ -71,35 +74,41 @@ def replaced(diffusion_model: nn.Module) -> Iterator[str]:
         for name, value in vars(module).items():
             # hasattr: what shadows a method; submodules and buffers are kept elsewhere
             if callable(value) and callable(getattr(kind, name, None)):
-                yield from _foreign(f"{kind.__name__}.{name}", value)
+                yield from _foreign(f"{kind.__name__}.{name}", value, brought)
         if kind in looked:
             continue
         looked.add(kind)
         if not _own(kind.__module__):
+            if brought:
+                continue
             yield f"{kind.__name__} is of {_pack(kind.__module__)}"
             continue
         for base in kind.__mro__:
             for name, value in vars(base).items() if _own(base.__module__) else ():
                 if inspect.isfunction(value):
-                    yield from _foreign(f"{base.__name__}.{name}", value)
+                    yield from _foreign(f"{base.__name__}.{name}", value, brought)
         attention = getattr(sys.modules.get(kind.__module__), "optimized_attention", None)
         if callable(attention):
-            yield from _foreign(f"{kind.__module__}.optimized_attention", attention)
+            yield from _foreign(f"{kind.__module__}.optimized_attention", attention, brought)
 
 
-def _foreign(place: str, value: Any) -> Iterator[str]:
+def _foreign(place: str, value: Any, brought: str | None) -> Iterator[str]:
     function = value
     while isinstance(function, partial) or inspect.ismethod(function):
         function = function.func if isinstance(function, partial) else function.__func__
     if not hasattr(function, "__qualname__"):
         function = type(function)
     module = getattr(function, "__module__", None) or ""
-    if not _own(module):
+    if not _own(module) and _folder(module) != brought:
         yield f"{place} is {function.__qualname__} of {_pack(module)}"
 
 
 def _own(module: str) -> bool:
     return module.partition(".")[0] in _OWN
+
+
+def _folder(module: str) -> str:
+    return _pack(module).partition(".")[0]
 
 
 def _pack(module: str) -> str:

@@ -157,7 +157,7 @@ def test_calls_that_come_later_take_the_warning_back(bench, caplog, pack):
     model.set_model_unet_function_wrapper(wrapper)
     report, first, said = run(bench, caplog, model)
     assert "nothing will be sparse" in first[0]
-    assert "holds no longer" in said[1] and "3-4 sparse" in said[2]
+    assert "no longer applies" in said[1] and "3-4 sparse" in said[2]
     assert report["bypassed"] is None and report["calls"]["sparse"] == 4
 
 
@@ -184,6 +184,48 @@ def test_a_layout_that_is_not_known_is_promised_nothing(bench, caplog, monkeypat
     report, _, said = run(bench, caplog, patched(bench))
     assert "does not know the token layout" in said[0] and len(said) == 2
     assert report["bypassed"] is None and report["calls"]["sparse"] == 0
+
+
+def of_a_pack(model):
+    """The model is of a class that a pack brings, blocks included."""
+    import comfy.ldm.wan.model as wan
+
+    for kind, place in (
+        (type("PacksBlock", (wan.WanAttentionBlock,), {"__module__": PACK}), "blocks.0."),
+        (type("PacksModel", (wan.WanModel,), {"__module__": PACK}), ""),
+    ):
+        model.add_object_patch(f"diffusion_model.{place}__class__", kind)
+    return model
+
+
+def test_a_model_that_a_pack_brings_is_not_replaced_by_it(bench, caplog, pack, monkeypatch):
+    from psa_pack.nodes.patching import apply
+
+    monkeypatch.setattr(apply, "token_grid", lambda call: None)
+    report, _, said = run(bench, caplog, of_a_pack(patched(bench)))
+    assert "does not know the token layout of PacksModel" in said[0] and len(said) == 2
+    assert report["bypassed"] is None and not any(PACK in line for line in said)
+
+
+def test_a_model_that_a_pack_brings_and_that_does_not_ask(bench, caplog, pack):
+    model = for_each_call(bench, pack, "diffusion_model", forward_orig=pack.cached_forward)
+    of_a_pack(model)
+    report, first, _ = run(bench, caplog, model)
+    assert "nothing will be sparse; this model's own attention, or another patch" in first[-1]
+    assert report["bypassed"] == "the model's own attention, or another patch"
+
+
+def test_what_stepped_aside_blames_nobody(bench, caplog, pack, monkeypatch):
+    from psa_pack.nodes.patching import apply
+
+    def fails(options):
+        raise RuntimeError("as by a call like none")
+
+    monkeypatch.setattr(apply, "_key", fails)
+    model = for_each_call(bench, pack, "diffusion_model", forward_orig=pack.polite_forward)
+    report, _, said = run(bench, caplog, model)
+    assert "steps aside" in said[0] and not any("replaced" in line for line in said)
+    assert report["bypassed"] is None and report["failure"]
 
 
 def test_quantised_layers_of_another_pack_are_no_culprits(bench, pack):
