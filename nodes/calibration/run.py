@@ -20,9 +20,9 @@ import comfy.model_management
 import comfy.patcher_extension
 import torch
 
-from ..patching.apply import KEY, RUN, CallOfRun
+from ..patching.apply import KEY, RUN, CallOfRun, listening, run_of
 from ..patching.override import AttentionOverride
-from ..patching.planning import nothing_sparse, plan_run
+from ..patching.planning import nothing_sparse
 from ..patching.run import PatchOptions, Run
 from ..patching.schedule import without_padding
 from ..preset_value import PresetValue
@@ -140,9 +140,8 @@ class _Measuring:
         guider = executor.class_obj
         sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
         config = self.preset.config
-        sampling = guider.model_patcher.get_model_object("model_sampling")
-        schedule = plan_run(sampling, sigmas, config.warmup_steps, None, config.steps)
-        self.run = Run(self.preset, PatchOptions(), schedule)
+        self.run = run_of(guider, args, kwargs, self.preset, PatchOptions())
+        schedule = self.run.schedule
         # a range of steps has settings of its own, which stay as they are
         sparse = [
             i for i, step in enumerate(schedule.steps) if step.dense is None and step.range is None
@@ -157,6 +156,7 @@ class _Measuring:
         options = guider.model_options.setdefault("transformer_options", {})
         outer = options.get(RUN)
         options[RUN] = self.run
+        args, kwargs = listening(self.run, executor, args, kwargs)
         try:
             return executor(*args, **kwargs)
         finally:

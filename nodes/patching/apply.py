@@ -90,7 +90,7 @@ def _run_wrapper(
         transformer_options[RUN] = run
         ended = None
         try:
-            args, kwargs = with_listener(executor.original, args, kwargs, run.current.called_back)
+            args, kwargs = listening(run, executor, args, kwargs)
             return executor(*args, **kwargs)
         except BaseException as error:
             ended = "interrupted" if isinstance(error, Interrupt) else one_line(error)
@@ -121,21 +121,44 @@ def _start(
     on_progress: Callable[[dict[str, Any]], None] | None,
 ) -> tuple[Run, dict[str, Any]]:
     """The run that begins, and where the model calls of it look for it."""
-    sampler = kwargs["sampler"] if "sampler" in kwargs else args[2]
-    sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
-    plan = _plan(guider, sigmas, preset, options)
-    run = Run(preset, options, plan, on_progress, known_churn(sampler, sigmas))
+    run = run_of(guider, args, kwargs, preset, options, on_progress)
     announce(run, _prompt())
     # The guider's options are this run's own copy; the model calls of the run see them.
     return run, guider.model_options.setdefault("transformer_options", {})
+
+
+def run_of(
+    guider: Any,
+    args: tuple,
+    kwargs: dict,
+    preset: PresetValue,
+    options: PatchOptions,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Run:
+    """The run for which a guider's sampling is called with these arguments."""
+    sampler = kwargs["sampler"] if "sampler" in kwargs else args[2]
+    sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
+    plan = _plan(guider, sigmas, preset, options)
+    return Run(preset, options, plan, on_progress, known_churn(sampler, sigmas))
+
+
+def listening(run: Run, executor: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """The arguments of a sampling whose callback tells the run of each step, where it can."""
+    try:
+        return with_listener(executor.original, args, kwargs, run.current.called_back)
+    except Exception as error:  # not every callable has a signature
+        log.info("PSA %s: steps are told by their sigmas alone (%s)",
+                 run.preset.label, one_line(error))
+        return args, kwargs
 
 
 def _plan(guider: Any, sigmas: Any, preset: PresetValue, options: PatchOptions) -> Schedule:
     # Read now, not when the patch was made: a later node may have changed the noise schedule.
     sampling = guider.model_patcher.get_model_object("model_sampling")
     config = preset.config
-    plan = plan_run(sampling, sigmas, config.warmup_steps, options.window, config.steps)
-    return plan.all_dense(DENSE_PRESET) if config.type == "dense" else plan
+    if config.type == "dense":
+        return plan_run(sampling, sigmas, 0, None).all_dense(DENSE_PRESET)
+    return plan_run(sampling, sigmas, config.warmup_steps, options.window, config.steps)
 
 
 def _report(

@@ -290,3 +290,22 @@ def test_memory_does_not_grow_from_run_to_run(bench):
     for _ in range(20):
         bench.sample(patched, **small)
     assert tensors() == before
+
+
+def test_a_sampling_without_a_signature_is_not_lost(bench, caplog, monkeypatch):
+    """What a pack puts in its place may be any callable; the callback then is left as it is."""
+    import comfy.samplers
+
+    own = comfy.samplers.CFGGuider.outer_sample
+
+    def replaced(self, *args, **kwargs):
+        return own(self, *args, **kwargs)
+
+    expected = bench.sample(bench.patch())
+    steps = [step["sparse"] for step in bench.report["steps"]]
+    replaced.__signature__ = "none"
+    monkeypatch.setattr(comfy.samplers.CFGGuider, "outer_sample", replaced)
+    caplog.set_level("INFO", "PSA")
+    assert torch.equal(bench.sample(bench.patch()), expected)
+    assert [step["sparse"] for step in bench.report["steps"]] == steps
+    assert "steps are told by their sigmas alone (TypeError" in caplog.text

@@ -55,6 +55,31 @@ def test_steps_in_ranges_are_left_as_they_are(calibrate):
         calibrate(sparse_config(steps={"0-50%": {"tail": 8}, "50-100%": "dense"}), folder="two")
 
 
+def test_a_sampler_that_adds_noise_is_looked_at_in_the_steps_that_psa_would_see(
+    calibrate, monkeypatch
+):
+    """By its callback, as Apply PSA does: its model calls are above the sigmas of their steps."""
+    import functools
+
+    import comfy.k_diffusion.sampling as k_diffusion
+
+    from psa_pack.nodes.patching.current_step import CurrentStep
+
+    churned = functools.partial(k_diffusion.sample_euler, s_churn=3.0)
+    monkeypatch.setattr(k_diffusion, "sample_euler", churned)
+    called, told, told_of = [], [], CurrentStep.called_back
+
+    def called_back(self, step):
+        told.append(step)
+        told_of(self, step)
+        called.append(self._now)
+
+    monkeypatch.setattr(CurrentStep, "called_back", called_back)
+    calibrate()
+    # twice: in token order as well; the last measured step ends it
+    assert told == called == [0, 1, 2, 3] * 2
+
+
 def test_a_range_keeps_the_blocks_that_it_had():
     from psa_pack.nodes.calibration.start import without_blocks
     from psa_pack.psa_kernels import PSAConfig
