@@ -61,6 +61,6 @@ def _take_back(schedule: Schedule, prompt: str | None) -> None:
     if warned.prompt == prompt and goes_on and schedule.sparse_steps:
         log.info(
             "PSA %s: another sampler goes on from the run before, with sparse steps: the warning "
-            "about that run holds no longer", warned.label,
+            "about that run no longer applies", warned.label,
         )  # fmt: skip
     _remember(None)

@@ -10,7 +10,15 @@ import torch
 
 from ...psa_kernels.config import PSAConfig, StepRanges
 from .known_schedules import known_part
-from .schedule import AFTER_WINDOW, BEFORE_WINDOW, DENSE_RANGE, Part, Schedule, plan_steps
+from .schedule import (
+    AFTER_WINDOW,
+    BEFORE_WINDOW,
+    DENSE_RANGE,
+    Part,
+    Schedule,
+    percent_of,
+    plan_steps,
+)
 
 
 def plan_run(
@@ -23,14 +31,23 @@ def plan_run(
     """`plan_steps` with what a `model_sampling` object of ComfyUI's knows of the whole schedule,
     and with a preset's ranges of steps.
     """
-    plan = plan_steps(
-        [float(s) for s in sigmas],
-        lambda percent: float(sampling.percent_to_sigma(percent)),
-        warmup_steps,
-        window,
-        lambda part: _remembered(part, sampling),
-    )
     ranges = ranges if window is None else ranges.sparse()
+
+    def percent_to_sigma(percent: float) -> float:
+        return float(sampling.percent_to_sigma(percent))
+
+    def find_part(part: list[float]) -> Part | None:
+        # a search may take tenths of a second, or seconds with many packs' schedulers
+        if not ranges:
+            if window is not None or warmup_steps == 0:
+                return None
+            if percent_of(part[0], percent_to_sigma) == 0.0:
+                return None  # no steps came before, wherever it ends
+        return _remembered(part, sampling)
+
+    plan = plan_steps(
+        [float(s) for s in sigmas], percent_to_sigma, warmup_steps, window, find_part
+    )
     if not ranges and (window is not None or warmup_steps == 0):
         plan = replace(plan, estimate=None)  # nothing hangs on it
     return plan.by_ranges(ranges)
@@ -42,6 +59,7 @@ def in_window(config: PSAConfig, window: tuple[float, float] | None) -> PSAConfi
     return config if window is None else config.replace(steps=config.steps.sparse())
 
 
+_UNKNOWN: Any = object()
 _parts: dict[Any, Part | None] = {}
 
 
@@ -52,11 +70,14 @@ def _remembered(sigmas: list[float], sampling: Any) -> Part | None:
     if not isinstance(table, torch.Tensor) or not len(table):
         return known_part(sigmas, sampling)
     key = tuple(sigmas), type(sampling), tuple(table[:: max(1, len(table) // 3)].tolist())
-    if key not in _parts:
+    # another thread may empty it at any time
+    found = _parts.get(key, _UNKNOWN)
+    if found is _UNKNOWN:
+        found = known_part(sigmas, sampling)
         if len(_parts) >= 64:
             _parts.clear()
-        _parts[key] = known_part(sigmas, sampling)
-    return _parts[key]
+        _parts[key] = found
+    return found
 
 
 def nothing_sparse(schedule: Schedule, percent: bool = True) -> str | None:

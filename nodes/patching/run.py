@@ -152,7 +152,7 @@ class Run:
         self._video_called = True
         if self.bypassed:
             self.bypassed = None
-            log.info("PSA %s: attention calls come now; the warning above holds no longer",
+            log.info("PSA %s: attention calls come now; the warning above no longer applies",
                      self.preset.label)
         if self.promise:
             log.info("PSA %s: %s", self.preset.label, self.promise)

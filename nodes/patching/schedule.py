@@ -27,8 +27,8 @@ class Step:
     dense  the reason why it is dense, or None where PSA is on
     place  where it begins in the whole schedule, in [0, 1): the steps before it over all steps,
            counted as for the warm-up. A part of a split run has the places that its steps have in
-           the whole. Where no schedule is recognised: the percent of the model's noise schedule
-           that its sigma stands for.
+           the whole. Where no schedule is recognised, or none is looked for because nothing hangs
+           on it: the percent of the model's noise schedule that its sigma stands for.
     range  the preset's range of steps that it begins in, as the preset has it; None where in none
     """
 
@@ -185,6 +185,8 @@ def part_of_whole(
         return Part(0, None)
     starts_on_top = percent_of(sigmas[0], percent_to_sigma) == 0.0
     ends = sigmas[-1] <= 0.0
+    if starts_on_top and ends and not _cut_short(sigmas, percent_to_sigma):
+        return Part(0, count)
     found = find_part(list(sigmas))
     if found is not None:
         return replace(found, before=0) if starts_on_top else found
@@ -206,6 +208,15 @@ def part_of_whole(
         return Part(before, None, estimated)
     total = before + count if ends else max(before + count, round(1 / length))
     return Part(before, total, estimated)
+
+
+def _cut_short(sigmas: Sequence[float], percent_to_sigma: Callable[[float], float]) -> bool:
+    """Whether a run may end at 0 because it was told to, not because its schedule does: its last
+    step is longer than the one before."""
+    if len(sigmas) < 3:
+        return False
+    a, b, c = (percent_of(s, percent_to_sigma) for s in sigmas[-3:])
+    return not _even((b - a, c - b)) and c - b > b - a
 
 
 def _even(lengths: Sequence[float]) -> bool:

@@ -37,6 +37,19 @@ def planned(sampling, sigmas, warmup):
     return plan, "".join("D" if step.dense else "s" for step in plan.steps)
 
 
+def places(sampling, sigmas):
+    """Those of the steps of a run whose preset asks for them."""
+    from psa_pack.nodes.patching.planning import plan_run
+
+    return [step.place for step in plan_run(sampling, sigmas, 0, None, ranges()).steps]
+
+
+def ranges(what="dense"):
+    from psa_kernels import PSAConfig
+
+    return PSAConfig(steps={"0-50%": what}).steps
+
+
 # --- zeros
 
 A = [1.0, 0.9375, 0.8333, 0.625]  # four steps of shift 5
@@ -138,7 +151,7 @@ def test_a_part_warms_up_as_in_the_whole_whatever_shift_it_was_made_for(
     plan, dense = planned(wan(own), part, warmup)
     assert dense == "D" * right + "s" * (last - first - right)
     assert plan.estimate is None and "estimate" not in plan.describe()
-    assert [step.place for step in plan.steps] == [i / steps for i in range(first, last)]
+    assert places(wan(own), part) == [i / steps for i in range(first, last)]
 
 
 @pytest.mark.parametrize(("theirs", "own"), [(8, 8), (8, 5)])
@@ -146,10 +159,11 @@ def test_a_beginning_that_is_made_to_end_has_its_places_in_the_whole(wan, theirs
     """KSamplerAdvanced without leftover noise; and in the middle of three."""
     whole = sigmas_of(wan(theirs), "simple", 20)
     for first, last in ((0, 10), (7, 14)):
-        plan, dense = planned(wan(own), [*whole[first:last], 0.0], 9)
+        part = [*whole[first:last], 0.0]
+        _, dense = planned(wan(own), part, 9)
         wanted = min(9, last) - first
         assert dense == "D" * wanted + "s" * (last - first - wanted)
-        assert [step.place for step in plan.steps] == [i / 20 for i in range(first, last)]
+        assert places(wan(own), part) == [i / 20 for i in range(first, last)]
 
 
 def drawn(number):
@@ -181,7 +195,7 @@ def test_a_schedule_drawn_at_random_and_cut_at_random_places(wan, number):
     plan, dense = planned(wan(own), part, warmup)
     wanted = max(0, min(warmup, last) - first)
     assert dense == "D" * wanted + "s" * (last - first - wanted)
-    assert [step.place for step in plan.steps] == [i / steps for i in range(first, last)]
+    assert places(wan(own), part) == [i / steps for i in range(first, last)]
     assert plan.goes_on == (last < steps)
 
 
@@ -189,15 +203,78 @@ def test_what_stays_an_estimate_is_said_in_the_plan(wan):
     unknown = [0.7, 0.5, 0.123, 0.1, 0.0]
     plan, _ = planned(wan(8), unknown, 9)
     assert plan.estimate > 4 and f"after the first {plan.estimate}, an estimate" in plan.describe()
-    from psa_kernels import PSAConfig
     from psa_pack.nodes.patching.planning import plan_run
 
-    ranges = PSAConfig(steps={"0-50%": "dense"}).steps
-    assert "an estimate" in plan_run(wan(8), unknown, 0, None, ranges).describe()
+    assert "an estimate" in plan_run(wan(8), unknown, 0, None, ranges()).describe()
     # where nothing hangs on it, it is not said
     assert plan_run(wan(8), unknown, 9, (0.2, 1.0)).estimate is None
     assert planned(wan(8), unknown, 0)[0].estimate is None
     assert planned(wan(8), [1.0, 0.7, 0.5, 0.0], 3)[0].estimate is None
+
+
+WHOLE = [1.0, 0.975, 0.94, 0.8, 0.55, 0.0]  # typed: of no schedule
+PART = [0.7, 0.5, 0.123, 0.1, 0.0]
+WINDOW = (0.2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "warmup", "window", "settings", "searches"),
+    [
+        (WHOLE, 2, None, None, False),
+        (WHOLE, 0, None, None, False),
+        (WHOLE[:-1], 2, None, None, False),
+        (PART, 0, None, None, False),
+        (PART, 2, WINDOW, None, False),
+        # a window replaces the dense ranges
+        (PART, 2, WINDOW, "dense", False),
+        (PART, 2, WINDOW, {"tail": 32}, True),
+        (PART, 2, None, None, True),
+        (PART, 0, None, "dense", True),
+        (WHOLE[:-1], 0, None, "dense", True),
+        # a whole run needs none; one that may be cut short does
+        (WHOLE, 2, None, "dense", False),
+        ([*WHOLE[:3], 0.0], 2, None, "dense", True),
+    ],
+)
+def test_schedules_are_searched_only_where_something_hangs_on_it(
+    wan, monkeypatch, sigmas, warmup, window, settings, searches
+):
+    from psa_pack.nodes.patching import planning
+
+    searched = []
+    monkeypatch.setattr(planning, "known_part", lambda *args: searched.append(args))
+    monkeypatch.setattr(planning, "_parts", {})
+    asked = [ranges(settings)] if settings else []
+    plan = planning.plan_run(wan(8), sigmas, warmup, window, *asked)
+    assert len(plan.steps) == len(sigmas) - 1 and bool(searched) == searches
+    if sigmas is WHOLE:
+        assert [step.place for step in plan.steps] == [i / 5 for i in range(5)]
+
+
+def test_a_dense_preset_searches_nothing(bench, monkeypatch):
+    from psa_kernels import PSAConfig
+    from psa_pack.nodes.patching import planning
+
+    searched = []
+    monkeypatch.setattr(planning, "known_part", lambda *args: searched.append(args))
+    monkeypatch.setattr(planning, "_parts", {})
+    model = bench.patch(PSAConfig(type="dense"))
+    bench.sample(model, **{**SMALL, "scheduler": "beta", "start_step": 5})
+    assert not searched and bench.report["plan_text"] == "3 steps: 1-3 dense (dense preset)"
+
+
+def test_what_was_found_may_be_forgotten_at_once(wan, monkeypatch):
+    from psa_pack.nodes.patching import planning
+
+    class Emptied(dict):
+        """As by another thread, right after."""
+
+        def __setitem__(self, key, value):
+            pass
+
+    monkeypatch.setattr(planning, "_parts", Emptied())
+    part = sigmas_of(wan(8), "beta", 12)[4:]
+    assert places(wan(8), part) == [i / 12 for i in range(4, 12)]
 
 
 # --- two samplers
@@ -222,11 +299,11 @@ def test_a_first_sampler_that_ends_at_0_is_warned_and_the_warning_taken_back(ben
     bench.sample(low, start_step=3, latent=latent, **SMALL)
     assert bench.report["plan"] == ["dense", *["sparse"] * 4]
     assert not said(caplog, logging.WARNING)
-    assert "holds no longer" in said(caplog, logging.INFO)[0]
+    assert "no longer applies" in said(caplog, logging.INFO)[0]
     # once
     caplog.clear()
     bench.sample(low, start_step=3, latent=latent, **SMALL)
-    assert not any("holds no longer" in line for line in said(caplog, logging.INFO))
+    assert not any("no longer applies" in line for line in said(caplog, logging.INFO))
 
 
 @pytest.mark.parametrize(
@@ -237,4 +314,4 @@ def test_a_warning_stands_where_no_other_sampler_goes_on(bench, caplog, second):
     patched = bench.patch(sparse_config(warmup_steps=4))
     bench.sample(patched, last_step=3, force_full_denoise=True, **SMALL)
     bench.sample(patched, **SMALL, **second)
-    assert not any("holds no longer" in line for line in said(caplog, logging.INFO))
+    assert not any("no longer applies" in line for line in said(caplog, logging.INFO))

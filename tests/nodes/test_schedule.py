@@ -240,11 +240,13 @@ def test_parts_of_a_run_plan_as_the_whole(samplings, sigmas_of, model, scheduler
 def test_the_steps_of_a_part_have_their_places_in_the_whole(
     samplings, sigmas_of, model, scheduler
 ):
+    from psa_kernels import PSAConfig
     from psa_pack.nodes.patching.planning import plan_run
 
+    ranges = PSAConfig(steps={"0-50%": "dense"}).steps
     sigmas = sigmas_of(samplings[model], scheduler, 20)
     for first, last in ((0, 20), (0, 7), (7, 20), (5, 12)):
-        part = plan_run(samplings[model], sigmas[first : last + 1], 0, None)
+        part = plan_run(samplings[model], sigmas[first : last + 1], 0, None, ranges)
         assert [s.place for s in part.steps] == [i / 20 for i in range(first, last)]
 
 
