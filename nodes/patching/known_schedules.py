@@ -11,6 +11,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -141,8 +142,22 @@ def _search(part: np.ndarray, schedules: _Schedules) -> Part | None:
     for schedule in schedules.each(len(part) - 1, even):
         found = _in(schedule, part)
         if found is not None:
-            return found
+            return _doubted(found, part, schedules)
     return None
+
+
+def _doubted(found: Part, part: np.ndarray, schedules: _Schedules) -> Part:
+    """The same, doubtful if another even schedule's steps are as long and it holds them too:
+    `normal` has the steps of a `sgm_uniform` one that is a step shorter, but for its end."""
+    for steps in range(found.total, found.total + 3):
+        for name in EVEN:
+            schedule = schedules.of(name, steps)
+            other = None if schedule is None else _in(schedule, part)
+            if other is not None and other.total != found.total:
+                return replace(
+                    found, doubtful=True, estimated=found.estimated or other.before != found.before
+                )
+    return found
 
 
 def _in(schedule: np.ndarray, part: np.ndarray, own: float | None = None) -> Part | None:
@@ -194,7 +209,7 @@ def _search_shifts(part: np.ndarray, schedules: _Schedules, own: float) -> Part 
             for schedule in _variants(shifted.of(name, steps)) if steps > 0 else ():
                 found = _in(schedule, part)
                 if found is not None:
-                    return found
+                    return _doubted(found, part, shifted)
     # entries of the model's table all move by one factor of their odds
     for schedule in schedules.from_table(len(part) - 1):
         found = _in(schedule, part, own)

@@ -48,8 +48,9 @@ def plan_run(
     plan = plan_steps(
         [float(s) for s in sigmas], percent_to_sigma, warmup_steps, window, find_part
     )
-    if not ranges and (window is not None or warmup_steps == 0):
-        plan = replace(plan, estimate=None)  # nothing hangs on it
+    if not ranges:  # what nothing hangs on
+        counts = window is None and warmup_steps > 0
+        plan = replace(plan, estimate=plan.estimate if counts else None, of=None)
     return plan.by_ranges(ranges)
 
 

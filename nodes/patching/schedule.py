@@ -45,11 +45,14 @@ class Schedule:
     goes_on   it stops before the noise is gone
     estimate  how many steps came before, where that could only be estimated: no known schedule
               holds this run's sigmas
+    of        the steps of the whole, where only these could be estimated: known schedules of other
+              lengths hold this run's sigmas too
     """
 
     steps: tuple[Step, ...]
     goes_on: bool = False
     estimate: int | None = None
+    of: int | None = None
 
     def all_dense(self, reason: str) -> Schedule:
         """The same steps, none of them sparse."""
@@ -74,6 +77,8 @@ class Schedule:
         head = f"{count} step{'' if count == 1 else 's'}"
         if self.estimate is not None:
             parts[-1] += f" (taken for the steps after the first {self.estimate}, an estimate)"
+        elif self.of is not None:
+            parts[-1] += f" (taken for a part of {self.of} steps, an estimate)"
         return f"{head}: " + ", ".join(parts) if parts else head
 
 
@@ -98,11 +103,14 @@ class Part:
     before     steps of the whole before the run's first
     total      steps of the whole, None where no schedule is recognised
     estimated  whether `before` is no more than likely
+    doubtful   whether `total` is: a schedule of another length holds the same steps at the same
+               place
     """
 
     before: int
     total: int | None
     estimated: bool = False
+    doubtful: bool = False
 
 
 FindPart = Callable[[list[float]], Part | None]
@@ -141,7 +149,12 @@ def plan_steps(
         places = [min(percent_of(s, percent_to_sigma), _ALMOST_ONE) for s in starts]
     steps = tuple(Step(*step) for step in zip(starts, reasons, places, strict=True))
     goes_on = bool(starts) and sigmas[-1] > 0.0
-    return Schedule(steps, goes_on, part.before if part.estimated else None)
+    return Schedule(
+        steps,
+        goes_on,
+        part.before if part.estimated else None,
+        part.total if part.doubtful else None,
+    )
 
 
 _ALMOST_ONE = math.nextafter(1.0, 0.0)

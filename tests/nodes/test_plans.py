@@ -212,6 +212,36 @@ def test_what_stays_an_estimate_is_said_in_the_plan(wan):
     assert planned(wan(8), [1.0, 0.7, 0.5, 0.0], 3)[0].estimate is None
 
 
+@pytest.mark.parametrize("theirs", [1, 8])
+@pytest.mark.parametrize(
+    ("scheduler", "steps", "first", "last", "doubted"),
+    [
+        # sgm_uniform of 5 and normal of 6: the same steps but for the end
+        ("normal", 6, 2, 4, 5),
+        ("sgm_uniform", 5, 2, 4, 5),
+        ("sgm_uniform", 20, 0, 12, 20),
+        ("normal", 6, 2, 6, None),
+        ("sgm_uniform", 5, 2, 5, None),
+        ("simple", 20, 3, 8, None),
+        ("beta", 20, 3, 8, None),
+    ],
+)
+def test_a_part_that_schedules_of_two_lengths_hold_is_said_to_be_an_estimate(
+    wan, theirs, scheduler, steps, first, last, doubted
+):
+    from psa_pack.nodes.patching.planning import plan_run
+
+    part = sigmas_of(wan(theirs), scheduler, steps)[first : last + 1]
+    for own in (theirs, 5) if last - first > 2 else (theirs,):
+        plan = plan_run(wan(own), part, 4, None, ranges())
+        assert plan.of == doubted and plan.estimate is None
+        said = f"(taken for a part of {doubted} steps, an estimate)"
+        assert plan.describe().endswith(said) if doubted else "estimate" not in plan.describe()
+        assert plan.steps[0].place == first / (doubted or steps)
+        # the warm-up counts what came before, of which there is no doubt
+        assert "estimate" not in plan_run(wan(own), part, 4, None).describe()
+
+
 WHOLE = [1.0, 0.975, 0.94, 0.8, 0.55, 0.0]  # typed: of no schedule
 PART = [0.7, 0.5, 0.123, 0.1, 0.0]
 WINDOW = (0.2, 1.0)
