@@ -45,7 +45,8 @@ def group_keys(
                 HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, TILE=TILE,
                 SET=TILE if large else SMALL_SET, SIZE=size,
                 LEVELS=(size // finest).bit_length() - 1, ORDERED=ordered,
-                WIDTH=min(64 if large else 32, padded_dim(dim)), ROUNDS=ROUNDS, PRODUCT=product,
+                WIDTH=min(tuning.gram_width(k.device, large), padded_dim(dim)), ROUNDS=ROUNDS,
+                PRODUCT=product,
                 num_warps=8 if large else 4,
             )  # fmt: skip
     return Groups(places, channel_weights(power))

@@ -152,6 +152,12 @@ def clusters(dtype: torch.dtype, dim: int) -> Clusters:
     return pick(CLUSTERS, "half", dtype, dim)
 
 
+def gram_width(device: torch.device, large: bool) -> int:
+    """Channels a product of `grouping_kernel`: those of large sets read an operand from shared
+    memory on sm_90 only; elsewhere every warp holds all of it in registers."""
+    return 64 if large and architecture(device) == "sm_90" else 32
+
+
 def _without_tma(entry):
     return type(entry)(**{**vars(entry), "tma": False})
 

@@ -20,6 +20,11 @@ JOBS = (
 )  # fmt: skip
 # the attention with every feature in one kernel; benchmarks/NOTES.md says why
 SPILLS = {"cuda:80": 64, "cuda:86": 64, "cuda:90": 96, "cuda:120": 64, "hip:gfx1100": 128}
+# the first cuts of large blocks on one matrix, where registers hold an operand as well: see
+# benchmarks/like-keys.md
+GRAM_SPILLS = {
+    "cuda:80": 576, "cuda:86": 576, "cuda:89": 576, "cuda:120": 720, "hip:gfx1100": 512,
+}
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -32,11 +37,12 @@ def test_kernels_compile_within_the_gpus_means(job, tmp_path):
     kernels = [json.loads(line) for line in done.stdout.splitlines()]
     assert {x["kernel"] for x in kernels} == {
         "_nearest_kernel", "_sum_kernel", "pool_kernel", "_pool_queries", "_share_kernel",
-        "levels_kernel", "attend_kernel",
+        "levels_kernel", "attend_kernel", "power_kernel", "scales_kernel", "bisect_kernel",
     }  # fmt: skip
     kind, arch = job.split(":")[:2]
     limit = 1024 * (SHARED[int(arch)] if kind == "cuda" else LDS)
     for kernel in kernels:
         assert kernel["shared"] <= limit, kernel
-        allowed = SPILLS.get(f"{kind}:{arch}", 0) if kernel["kernel"] == "attend_kernel" else 16
+        allowances = {"attend_kernel": SPILLS, "bisect_kernel": GRAM_SPILLS}
+        allowed = allowances.get(kernel["kernel"], {}).get(f"{kind}:{arch}", 16)
         assert kernel["spills"] <= allowed, kernel
