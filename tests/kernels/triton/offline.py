@@ -109,8 +109,8 @@ def calls(dim: int, everything: bool):
     )
     yield (
         PSAConfig(
-            block_n=128, tail=128, second_moment=True, rearrange_method="Gilbert",
-            mask_ratios={1: (0, 0.2), 8: (0.2, 0.6), 0: (0.6, 1)}, grouping="similar",
+            block_n=128, tail=32, second_moment=True, mask_ratios=ratios,
+            rearrange_method="Gilbert", grouping="similar",
         ),
         {},
     )
