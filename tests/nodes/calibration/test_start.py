@@ -38,8 +38,6 @@ def sampled(bench, comfy_inproc, monkeypatch, tmp_path):
     import comfy.sample
 
     import nodes as comfy_nodes
-
-    node = comfy_inproc.node("PSACalibrate")
     from psa_pack.nodes import calibrate
     from psa_pack.nodes.preset_value import PresetValue
     from psa_pack.psa_kernels import PSAConfig
@@ -64,7 +62,9 @@ def sampled(bench, comfy_inproc, monkeypatch, tmp_path):
         with pytest.raises(_Stop):
             comfy_nodes.common_ksampler(bench.model, latent=dict(latent), **common)
         with pytest.raises(_Stop):
-            node.execute(model=bench.model, latent_image=dict(latent), preset=base, **common)
+            calibrate.PSACalibrate.execute(
+                model=bench.model, latent_image=dict(latent), preset=base, **common
+            )
         return seen[-2:]
 
     return both
