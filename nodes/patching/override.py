@@ -213,8 +213,7 @@ class AttentionOverride:
         """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end.
 
         Waits for the GPU, once a model call, which nothing can spare: once the sampler has used
-        an output, its call cannot be made again. The GPU stands still for as long as the next
-        kernels take to come, some 0.1 ms of a call that takes seconds.
+        an output, its call cannot be made again. No difference in time was found (NOTES, "Waits").
         """
         sums, self.sums = self.sums, []
         if not sums:

@@ -1,6 +1,7 @@
 """Faults, interrupts and what stays behind: a render goes on, and a run leaves nothing."""
 
 import logging
+import re
 import weakref
 from collections import Counter
 
@@ -308,4 +309,6 @@ def test_a_sampling_without_a_signature_is_not_lost(bench, caplog, monkeypatch):
     caplog.set_level("INFO", "PSA")
     assert torch.equal(bench.sample(bench.patch()), expected)
     assert [step["sparse"] for step in bench.report["steps"]] == steps
-    assert "steps are told by their sigmas alone (TypeError" in caplog.text
+    # which of them it is differs between Python 3.11 and 3.12
+    said = re.search(r"steps are told by their sigmas alone \((Type|Value)Error", caplog.text)
+    assert said, caplog.text

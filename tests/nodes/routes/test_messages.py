@@ -61,7 +61,7 @@ def test_a_wrong_field(app, route, body, message):
         (b"null", "the body is null; a JSON object is expected"),
         (b'"\xff"', "the body is not UTF-8 text"),
         (b'{"yaml": "\\ud800"}', "the body has half of a surrogate pair, which is no character"),
-        (b"[" * 5000, "the body is nested deeper than 16 levels"),
+        (b"[" * 5000 + b"]" * 5000, "the body is nested deeper than 16 levels"),
         (b"{'a': 1}", "the body is not JSON: Expecting property name enclosed in double quotes: "
                       "line 1 column 2 (char 1)"),
         (b'{"a": 1e999}', "the number 1e999 is too large"),
