@@ -1,12 +1,12 @@
 """The pictures that scenes are made of, and the two atlases that the renderer reads them from.
 
-A packed file is a safetensors file with two uint8 tensors of WebP pictures one after the other and,
-in its metadata, what each picture is: name, source, licence, author, bytes.
+A packed file is a safetensors file with one uint8 tensor, WebP pictures one after the other, and
+in its metadata what each picture is: name, source, licence, author, bytes.
 """
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -60,16 +60,19 @@ class Assets:
     """All pictures: `flat` has FLAT_NAMES (RGB), `cutouts` has CUTOUT_NAMES (RGBA).
 
     aspect: [len(FLAT_NAMES)] width / height of the original pictures, on the CPU.
+    foot: [len(CUTOUT_NAMES)] where a cut-out's lowest row lies in its cell, -1 top to 1 bottom.
     sources: one dict a packed picture.
     """
 
     flat: Atlas
     cutouts: Atlas
     aspect: torch.Tensor
+    foot: torch.Tensor
     sources: tuple[dict, ...] = ()
 
     def to(self, device: torch.device | str) -> "Assets":
-        return Assets(self.flat.to(device), self.cutouts.to(device), self.aspect, self.sources)
+        """The atlases there; what scenes are drawn from stays on the CPU."""
+        return replace(self, flat=self.flat.to(device), cutouts=self.cutouts.to(device))
 
 
 def assemble(flat: torch.Tensor, cutouts: torch.Tensor, aspect: torch.Tensor, sources=()) -> Assets:
@@ -79,8 +82,10 @@ def assemble(flat: torch.Tensor, cutouts: torch.Tensor, aspect: torch.Tensor, so
             f"{len(flat)} flat pictures and {len(cutouts)} cut-outs; "
             f"there must be {len(FLAT_NAMES)} and {len(CUTOUT_NAMES)}"
         )
+    rows = (cutouts[:, 3].amax(dim=2) > 0.5).float() * torch.linspace(0, 1, cutouts.shape[2])
+    foot = 2 * rows.amax(dim=1) - 1
     cutouts = torch.cat([cutouts[:, :3] * cutouts[:, 3:], cutouts[:, 3:]], dim=1)
-    return Assets(atlas(flat), atlas(cutouts), aspect.float().cpu(), tuple(sources))
+    return Assets(atlas(flat), atlas(cutouts), aspect.float().cpu(), foot.cpu(), tuple(sources))
 
 
 def load(path: str | Path = DEFAULT) -> Assets:
