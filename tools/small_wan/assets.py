@@ -43,7 +43,9 @@ def atlas(pictures: torch.Tensor) -> Atlas:
     count, channels, size, width = pictures.shape
     levels = size.bit_length() - 3  # the smallest is 8 x 8
     if size != width or size != 1 << (size.bit_length() - 1) or levels < 2:
-        raise ValueError(f"pictures are {size} x {width}; both sides must be one power of two >= 16")
+        raise ValueError(
+            f"pictures are {size} x {width}; both sides must be one power of two >= 16"
+        )
     rows = -(-count // COLUMNS)
     cells = pictures.new_zeros(rows * COLUMNS, channels, size, size * 3 // 2)
     cells[:count, :, :, :size] = pictures
@@ -113,7 +115,9 @@ def load(path: str | Path = DEFAULT) -> Assets:
     def decode(names: tuple[str, ...], mode: str, size: int) -> torch.Tensor:
         return torch.stack([_picture(found[name][1], mode, size) for name in names])
 
-    aspect = torch.tensor([found[name][0]["width"] / found[name][0]["height"] for name in FLAT_NAMES])
+    aspect = torch.tensor(
+        [found[name][0]["width"] / found[name][0]["height"] for name in FLAT_NAMES]
+    )
     return assemble(
         decode(FLAT_NAMES, "RGB", FLAT_CELL),
         decode(CUTOUT_NAMES, "RGBA", CUTOUT_CELL),

@@ -193,7 +193,11 @@ def split_object(phrase: tuple[str, ...], number: int) -> tuple[str, str, tuple[
         )
     kinds = COLOURS if name in SHAPES else TEXTURES if name in SOLIDS else ("",)
     if kind not in kinds:
-        needs = f"one of these before it: {', '.join(kinds)}" if "" not in kinds else "no word before it"
+        needs = (
+            f"one of these before it: {', '.join(kinds)}"
+            if "" not in kinds
+            else "no word before it"
+        )
         raise PromptError(f"phrase {number} is {' '.join(phrase)!r}; {name!r} needs {needs}")
     if motion not in MOTIONS:
         raise PromptError(

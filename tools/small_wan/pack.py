@@ -21,10 +21,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from . import patterns, sources
-from .assets import CUTOUT_CELL, DEFAULT, SKY
+from .assets import CUTOUT_CELL, DEFAULT, FLAT_CELL, SKY
 from .conditions import CUTOUTS, PHOTOGRAPHS, SHAPES, TEXTURES
 
-PHOTO_SIDE = 512  # the longer side of a photograph
+PHOTO_SIDE = 768  # the longer side of a photograph: the shorter fills its cell in the atlas
 MARGIN = 12  # transparent pixels around a cut-out: room for blurred levels and for shadows
 LIMIT = 20e6
 
@@ -109,7 +109,9 @@ def pack(out: Path, cache: Path) -> None:
                 "width": image.width,
                 "height": image.height,
                 "bytes": len(data),
-                "source": f"{archive.name} {archive.version}" if archive else "tools.small_wan.patterns",
+                "source": f"{archive.name} {archive.version}"
+                if archive
+                else "tools.small_wan.patterns",
                 "file": picture.path if picture else "",
                 "licence": picture.licence if picture else sources.OWN,
                 "author": picture.author if picture else "",
@@ -125,10 +127,10 @@ def pack(out: Path, cache: Path) -> None:
             add(name, image, sources.PHOTOGRAPHS[name])
         for name in (*TEXTURES, SKY):
             if name in patterns.COMPUTED:
-                add(name, patterns.COMPUTED[name](PHOTO_SIDE), None)
+                add(name, patterns.COMPUTED[name](FLAT_CELL), None)
                 continue
             image = _opened(sources.TEXTURES[name], folders)
-            image = image.resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
+            image = image.resize((FLAT_CELL, FLAT_CELL), Image.Resampling.LANCZOS)
             add(name, image, sources.TEXTURES[name])
         for name in CUTOUTS:
             add(name, _cutout(_opened(sources.CUTOUTS[name], folders)), sources.CUTOUTS[name])

@@ -1,4 +1,4 @@
-"""Pictures that are computed when the pictures are packed: flat shapes, tiles, sand, carpet, sky."""
+"""Pictures that are computed when the pictures are packed: flat shapes, brick, tiles, sand, carpet, sky."""
 
 import math
 
@@ -59,6 +59,20 @@ def tiles(size: int) -> Image.Image:
     return _image(np.where(gap[..., None], 0.6, colour * light[..., None]))
 
 
+def brick(size: int) -> Image.Image:
+    generator = np.random.default_rng(SEED + 4)
+    rows, columns, joint = 16, 6, 0.1
+    y = np.linspace(0, rows, size, endpoint=False)
+    row = y.astype(int)
+    x = np.linspace(0, columns, size, endpoint=False)[None] + 0.5 * (row % 2)[:, None]
+    colour = np.array([0.68, 0.29, 0.20]) * (0.75 + 0.5 * generator.random((rows, columns, 1)))
+    colour = colour[row[:, None], x.astype(int) % columns]
+    ends = np.minimum(x % 1, 1 - x % 1) < joint * columns / rows
+    beds = (np.minimum(y % 1, 1 - y % 1) < joint)[:, None]
+    colour = np.where((ends | beds)[..., None], [0.80, 0.77, 0.72], colour)
+    return _image(colour * (0.82 + 0.3 * _cloudy(size, 48, 3, generator))[..., None])
+
+
 def carpet(size: int) -> Image.Image:
     generator = np.random.default_rng(SEED + 3)
     x = np.linspace(0, 1, size, endpoint=False)
@@ -70,7 +84,7 @@ def carpet(size: int) -> Image.Image:
     return _image(colour * (0.8 + 0.3 * _cloudy(size, 64, 2, generator))[..., None])
 
 
-COMPUTED = {"tiles": tiles, "sand": sand, "carpet": carpet, "sky": sky}
+COMPUTED = {"brick": brick, "tiles": tiles, "sand": sand, "carpet": carpet, "sky": sky}
 
 
 def _polygon(points: int, inner: float) -> list[tuple[float, float]]:

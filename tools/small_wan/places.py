@@ -15,8 +15,8 @@ FOCAL = 1.1  # of cameras in a place with depth, in short sides of the picture
 HORIZON = 0.36  # its height from the top there
 EYE = 0.96  # the camera's height over the ground
 MIDDLE = 2.6  # where objects stand, about: what an orbiting camera looks at
-FAR = 40.0
-ROOM_WIDTH, ROOM_HEIGHT, ROOM_DEPTH = 2.2, 2.5, 5.0
+FAR = 400.0
+ROOM_WIDTH, ROOM_HEIGHT, ROOM_DEPTH = 1.9, 2.5, 4.6
 FLOOR, SIDE, BACK, CEILING = range(4)
 # sizes of textures in the world: one picture of it is that wide
 TILE = {"grass": 1.6, "gravel": 1.2, "brick": 1.6, "wood": 1.5, "tiles": 2.4, "sand": 1.8}
@@ -117,7 +117,8 @@ def draw(
     end = away.amax() + 1
 
     gain = uniform(0.88, 1.12)[:, None] + (
-        uniform(0.0, 0.16)[:, None] * (uniform(0.08, 0.3)[:, None] * time + uniform(0, 6)[:, None]).sin()
+        uniform(0.0, 0.16)[:, None]
+        * (uniform(0.08, 0.3)[:, None] * time + uniform(0, 6)[:, None]).sin()
     )
     low, high, haze, cells, scale, offset = _boxes(wanted, aspect, float(end), uniform)
     return Places(

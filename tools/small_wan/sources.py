@@ -99,11 +99,10 @@ PHOTOGRAPHS = {
     "restaurant": _interior("7688357"),
     "lounge": _interior("maksgelatin-4352247", "maksgelatin"),
 }
-# tiles, sand, carpet and the sky are computed: see `patterns`
+# brick, tiles, sand, carpet and the sky are computed: see `patterns`
 TEXTURES = {
     "grass": _sample("grass.png", "linolafett", tint=(0.50, 0.85, 0.25)),
     "gravel": _sample("gravel.png", "CC0Textures", tint=(0.85, 0.82, 0.80)),
-    "brick": _sample("brick.png", "CC0Textures", tint=(1.15, 0.58, 0.42)),
     "wood": _interior("7303994", crop=(0.03, 0.02, 0.50, 0.33)),
 }
 CODE_POINTS = {

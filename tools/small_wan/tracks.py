@@ -11,7 +11,7 @@ from .places import FOCAL, Places, _uniform
 
 ABSENT, CUTOUT, BALL, BOX = range(4)
 # size of an object, in short sides of the picture, by how many there are
-SIZES = {1: (0.40, 0.54), 2: (0.33, 0.45), 3: (0.28, 0.37), 4: (0.25, 0.33)}
+SIZES = {1: (0.40, 0.54), 2: (0.33, 0.45), 3: (0.27, 0.35), 4: (0.24, 0.30)}
 CONTENT = 104 / 128  # of a cut-out's cell that its picture fills
 BACK_DEPTH, FRONT_DEPTH = 3.1, 2.0
 
@@ -57,7 +57,7 @@ def draw(
     scale = motion["scale"]
     half = (extent / content / 2)[..., None] * scale
 
-    across = _columns(number, generator, count) + uniform(-0.25, 0.25) / number
+    across = _columns(number, generator, count) + uniform(-0.15, 0.15) / number
     target = torch.stack([across.clamp(0, 1) * width, uniform(0.25, 0.75) * height], -1)
     margin = (extent * 0.46)[..., None]
     flat = torch.stack([motion["x"], -motion["y"] - motion["swing"] - motion["hop"]], -1) * short
@@ -66,7 +66,12 @@ def draw(
     flat_centre = _fit(flat, target, margin, span)
     offset = 0.05 * extent[..., None, None] * torch.tensor([1.0, 1.4])
     drop = torch.cat(
-        [flat_centre + offset, half[..., None].expand(*half.shape, 2), torch.full_like(half, 0.45)[..., None]], -1
+        [
+            flat_centre + offset,
+            half[..., None].expand(*half.shape, 2),
+            torch.full_like(half, 0.45)[..., None],
+        ],
+        -1,
     )
 
     # on the ground: the same paths in the world
@@ -74,7 +79,12 @@ def draw(
     depth = BACK_DEPTH + (FRONT_DEPTH - BACK_DEPTH) * order.clamp(max=1) + uniform(-0.08, 0.08)
     unit = (depth / FOCAL)[..., None]  # one short side there, in the world
     world = torch.stack(
-        [motion["x"] * unit, torch.zeros(count, MAX_OBJECTS, frames), depth[..., None] + motion["z"] * unit], -1
+        [
+            motion["x"] * unit,
+            torch.zeros(count, MAX_OBJECTS, frames),
+            depth[..., None] + motion["z"] * unit,
+        ],
+        -1,
     )
     for _ in range(2):  # as wide as the view: once for the place, once for what a turn changes
         seen, _, away = place.project(world, width)
@@ -183,7 +193,7 @@ def _motions(wanted, uniform, frames: int) -> dict[str, torch.Tensor]:
         "y": up * speed,
         # a circle upright over a photograph, on the ground elsewhere
         "swing": radius * turn.sin(),
-        "z": radius * turn.sin(),
+        "z": 0.6 * radius * turn.sin(),
         "hop": bouncing * uniform(0.14, 0.24, 1) * hop,
         "scale": 1 + 0.28 * when("pulsing") * beat,
         "angle": spinning * (1 - solid) * spin,
