@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from .conditions import CUTOUTS, PHOTOGRAPHS, SHAPES, TEXTURES
 
@@ -50,7 +50,7 @@ def atlas(pictures: torch.Tensor) -> Atlas:
     cells = pictures.new_zeros(rows * COLUMNS, channels, size, size * 3 // 2)
     cells[:count, :, :, :size] = pictures
     for level in range(1, levels):
-        pictures = F.avg_pool2d(pictures, 2)
+        pictures = functional.avg_pool2d(pictures, 2)
         top, side = size - (size >> (level - 1)), size >> level
         cells[:count, :, top : top + side, size : size + side] = pictures
     image = cells.reshape(rows, COLUMNS, channels, size, -1).permute(2, 0, 3, 1, 4)

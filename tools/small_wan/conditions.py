@@ -61,14 +61,24 @@ FIELDS = ("grass", "gravel", "sand")
 WALLS = ("brick", "wood", "tiles", "carpet")
 FLOORS = ("wood", "tiles", "carpet", "gravel")
 
+# fmt: off
 CUTOUTS = (
-    "apple banana strawberry watermelon pineapple carrot broccoli pizza burger doughnut cupcake "
-    "mushroom tiger elephant penguin fish whale butterfly ladybird frog pig cow horse owl parrot "
-    "turtle crab lion panda zebra giraffe fox duck flamingo car bus train bicycle plane rocket "
-    "sailboat tractor football basketball guitar umbrella clock crown gift sunflower cactus palm "
-    "house castle snowman robot teddy telephone pumpkin astronaut dancer"
-).split()
-CUTOUTS = tuple(CUTOUTS)
+    # food
+    "apple", "banana", "strawberry", "watermelon", "pineapple", "carrot", "broccoli", "pizza",
+    "burger", "doughnut", "cupcake", "mushroom",
+    # animals
+    "tiger", "elephant", "penguin", "fish", "whale", "butterfly", "ladybird", "frog", "pig",
+    "cow", "horse", "owl", "parrot", "turtle", "crab", "lion", "panda", "zebra", "giraffe",
+    "fox", "duck", "flamingo",
+    # vehicles
+    "car", "bus", "train", "bicycle", "plane", "rocket", "sailboat", "tractor",
+    # things
+    "football", "basketball", "guitar", "umbrella", "clock", "crown", "gift", "sunflower",
+    "cactus", "palm", "house", "castle", "snowman", "robot", "teddy", "telephone", "pumpkin",
+    # people
+    "astronaut", "dancer",
+)
+# fmt: on
 COLOURS = {
     "red": (0.90, 0.12, 0.12),
     "orange": (0.98, 0.55, 0.08),
@@ -117,7 +127,7 @@ WORD_ID = {word: index for index, word in enumerate(VOCABULARY)}
 
 
 class PromptError(ValueError):
-    """The prompt cannot be read; the message says which phrase is wrong and what may stand there."""
+    """The prompt cannot be read; the message says which phrase is wrong and what may be said."""
 
 
 def parse(prompt: str) -> torch.Tensor:

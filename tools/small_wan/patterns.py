@@ -1,4 +1,4 @@
-"""Pictures that are computed when the pictures are packed: flat shapes, brick, tiles, sand, carpet, sky."""
+"""Pictures that are computed for packing: flat shapes, brick, tiles, sand, carpet, sky."""
 
 import math
 

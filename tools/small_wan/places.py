@@ -28,8 +28,8 @@ class Places:
     """eye: [B, F, 3]; yaw: [B, F] to the right; focal, horizon: [B] in pixels; gain: [B, F] light.
 
     deep: [B] whether it has depth; low, high: [B, 3] the box's corners; haze: [B] share of the sky
-    at the horizon.  cells: [B, 4] the pictures on floor, sides, back and ceiling; a point's place on
-    a picture is scale times the point plus offset, both [B, 4, 2], 0..1 and mirrored outside.
+    at the horizon.  cells: [B, 4] the pictures on floor, sides, back and ceiling; a point's place
+    on a picture is scale times the point plus offset, both [B, 4, 2], 0..1 and mirrored outside.
     """
 
     eye: torch.Tensor

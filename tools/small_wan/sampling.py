@@ -1,7 +1,7 @@
 """Reading an atlas at many places at once."""
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from .assets import COLUMNS, Atlas
 
@@ -46,5 +46,5 @@ def _read(pixels: torch.Tensor, size: int, cell, u, v, level) -> torch.Tensor:
     x = left + torch.minimum(torch.maximum(u, border), 1 - border) * side
     y = top + torch.minimum(torch.maximum(v, border), 1 - border) * side
     grid = torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], -1)
-    read = F.grid_sample(pixels, grid.reshape(1, -1, u.shape[-1], 2), align_corners=False)
+    read = functional.grid_sample(pixels, grid.reshape(1, -1, u.shape[-1], 2), align_corners=False)
     return read.reshape(pixels.shape[1], *u.shape)

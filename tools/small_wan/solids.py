@@ -69,8 +69,7 @@ def box(atlas: Atlas, cell, u, v, half, roll) -> torch.Tensor:
 
 def _sides(ray, roll: torch.Tensor) -> list[torch.Tensor]:
     """Light on the x, y and z sides that one sees, each [B, F, 1, 1]."""
-    zero, one = torch.zeros_like(roll), torch.ones_like(roll)
-    light = _turned(*(one * part for part in LIGHT), roll)
+    light = _turned(*(torch.full_like(roll, part) for part in LIGHT), roll)
     return [0.5 + 0.6 * (-r.sign() * part).clamp(min=0) for r, part in zip(ray, light, strict=True)]
 
 

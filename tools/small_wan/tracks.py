@@ -151,7 +151,7 @@ def _columns(number: torch.Tensor, generator: torch.Generator, count: int) -> to
 
 
 def _fit(path: torch.Tensor, target: torch.Tensor, margin, span) -> torch.Tensor:
-    """Paths [B, N, F, K] around the target [B, N, K], moved and shrunk so that they stay in view."""
+    """Paths [B, N, F, K] around the target [B, N, K], moved and shrunk to stay in view."""
     low, high = path.amin(2), path.amax(2)
     shrink = (span / (high - low).clamp(min=1e-6)).clamp(max=1)
     reach = (high - low) * shrink / 2
