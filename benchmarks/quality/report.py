@@ -32,7 +32,20 @@ def write_report(lines: list[dict], folder: Path) -> list[Path]:
     json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     plots = pictures.draw(summary, title(runs[0]), folder)
     text_file.write_text(text(summary, runs, checks), encoding="utf-8")
-    return [json_file, text_file, *plots]
+    files = [json_file, text_file, *plots]
+    measured = {line["clip"]: line["calls"] for line in lines if line["kind"] == "structure"}
+    if measured:
+        calls = [{"clip": clip, **call} for clip, found in measured.items() for call in found]
+        files.append(folder / "structure.json")
+        files[-1].write_text(_structure_data(runs[0], calls), encoding="utf-8")
+    return files
+
+
+def _structure_data(run: dict, calls: list[dict]) -> str:
+    """What likeness_table.py reads: what was run, then a line for each call."""
+    about = {name: run[name] for name in ("model", "subject", "sampling", "gpu", "versions")}
+    lines = ",\n".join(json.dumps(call) for call in calls)
+    return f'{{"run": {json.dumps(about)}, "calls": [\n{lines}\n]}}\n'
 
 
 def title(run: dict) -> str:
