@@ -44,8 +44,8 @@ class Kind:
 
 KINDS = {
     "object": Kind((2.0, 6.0), (1.0, 0.8, 0.0), (0.5, 0.25, 0.25)),
-    "local": Kind((2.0, 8.0), (0.3, 1.0, 0.0), (0.3, 0.2, 0.2)),
-    "correspondence": Kind((1.5, 4.0), (0.2, 0.4, 1.0), values="track"),
+    "local": Kind((2.0, 9.0), (0.3, 1.0, 0.0), (0.3, 0.2, 0.2)),
+    "correspondence": Kind((1.2, 3.2), (0.2, 0.4, 1.0), values="track"),
     "space": Kind((2.0, 5.0), (0.3, 1.0, 0.0), (0.06, 0.4, 0.4)),
     "time": Kind((2.0, 6.0), (0.3, 1.0, 0.0), (0.0, 0.1, 0.1)),
     "even": Kind((0.7, 1.2), (0.7, 0.7, 0.0), values="track"),
@@ -133,7 +133,7 @@ def head_of(scene: Scene, grid, dim: int, profile: str, head: int, rng):
     """q, k, v `[L, D]` in float32 of one head; which kind it is follows from its number."""
     kinds = PROFILES[profile]
     kind = KINDS[kinds[head % len(kinds)]]
-    at = ((head // len(kinds)) * GOLDEN + 0.5 + 0.31 * (head % len(kinds))) % 1
+    at = ((head // len(kinds)) * GOLDEN + 0.5 + 0.37 * (head % len(kinds))) % 1
     device, length = rng.device, len(scene.object)
 
     def noise(*size):

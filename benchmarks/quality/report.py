@@ -6,7 +6,7 @@ import json
 import statistics
 from pathlib import Path
 
-from ..inputs import PROFILES
+from ..profiles import ALL
 from ..recall import SHARES
 from . import pictures
 from .metrics import METRICS
@@ -17,7 +17,7 @@ from .spread import Spread
 from .structure import ESTIMATORS, ORDERS
 from .summary import CAPTURED, Row, Summary, summarise
 
-SOURCES = (CAPTURED, *PROFILES)
+SOURCES = (CAPTURED, *ALL)
 
 
 def write_report(lines: list[dict], folder: Path) -> list[Path]:
@@ -69,7 +69,7 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
         'paired differences. Density: query-key products of the sparse calls / dense ones; "all '
         'steps": with the dense warm-up. Temporal: difference of frame-to-frame change, in '
         "proportion to it. rel-L2: of single attention calls against float32 dense, captured in "
-        "dense runs and synthetic (`benchmarks/inputs.py`); intervals over calls take them for "
+        "dense runs and synthetic (`benchmarks/profiles.py`); intervals over calls take them for "
         "independent, which those of one clip are not.",
         "## Checks",
         *_table(
