@@ -75,7 +75,8 @@ class Look:
             found |= _channels(*parts, curve)
             rows.append(found)
             masses.append(mass)
-        return Likeness({name: [row[name] for row in rows] for name in rows[0]}, torch.stack(masses))
+        figures = {name: [row[name] for row in rows] for name in rows[0]}
+        return Likeness(figures, torch.stack(masses))
 
     def _weights(self, q, k) -> tuple[dict[str, float], torch.Tensor]:
         """Of one head: what its softmax weights say, and their mass by block."""
@@ -140,7 +141,7 @@ def _by_block(weights: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _nearest(grid, rows: torch.Tensor) -> torch.Tensor:
-    """int64 `[rows, NEAREST of L]`: the keys nearest to each query, axes in parts of their length."""
+    """int64 `[rows, NEAREST of L]`: the nearest keys of each query; axes have length 1."""
     axes = torch.meshgrid(*(torch.arange(n) / n for n in grid), indexing="ij")
     place = torch.stack([axis.flatten() for axis in axes], 1)
     distance = torch.cdist(place[rows], place)
@@ -178,4 +179,3 @@ def effective_rank(x: torch.Tensor) -> float:
     values = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0)
     shares = values / values.sum().clamp(min=1e-30)
     return torch.special.entr(shares).sum().exp().item()
-
