@@ -115,12 +115,12 @@ def tables() -> Iterator[str]:
     made = json.loads(PROFILES.read_text(encoding="utf-8"))["profiles"]
     columns = {name: gathered(data["calls"]) for name, data in trained.items()}
     yield from _beside(columns)
-    yield ""
-    yield from _beside(made)
     for name, data in trained.items():
         yield ""
         yield f"{name}:"
         yield from _by_place(data["calls"])
+    yield ""
+    yield from _beside(made)
 
 
 def _beside(columns: dict[str, dict[str, Values]]) -> Iterator[str]:
