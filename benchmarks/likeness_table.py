@@ -1,6 +1,7 @@
 """The tables of benchmarks/likeness.md: published figures, trained models and made-up inputs.
 
     python -m benchmarks.likeness_table            prints them, from benchmarks/results
+    python -m benchmarks.likeness_table FILE ...   of other models: structure.json of a quality run
     python -m benchmarks.likeness_table --measure  measures the made-up inputs first; minutes
 
 A model's column is there where results/structure-NAME.json is: `structure.json` of
@@ -112,15 +113,19 @@ def gathered(calls: list[dict]) -> dict[str, Values]:
 
 def tables() -> Iterator[str]:
     trained = models()
+    yield from of_models(trained)
     made = json.loads(PROFILES.read_text(encoding="utf-8"))["profiles"]
-    columns = {name: gathered(data["calls"]) for name, data in trained.items()}
-    yield from _beside(columns)
+    yield ""
+    yield from _beside(made)
+
+
+def of_models(trained: dict[str, dict]) -> Iterator[str]:
+    """Published figures beside those of some models, and each model's by layer and step."""
+    yield from _beside({name: gathered(data["calls"]) for name, data in trained.items()})
     for name, data in trained.items():
         yield ""
         yield f"{name}:"
         yield from _by_place(data["calls"])
-    yield ""
-    yield from _beside(made)
 
 
 def _beside(columns: dict[str, dict[str, Values]]) -> Iterator[str]:
@@ -161,9 +166,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--measure", action="store_true", help="the made-up inputs, anew")
-    if parser.parse_args().measure:
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="of other models")
+    args = parser.parse_args()
+    if args.measure:
         measure()
-    print("\n".join(tables()))
+    given = {str(file): json.loads(file.read_text(encoding="utf-8")) for file in args.files}
+    print("\n".join(of_models(given) if given else tables()))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import statistics
 from pathlib import Path
 
+from .. import likeness_table
 from ..profiles import ALL
 from ..recall import SHARES
 from . import pictures
@@ -38,6 +39,9 @@ def write_report(lines: list[dict], folder: Path) -> list[Path]:
         calls = [{"clip": clip, **call} for clip, found in measured.items() for call in found]
         files.append(folder / "structure.json")
         files[-1].write_text(_structure_data(runs[0], calls), encoding="utf-8")
+        with text_file.open("a", encoding="utf-8") as file:
+            tables = likeness_table.of_models({runs[0]["model"]: {"calls": calls}})
+            file.write("\n## Attention beside published figures\n\n" + "\n".join(tables) + "\n")
     return files
 
 

@@ -370,6 +370,8 @@ def test_structure_beside_published_figures(model_file, comfyui_path, tmp_path):
         assert all(len(values) == 2 for values in call["figures"].values())
         assert ("plan_share" in call["figures"]) == (call["step"] == 2)
         assert all(0 <= x <= 1 for x in call["figures"]["outside_top"])
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| mass outside the top 8.1% of the keys | 0.33 | " in text and "| layer 1 | " in text
     (check,) = [x for x in read(tmp_path / "results.jsonl") if x["kind"] == "check"]
     assert check["ok"] and check["found"] == 0
 
