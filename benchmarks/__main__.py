@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from . import inputs, plots, progress, report
+from . import inputs, plots, profiles, progress, report
 from .dense_peers import dense_methods
 from .measure import Settings, measure_shape
 from .method import Method
@@ -29,7 +29,7 @@ from .sweep import FRAMES, sweep
 from .timing import Clock
 
 SHAPES = ("wan14b-720p", "wan1.3b-480p", "cogvideox")
-PROFILES = ("medium", "peaked", "flat")
+PROFILES = ("medium", "peaked", "flat", "objects")  # measured where none are named
 QUICK_SECONDS = 225  # after which nothing new starts
 QUICK_FRAMES = (3, 11, 42)
 SMOKE = "smoke"
@@ -142,7 +142,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--budgets", action="store_true", help="our own configurations over a grid of shares")
     add("--shapes", nargs="+", choices=list(ALL_SHAPES), metavar="SHAPE",
         help=f"of {', '.join(ALL_SHAPES)}; default {', '.join(SHAPES)}")  # fmt: skip
-    add("--profiles", nargs="+", choices=PROFILES, help="how peaked the attention is; default all")
+    add("--profiles", nargs="+", choices=profiles.ALL, metavar="PROFILE",
+        help=f"of {', '.join(profiles.ALL)}; default {', '.join(PROFILES)}")  # fmt: skip
     add(
         "--inputs",
         type=captured,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from . import inputs
+from . import inputs, profiles
 from .breakdown import stage_times
 from .checks import CheckFailed, Truth, check, extra_memory
 from .method import Method, Problem, Unavailable
@@ -57,7 +58,7 @@ def measure_shape(
     name: str,
     shape: tuple[int, int, tuple[int, int, int], int] | inputs.Captured,
     methods: list[Method],
-    profiles: list[str],
+    names: list[str],
     timed: list[str],
     settings: Settings,
     say: Callable[[str], None],
@@ -65,24 +66,23 @@ def measure_shape(
     """(a row per method, order and profile; a stage table per configuration of ours).
 
     shape   heads, head dim, grid of video tokens, text tokens; or the file that has q, k, v
-    timed   those of `profiles` on which methods are timed; on all of them results are checked
+    names   of profiles; timed: those on which methods are timed; on all of them results are checked
     """
     if isinstance(shape, inputs.Captured):
         heads, dim, grid, text = shape.heads, shape.dim, shape.grid, 0
-        q, k, v = shape.load(settings.device)
     else:
         heads, dim, grid, text = shape
-        q, k, v = inputs.make(shape, device=settings.device)
-    say(f"{name}: {heads} heads of {dim}, {q.shape[2]} tokens, grid {grid}, {text} text")
+    source = profiles.Source(shape, settings.device)
+    tokens = math.prod(grid) + text
+    say(f"{name}: {heads} heads of {dim}, {tokens} tokens, grid {grid}, {text} text")
     methods = [method for method in methods if dim in method.head_dims]
     rows, stages = [], []
-    for profile in profiles:
+    for profile in names:
         if settings.late:
             say(f"{name} {profile}: left out, the time limit is reached")
             continue
-        gain = inputs.gain_for(q, k, profile)
-        problem = Problem(q * gain, k, v, grid, text)
-        say(f"{name} {profile}: gain {gain:.3f}")
+        problem = Problem(*source.of(profile), grid, text)
+        say(f"{name} {profile}")
         found = measure_profile(name, profile, problem, methods, profile in timed, settings, say)
         rows += found
         if profile == timed[0]:

@@ -102,8 +102,8 @@ def measure(args: argparse.Namespace, results) -> None:
     from psa_pack.tools.comfy_inprocess import ComfyInProcess
 
     from .capture import Capture
-    from .parts import Job, run
-    from .sanity import check_subject
+    from .parts import STRUCTURE, Job, run
+    from .sanity import check_dense, check_subject
     from .subject import Clip, Sampling, Subject
 
     with tempfile.TemporaryDirectory(prefix="psa-quality-") as base:
@@ -122,7 +122,10 @@ def measure(args: argparse.Namespace, results) -> None:
             say=say,
         )
         say("checks")
-        check_subject(subject, Clip.number(0), job.sampling, results)
+        if args.part == [STRUCTURE]:
+            check_dense(subject, Clip.number(0), job.sampling, results)
+        else:
+            check_subject(subject, Clip.number(0), job.sampling, results)
         if args.capture:
             layers = args.capture_layers or range(subject.layers)
             steps = args.capture_steps or [args.steps // 2]
@@ -149,7 +152,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--codec", type=Path, default=EXAMPLE / "codec.safetensors")
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip
-    parts = ("sweep", "ablations", "recall", "calls", "calibrated", "like-keys", "falling")
+    parts = ("sweep", "ablations", "recall", "calls", "calibrated", "like-keys", "falling",
+             "structure")  # fmt: skip
     add("--part", nargs="*", choices=parts,
         help=f"of {', '.join(parts)}; default all; none: checks and --capture alone")  # fmt: skip
     add("--clips", type=clip_range, default=(0, 16), metavar="FROM:TO", help="default 0:16")

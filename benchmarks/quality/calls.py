@@ -6,7 +6,7 @@ import torch
 
 from psa_kernels import psa_attention
 
-from .. import inputs
+from .. import profiles
 from ..checks import Truth
 from ..method import Problem
 from .density import Unreachable
@@ -48,7 +48,7 @@ def moment_errors(problem: Problem, targets, tokens: int, steps: int) -> dict[st
 
 
 def synthetic(heads: int, dim: int, grid, device, dtype: torch.dtype):
-    """Yields (profile, Problem) of `inputs.py`, shaped as the model's own calls."""
-    q, k, v = inputs.make((heads, dim, grid, 0), device, dtype)
-    for profile in inputs.PROFILES:
-        yield profile, Problem(q * inputs.gain_for(q, k, profile), k, v, grid, 0)
+    """Yields (profile, Problem) of `profiles.py`, shaped as the model's own calls."""
+    source = profiles.Source((heads, dim, grid, 0), device, dtype)
+    for profile in profiles.ALL:
+        yield profile, Problem(*source.of(profile), grid, 0)

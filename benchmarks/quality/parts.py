@@ -26,11 +26,12 @@ from .settings import (
     presets,
     sweep,
 )
-from .structure import measure
+from .structure import Structure, measure
 from .subject import Clip, RunFailed, Sampled, Sampling, Subject, overall_density, step_density
 from .thresholds import Masses
 from .watch import Seen, watched
 
+STRUCTURE = "structure"  # needs no sparse run
 SYNTHETIC = -1  # stands where a captured call has its clip
 
 
@@ -170,6 +171,20 @@ def sample_recall(job: Job) -> None:
         job.results.add("attention", clip=clip.index, calls=found)
 
 
+def sample_structure(job: Job) -> None:
+    """The figures that are published of real models, of some steps of dense runs."""
+    for clip in job.clips:
+        if job.late:
+            return
+        if job.results.has(STRUCTURE, clip=clip.index):
+            continue
+        structure = Structure(job.sampling.grid, job.sampling.steps, job.subject.device)
+        job.say(f"structure: clip {clip.index}, steps {structure.steps} from 0")
+        with torch.inference_mode():
+            job.watch(clip, structure.visit)
+        job.results.add(STRUCTURE, clip=clip.index, calls=structure.calls)
+
+
 def sample_calls(job: Job) -> None:
     """Every setting on single calls: captured ones of sampled steps, and synthetic ones."""
     rows = settings_of(job, "calls")
@@ -215,4 +230,5 @@ PARTS: dict[str, Callable[[Job], None]] = {
     FALLING: lambda job: sample_clips(job, FALLING),
     "recall": sample_recall,
     "calls": sample_calls,
+    STRUCTURE: sample_structure,
 }

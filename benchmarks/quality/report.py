@@ -6,7 +6,8 @@ import json
 import statistics
 from pathlib import Path
 
-from ..inputs import PROFILES
+from .. import likeness_table
+from ..profiles import ALL
 from ..recall import SHARES
 from . import pictures
 from .metrics import METRICS
@@ -17,7 +18,7 @@ from .spread import Spread
 from .structure import ESTIMATORS, ORDERS
 from .summary import CAPTURED, Row, Summary, summarise
 
-SOURCES = (CAPTURED, *PROFILES)
+SOURCES = (CAPTURED, *ALL)
 
 
 def write_report(lines: list[dict], folder: Path) -> list[Path]:
@@ -32,7 +33,23 @@ def write_report(lines: list[dict], folder: Path) -> list[Path]:
     json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     plots = pictures.draw(summary, title(runs[0]), folder)
     text_file.write_text(text(summary, runs, checks), encoding="utf-8")
-    return [json_file, text_file, *plots]
+    files = [json_file, text_file, *plots]
+    measured = {line["clip"]: line["calls"] for line in lines if line["kind"] == "structure"}
+    if measured:
+        calls = [{"clip": clip, **call} for clip, found in measured.items() for call in found]
+        files.append(folder / "structure.json")
+        files[-1].write_text(_structure_data(runs[0], calls), encoding="utf-8")
+        with text_file.open("a", encoding="utf-8") as file:
+            tables = likeness_table.of_models({runs[0]["model"]: {"calls": calls}})
+            file.write("\n## Attention beside published figures\n\n" + "\n".join(tables) + "\n")
+    return files
+
+
+def _structure_data(run: dict, calls: list[dict]) -> str:
+    """What likeness_table.py reads: what was run, then a line for each call."""
+    about = {name: run[name] for name in ("model", "subject", "sampling", "gpu", "versions")}
+    lines = ",\n".join(json.dumps(call) for call in calls)
+    return f'{{"run": {json.dumps(about)}, "calls": [\n{lines}\n]}}\n'
 
 
 def title(run: dict) -> str:
@@ -56,7 +73,7 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
         'paired differences. Density: query-key products of the sparse calls / dense ones; "all '
         'steps": with the dense warm-up. Temporal: difference of frame-to-frame change, in '
         "proportion to it. rel-L2: of single attention calls against float32 dense, captured in "
-        "dense runs and synthetic (`benchmarks/inputs.py`); intervals over calls take them for "
+        "dense runs and synthetic (`benchmarks/profiles.py`); intervals over calls take them for "
         "independent, which those of one clip are not.",
         "## Checks",
         *_table(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from psa_kernels import PSAConfig, psa_attention
@@ -67,6 +69,19 @@ def check_subject(
     error = relative(whole.latent, dense)
     name = f"clip with every block kept, rel-L2 (at most {CLIP_FACTOR} times the line above)"
     check(name, error, error <= CLIP_FACTOR * floor)
+
+
+def check_dense(subject: Subject, clip: Clip, sampling: Sampling, results: Results) -> None:
+    """The check of a run that samples dense alone: its first step gives the same bits twice, also
+    while it is watched. Adds a "check" line; raises `CheckFailed`."""
+    one = replace(sampling, steps=1)
+    dense = subject.dense(clip, one).latent
+    again = subject.dense(clip, one, watched(subject.model, lambda seen: None)).latent
+    found, ok = relative(again, dense), torch.equal(again, dense)
+    name = "a dense step again, rel-L2 (same bits)"
+    results.add("check", name=name, found=found, ok=ok)
+    if not ok:
+        raise CheckFailed(f"{name}: found {found:.3g}")
 
 
 def _call_error(seen: Seen, grid: tuple[int, int, int], config: PSAConfig) -> float:

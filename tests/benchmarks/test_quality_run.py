@@ -24,7 +24,7 @@ from psa_pack.benchmarks.quality.report import write_report
 from psa_pack.benchmarks.quality.results import Results, read
 from psa_pack.benchmarks.quality.second_moment import variant_errors
 from psa_pack.benchmarks.quality.settings import Base
-from psa_pack.benchmarks.quality.structure import measure
+from psa_pack.benchmarks.quality.structure import Structure, measure
 from psa_pack.benchmarks.quality.subject import Clip, RunFailed, Sampling, Subject
 from psa_pack.benchmarks.quality.thresholds import Masses
 from psa_pack.benchmarks.quality.watch import watched
@@ -354,3 +354,34 @@ def test_sparse_and_dense_clips_share_their_noise(subject):
     near = relative(subject.sparse(clip, SAMPLING, careful).latent, dense)
     far = relative(subject.dense(Clip.number(1), SAMPLING).latent, dense)
     assert near < 0.1 < 0.5 < far
+
+
+def test_structure_beside_published_figures(model_file, comfyui_path, tmp_path):
+    """By the command: dense runs alone, every layer of the steps looked at, told per head."""
+    done = command(model_file, tmp_path, "--comfyui", comfyui_path, "--part", "structure",
+                   "--clips", "0:1")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    data = json.loads((tmp_path / "structure.json").read_text(encoding="utf-8"))
+    assert data["run"]["sampling"]["grid"] == list(GRID)
+    # three steps: the last one is the plan's, and nothing comes after it
+    wanted = [(step, layer) for step in (0, 2) for layer in range(LAYERS)]
+    assert [(call["step"], call["layer"]) for call in data["calls"]] == wanted
+    for call in data["calls"]:
+        assert all(len(values) == 2 for values in call["figures"].values())
+        assert ("plan_share" in call["figures"]) == (call["step"] == 2)
+        assert all(0 <= x <= 1 for x in call["figures"]["outside_top"])
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| mass outside the top 8.1% of the keys | 0.33 | " in text and "| layer 1 | " in text
+    (check,) = [x for x in read(tmp_path / "results.jsonl") if x["kind"] == "check"]
+    assert check["ok"] and check["found"] == 0
+
+
+def test_a_plan_is_held_against_the_steps_after_it(seen):
+    structure = Structure(GRID, 7, "cpu")
+    assert structure.steps == [0, 3, 4, 5, 6]
+    for step in (2, 3, 4):
+        structure.visit(dataclasses.replace(seen[-1], step=step))
+    planned, later = (call["figures"] for call in structure.calls)
+    # the same call again: all of what the plan was to hold
+    assert all(0.99 <= x <= 1.001 for x in later["plan_holds"])
+    assert "plan_holds" not in planned and all(0 < x <= 1 for x in planned["plan_share"])

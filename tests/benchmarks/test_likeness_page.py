@@ -1,0 +1,75 @@
+"""benchmarks/likeness.md says what the data say, and the profiles stay as fitted."""
+
+import json
+import statistics
+
+import pytest
+
+from psa_pack.benchmarks import likeness_table
+
+from ..pack_import import ROOT
+
+PAGE = (ROOT / "benchmarks" / "likeness.md").read_text(encoding="utf-8")
+WORDS = " ".join(PAGE.split())
+MADE = json.loads(likeness_table.PROFILES.read_text(encoding="utf-8"))["profiles"]
+TINY = likeness_table.gathered(likeness_table.models()["tiny-wan"]["calls"])
+
+
+def test_its_tables_are_the_data_s():
+    made = [line for line in likeness_table.tables() if line.startswith("|")]
+    assert len(made) > 50
+    assert [x for x in PAGE.splitlines() if x.startswith("|")] == made
+
+
+@pytest.mark.parametrize(
+    "name, least, most",
+    [
+        ("blocks_0.959", 0.43, 0.53), ("blocks_0.99", 0.61, 0.71), ("blocks_0.999", 0.79, 0.87),
+        ("lowest", 0, 0.03), ("near", 0.65, 0.75), ("outside_top", 0.2, 0.4),
+        ("above_even", 0.05, 0.15), ("stable_rank", 4, 12), ("recall_own", 0.88, 0.93),
+    ],
+)  # fmt: skip
+def test_the_mix_is_as_near_to_published_figures_as_it_was_fitted(name, least, most):
+    assert least <= statistics.fmean(MADE["objects"][name]) <= most
+
+
+def test_its_heads_are_from_flat_to_sharp():
+    assert min(MADE["objects"]["std"]) < 0.8 and max(MADE["objects"]["std"]) > 7
+    assert 0.65 < min(MADE["objects"]["recall_own"]) < 0.85
+
+
+def mean(values):
+    return statistics.fmean(values)
+
+
+@pytest.mark.parametrize(
+    "words, value",
+    [
+        ("({:.3f} outside the top 8.1% of the keys", mean(TINY["outside_top"])),
+        ("largest channel mean {:.1f} times the rms", mean(TINY["largest_channel"])),
+        ("at most {:.3f} of the mass on four keys", max(TINY["sinks"])),
+        ("for 0.9 of the mass hold {:.3f}", mean(MADE["sinks"]["recall_own"])),
+        ("in the worst head {:.3f}, because", min(MADE["sinks"]["recall_own"])),
+        ("have keys of {:.0f} dimensions", mean(MADE["medium"]["rank_k"])),
+        ("where the tiny Wan has {:.0f},", mean(TINY["rank_k"])),
+        ("({:.2f} of their variance", mean(MADE["medium"]["rough_v"])),
+        ("the tiny Wan {:.2f})", mean(TINY["rough_v"])),
+        ("(worst head {:.3f} and better)",
+         min(min(MADE[name]["recall_own"]) for name in ("peaked", "medium", "flat"))),
+        ("A plan of step 3 holds {:.3f} of", mean(TINY["plan_at_last"])),
+        ("worst head {:.3f} (published 0.987)", min(TINY["plan_at_last"])),
+        ("the top 8.1% ({:.3f}),", mean(MADE["objects"]["outside_top"])),
+        ("than is published ({:.3f})", mean(MADE["objects"]["above_even"])),
+        ("lower stable rank ({:.2f})", mean(MADE["objects"]["stable_rank"])),
+    ],
+)  # fmt: skip
+def test_a_figure_in_its_words(words, value):
+    assert words.format(value) in WORDS
+
+
+def test_what_follows_holds():
+    published = 0.33
+    assert mean(TINY["outside_top"]) < 0.55 * published
+    assert mean(MADE["objects"]["outside_top"]) > mean(TINY["outside_top"])
+    layer = [call for call in likeness_table.models()["tiny-wan"]["calls"] if call["layer"] == 2]
+    assert mean(likeness_table.gathered(layer)["outside_top"]) < 0.005
