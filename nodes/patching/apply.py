@@ -29,6 +29,7 @@ from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import plan_run
+from .recorded_models import asked_each_time
 from .run import PatchOptions, Run
 from .schedule import DENSE_PRESET, Schedule
 from .summary import summary_line
@@ -267,6 +268,8 @@ class CallOfRun:
         """The model's output with its attention calls served by `override`."""
         # what lies deeper may put its own override over this one, into a dict of its own
         own = {**self.options, OVERRIDE: untraced(override)}
+        if self.run.graphs:
+            own = asked_each_time(own)
         args, kwargs, place = self._args, self._kwargs, self._place
         with own_graphs():
             if isinstance(place, int):

@@ -82,6 +82,8 @@ class Run:
         self.promise: str | None = None
         # whose code keeps attention calls from PSA
         self.bypassed: str | None = None
+        # whether blocks of the model were recorded as CUDA graphs
+        self.graphs = False
 
     def __deepcopy__(self, memo: dict) -> Run:
         # Model options may be copied while a run lasts; there is still only one run.
@@ -156,6 +158,17 @@ class Run:
                      self.preset.label)
         if self.promise:
             log.info("PSA %s: %s", self.preset.label, self.promise)
+
+    def met_cuda_graph(self) -> None:
+        """An attention call has become part of a CUDA graph."""
+        self.graphs = True
+        if self.first_time("graph"):
+            log.warning(
+                "PSA %s: ComfyUI records blocks of this model as CUDA graphs, whose replays do not "
+                "ask PSA. This model call stays dense there; the next ones of this run are made "
+                "without such graphs. Fix: start ComfyUI with --disable-cuda-graphs",
+                self.preset.label,
+            )  # fmt: skip
 
     def repeated(self) -> None:
         """A call of the model is made again: its sparse calls are counted, and thrown away."""
