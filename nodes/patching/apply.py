@@ -29,7 +29,7 @@ from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import plan_run
-from .recorded_models import asked_each_time
+from .recorded_models import asked_each_time, left_alone
 from .run import PatchOptions, Run
 from .schedule import DENSE_PRESET, Schedule
 from .summary import summary_line
@@ -264,7 +264,11 @@ class CallOfRun:
         previous = options.get(OVERRIDE)
         return kind(run, grid, step, key, previous=previous, goes_on=goes_on, **more)
 
-    def made_with(self, override: AttentionOverride) -> Any:
+    def made_without(self) -> Any:
+        """The model's output without PSA; to what ComfyUI records the call is like any other."""
+        return self.made_with(left_alone(self.options.get(OVERRIDE)))
+
+    def made_with(self, override: Callable) -> Any:
         """The model's output with its attention calls served by `override`."""
         # what lies deeper may put its own override over this one, into a dict of its own
         own = {**self.options, OVERRIDE: untraced(override)}

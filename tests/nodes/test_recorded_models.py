@@ -35,3 +35,133 @@ def test_the_pattern_repeats_over_steps_and_prompts(bench, compiler, name):
     assert bench.report["calls"]["sparse"] == BLOCKS * plan.count("sparse")
     assert len(compiler.patterns) == 2 * STEPS
     compiler.check()
+
+
+def test_conditions_apart_and_a_report_afterwards(bench, compiler):
+    """Two model calls a step, and what the report samples for its figures."""
+    from psa_pack.nodes.recording.run_log import log_of
+    from psa_pack.nodes.reporting.report import reports_of
+
+    patched = bench.patch(sparse_config(warmup_steps=1, **CONFIGS["similar"]))
+    options = {"steps": STEPS, "text_tokens": (16, 17)}
+    wanted = bench.sample(patched, **options)
+    with compiler.on(patched.model.diffusion_model):
+        out = bench.sample(patched, **options)
+        reports_of([log_of(patched)])
+        assert torch.equal(bench.sample(patched, **options), out)
+    assert torch.equal(out, wanted)
+    assert len(compiler.patterns) == 2 * 2 * STEPS
+    # two prompts of two lengths have two patterns, step by step the same
+    two = compiler.patterns[:2]
+    for i in (0, 1):
+        compiler.patterns, every = compiler.patterns[i::2], compiler.patterns
+        compiler.check(like=two[i])
+        compiler.patterns = every
+
+
+def test_twenty_steps_like_the_models_own(bench, compiler):
+    """With PSA on, dense or sparse, what the model itself takes is what it takes without."""
+    config = sparse_config(warmup_steps=2, **CONFIGS["similar"])
+    with compiler.on(bench.model.model.diffusion_model):
+        bench.sample(bench.patch(config), steps=20)
+    assert len(compiler.patterns) == 20
+    compiler.check()
+
+
+def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_as_before(bench, compiler):
+    import comfy.model_management
+
+    patched = bench.patch(sparse_config(warmup_steps=1, **CONFIGS["similar"]))
+
+    def interrupt(step, *_):
+        if step == 2:
+            comfy.model_management.interrupt_current_processing()
+
+    with compiler.on(patched.model.diffusion_model):
+        wanted = bench.sample(patched, steps=STEPS)
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            bench.sample(patched, steps=STEPS, callback=interrupt)
+        assert compiler.active == {}
+        assert torch.equal(bench.sample(patched, steps=STEPS), wanted)
+    compiler.check()
+
+
+def test_a_calibration(bench, compiler, tmp_path):
+    """Its measured calls compute much more than a run's; probes are model calls of their own."""
+    from psa_pack.nodes.calibration.journal import Journal
+    from psa_pack.nodes.calibration.run import Effort, measure
+    from psa_pack.nodes.preset_value import PresetValue
+
+    config = sparse_config(warmup_steps=1)
+    with compiler.on(bench.model.model.diffusion_model):
+        measure(
+            bench.model, PresetValue(config, name="base"), Effort(2, 1),
+            lambda model: bench.sample(model, steps=4), Journal(tmp_path, {}),
+        )  # fmt: skip
+    assert len(compiler.patterns) > 4
+    compiler.check()
+
+
+def test_a_step_that_fails_goes_on_dense_in_the_same_pattern(bench, compiler, monkeypatch):
+    from psa_pack.nodes.patching import override
+
+    patched = bench.patch(sparse_config())
+    serve, calls = override.psa_attention, []
+
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("injected")
+        return serve(*args, **kwargs)
+
+    monkeypatch.setattr(override, "psa_attention", failing)
+    with compiler.on(patched.model.diffusion_model):
+        out = bench.sample(patched, steps=STEPS)
+    assert torch.isfinite(out).all() and "injected" in bench.report["failure"]
+    compiler.check()
+
+
+def test_a_pause_of_another_interface_costs_no_render(bench, compiler, monkeypatch, caplog):
+    import comfy.model_prefetch
+
+    patched = bench.patch(sparse_config())
+    wanted = bench.sample(patched, steps=2)
+
+    def pause(device):
+        raise AssertionError("it is called without one")
+
+    monkeypatch.setattr(comfy.model_prefetch, "pause_malloc_graph", pause)
+    assert torch.equal(bench.sample(patched, steps=2), wanted)
+    assert "--disable-comfy-compiler" in caplog.text
+
+
+def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(
+    bench, monkeypatch, caplog
+):
+    """A model call that becomes a graph in its first step: its replays would not ask PSA."""
+    from psa_pack.nodes.patching import override
+
+    from .sampling import transformer_options
+
+    import comfy.patcher_extension
+
+    fetched, first = [], []
+
+    def in_cuda_graph(device):
+        return len(fetched) == 1
+
+    def seen(executor, *args, **kwargs):
+        fetched.append(transformer_options(args, kwargs).get("prefetch_dynamic_vbars"))
+        return executor(*args, **kwargs)
+
+    monkeypatch.setattr(override, "in_cuda_graph", in_cuda_graph)
+    patched = bench.patch(sparse_config())
+    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+    patched.add_wrapper_with_key(kind, "test", seen)
+    bench.sample(patched, steps=3)
+    calls = bench.report["calls"]
+    assert calls["sparse"] == 2 * BLOCKS
+    # self- and cross-attention
+    assert calls["dense"]["recorded as a CUDA graph"] == 2 * BLOCKS
+    assert fetched[0] is not False and fetched[1:] == [False, False]
+    assert caplog.text.count("--disable-cuda-graphs") == 1
