@@ -139,11 +139,11 @@ def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(
     bench, monkeypatch, caplog
 ):
     """A model call that becomes a graph in its first step: its replays would not ask PSA."""
+    import comfy.patcher_extension
+
     from psa_pack.nodes.patching import override
 
     from .sampling import transformer_options
-
-    import comfy.patcher_extension
 
     fetched, first = [], []
 
