@@ -217,6 +217,7 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
     if run is None or not run.schedule.steps:
         return executor(*args, **kwargs)
     override = call.override()
+    run.compile_ahead(override.step)
     device = args[0].device if args and isinstance(args[0], torch.Tensor) else None
     run.recorder.model_call(override.step, device)
     out = call.made_with(override)

@@ -127,6 +127,9 @@ class AttentionOverride:
         reason = self._choice_reason(seen.block, config) or unsupported
         self.run.live.tick(self.step, reason)
         if reason is not None:
+            if unsupported is None:
+                grid = self.token_grid.of_length(call.tokens[0])
+                self.run.ahead.saw(call, grid, seen.block)
             return None, reason
         seen.redo = partial(DenseCall.of, func, self.previous, args, kwargs)
         return self._sparse(call, index, seen, config)

@@ -17,6 +17,7 @@ from ..preset_value import PresetValue
 from ..recording.live import LiveText
 from ..recording.recorder import Recorder
 from ..recording.records import RunRecord
+from .compiling import CompileAhead
 from .current_step import CurrentStep
 from .faults import let_go, one_line, told
 from .planning import in_window
@@ -59,6 +60,7 @@ class Run:
     recorder: Recorder = field(init=False)
     live: LiveText = field(init=False)
     current: CurrentStep = field(init=False)
+    ahead: CompileAhead = field(init=False)
     failure: str | None = None
     # of the video's tokens, (frames, height, width), and how many others are beside them
     grid: tuple[tuple[int, int, int], int] | None = None
@@ -69,6 +71,7 @@ class Run:
         self.of_steps = tuple(self.config.for_step(step.place) for step in self.schedule.steps)
         self.recorder = Recorder(len(self.schedule.steps))
         self.current = CurrentStep(self.schedule, self.raised)
+        self.ahead = CompileAhead(self.options.min_tokens, self.options.dense_blocks)
         plan = [step.dense for step in self.schedule.steps]
         self.live = LiveText(self.recorder, plan, self.on_progress)
         self._lock = threading.Lock()
@@ -139,6 +142,19 @@ class Run:
             self._sigma_of_last.clear()
             self._kept = dict.fromkeys(MOST_KEPT, 0)
         release_orders()
+
+    def compile_ahead(self, step: int | None) -> None:
+        """Before a call of the model: compiles what it will need, where that is known by now."""
+        if step is None or self.failure or self.schedule.steps[step].dense:
+            return
+        steps = zip(self.schedule.steps, self.of_steps, strict=True)
+        sparse = [config for planned, config in steps if planned.dense is None]
+        self.ahead.compile(sparse, partial(self._compiling, step))
+
+    def _compiling(self, step: int, text: str) -> None:
+        if self.first_time("compiling"):
+            log.info("PSA %s: compiling kernels, once", self.preset.label)
+        self.live.say(step, text)
 
     def first_time(self, what: str) -> bool:
         """True once per run for each `what`: to say a thing once."""

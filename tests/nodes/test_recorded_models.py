@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from psa_pack.tools.comfy_server import gpu_with_kernels
+
 from . import comfy_compiler
-from .sampling import sparse_config
+from .sampling import sparse_config, transformer_options
 
 STEPS, BLOCKS = 6, 2
 # kept groups and plans, orders by content, both kinds of dense steps
@@ -143,7 +145,6 @@ def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(
 
     from psa_pack.nodes.patching import override
 
-    from .sampling import transformer_options
 
     fetched, first = [], []
 
@@ -165,3 +166,73 @@ def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(
     assert calls["dense"]["recorded as a CUDA graph"] == 2 * BLOCKS
     assert fetched[0] is not False and fetched[1:] == [False, False]
     assert caplog.text.count("--disable-cuda-graphs") == 1
+
+
+def test_kernels_are_compiled_before_the_model_is_entered(bench, compiler, monkeypatch):
+    """What stands for a GPU here runs the call and compiles nothing; that it runs counts."""
+    from psa_pack.nodes.patching import compiling, override
+    from psa_pack.nodes.patching.apply import apply_psa
+    from psa_pack.nodes.patching.run import PatchOptions
+    from psa_pack.nodes.preset_value import PresetValue
+
+    config = sparse_config(warmup_steps=2, blocks={1: {"tail": 16}}, **CONFIGS["similar"])
+    lines = []
+    patched = apply_psa(
+        bench.model, PresetValue(config, name="test"), PatchOptions(), bench.reports.append,
+        lines.append,
+    )
+    wanted = bench.sample(patched, steps=STEPS)
+    assert not [line for line in lines if "compiling" in line["text"]]
+    ahead, served = [], []
+
+    def spied(seen, attention):
+        def call(q, k, v, **kwargs):
+            seen.append((
+                [(x.shape, x.stride(), x.dtype) for x in (q, k, v)], kwargs["config"].tail,
+                kwargs["grid"], kwargs["extra_tokens"], kwargs["scale"], bool(compiler.active),
+            ))
+            return attention(q, k, v, **kwargs)
+        return call
+
+    monkeypatch.setattr(compiling, "compiles", lambda device: True)
+    monkeypatch.setattr(compiling, "_compiled", set())
+    monkeypatch.setattr(compiling, "psa_attention", spied(ahead, compiling.psa_attention))
+    monkeypatch.setattr(override, "psa_attention", spied(served, override.psa_attention))
+    torch.manual_seed(7)
+    with compiler.on(patched.model.diffusion_model):
+        out = bench.sample(patched, steps=STEPS)
+        drawn = torch.rand(1)
+        assert torch.equal(bench.sample(patched, steps=STEPS), wanted)
+    torch.manual_seed(7)
+    bench.sample(patched, steps=STEPS)
+    assert torch.equal(torch.rand(1), drawn)  # the sampler's random numbers are not touched
+    assert torch.equal(out, wanted)
+    compiler.check()
+    # once for each kind of block, outside of the recording, like the calls that are served
+    assert [one[:-1] for one in ahead] == [one[:-1] for one in served[:BLOCKS]]
+    assert not any(one[-1] for one in ahead) and all(one[-1] for one in served[: 2 * BLOCKS])
+    said = [line["text"] for line in lines if "compiling" in line["text"]]
+    assert said == [f"step 3/{STEPS}, compiling kernels, {i} of 2" for i in (1, 2)]
+    assert bench.report["calls"]["sparse"] == (STEPS - 2) * BLOCKS
+
+
+def test_what_cannot_be_compiled_beforehand_costs_no_render(bench, monkeypatch, caplog):
+    from psa_pack.nodes.patching import compiling
+
+    patched = bench.patch(sparse_config(warmup_steps=1))
+    wanted = bench.sample(patched, steps=3)
+
+    def failing(*args, **kwargs):
+        raise torch.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(compiling, "compiles", lambda device: True)
+    monkeypatch.setattr(compiling, "_compiled", set())
+    monkeypatch.setattr(compiling, "psa_attention", failing)
+    assert torch.equal(bench.sample(patched, steps=3), wanted)
+    assert bench.report["failure"] is None
+
+
+@pytest.mark.skipif(not gpu_with_kernels(), reason="needs a GPU with kernels")
+def test_no_sparse_call_waits_for_the_compiler(bench):
+    bench.sample(bench.patch(sparse_config(warmup_steps=1, **CONFIGS["similar"])), steps=STEPS)
+    assert bench.report["times"]["compile_calls"] == 0

@@ -146,10 +146,8 @@ def check(bench, monkeypatch, model, layout, way=ONE):
     assert (out - plain).abs().max() < ROUNDING * plain.abs().max()
 
     patched = bench.patch(sparse_config(), model=model)
-    if way == ONE:
-        thinned = check_recorded(monkeypatch, model, patched, sample)
-    else:
-        thinned = sample(patched)
+    recorded = way == ONE
+    thinned = check_recorded(monkeypatch, model, patched, sample) if recorded else sample(patched)
     assert torch.isfinite(thinned).all()
     assert bench.reports[-1]["calls"]["sparse"] == len(spy.sparse)
     if math.prod(layout.grid) >= 64:
