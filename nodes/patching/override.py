@@ -117,7 +117,7 @@ class AttentionOverride:
         self.in_blocks = True
         index = next(self.video_calls)
         self.video_seen += 1
-        self.run.video_call()
+        self.run.video_call(func, self.previous)
         published = call.block_index()
         seen.block = self.token_grid.block_of(index) if published is None else published
         unsupported = call.unsupported()

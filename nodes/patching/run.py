@@ -19,6 +19,7 @@ from ..recording.recorder import Recorder
 from ..recording.records import RunRecord
 from .compiling import CompileAhead
 from .current_step import CurrentStep
+from .dense_kernel import DenseKernel, dense_kernel
 from .faults import let_go, one_line, told
 from .planning import in_window
 from .schedule import Schedule
@@ -85,6 +86,7 @@ class Run:
         self.promise: str | None = None
         # whose code keeps attention calls from PSA
         self.bypassed: str | None = None
+        self.dense_kernel: DenseKernel | None = None
         # whether blocks of the model were recorded as CUDA graphs
         self.graphs = False
 
@@ -163,17 +165,23 @@ class Run:
             self._said.add(what)
             return new
 
-    def video_call(self) -> None:
-        """A call of self-attention over the video has come to PSA."""
+    def video_call(self, func: Callable, previous: Callable | None) -> None:
+        """A call of self-attention over the video has come to PSA; dense ones run `func`, or
+        `previous` where another override was there."""
         if self._video_called:
             return
         self._video_called = True
+        self.dense_kernel = dense_kernel(func, previous)
         if self.bypassed:
             self.bypassed = None
             log.info("PSA %s: attention calls come now; the warning above no longer applies",
                      self.preset.label)
         if self.promise:
-            log.info("PSA %s: %s", self.preset.label, self.promise)
+            log.info("PSA %s: %s. Dense calls run %s",
+                     self.preset.label, self.promise, self.dense_kernel.name)
+            if self.dense_kernel.cheaper and any(step.dense for step in self.schedule.steps):
+                log.info("PSA %s: the dense steps are cheaper with %s",
+                         self.preset.label, self.dense_kernel.cheaper)
 
     def met_cuda_graph(self) -> None:
         """An attention call has become part of a CUDA graph."""
@@ -211,6 +219,8 @@ class Run:
             "failure": self.failure,
             "repeated": self._repeated,
             "bypassed": self.bypassed,
+            "dense_kernel": self.dense_kernel and self.dense_kernel.name,
+            "cheaper_kernel": self.dense_kernel and self.dense_kernel.cheaper,
             "ended": ended,
             "seconds": round(seconds, 3),
             **figures(record, self.schedule.steps),

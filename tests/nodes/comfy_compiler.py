@@ -140,8 +140,8 @@ class ComfyCompiler:
         self.kept += [one for graph in ended for one in graph.alive()]
 
     def check(self, like=None, kept=()):
-        """Every forward pass took what the first took (or `like`, a pattern), and nothing stayed but
-        `kept`."""
+        """Every forward pass took what the first took (or `like`, a pattern), and only `kept`
+        stayed."""
         self.look_for_kept()
         assert self.patterns, "nothing was recorded"
         assert any(self.patterns[0]), "nothing was taken"

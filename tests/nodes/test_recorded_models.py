@@ -146,7 +146,7 @@ def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(
     from psa_pack.nodes.patching import override
 
 
-    fetched, first = [], []
+    fetched = []
 
     def in_cuda_graph(device):
         return len(fetched) == 1
