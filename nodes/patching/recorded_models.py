@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import comfy.patcher_extension
 import torch
 
 from .faults import one_line
@@ -72,6 +73,17 @@ def in_cuda_graph(device: torch.device | None) -> bool:
 def asked_each_time(options: dict[str, Any]) -> dict[str, Any]:
     """A model call's transformer options, with which ComfyUI replays no graph of a block.
 
-    It does so only for blocks whose weights it fetches ahead, which this takes off.
+    It does so only for blocks whose weights it fetches ahead, which this takes off: by a wrapper,
+    since ComfyUI sets the option itself once the call has begun.
     """
-    return {**options, "prefetch_dynamic_vbars": False}
+    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+    wrappers = options.get("wrappers") or {}
+    own = {**wrappers.get(kind, {}), "psa_no_graphs": [_fetch_nothing_ahead]}
+    return {**options, "wrappers": {**wrappers, kind: own}}
+
+
+def _fetch_nothing_ahead(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, dict) and "sigmas" in value:
+            value["prefetch_dynamic_vbars"] = False
+    return executor(*args, **kwargs)

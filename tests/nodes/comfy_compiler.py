@@ -94,6 +94,11 @@ class ComfyCompiler:
             self.patterns.append(graph.parts)
             self._ended.append(graph)
 
+    def cleanup_malloc_graph(self):
+        """After sampling: an interrupt ends no recording by itself."""
+        if threading.get_ident() in self.active:
+            self.malloc_graph_end(broken=True)
+
     # --- what it does to a model
 
     @contextlib.contextmanager
