@@ -1,5 +1,6 @@
 """PSA in models of which ComfyUI records memory or GPU work, to repeat it."""
 
+import functools
 import inspect
 
 import pytest
@@ -150,6 +151,7 @@ def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(
     fetched = []
     apply_model = comfy.model_base.BaseModel._apply_model
 
+    @functools.wraps(apply_model)
     def fetching(self, *args, **kwargs):
         """Newer versions set the option there, inside of PSA's wrapper."""
         transformer_options(args, kwargs)["prefetch_dynamic_vbars"] = True
