@@ -29,6 +29,7 @@ from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import plan_run
+from .recorded_models import asked_each_time, left_alone
 from .run import PatchOptions, Run
 from .schedule import DENSE_PRESET, Schedule
 from .summary import summary_line
@@ -216,6 +217,7 @@ def _model_call_wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
     if run is None or not run.schedule.steps:
         return executor(*args, **kwargs)
     override = call.override()
+    run.compile_ahead(override.step)
     device = args[0].device if args and isinstance(args[0], torch.Tensor) else None
     run.recorder.model_call(override.step, device)
     out = call.made_with(override)
@@ -263,10 +265,16 @@ class CallOfRun:
         previous = options.get(OVERRIDE)
         return kind(run, grid, step, key, previous=previous, goes_on=goes_on, **more)
 
-    def made_with(self, override: AttentionOverride) -> Any:
+    def made_without(self) -> Any:
+        """The model's output without PSA; to what ComfyUI records the call is like any other."""
+        return self.made_with(left_alone(self.options.get(OVERRIDE)))
+
+    def made_with(self, override: Callable) -> Any:
         """The model's output with its attention calls served by `override`."""
         # what lies deeper may put its own override over this one, into a dict of its own
         own = {**self.options, OVERRIDE: untraced(override)}
+        if self.run.graphs:
+            own = asked_each_time(own)
         args, kwargs, place = self._args, self._kwargs, self._place
         with own_graphs():
             if isinstance(place, int):

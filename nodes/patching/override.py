@@ -21,6 +21,7 @@ from ..recording.records import CallShape
 from .attention_call import AttentionCall
 from .faults import Interrupt
 from .grids import TokenGrid
+from .recorded_models import IN_CUDA_GRAPH, in_cuda_graph, unrecorded
 from .run import Run
 
 log = logging.getLogger("PSA")
@@ -76,11 +77,18 @@ class AttentionOverride:
         # (index, sum of the output) of each sparse call: NaN and Inf survive summing.
         self.sums: list[tuple[int, torch.Tensor]] = []
 
+    @unrecorded
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         seen = _Seen()
         self.asked += 1
+        device = _device(args, kwargs)
         try:
-            out, reason = self._serve(seen, func, args, kwargs)
+            if in_cuda_graph(device):
+                self.run.met_cuda_graph()
+                # events of a graph cannot be read
+                out, reason, device = None, IN_CUDA_GRAPH, None
+            else:
+                out, reason = self._serve(seen, func, args, kwargs)
         except Interrupt:
             raise
         except Exception as error:
@@ -89,7 +97,7 @@ class AttentionOverride:
         if out is not None:
             return out
         recorder = self.run.recorder
-        begun = recorder.dense(self.step, seen.block, reason, seen.shape, _device(args, kwargs))
+        begun = recorder.dense(self.step, seen.block, reason, seen.shape, device)
         if self.previous is not None:
             out = self.previous(func, *args, **kwargs)
         else:
@@ -109,7 +117,7 @@ class AttentionOverride:
         self.in_blocks = True
         index = next(self.video_calls)
         self.video_seen += 1
-        self.run.video_call()
+        self.run.video_call(func, self.previous)
         published = call.block_index()
         seen.block = self.token_grid.block_of(index) if published is None else published
         unsupported = call.unsupported()
@@ -119,6 +127,9 @@ class AttentionOverride:
         reason = self._choice_reason(seen.block, config) or unsupported
         self.run.live.tick(self.step, reason)
         if reason is not None:
+            if unsupported is None:
+                grid = self.token_grid.of_length(call.tokens[0])
+                self.run.ahead.saw(call, grid, seen.block)
             return None, reason
         seen.redo = partial(DenseCall.of, func, self.previous, args, kwargs)
         return self._sparse(call, index, seen, config)

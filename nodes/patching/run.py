@@ -17,7 +17,9 @@ from ..preset_value import PresetValue
 from ..recording.live import LiveText
 from ..recording.recorder import Recorder
 from ..recording.records import RunRecord
+from .compiling import CompileAhead
 from .current_step import CurrentStep
+from .dense_kernel import DenseKernel, dense_kernel
 from .faults import let_go, one_line, told
 from .planning import in_window
 from .schedule import Schedule
@@ -59,6 +61,7 @@ class Run:
     recorder: Recorder = field(init=False)
     live: LiveText = field(init=False)
     current: CurrentStep = field(init=False)
+    ahead: CompileAhead = field(init=False)
     failure: str | None = None
     # of the video's tokens, (frames, height, width), and how many others are beside them
     grid: tuple[tuple[int, int, int], int] | None = None
@@ -69,6 +72,7 @@ class Run:
         self.of_steps = tuple(self.config.for_step(step.place) for step in self.schedule.steps)
         self.recorder = Recorder(len(self.schedule.steps))
         self.current = CurrentStep(self.schedule, self.raised)
+        self.ahead = CompileAhead(self.options.min_tokens, self.options.dense_blocks)
         plan = [step.dense for step in self.schedule.steps]
         self.live = LiveText(self.recorder, plan, self.on_progress)
         self._lock = threading.Lock()
@@ -82,6 +86,9 @@ class Run:
         self.promise: str | None = None
         # whose code keeps attention calls from PSA
         self.bypassed: str | None = None
+        self.dense_kernel: DenseKernel | None = None
+        # whether blocks of the model were recorded as CUDA graphs
+        self.graphs = False
 
     def __deepcopy__(self, memo: dict) -> Run:
         # Model options may be copied while a run lasts; there is still only one run.
@@ -138,6 +145,19 @@ class Run:
             self._kept = dict.fromkeys(MOST_KEPT, 0)
         release_orders()
 
+    def compile_ahead(self, step: int | None) -> None:
+        """Before a call of the model: compiles what it will need, where that is known by now."""
+        if step is None or self.failure or self.schedule.steps[step].dense:
+            return
+        steps = zip(self.schedule.steps, self.of_steps, strict=True)
+        sparse = [config for planned, config in steps if planned.dense is None]
+        self.ahead.compile(sparse, partial(self._compiling, step))
+
+    def _compiling(self, step: int, text: str) -> None:
+        if self.first_time("compiling"):
+            log.info("PSA %s: compiling kernels, once", self.preset.label)
+        self.live.say(step, text)
+
     def first_time(self, what: str) -> bool:
         """True once per run for each `what`: to say a thing once."""
         with self._lock:
@@ -145,17 +165,34 @@ class Run:
             self._said.add(what)
             return new
 
-    def video_call(self) -> None:
-        """A call of self-attention over the video has come to PSA."""
+    def video_call(self, func: Callable, previous: Callable | None) -> None:
+        """A call of self-attention over the video has come to PSA; dense ones run `func`, or
+        `previous` where another override was there."""
         if self._video_called:
             return
         self._video_called = True
+        self.dense_kernel = dense_kernel(func, previous)
         if self.bypassed:
             self.bypassed = None
             log.info("PSA %s: attention calls come now; the warning above no longer applies",
                      self.preset.label)
         if self.promise:
-            log.info("PSA %s: %s", self.preset.label, self.promise)
+            log.info("PSA %s: %s. Dense calls run %s",
+                     self.preset.label, self.promise, self.dense_kernel.name)
+            if self.dense_kernel.cheaper and any(step.dense for step in self.schedule.steps):
+                log.info("PSA %s: the dense steps are cheaper with %s",
+                         self.preset.label, self.dense_kernel.cheaper)
+
+    def met_cuda_graph(self) -> None:
+        """An attention call has become part of a CUDA graph."""
+        self.graphs = True
+        if self.first_time("graph"):
+            log.warning(
+                "PSA %s: ComfyUI records blocks of this model as CUDA graphs, whose replays do not "
+                "ask PSA. This model call stays dense there; the next ones of this run are made "
+                "without such graphs. Fix: start ComfyUI with --disable-cuda-graphs",
+                self.preset.label,
+            )  # fmt: skip
 
     def repeated(self) -> None:
         """A call of the model is made again: its sparse calls are counted, and thrown away."""
@@ -182,6 +219,8 @@ class Run:
             "failure": self.failure,
             "repeated": self._repeated,
             "bypassed": self.bypassed,
+            "dense_kernel": self.dense_kernel and self.dense_kernel.name,
+            "cheaper_kernel": self.dense_kernel and self.dense_kernel.cheaper,
             "ended": ended,
             "seconds": round(seconds, 3),
             **figures(record, self.schedule.steps),

@@ -45,26 +45,46 @@ class LiveText:
             if message != self._last:
                 self._last = message
                 self.send(message)
-        except Exception as error:  # a line of text is worth no run
-            self.send = None
-            log.warning("PSA shows no progress in this run: %s: %s", type(error).__name__,
-                        str(error))
+        except Exception as error:
+            self._give_up(error)
         finally:
             self._lock.release()
+
+    def _give_up(self, error: Exception) -> None:
+        self.send = None  # a line of text is worth no run
+        log.warning("PSA shows no progress in this run: %s: %s", type(error).__name__, str(error))
+
+    def say(self, step: int, text: str) -> None:
+        """A line about what comes before a step."""
+        with self._lock:
+            try:
+                if self.send is not None:
+                    self._last = self._line(step, text, "sparse", None, None)
+                    self.send(self._last)
+            except Exception as error:
+                self._give_up(error)
 
     def _message(self, step: int, dense: str | None) -> dict[str, Any]:
         density = self._density.read(self.recorder.latest)
         speedup = self.recorder.speedup()
         state = f"dense ({dense})" if dense else "sparse"
-        parts = [f"step {step + 1}/{len(self.plan)}", state]
+        parts = [state]
         if not dense:
             if density is not None:
                 parts.append(f"{density:.0%} density")
             if speedup is not None:
                 parts.append(f"{speedup:.1f}x attention")
+        return self._line(
+            step, ", ".join(parts), "dense" if dense else "sparse", density, speedup
+        )
+
+    def _line(
+        self, step: int, text: str, state: str, density: float | None, speedup: float | None
+    ) -> dict[str, Any]:
+        steps = len(self.plan)
         return {
-            "text": ", ".join(parts), "step": step + 1, "steps": len(self.plan),
-            "state": "dense" if dense else "sparse", "density": density, "speedup": speedup,
+            "text": f"step {step + 1}/{steps}, {text}", "step": step + 1, "steps": steps,
+            "state": state, "density": density, "speedup": speedup,
         }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ def _run(run: dict[str, Any]) -> list[str]:
     if run["implementation"]:
         why = f" ({run['implementation_reason']})" if run["implementation_reason"] else ""
         lines.append(f"Served by: {run['implementation']}{why}")
+    lines.append(words.dense_kernel(run))
     lines += words.timing(run)
     lines.append(words.budget(run))
     lines += [f"{words.range_name(x)}: {words.range_line(x)}" for x in run["ranges"]]

@@ -51,6 +51,16 @@ def reasons(run: dict[str, Any], video_only: bool = False) -> str:
     return ", ".join(f"{n:,} {reason}" for reason, n in kept)
 
 
+def dense_kernel(run: dict[str, Any]) -> str | None:
+    """What served the calls that stayed dense, and with what they would be cheaper."""
+    if not run.get("dense_kernel"):
+        return None
+    line = f"Dense calls ran: {run['dense_kernel']}"
+    if run.get("cheaper_kernel") and "dense" in run["plan"]:
+        line += f". Dense steps are cheaper with {run['cheaper_kernel']}"
+    return line
+
+
 def timing(run: dict[str, Any]) -> list[str]:
     """Sentences about time, most important first."""
     gain, lines = run["saving"], []

@@ -79,7 +79,8 @@ def for_each_call(bench, pack, name, **attributes):
 
 def test_a_model_that_asks_is_promised_its_plan_when_it_does(bench, caplog):
     _, first, all_said = run(bench, caplog, patched(bench))
-    assert first == ["PSA test: 4 steps: 1-2 dense (warm-up), 3-4 sparse"]
+    plan = "4 steps: 1-2 dense (warm-up), 3-4 sparse"
+    assert first == [f"PSA test: {plan}. Dense calls run PyTorch attention"]
     assert len(all_said) == 2 and "BYPASSED" not in all_said[-1]
 
 

@@ -88,6 +88,9 @@ def _head(canvas: Canvas, title: str, figures: dict) -> int:
         about += f". Served by {figures['implementation']}"
         if figures["implementation_reason"]:
             about += f" ({figures['implementation_reason']})"
+    dense = words.dense_kernel(figures)
+    if dense:
+        about += f". {dense}"
     if figures["ended"]:
         about += f". The run ended early: {figures['ended']}"
     for line in wrap(about, 19, WIDTH - 2 * MARGIN):

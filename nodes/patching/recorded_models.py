@@ -1,0 +1,89 @@
+"""PSA in a model of which ComfyUI records something, to repeat it in the next step.
+
+Newer versions of ComfyUI record the memory that a model's forward pass takes, a block at a time, as
+a pattern that has to repeat (the Comfy Compiler), and may record a block's work as a CUDA graph.
+What PSA takes differs from step to step and some of it stays; what it decides differs too.
+Source: comfy/model_prefetch.py of ComfyUI 0.34 to 0.38.1.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import comfy.patcher_extension
+import torch
+
+from .faults import one_line
+
+log = logging.getLogger("PSA")
+
+IN_CUDA_GRAPH = "recorded as a CUDA graph"
+
+
+def unrecorded(call: Callable) -> Callable:
+    """`call`, whose memory is no part of the recorded pattern.
+
+    A pause knows no other one around it: attention that pauses by itself, as ComfyUI's int8 does,
+    ends this one with its own. So only what comes before other attention may keep memory.
+    """
+
+    @functools.wraps(call)
+    def paused(*args: Any, **kwargs: Any) -> Any:
+        with _pause():
+            return call(*args, **kwargs)
+
+    return paused
+
+
+def left_alone(previous: Callable | None) -> Callable:
+    """An override that changes nothing, for a model call between others that PSA looks at."""
+
+    @unrecorded
+    def override(func: Callable, *args: Any, **kwargs: Any) -> Any:
+        return func(*args, **kwargs) if previous is None else previous(func, *args, **kwargs)
+
+    return override
+
+
+@contextmanager
+def _pause() -> Iterator[None]:
+    # whatever records has loaded it; older versions have no such module, or one without a pause
+    pause = getattr(sys.modules.get("comfy.model_prefetch"), "pause_malloc_graph", None)
+    with ExitStack() as stack:
+        try:
+            if pause is not None:
+                stack.enter_context(pause())
+        except Exception as error:  # another interface, or a recording that has failed already
+            log.warning("PSA cannot keep its memory out of ComfyUI's recording: %s. Fix: start "
+                        "ComfyUI with --disable-comfy-compiler", one_line(error))
+        yield
+
+
+def in_cuda_graph(device: torch.device | None) -> bool:
+    """Whether a call made now becomes part of a CUDA graph, whose replays ask PSA no more."""
+    cuda = device is not None and device.type == "cuda"
+    return cuda and torch.cuda.is_current_stream_capturing()
+
+
+def asked_each_time(options: dict[str, Any]) -> dict[str, Any]:
+    """A model call's transformer options, with which ComfyUI replays no graph of a block.
+
+    It does so only for blocks whose weights it fetches ahead, which this takes off: by a wrapper,
+    since ComfyUI sets the option itself once the call has begun.
+    """
+    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+    wrappers = options.get("wrappers") or {}
+    own = {**wrappers.get(kind, {}), "psa_no_graphs": [_fetch_nothing_ahead]}
+    return {**options, "wrappers": {**wrappers, kind: own}}
+
+
+def _fetch_nothing_ahead(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, dict) and "sigmas" in value:
+            value["prefetch_dynamic_vbars"] = False
+    return executor(*args, **kwargs)
