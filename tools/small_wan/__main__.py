@@ -16,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
+
 from ..comfyui_option import add_comfyui, comfyui_of
 from ..tiny_wan import comfy_model, pictures
 from . import assets as packed
