@@ -23,7 +23,7 @@ from ..recording.run_log import KEY as LOG
 from ..recording.run_log import LoggedRun, RunLog
 from .announcing import announce
 from .bypass import look_for_bypass
-from .compiled_models import own_graphs, untraced
+from .compiled_models import OVERRIDE, traceable
 from .current_step import known_churn, with_listener
 from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
@@ -38,7 +38,6 @@ log = logging.getLogger("PSA")
 
 KEY = "psa"
 RUN = "psa_run"
-OVERRIDE = "optimized_attention_override"
 
 
 def apply_psa(
@@ -271,12 +270,10 @@ class CallOfRun:
 
     def made_with(self, override: Callable) -> Any:
         """The model's output with its attention calls served by `override`."""
-        # what lies deeper may put its own override over this one, into a dict of its own
-        own = {**self.options, OVERRIDE: untraced(override)}
-        if self.run.graphs:
-            own = asked_each_time(own)
+        options = asked_each_time(self.options) if self.run.graphs else self.options
+        # `own`: what lies deeper may put its own override over this one, into a dict of its own
         args, kwargs, place = self._args, self._kwargs, self._place
-        with own_graphs():
+        with traceable(override, options) as own:
             if isinstance(place, int):
                 return self._executor(*args[:place], own, *args[place + 1 :], **kwargs)
             return self._executor(*args, **{**kwargs, place: own})
