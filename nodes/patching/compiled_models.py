@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 OVERRIDE = "optimized_attention_override"
+# In transformer options of compiled models: what serves the attention calls of this model call.
+CALL = "psa_call"
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def traceable(override: Callable, options: dict[str, Any]) -> Iterator[dict[str,
     if not _compiling():
         yield {**options, OVERRIDE: override}
         return
-    from .traced_call import CALL, served, serving
+    from .compiled_call import served, serving
 
     own = {**options, OVERRIDE: served, CALL: override}
     cached = torch.is_autocast_cache_enabled()
@@ -37,6 +39,15 @@ def traceable(override: Callable, options: dict[str, Any]) -> Iterator[dict[str,
             yield own
     finally:
         torch.set_autocast_cache_enabled(cached)
+
+
+def on_top(override: Callable, options: Any) -> bool:
+    """Whether a call with these transformer options asks `override` before all others."""
+    if not isinstance(options, dict):
+        return False
+    asked = options.get(OVERRIDE)
+    traced = sys.modules.get(f"{__package__}.compiled_call")
+    return asked is override or (traced is not None and asked is traced.served)
 
 
 def _compiling() -> bool:
