@@ -30,6 +30,7 @@ log = logging.getLogger("PSA")
 
 # By their texts. They hold no tensors and nothing of a run.
 _calls: dict[str, TracedCall] = {}
+_said: set[str] = set()
 
 
 class _Current(threading.local):
@@ -155,7 +156,9 @@ def _note(context: Any) -> None:
     try:
         traced = read(context, served, replayable=bool(_TAGS))
     except Exception as error:  # another torch may keep its traces otherwise
-        log.debug("PSA's call breaks a compiled graph: %s", one_line(error))
+        if (why := one_line(error)) not in _said:
+            _said.add(why)
+            log.info("PSA splits the compiled model at its attention, which is slower: %s", why)
         return
     _calls[traced.text] = _current.noted = traced
 
