@@ -29,7 +29,7 @@ from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import plan_run
-from .recorded_models import asked_each_time, left_alone
+from .recorded_models import LeftAlone, asked_each_time
 from .run import PatchOptions, Run
 from .schedule import DENSE_PRESET, Schedule
 from .summary import summary_line
@@ -266,7 +266,7 @@ class CallOfRun:
 
     def made_without(self) -> Any:
         """The model's output without PSA; to what ComfyUI records the call is like any other."""
-        return self.made_with(left_alone(self.options.get(OVERRIDE)))
+        return self.made_with(LeftAlone(self.options.get(OVERRIDE)))
 
     def made_with(self, override: Callable) -> Any:
         """The model's output with its attention calls served by `override`."""
