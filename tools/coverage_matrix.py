@@ -83,7 +83,11 @@ PARTNERS = {
     "override that does the same",
     "ComfyUI's sparse attention node": "rebuilt after the node of ComfyUI 0.38; that version "
     "itself was not run",
-    "TorchCompileModel": "backend eager, in both orders, with LoRAs changed in between",
+    "TorchCompileModel": (
+        "backend eager, in both orders, whole models and single blocks, with LoRAs changed in "
+        "between: graphs, breaks and recompilations are those of the model alone; Inductor on one "
+        "block, on a CPU"
+    ),
     "LoRA": "LoraLoaderModelOnly, from run to run; by hooks on one condition",
     "fp8 weights": "UNETLoader with fp8_e4m3fn and fp8_e5m2",
     "quantised weights": "operations that dequantise for each call, as GGUF loaders bring them",

@@ -23,13 +23,13 @@ from ..recording.run_log import KEY as LOG
 from ..recording.run_log import LoggedRun, RunLog
 from .announcing import announce
 from .bypass import look_for_bypass
-from .compiled_models import own_graphs, untraced
+from .compiled_models import OVERRIDE, traceable
 from .current_step import known_churn, with_listener
 from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import plan_run
-from .recorded_models import asked_each_time, left_alone
+from .recorded_models import LeftAlone, asked_each_time
 from .run import PatchOptions, Run
 from .schedule import DENSE_PRESET, Schedule
 from .summary import summary_line
@@ -38,7 +38,6 @@ log = logging.getLogger("PSA")
 
 KEY = "psa"
 RUN = "psa_run"
-OVERRIDE = "optimized_attention_override"
 
 
 def apply_psa(
@@ -267,16 +266,14 @@ class CallOfRun:
 
     def made_without(self) -> Any:
         """The model's output without PSA; to what ComfyUI records the call is like any other."""
-        return self.made_with(left_alone(self.options.get(OVERRIDE)))
+        return self.made_with(LeftAlone(self.options.get(OVERRIDE)))
 
     def made_with(self, override: Callable) -> Any:
         """The model's output with its attention calls served by `override`."""
-        # what lies deeper may put its own override over this one, into a dict of its own
-        own = {**self.options, OVERRIDE: untraced(override)}
-        if self.run.graphs:
-            own = asked_each_time(own)
+        options = asked_each_time(self.options) if self.run.graphs else self.options
+        # `own`: what lies deeper may put its own override over this one, into a dict of its own
         args, kwargs, place = self._args, self._kwargs, self._place
-        with own_graphs():
+        with traceable(override, options) as own:
             if isinstance(place, int):
                 return self._executor(*args[:place], own, *args[place + 1 :], **kwargs)
             return self._executor(*args, **{**kwargs, place: own})

@@ -10,13 +10,13 @@ import torch
 from ..recording.records import CallShape
 
 # Order of ComfyUI's attention functions; models pass the later ones by position or by keyword.
-_POSITIONS = (
+POSITIONS = (
     "q", "k", "v", "heads", "mask", "attn_precision", "skip_reshape", "skip_output_reshape",
 )
 
 # Keywords that change no result, or that are read here by name.
 _UNDERSTOOD = {
-    *_POSITIONS, "transformer_options", "_inside_attn_wrapper", "low_precision_attention",
+    *POSITIONS, "transformer_options", "_inside_attn_wrapper", "low_precision_attention",
     "preferred_attention", "scale", "enable_gqa",
 }
 
@@ -38,10 +38,10 @@ class AttentionCall:
     @classmethod
     def read(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionCall | None:
         """The call, or None where its signature is not one we know."""
-        named = dict(zip(_POSITIONS, args, strict=False)) | kwargs
+        named = dict(zip(POSITIONS, args, strict=False)) | kwargs
         tensors = [named.pop(name, None) for name in ("q", "k", "v")]
         heads = named.pop("heads", None)
-        if len(args) > len(_POSITIONS) or type(heads) is not int or heads < 1:
+        if len(args) > len(POSITIONS) or type(heads) is not int or heads < 1:
             return None
         if not all(isinstance(x, torch.Tensor) for x in tensors):
             return None

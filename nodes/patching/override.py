@@ -21,6 +21,7 @@ from ..recording.records import CallShape
 from .attention_call import AttentionCall
 from .faults import Interrupt
 from .grids import TokenGrid
+from .layer_choice import own_attention
 from .recorded_models import IN_CUDA_GRAPH, in_cuda_graph, unrecorded
 from .run import Run
 
@@ -82,6 +83,7 @@ class AttentionOverride:
         seen = _Seen()
         self.asked += 1
         device = _device(args, kwargs)
+        func = own_attention(func, self, kwargs.get("transformer_options"))
         try:
             if in_cuda_graph(device):
                 self.run.met_cuda_graph()

@@ -19,6 +19,7 @@ import comfy.patcher_extension
 import torch
 
 from .faults import one_line
+from .layer_choice import own_attention
 
 log = logging.getLogger("PSA")
 
@@ -40,14 +41,18 @@ def unrecorded(call: Callable) -> Callable:
     return paused
 
 
-def left_alone(previous: Callable | None) -> Callable:
+class LeftAlone:
     """An override that changes nothing, for a model call between others that PSA looks at."""
 
-    @unrecorded
-    def override(func: Callable, *args: Any, **kwargs: Any) -> Any:
-        return func(*args, **kwargs) if previous is None else previous(func, *args, **kwargs)
+    def __init__(self, previous: Callable | None):
+        self.previous = previous
 
-    return override
+    @unrecorded
+    def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> Any:
+        func = own_attention(func, self, kwargs.get("transformer_options"))
+        if self.previous is not None:
+            return self.previous(func, *args, **kwargs)
+        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 
+from ..composition.compiling import breaks, compiled, forget, graphs
 from ..sampling import sparse_config
 
 STEPS, BLOCKS = 5, 2
@@ -358,6 +359,21 @@ def test_the_model_is_left_alone_and_psa_on_it_is_taken_off(bench, calibrate):
     finally:
         bench.model = plain
     assert again == found
+
+
+def test_a_compiled_model_is_measured_as_it_is(bench, calibrate):
+    """Steps that are not looked at, too, are asked through the operator of its graph."""
+    found, _ = calibrate(effort=(1, 1))
+    plain = bench.model
+    forget()
+    bench.model = compiled(plain)
+    try:
+        again, _ = calibrate(effort=(1, 1), folder="compiled")
+    finally:
+        bench.model = plain
+    assert again == found
+    assert graphs() > 0 and breaks() == 0
+    forget()
 
 
 @pytest.mark.parametrize(

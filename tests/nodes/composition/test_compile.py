@@ -6,6 +6,7 @@ import torch
 from ..leftovers import left_behind
 from ..sampling import OVERRIDE, Spy, sparse_config
 from .beside import check_beside, covers, in_both_orders, together
+from .compiling import compiled, compiled_without_guards, forget, graphs
 
 pytestmark = covers("TorchCompileModel")
 
@@ -15,32 +16,9 @@ CONFIG = {"warmup_steps": 2}
 
 @pytest.fixture(autouse=True)
 def _fresh_compiler():
-    import torch._dynamo
-
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
+    forget()
     yield
-    torch._dynamo.reset()
-
-
-def compiled(model):
-    from comfy_extras.nodes_torch_compile import TorchCompileModel
-
-    return TorchCompileModel.execute(model, "eager")[0]
-
-
-def compiled_without_guards(model):
-    """As the node of newer versions does it: whatever an override decides, nothing recompiles."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    model = model.clone()
-    keep = {"guard_filter_fn": lambda guards: ["transformer_options" not in g.name for g in guards]}
-    set_torch_compile_wrapper(model=model, backend="eager", options=keep)
-    return model
-
-
-def graphs():
-    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    forget()
 
 
 @in_both_orders

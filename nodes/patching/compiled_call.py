@@ -1,0 +1,173 @@
+"""The attention calls of a model that torch.compile traces: each is one operator of its graph.
+
+The operator decides, runs and counts when the graph runs. A trace that looked into PSA would freeze
+what the first step decided; one that broke off there would compile every layer alone. What a trace
+tells of a call goes into the graph as a text: the function asked, the arguments that are no
+tensors, what the model's own code put into its transformer options on the way to this layer. All
+else is looked up when the operator runs, and nothing that changes from step to step is guarded.
+
+Importing this loads torch._dynamo, which takes seconds: only processes that compile have it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch._dynamo.comptime import comptime
+
+from .compiled_models import CALL, OVERRIDE
+from .faults import one_line
+from .traced_call import TracedCall, read
+
+log = logging.getLogger("PSA")
+
+# By their texts. They hold no tensors and nothing of a run.
+_calls: dict[str, TracedCall] = {}
+_said: set[str] = set()
+
+
+class _Current(threading.local):
+    """options  of the model call that this thread is in
+    noted    the call that is being traced"""
+
+    options: dict[str, Any] | None = None
+    noted: TracedCall | None = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def serving(options: dict[str, Any]) -> Iterator[None]:
+    """Attention calls of graphs that run in here belong to the model call with these options."""
+    before, _current.options = _current.options, options
+    try:
+        yield
+    finally:
+        _current.options = before
+
+
+def served(func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """An attention override, the same for all runs; `CALL` of the transformer options serves."""
+    if torch.compiler.is_dynamo_compiling():
+        comptime(_note)
+        text = _noted()
+        if text:
+            tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
+            numbers: list[int] = []
+            for name in _noted_computed():
+                value = kwargs["transformer_options"][name]
+                numbers.extend([value] if isinstance(value, int) else value)
+            return _operator(tensors, text, numbers)
+    return _untraced(func, *args, **kwargs)
+
+
+@torch.compiler.disable
+def _untraced(func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+    options = kwargs.get("transformer_options") or {}
+    override = options.get(CALL) or (_current.options or {}).get(CALL)
+    return func(*args, **kwargs) if override is None else override(func, *args, **kwargs)
+
+
+# An operator's name is the process's, which may hold this pack twice.
+_COPY = hashlib.sha1(__package__.encode()).hexdigest()[:8]
+# What runs is decided anew each time: no CUDA graph may replay it.
+_TAGS = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
+
+
+@torch.library.custom_op(
+    f"comfyui_psa_{_COPY}::attention", mutates_args=(),
+    schema="(Tensor[] tensors, str call, SymInt[] numbers) -> Tensor", **_TAGS,
+)  # fmt: skip
+def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> torch.Tensor:
+    traced = _calls[call]
+    args, kwargs = traced.filled(tensors)
+    at_hand = _options_at_hand()
+    kwargs["transformer_options"] = traced.options(at_hand, numbers)
+    # Another override may lie over PSA's by now: compile nodes may leave that unguarded.
+    override, func = at_hand.get(OVERRIDE), traced.func
+    if override is served:
+        override = at_hand[CALL]
+        if override.previous is None:
+            func = traced.preferred or func
+    # without any, as of a graph that runs outside of a run: dense is never wrong
+    out = func(*args, **kwargs) if override is None else override(func, *args, **kwargs)
+    return _as_stated(out, traced, tensors)
+
+
+@_attention.register_fake
+def _(tensors, call, numbers):
+    shape, by_heads = _calls[call].stated(tensors)
+    if by_heads:
+        batch, heads, length, dim = shape
+        return tensors[0].new_empty(batch, length, heads, dim).transpose(1, 2)
+    return tensors[0].new_empty(shape)
+
+
+_operator = _attention._opoverload
+
+
+def _as_stated(
+    out: torch.Tensor, traced: TracedCall, tensors: list[torch.Tensor]
+) -> torch.Tensor:
+    """`out` as the graph was told that it is, in memory of its own."""
+    shape, by_heads = traced.stated(tensors)
+    if list(out.shape) != shape:
+        raise RuntimeError(
+            f"an attention override returned {list(out.shape)}, a compiled model expects {shape}. "
+            "Fix: take the compile node off, or the node that brings this override"
+        )
+    out = out.to(tensors[0].dtype)
+    out = out.transpose(1, 2).contiguous().transpose(1, 2) if by_heads else out.contiguous()
+    memory = out.untyped_storage().data_ptr()
+    if any(memory == x.untyped_storage().data_ptr() for x in tensors):
+        return out.clone()  # an operator's output is no part of an input
+    return out
+
+
+def _options_at_hand() -> dict[str, Any]:
+    """The transformer options that the running graph was called with.
+
+    Some models hand their blocks a copy with more in it. A block that is compiled alone gets its
+    number so, and one graph serves all blocks: the copy is found where it was handed over.
+    """
+    ours = _current.options
+    if ours is None:
+        return {}
+    frame = sys._getframe(1)
+    while frame is not None:
+        found = frame.f_locals.get("transformer_options")
+        if type(found) is dict and found.get(CALL) is ours[CALL]:
+            return found
+        frame = frame.f_back
+    return ours
+
+
+def _note(context: Any) -> None:
+    """While tracing, in place of a call: reads the call that `served` is asked to serve."""
+    _current.noted = None
+    try:
+        traced = read(context, served, replayable=bool(_TAGS))
+    except Exception as error:  # another torch may keep its traces otherwise
+        if (why := one_line(error)) not in _said:
+            _said.add(why)
+            log.info("PSA splits the compiled model at its attention, which is slower: %s", why)
+        return
+    _calls[traced.text] = _current.noted = traced
+
+
+@torch.compiler.assume_constant_result
+def _noted() -> str:
+    return "" if _current.noted is None else _current.noted.text
+
+
+@torch.compiler.assume_constant_result
+def _noted_computed() -> tuple[str, ...]:
+    return _current.noted.computed

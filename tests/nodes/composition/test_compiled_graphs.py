@@ -1,0 +1,231 @@
+"""A compiled model has as many graphs, breaks and recompilations with PSA as without it."""
+
+import shutil
+
+import pytest
+import torch
+
+from ..sampling import OVERRIDE, SHAPE, sparse_config
+from .beside import covers, in_both_orders, together
+from .compiling import (
+    breaks,
+    compiled,
+    compiled_blocks,
+    compiled_without_guards,
+    forget,
+    graphs,
+)
+
+pytestmark = covers("TorchCompileModel")
+
+LARGER = (1, 16, 5, 16, 16)
+COUNTED = ("calls", "density", "per_level", "plan")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    forget()
+    yield
+    forget()
+
+
+def blocks_compiled_without_guards(model):
+    return compiled_blocks(model, without_guards=True)
+
+
+def itself(bench, model):
+    return model
+
+
+def passed_on(bench, model):
+    """An override that changes nothing: what another pack may have put there."""
+    model = model.clone()
+    options = model.model_options["transformer_options"]
+    options[OVERRIDE] = lambda func, *args, **kwargs: func(*args, **kwargs)
+    return model
+
+
+def sparse(bench, model):
+    return bench.patch(sparse_config(warmup_steps=1), model=model)
+
+
+def dense(bench, model):
+    return bench.patch(sparse_config(type="dense"), model=model)
+
+
+def over_another(bench, model):
+    return sparse(bench, passed_on(bench, model))
+
+
+def history(bench, lora, patch, compiling):
+    """(graphs, breaks) after each of: steps, another prompt, another size, a changed LoRA."""
+    forget()
+    seen = []
+    for strength, sampling in (
+        (1.0, {"steps": 4}),
+        (1.0, {"seed": 2, "text_tokens": (24, 16)}),
+        (1.0, {"shape": LARGER}),
+        (0.5, {}),
+        (0.5, {"shape": LARGER}),
+    ):
+        model = compiling(patch(bench, lora(strength)(bench.model)))
+        bench.sample(model, **{"steps": 2, **sampling})
+        seen.append((graphs(), breaks()))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("compiling", "patches"),
+    [
+        (compiled, (sparse, dense, over_another)),
+        (compiled_without_guards, (sparse,)),
+        (compiled_blocks, (sparse,)),
+        (blocks_compiled_without_guards, (sparse,)),
+    ],
+)
+def test_graphs_and_breaks_are_those_of_the_model_alone(bench, lora, compiling, patches):
+    alone = history(bench, lora, itself, compiling)
+    assert alone[0][0] > 0
+    for patch in patches:
+        assert history(bench, lora, patch, compiling) == alone, patch.__name__
+        assert bench.report["failure"] is None
+
+
+@in_both_orders
+@pytest.mark.parametrize("compiling", [compiled_blocks, blocks_compiled_without_guards])
+def test_one_code_for_all_blocks_knows_which_block_it_serves(bench, order, compiling):
+    """One block stays dense: what each block did shows whether each was taken for itself."""
+    config = sparse_config(warmup_steps=1)
+    plain = bench.sample(bench.patch(config, dense_blocks=frozenset({1})))
+    expected = bench.report
+    assert expected["calls"]["dense"]["dense block"] and expected["calls"]["sparse"]
+    model = together(bench, compiling, order, config, dense_blocks=frozenset({1}))
+    assert torch.equal(bench.sample(model), plain)
+    for key in COUNTED:
+        assert bench.report[key] == expected[key]
+    assert breaks() == 0
+
+
+def test_what_was_compiled_at_one_size_is_right_at_another(bench):
+    model = compiled(sparse(bench, bench.model))
+    for shape in (SHAPE, LARGER, (1, 16, 4, 16, 16), SHAPE):
+        plain = bench.sample(sparse(bench, bench.model), shape=shape)
+        expected = bench.report
+        assert torch.equal(bench.sample(model, shape=shape), plain)
+        for key in COUNTED:
+            assert bench.report[key] == expected[key]
+    assert expected["calls"]["sparse"] and breaks() == 0
+
+
+@pytest.mark.parametrize("without_guards", [False, True])
+def test_an_override_over_psa_is_asked_though_the_graph_is_older(bench, without_guards):
+    """Not every compile node guards which override a call has."""
+    import comfy.patcher_extension
+
+    seen = []
+
+    def over(executor, *args, **kwargs):
+        options = next(x for x in args if isinstance(x, dict) and "sigmas" in x)
+        inner = options[OVERRIDE]
+
+        def override(func, *call_args, **call_kwargs):
+            seen.append(1)
+            return inner(func, *call_args, **call_kwargs)
+
+        at = args.index(options)
+        own = {**options, OVERRIDE: override}
+        return executor(*args[:at], own, *args[at + 1 :], **kwargs)
+
+    config = sparse_config(warmup_steps=1)
+    compiling = compiled_without_guards if without_guards else compiled
+    model = bench.patch(config, model=compiling(bench.model))
+    plain = bench.sample(model)
+    expected = bench.report["calls"]
+    other = model.clone()
+    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
+    other.add_wrapper_with_key(kind, "test_over", over)
+    assert torch.equal(bench.sample(other), plain)
+    assert bench.report["calls"] == expected
+    asked = expected["sparse"] + sum(expected["dense"].values())
+    assert len(seen) == asked
+    seen.clear()
+    assert torch.equal(bench.sample(model), plain)
+    assert bench.report["calls"] == expected and not seen
+
+
+@pytest.mark.parametrize("fault", ["raised", "nan"])
+def test_a_fault_in_a_compiled_model_leaves_the_rest_dense(bench, monkeypatch, fault):
+    from psa_pack.nodes.patching import override
+
+    real, calls = override.psa_attention, []
+
+    def attention(*args, **kwargs):
+        calls.append(1)
+        out, stats = real(*args, **kwargs)
+        if len(calls) == 3:
+            if fault == "raised":
+                raise RuntimeError("no kernel for this GPU")
+            out[..., 3, 5] = float("nan")
+        return out, stats
+
+    monkeypatch.setattr(override, "psa_attention", attention)
+    config = sparse_config(warmup_steps=1)
+    plain = bench.sample(bench.patch(config))
+    expected = bench.report
+    calls.clear()
+    assert torch.equal(bench.sample(compiled(bench.patch(config))), plain)
+    assert expected["failure"] and bench.report["failure"] == expected["failure"]
+    assert bench.report["calls"] == expected["calls"]
+    assert breaks() == 0
+
+
+def test_an_interrupt_goes_through_the_operator(bench, monkeypatch):
+    from comfy.model_management import InterruptProcessingException
+
+    from psa_pack.nodes.patching import override
+
+    def attention(*args, **kwargs):
+        raise InterruptProcessingException
+
+    monkeypatch.setattr(override, "psa_attention", attention)
+    with pytest.raises(InterruptProcessingException):
+        bench.sample(compiled(bench.patch(sparse_config())))
+    assert bench.report["ended"] == "interrupted"
+
+
+def test_a_cuda_graph_is_not_replayed_over_psa(bench):
+    """The other choice of ComfyUI's node: its graphs end before a call that PSA decides."""
+    model = compiled_without_guards(sparse(bench, bench.model))
+    plain = bench.sample(model)
+    before = breaks()
+    forget()
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    replayed = sparse(bench, bench.model)
+    set_torch_compile_wrapper(model=replayed, backend="cudagraphs")
+    out = bench.sample(replayed)
+    assert (out - plain).abs().max() <= 1e-4 * plain.abs().max()
+    assert bench.report["calls"]["sparse"] and before == 0 < breaks()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="Inductor needs a C++ compiler")
+def test_inductor_keeps_one_graph(bench):
+    """Of one block: the whole tiny Wan takes Inductor over a minute."""
+    inductor_keeps_one_graph(bench, ["diffusion_model.blocks.0"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_inductor_keeps_one_graph_of_the_whole_model(bench):
+    inductor_keeps_one_graph(bench, ["diffusion_model"])
+
+
+def inductor_keeps_one_graph(bench, keys):
+    plain = bench.sample(sparse(bench, bench.model))
+    expected = bench.report
+    out = bench.sample(compiled_without_guards(sparse(bench, bench.model), "inductor", keys))
+    assert (graphs(), breaks()) == (1, 0)
+    # what Inductor fuses rounds otherwise; sparse attention may choose another block for it
+    assert (out - plain).abs().max() < 0.02 * plain.abs().max()
+    for key in COUNTED:
+        assert bench.report[key] == expected[key]

@@ -1,0 +1,135 @@
+"""Layers that prefer an attention function of their own, as newer versions of ComfyUI have them."""
+
+import functools
+
+import pytest
+import torch
+
+from ..sampling import OVERRIDE, sparse_config
+from .compiling import breaks, compiled, forget
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    forget()
+    yield
+    forget()
+
+
+class Choice:
+    """What a layer brings: ComfyUI's `ComfyAttention`, of which a call reads `function`."""
+
+    def __init__(self, function):
+        self.function = function
+
+
+def asks_as_newer_comfyui(func):
+    """The order in which ComfyUI 0.38 asks: an override with `func`, else the layer's choice."""
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        preferred_attention = kwargs.pop("preferred_attention", None)
+        outermost = "_inside_attn_wrapper" not in kwargs
+        try:
+            if outermost:
+                kwargs["_inside_attn_wrapper"] = True
+                override = (kwargs.get("transformer_options") or {}).get(OVERRIDE)
+                if override is not None:
+                    return override(func, *args, **kwargs)
+                if preferred_attention is not None and preferred_attention.function is not None:
+                    return preferred_attention.function(*args, **kwargs)
+            return func(*args, **kwargs)
+        finally:
+            if outermost:
+                del kwargs["_inside_attn_wrapper"]
+
+    return wrapper
+
+
+def usual(q, k, v, heads, **kwargs):
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    return out.transpose(1, 2).flatten(2)
+
+
+@asks_as_newer_comfyui
+def coarse(q, k, v, heads, **kwargs):
+    """Like int8 attention: near the usual one, and not the same."""
+    return usual(q.half().float(), k.half().float(), v, heads) * 0.98
+
+
+@pytest.fixture(params=[Choice(coarse), Choice(None), None], ids=["prefers", "cannot", "no choice"])
+def choosing(request, bench, monkeypatch):
+    """The layers of the model call attention with this choice; what they must then run."""
+    import comfy.ldm.wan.model
+
+    asked = asks_as_newer_comfyui(usual)
+    choice = request.param
+
+    def attention(*args, **kwargs):
+        return asked(*args, preferred_attention=choice, **kwargs)
+
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", attention)
+    return choice is not None and choice.function is not None
+
+
+def dense(bench, model=None, **changes):
+    return bench.patch(sparse_config(type="dense"), model=model, **changes)
+
+
+def warming_up(bench, model=None):
+    return bench.patch(sparse_config(warmup_steps=4), model=model)
+
+
+def without_blocks(bench, model=None):
+    return bench.patch(sparse_config(), model=model, dense_blocks=frozenset({0, 1}))
+
+
+def too_short(bench, model=None):
+    return bench.patch(sparse_config(), model=model, min_tokens=10_000)
+
+
+@pytest.mark.parametrize("patch", [dense, warming_up, without_blocks, too_short])
+def test_a_dense_call_runs_what_would_have_run_without_psa(bench, choosing, patch):
+    plain = bench.sample()
+    assert torch.equal(bench.sample(patch(bench)), plain)
+    assert bench.report["failure"] is None and not bench.report["calls"]["sparse"]
+
+
+@pytest.mark.parametrize("patch", [dense, warming_up])
+def test_in_a_compiled_model(bench, choosing, patch):
+    plain = bench.sample(compiled(bench.model))
+    assert torch.equal(bench.sample(compiled(patch(bench))), plain)
+    assert torch.equal(bench.sample(patch(bench, compiled(bench.model))), plain)
+    assert breaks() == 0
+
+
+def test_the_choice_is_what_the_tests_tell_apart(bench, choosing, monkeypatch):
+    """The same model with the usual attention gives the same picture only without a choice."""
+    import comfy.ldm.wan.model
+
+    chosen = bench.sample()
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", asks_as_newer_comfyui(usual))
+    assert torch.equal(bench.sample(), chosen) is not choosing
+
+
+@pytest.mark.parametrize("compiling", [lambda model: model, compiled], ids=["", "compiled"])
+def test_another_override_is_asked_for_the_usual_one(bench, choosing, compiling):
+    """ComfyUI then asks it with that function, whatever the layer prefers."""
+    model = bench.model.clone()
+    asked = []
+
+    def other(func, *args, **kwargs):
+        asked.append(func)
+        return func(*args, **kwargs)
+
+    model.model_options["transformer_options"][OVERRIDE] = other
+    plain = bench.sample(model)
+    assert torch.equal(bench.sample(compiling(dense(bench, model))), plain)
+    assert set(asked) == {usual}
+
+
+def test_a_sparse_call_is_psas(bench, choosing):
+    config = sparse_config(warmup_steps=1)
+    bench.sample(bench.patch(config))
+    assert bench.report["calls"]["sparse"] == 6
