@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from ..comfyui_option import add_comfyui, comfyui_of
-from ..tiny_wan import comfy_model, pictures
+from ..tiny_wan import comfy_model, pictures, sample
 from . import assets as packed
-from . import pool, render, sample
+from . import conditions, pool, render
 from .codec import FRAMES, Codec, fit
 from .train import MODEL_FILE, Settings, train
 
@@ -155,6 +155,7 @@ def _write_samples(args, model) -> None:
             steps=args.steps,
             cfg=args.cfg,
             device=args.device,
+            context_of=conditions.context,
         )
         rows[f"{prompt} (a true clip, through the codec)"] = codec.decode(true[index, None])[0]
         grid.append(rows[f"{prompt} (a true clip, through the codec)"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -63,11 +64,15 @@ def euler(
     shift: float = SHIFT,
     device: str,
     options: dict | None = None,
+    context_of: Callable[[str], torch.Tensor] = conditions.context,
 ) -> torch.Tensor:
-    """Model-space latents, one clip a (prompt, seed) pair."""
+    """Model-space latents, one clip a (prompt, seed) pair.
+
+    context_of: a prompt -> [1, tokens, 4096], as the model was trained with.
+    """
     x = starting_noise(seeds, size).to(device)
-    context = torch.cat([conditions.context(prompt) for prompt in prompts])
-    empty = conditions.context("").expand_as(context)
+    context = torch.cat([context_of(prompt) for prompt in prompts])
+    empty = context_of("").expand_as(context)
     levels = sigmas(steps, shift).tolist()
     for sigma, following in itertools.pairwise(levels):
         guided = velocity(model, x, sigma, context, options)
