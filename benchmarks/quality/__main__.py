@@ -20,7 +20,7 @@ from pathlib import Path
 from .. import progress
 from . import ROOT
 
-EXAMPLE = ROOT / "examples" / "tiny_wan"
+EXAMPLE = ROOT / "examples" / "small_wan"
 DEFAULT_OUT = Path(".dev/quality")
 # the model's own presets, and those of the model it is shaped after that it has not
 FAMILIES = ("Tiny_Wan", "Wan2.1_1.3b")
@@ -148,7 +148,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     add = parser.add_argument
     add_comfyui(parser)
-    add("--model", type=Path, default=EXAMPLE / "tiny_wan.safetensors")
+    add("--model", type=Path, default=EXAMPLE / "small_wan.safetensors")
     add("--codec", type=Path, default=EXAMPLE / "codec.safetensors")
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip

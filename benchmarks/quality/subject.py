@@ -12,9 +12,8 @@ import torch
 
 from psa_kernels import PSAConfig
 from psa_pack.tools.comfy_inprocess import ComfyInProcess
-from psa_pack.tools.tiny_wan import clips as training_clips
-from psa_pack.tools.tiny_wan import conditions
-from psa_pack.tools.tiny_wan.codec import Codec
+from psa_pack.tools.small_wan import conditions, scenes
+from psa_pack.tools.small_wan.codec import Codec
 
 CHANNELS, PATCH = 16, 2
 # The prompts and the noise of the clips measured; no training seed is as large as the first one.
@@ -38,8 +37,7 @@ class Clip:
 
     @classmethod
     def number(cls, index: int) -> Clip:
-        drawn = training_clips.draw(PROMPT_SEED + index, 1, frames=1, height=256, width=256)
-        return cls(index, NOISE_SEED + index, drawn.prompts()[0])
+        return cls(index, NOISE_SEED + index, scenes.prompt(PROMPT_SEED + index))
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,11 @@ def draw(
     return Scenes(frames, height, width, words, place, objects)
 
 
+def prompt(seed: int) -> str:
+    """A prompt drawn as training draws them."""
+    return _prompt(random.Random(seed))
+
+
 def _prompt(chooser: random.Random) -> str:
     deep = chooser.random() < DEEP_SHARE
     unfit = FLAT_CAMERAS if deep else DEEP_CAMERAS
