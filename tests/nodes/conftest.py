@@ -29,6 +29,14 @@ def bench(session_bench):
 
 
 @pytest.fixture
+def served_calls_only(bench, monkeypatch):
+    """No kernel is compiled ahead, by a call that whoever counts calls would see too."""
+    from psa_pack.nodes.patching import compiling
+
+    monkeypatch.setattr(compiling, "compiles", lambda device: False)
+
+
+@pytest.fixture
 def graph(comfy_client, comfy_server):
     """new() -> a Graph for the session's server."""
     from .graphs import Graph

@@ -81,6 +81,8 @@ def test_a_model_that_asks_is_promised_its_plan_when_it_does(bench, caplog):
     _, first, all_said = run(bench, caplog, patched(bench))
     plan = "4 steps: 1-2 dense (warm-up), 3-4 sparse"
     assert first == [f"PSA test: {plan}. Dense calls run PyTorch attention"]
+    # on a GPU kernels are compiled in between, which is said
+    all_said = [line for line in all_said if "compiling kernels" not in line]
     assert len(all_said) == 2 and "BYPASSED" not in all_said[-1]
 
 

@@ -185,6 +185,7 @@ def test_kernels_are_compiled_before_the_model_is_entered(bench, compiler, monke
 
     config = sparse_config(warmup_steps=2, blocks={1: {"tail": 16}}, **CONFIGS["similar"])
     lines = []
+    monkeypatch.setattr(compiling, "compiles", lambda device: False)
     patched = apply_psa(
         bench.model, PresetValue(config, name="test"), PatchOptions(), bench.reports.append,
         lines.append,

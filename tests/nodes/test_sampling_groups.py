@@ -26,7 +26,7 @@ def groups_alive():
 
 
 @pytest.fixture
-def made(monkeypatch):
+def made(monkeypatch, served_calls_only):
     """(name, step, bytes) of the groups and plans that were made anew, in order."""
     from psa_kernels import OrderState
 

@@ -9,7 +9,7 @@ BLOCKS = 2
 
 
 @pytest.fixture
-def carried(monkeypatch):
+def carried(monkeypatch, served_calls_only):
     """What attention calls found as centroids, in order: the tensor that was kept, or None."""
     from psa_kernels import OrderState
 

@@ -55,7 +55,7 @@ def usual(q, k, v, heads, **kwargs):
 @asks_as_newer_comfyui
 def coarse(q, k, v, heads, **kwargs):
     """Like int8 attention: near the usual one, and not the same."""
-    return usual(q.half().float(), k.half().float(), v, heads) * 0.98
+    return usual(q.half().to(v.dtype), k.half().to(v.dtype), v, heads) * 0.98
 
 
 @pytest.fixture(params=[Choice(coarse), Choice(None), None], ids=["prefers", "cannot", "no choice"])
