@@ -7,8 +7,7 @@ import asyncio
 import importlib
 import sys
 
-from psa_pack.tools import comfy_inprocess
-from psa_pack.tools.tiny_wan import random_weights
+from psa_pack.tools import comfy_inprocess, random_wan
 
 from .pack_import import ROOT
 
@@ -20,7 +19,7 @@ class ComfyInProcess(comfy_inprocess.ComfyInProcess):
         """A ModelPatcher of the tiny Wan, through ComfyUI's loader."""
         import comfy.sd
 
-        return comfy.sd.load_diffusion_model_state_dict(random_weights.tiny_wan(**options))
+        return comfy.sd.load_diffusion_model_state_dict(random_wan.tiny_wan(**options))
 
     def sample(
         self,
@@ -62,4 +61,4 @@ def _conditioning(seed: int) -> list:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    return [[torch.randn(1, TEXT_TOKENS, random_weights.TEXT_DIM, generator=generator), {}]]
+    return [[torch.randn(1, TEXT_TOKENS, random_wan.TEXT_DIM, generator=generator), {}]]

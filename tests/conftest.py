@@ -136,12 +136,12 @@ def tiny_wan_name() -> str:
 def comfy_server(comfyui_path):
     """A running ComfyServer (`.url`, `.base`, `.log()`), shared by all tests of the session."""
     from psa_pack.tools.comfy_server import ComfyServer
-    from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
+    from psa_pack.tools.random_wan import write_tiny_wan
 
     packs = {
         "ComfyUI-PSA": pack_import.ROOT,
         "psa_demo_nodes": pack_import.ROOT / "tools" / "demo_nodes",
-        "psa_tiny_wan": pack_import.ROOT / "tools" / "tiny_wan",
+        "psa_small_wan": pack_import.ROOT / "tools" / "small_wan",
         "psa_test_spy": pack_import.ROOT / "tests" / "packs" / "spy",
     }
     with ComfyServer(comfyui_path, packs) as server:

@@ -1,6 +1,6 @@
 """Samples the shipped workflow in a real ComfyUI twice, dense and with PSA, and shows both.
 
-The model is the small trained one of examples/tiny_wan.
+The model is the small trained one of examples/small_wan.
 
 Started by `python3 dev.py demo`, which does the set-up.
 """
@@ -19,14 +19,14 @@ from safetensors.torch import load_file
 from . import demo_pictures, demo_report
 from .comfy_client import ComfyClient, Run
 from .comfy_server import ComfyServer, ServerError
-from .tiny_wan.checkpoint import EXAMPLE, load_record
-from .tiny_wan.codec import Codec
+from .small_wan.checkpoint import CODEC, EXAMPLE, load_record
+from .small_wan.codec import Codec
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "example_workflows" / "demo" / "psa_demo_api.json"
 RUN_FINISHED = "psa.run_finished"
-MODEL, CODEC = "tiny_wan.safetensors", "codec.safetensors"
-PACKS = {"ComfyUI-PSA": ROOT, "psa_tiny_wan": ROOT / "tools" / "tiny_wan"}
+MODEL = "small_wan.safetensors"
+PACKS = {"ComfyUI-PSA": ROOT, "psa_small_wan": ROOT / "tools" / "small_wan"}
 
 
 class DemoError(Exception):
@@ -79,7 +79,7 @@ def compare(server: ComfyServer, graph: dict, start_seconds: float, out: Path) -
         "psa": sample(client, graph, "Apply PSA"),
     }
     latents = {name: saved_latent(server, run) for name, run in runs.items()}
-    codec = Codec.load(EXAMPLE / CODEC)
+    codec = Codec.load(CODEC)
     frames = {name: frames_of(codec, latent) for name, latent in latents.items()}
     report = demo_report.build(
         dense=frames["dense"],
@@ -99,12 +99,12 @@ def compare(server: ComfyServer, graph: dict, start_seconds: float, out: Path) -
 
 
 def check_example(folder: Path) -> None:
-    missing = [str(folder / name) for name in (MODEL, CODEC) if not (folder / name).is_file()]
+    missing = [str(folder / name) for name in (MODEL, CODEC.name) if not (folder / name).is_file()]
     if missing:
         raise DemoError(
             f"the demo's model is not there: {', '.join(missing)}\n"
             "  A checkout of the repository has it. To train it again (one GPU, 20 minutes), see\n"
-            "  python -m tools.tiny_wan --help"
+            "  python -m tools.small_wan --help"
         )
 
 
@@ -112,8 +112,8 @@ def install(base: Path, graph: dict, example: Path) -> None:
     """Put model and codec where the graph's nodes look for them."""
     check_example(example)
     model = node_of(graph, "UNETLoader")[1]["inputs"]["unet_name"]
-    codec = node_of(graph, "PSATinyWanDecode")[1]["inputs"]["codec"]
-    for source, folder, name in ((MODEL, "diffusion_models", model), (CODEC, "vae", codec)):
+    codec = node_of(graph, "PSASmallWanDecode")[1]["inputs"]["codec"]
+    for source, folder, name in ((MODEL, "diffusion_models", model), (CODEC.name, "vae", codec)):
         target = base / "models" / folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(example / source, target)

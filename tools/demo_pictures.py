@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .tiny_wan.pictures import BACKGROUND, INK, picture, save_animation
+from .small_wan.pictures import BACKGROUND, INK, picture, save_animation
 
 GAP, LABEL_HEIGHT, LABEL_WIDTH = 8, 30, 130
 STILL = 200  # pixels of a frame's longer side in the strip

@@ -95,5 +95,5 @@ MODELS = {
     "Flux": Model(24, 128, "Flux", "FLUX", 57, 12288, size="Flux.1"),
     # gated: 14336; wider inside attention than outside; its sound is in the sequence
     "MiniMax-H3": Model(56, 128, "MiniMaxH3", "FLOW_AV", 50, 21504, hidden=5376),
-    "Tiny_Wan": Model(2, 128, "WAN21_T2V", "FLOW", 6, 768, 6),  # examples/tiny_wan
+    "Small_Wan": Model(4, 128, "WAN21_T2V", "FLOW", 8, 1536, 6),  # examples/small_wan
 }

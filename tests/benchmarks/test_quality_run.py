@@ -28,7 +28,7 @@ from psa_pack.benchmarks.quality.structure import Structure, measure
 from psa_pack.benchmarks.quality.subject import Clip, RunFailed, Sampling, Subject
 from psa_pack.benchmarks.quality.thresholds import Masses
 from psa_pack.benchmarks.quality.watch import watched
-from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
+from psa_pack.tools.random_wan import write_tiny_wan
 
 from ..pack_import import ROOT
 

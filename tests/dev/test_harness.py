@@ -122,7 +122,7 @@ def test_sampling_in_process_repeats_bit_for_bit(comfy_inproc):
 
 
 def test_tiny_wan_is_the_same_file_every_time(tmp_path):
-    from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
+    from psa_pack.tools.random_wan import write_tiny_wan
 
     first = write_tiny_wan(tmp_path / "a.safetensors").read_bytes()
     assert first == write_tiny_wan(tmp_path / "b.safetensors").read_bytes()

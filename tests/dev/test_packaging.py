@@ -53,7 +53,7 @@ def test_the_registry_gets_no_model():
         [*tracked, *ignored], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.splitlines()
     packed = set(listing.stdout.splitlines()) - set(left_out)
-    assert "examples/tiny_wan/tiny_wan.safetensors" in left_out
+    assert "examples/small_wan/small_wan.safetensors" in left_out
     assert all(name.startswith("examples/") for name in left_out)
     sizes = {name: (ROOT / name).stat().st_size for name in packed if (ROOT / name).is_file()}
     assert max(sizes.values()) < 2**20, max(sizes, key=sizes.get)

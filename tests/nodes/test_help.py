@@ -19,7 +19,8 @@ NODES = (
 )  # fmt: skip
 # of packs that only the tests and the demo load
 OTHERS = {
-    "PSADemoConditioning", "PSATestSpy", "PSATestSwitch", "PSATinyWanPrompt", "PSATinyWanDecode",
+    "PSADemoConditioning", "PSATestSpy", "PSATestSwitch", "PSASmallWanPrompt", "PSASmallWanLatent",
+    "PSASmallWanDecode",
 }  # fmt: skip
 
 

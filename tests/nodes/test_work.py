@@ -83,7 +83,7 @@ def check(family, grid, text, call, blocks="blocks", rel=1e-9):
          (21, 30, 52)),
         ("Wan2.2_5B", {"dim": 3072, "ffn_dim": 14336, "num_heads": 24, "num_layers": 30,
                        "in_dim": 48, "out_dim": 48}, (11, 22, 40)),
-        ("Tiny_Wan", {"dim": 256, "ffn_dim": 768, "num_heads": 2, "num_layers": 6}, (8, 32, 32)),
+        ("Small_Wan", {"dim": 512, "ffn_dim": 1536, "num_heads": 4, "num_layers": 8}, (8, 32, 32)),
     ],
 )  # fmt: skip
 def test_wan(family, settings, grid):

@@ -14,7 +14,7 @@ FAMILIES = {
 
 # the same of families that only we have presets for; None: the text varies
 OURS = {
-    "Tiny_Wan": ((16, 16, 4), 0),
+    "Small_Wan": ((8, 8, 2), 0),
     "HunyuanVideo": ((16, 16, 4), None),
     "HunyuanVideo1.5": ((16, 16, 4), None),
     "LTX-Video": ((32, 32, 8), 0),

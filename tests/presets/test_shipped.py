@@ -11,7 +11,7 @@ from psa_presets import SHIPPED_DIR, VideoScale
 from .figures import FAMILIES, PRESETS, SHIPPED, mask_ratios
 
 OURS = ("fast", "balanced", "faithful", "lora_4step")
-OTHERS = sorted(set(SHIPPED) - set(FAMILIES) - {"Tiny_Wan"})
+OTHERS = sorted(set(SHIPPED) - set(FAMILIES) - {"Small_Wan"})
 FILES = sorted(SHIPPED_DIR.glob("*.yaml"))
 
 

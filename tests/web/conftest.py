@@ -16,7 +16,7 @@ import pytest
 from psa_pack.tools.comfy_server import ComfyServer
 from psa_pack.tools.dev import browser as browsers
 from psa_pack.tools.dev import frontend as second_frontend
-from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
+from psa_pack.tools.random_wan import write_tiny_wan
 
 from ..pack_import import ROOT
 from .comfy_page import TIMEOUT, ComfyPage

@@ -4,6 +4,7 @@ python -m tools.small_wan.pack
 python -m tools.small_wan fit-codec --comfyui PATH --codec FILE
 python -m tools.small_wan train --comfyui PATH --codec FILE --out DIR --minutes 8 --total-minutes 18
 python -m tools.small_wan sample --comfyui PATH --codec FILE --out DIR
+python -m tools.small_wan ship --out DIR
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from pathlib import Path
 import torch
 
 from ..comfyui_option import add_comfyui, comfyui_of
-from ..tiny_wan import comfy_model, pictures, sample
 from . import assets as packed
-from . import conditions, pool, render
+from . import checkpoint, comfy_model, pictures, pool, render, sample, shipping
 from .codec import FRAMES, Codec, fit
 from .train import MODEL_FILE, Settings, train
 
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text)
         sub.set_defaults(run=run, refuse=sub.error)
         add_comfyui(sub)
-        sub.add_argument("--codec", type=Path, required=True)
+        sub.add_argument("--codec", type=Path, default=checkpoint.CODEC)
         sub.add_argument("--assets", type=Path, default=packed.DEFAULT, help="from .pack")
         sub.add_argument("--device", default=device)
         return sub
@@ -80,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--size", default="8x32x32", help="frames x rows x columns in tokens")
     sub.add_argument("--steps", type=int, default=20)
     sub.add_argument("--cfg", type=float, default=4.0)
+
+    sub = commands.add_parser("ship", help="write the fp8 file that the repository ships")
+    sub.set_defaults(run=_ship)
+    sub.add_argument("--out", type=Path, required=True, help="folder of the trained model")
+    sub.add_argument("--to", type=Path, default=checkpoint.EXAMPLE / MODEL_FILE)
     return parser
 
 
@@ -155,7 +160,6 @@ def _write_samples(args, model) -> None:
             steps=args.steps,
             cfg=args.cfg,
             device=args.device,
-            context_of=conditions.context,
         )
         rows[f"{prompt} (a true clip, through the codec)"] = codec.decode(true[index, None])[0]
         grid.append(rows[f"{prompt} (a true clip, through the codec)"])
@@ -167,6 +171,11 @@ def _write_samples(args, model) -> None:
     pictures.write_strips(rows, args.out / f"{name}.png")
     pictures.write_animation(grid, args.out / f"{name}.webp", columns=len(seeds) + 1)
     print(args.out / f"{name}.png")
+
+
+def _ship(args) -> None:
+    shipping.ship(args.out / MODEL_FILE, args.to)
+    print(args.to)
 
 
 if __name__ == "__main__":

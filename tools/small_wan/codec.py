@@ -11,15 +11,13 @@ is shown twice to fill its group.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from . import render, scenes
+from . import checkpoint, render, scenes
 from .assets import Assets
 
 PIXELS, FRAMES, CHANNELS = 4, 2, 16
@@ -66,10 +64,7 @@ class Codec:
         return (latent - _over_channels(self.comfy_mean)) / _over_channels(self.comfy_std)
 
     def save(self, path: Path, record: dict) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.contiguous() for name, tensor in self._tensors().items()}
-        save_file(tensors, path, metadata={"record": json.dumps(record)})
-        path.chmod(0o644)
+        checkpoint.save(path, self._tensors(), record)
 
     @classmethod
     def load(cls, path: Path) -> Codec:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from ..tiny_wan.curriculum import Size, tokens
 from . import render, scenes
 from .assets import Assets
 from .codec import FRAMES, PIXELS, Codec, frames_of
+from .curriculum import Size, tokens
 
 # how many pixels are rendered at once: bounds the memory of its intermediate tensors
 PIXELS_AT_ONCE = 2**25

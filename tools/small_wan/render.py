@@ -8,8 +8,8 @@ import torch
 
 from . import solids
 from .assets import Assets, Atlas
+from .atlas_reads import levels, sample
 from .places import BACK, CEILING, FLOOR, SIDE, Places
-from .sampling import levels, sample
 from .scenes import Scenes
 from .tracks import BALL, BOX, CUTOUT
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 from .assets import Atlas
-from .sampling import levels, sample
+from .atlas_reads import levels, sample
 
 TILT = 0.42  # how far one sees their top
 EDGE = 0.60  # half an edge of a box, in half sides of its cell

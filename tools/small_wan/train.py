@@ -16,13 +16,11 @@ from pathlib import Path
 
 import torch
 
-from ..tiny_wan import checkpoint, comfy_model
-from ..tiny_wan.curriculum import size_at, tokens
-from ..tiny_wan.optimizer import Muon, is_matrix
-from . import conditions
+from . import checkpoint, comfy_model, conditions
 from .assets import Assets
 from .codec import Codec
-from .curriculum import CURRICULA
+from .curriculum import CURRICULA, size_at, tokens
+from .optimizer import Muon, is_matrix
 from .pool import Pool
 
 LOG_EVERY = 50

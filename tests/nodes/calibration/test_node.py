@@ -9,7 +9,7 @@ from psa_kernels import PSAConfig
 
 from ..graphs import SIZE, STEPS, pictures, reports
 
-FAMILY = "Tiny_Wan"
+FAMILY = "Small_Wan"
 
 
 def calibrated(g, base=None, node_id="calibrate", **inputs):
@@ -76,7 +76,7 @@ def test_it_is_kept_under_a_name_and_not_over_another(graph, comfy_client, comfy
     run = g.run()
     stored = comfy_client.get(f"/psa/presets/{FAMILY}/for%20my%20videos")
     assert PSAConfig.from_preset(stored["config"]) == preset(run)
-    assert stored["origin"] == "user" and "Calibrated from Tiny_Wan/balanced" in stored["config"][
+    assert stored["origin"] == "user" and "Calibrated from Small_Wan/balanced" in stored["config"][
         "description"
     ]
     assert list(run.events("psa.presets_changed"))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from psa_pack.tools.tiny_wan import random_weights
+from psa_pack.tools import random_wan
 
 from ..sampling import ROUNDING, SHAPE, Spy, agree, conditioning, dense_level_config, sparse_config
 from .beside import check_beside, check_picture, covers, in_both_orders
@@ -67,7 +67,7 @@ def test_two_experts_through_their_nodes(bench, comfy_inproc, comfy_nodes):
     import comfy.sd
 
     high = bench.model
-    low = comfy.sd.load_diffusion_model_state_dict(random_weights.tiny_wan(seed=1))
+    low = comfy.sd.load_diffusion_model_state_dict(random_wan.tiny_wan(seed=1))
     texts = [conditioning(i, 16, 4096) for i in (0, 1)]
     sampler = comfy_nodes.KSamplerAdvanced()
 

@@ -5,7 +5,7 @@ import torch
 
 from psa_pack.tools.comfy_client import ComfyClient
 from psa_pack.tools.comfy_server import ATTENTION, ComfyServer
-from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
+from psa_pack.tools.random_wan import write_tiny_wan
 
 from ...pack_import import ROOT
 from ..graphs import BLOCKS, STEPS, Graph, reports

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from psa_pack.tools.tiny_wan import random_weights
+from psa_pack.tools import random_wan
 
 from ..sampling import OVERRIDE, ROUNDING, dense_level_config, sparse_config
 from .beside import check_beside, check_picture, covers, in_both_orders, together
@@ -41,7 +41,7 @@ def test_another_lora_from_run_to_run(bench, lora, order):
 def test_fp8_weights(bench, comfy_inproc, comfy_nodes, dtype):
     """UNETLoader's weight_dtype."""
     folder = comfy_inproc.base / "models" / "diffusion_models"
-    random_weights.write_tiny_wan(folder / "tiny_fp8.safetensors")
+    random_wan.write_tiny_wan(folder / "tiny_fp8.safetensors")
     (model,) = comfy_nodes.UNETLoader().load_unet("tiny_fp8.safetensors", dtype)
     stored = {w.dtype for w in model.model.diffusion_model.parameters()}
     assert getattr(torch, dtype.replace("fp8", "float8")) in stored
@@ -62,7 +62,7 @@ def test_a_model_that_computes_in_half_precision(bench, monkeypatch, dtype):
 
     for name, own in (("should_use_fp16", "float16"), ("should_use_bf16", "bfloat16")):
         monkeypatch.setattr(comfy.model_management, name, lambda *_, own=own, **__: own == dtype)
-    model = comfy.sd.load_diffusion_model_state_dict(random_weights.tiny_wan())
+    model = comfy.sd.load_diffusion_model_state_dict(random_wan.tiny_wan())
     seen = set()
 
     def dtypes(func, q, k, v, *args, **kwargs):
@@ -122,7 +122,7 @@ def test_weights_that_are_dequantised_for_each_call(bench):
     import comfy.sd
 
     model = comfy.sd.load_diffusion_model_state_dict(
-        random_weights.tiny_wan(), model_options={"custom_operations": quantised_operations()}
+        random_wan.tiny_wan(), model_options={"custom_operations": quantised_operations()}
     )
     linear = model.model.diffusion_model.blocks[0].self_attn.q
     assert linear.weight is None and linear.whole_numbers.dtype == torch.int8

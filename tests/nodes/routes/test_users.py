@@ -24,7 +24,7 @@ SAVES = 4
 @pytest.fixture(scope="module")
 def server(comfyui_path):
     from psa_pack.tools.comfy_server import ComfyServer
-    from psa_pack.tools.tiny_wan.random_weights import write_tiny_wan
+    from psa_pack.tools.random_wan import write_tiny_wan
 
     packs = {"ComfyUI-PSA": ROOT, "psa_demo_nodes": ROOT / "tools" / "demo_nodes"}
     with ComfyServer(comfyui_path, packs, flags=("--multi-user",)) as server:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from . import comfy_model, conditions
+from . import comfy_model, conditions, shipping
 
 SHIFT = 8.0  # what ComfyUI samples Wan with by default
 
 
 def load_model(path: Path, comfyui: Path, *, device: str) -> torch.nn.Module:
-    """The model of a checkpoint, in bfloat16 on a GPU and float32 on a CPU."""
-    weights = load_file(path)
+    """A trained or a shipped model, in bfloat16 on a GPU and float32 on a CPU."""
+    weights = shipping.plain(load_file(path))
     cuda = torch.device(device).type == "cuda"
     dtype = torch.bfloat16 if cuda else torch.float32
     shape = comfy_model.shape_of(weights)
@@ -64,15 +63,11 @@ def euler(
     shift: float = SHIFT,
     device: str,
     options: dict | None = None,
-    context_of: Callable[[str], torch.Tensor] = conditions.context,
 ) -> torch.Tensor:
-    """Model-space latents, one clip a (prompt, seed) pair.
-
-    context_of: a prompt -> [1, tokens, 4096], as the model was trained with.
-    """
+    """Model-space latents, one clip a (prompt, seed) pair."""
     x = starting_noise(seeds, size).to(device)
-    context = torch.cat([context_of(prompt) for prompt in prompts])
-    empty = context_of("").expand_as(context)
+    context = torch.cat([conditions.context(prompt) for prompt in prompts])
+    empty = conditions.context("").expand_as(context)
     levels = sigmas(steps, shift).tolist()
     for sigma, following in itertools.pairwise(levels):
         guided = velocity(model, x, sigma, context, options)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from ..random_wan import HEAD_DIM, ROTARY_PAIRS
 from .conditions import TEXT_DIM
-from .random_weights import HEAD_DIM, ROTARY_PAIRS
 
 
 def import_comfy(comfyui: Path):
