@@ -67,7 +67,7 @@ class Bench:
         row.report = way.reports[0] if way.reports else None
         if self.dense is None:
             self.dense = output
-        row.error = ((output - self.dense).norm() / self.dense.norm()).item()
+        row.error = rel_l2(output, self.dense)
         if self.gpu:
             row.peak_gib = torch.cuda.max_memory_allocated() / 2**30
         row.left_out = self._fault(way, row)
@@ -94,29 +94,12 @@ class Bench:
 
     def _sample(self, way: Way) -> tuple[list[float], torch.Tensor, list[float]]:
         """(when the run and each step ended, the first output, milliseconds of each call)."""
-        outputs: list[torch.Tensor] = []
-
-        def mark() -> float:
-            if self.gpu:
-                torch.cuda.synchronize()
-            return time.perf_counter()
-
-        def after_step(step: int, denoised, x, total: int) -> None:
-            marks.append(mark())
-            if step == 0:
-                outputs.append((x - denoised).float().cpu())
-
         if self.gpu:
             torch.cuda.reset_peak_memory_stats()
         timer = AttentionTimer()
         model = timer.on(way.patch(self.model))
-        marks = [mark()]
-        self.comfy.ksampler(
-            model, positive=wan.text(1), negative=wan.text(2),
-            latent=torch.zeros(1, 16, *self.video), seed=1, steps=self.steps, cfg=1.0,
-            callback=after_step,
-        )  # fmt: skip
-        return marks, outputs[0], timer.milliseconds()
+        marks, output = sample(self.comfy, model, self.video, self.steps)
+        return marks, output, timer.milliseconds()
 
     def _fault(self, way: Way, row: Row) -> str | None:
         """Why no time may be shown, or None."""
@@ -130,3 +113,34 @@ class Bench:
             if row.report["failure"] or sparse != calls:
                 return f"{sparse} of {calls} calls sparse; {row.report['failure']}"
         return None
+
+
+def sample(
+    comfy: Any, model: Any, video: tuple[int, int, int], steps: int
+) -> tuple[list[float], torch.Tensor]:
+    """One run as KSampler makes it: (when it began and each step ended, the model's first output).
+
+    Times in seconds, by a clock that waits for the GPU; the output is float32 on the CPU.
+    """
+    outputs: list[torch.Tensor] = []
+
+    def mark() -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def after_step(step: int, denoised, x, total: int) -> None:
+        marks.append(mark())
+        if step == 0:
+            outputs.append((x - denoised).float().cpu())
+
+    marks = [mark()]
+    comfy.ksampler(
+        model, positive=wan.text(1), negative=wan.text(2), latent=torch.zeros(1, 16, *video),
+        seed=1, steps=steps, cfg=1.0, callback=after_step,
+    )  # fmt: skip
+    return marks, outputs[0]
+
+
+def rel_l2(x: torch.Tensor, reference: torch.Tensor) -> float:
+    return ((x - reference).norm() / reference.norm()).item()
