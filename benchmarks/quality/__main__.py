@@ -23,7 +23,7 @@ from . import ROOT
 EXAMPLE = ROOT / "examples" / "small_wan"
 DEFAULT_OUT = Path(".dev/quality")
 # the model's own presets, and those of the model it is shaped after that it has not
-FAMILIES = ("Tiny_Wan", "Wan2.1_1.3b")
+FAMILIES = ("Small_Wan", "Wan2.1_1.3b")
 
 
 def main(argv: list[str] | None = None) -> int:
