@@ -92,7 +92,7 @@ BRIEF_LABELS = ("99% of the mass in", "outside top 8.1%", "lowest 45%", "stable 
 
 def models() -> dict[str, dict]:
     """name -> what `--part structure` found."""
-    files = sorted(RESULTS.glob("structure-*.json"))
+    files = sorted(RESULTS.glob("structure-*.json"), key=lambda file: file.stem)
     return {
         file.stem.removeprefix("structure-"): json.loads(file.read_text(encoding="utf-8"))
         for file in files
