@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import io
 
+from ..presets import former
 from ..presets.errors import PresetError
 from ..presets.names import DEFAULT
 from .preset_link import PSAPreset
 from .preset_value import PresetValue
 from .queued import graph, is_asked_for, queued_inputs
 from .store import list_presets, preset_store
+
+log = logging.getLogger("PSA")
+_noticed: set[str] = set()
 
 MOST_USED = "Wan2.1_14b"  # of the shipped families: what a new node shows
 
@@ -68,7 +74,17 @@ class PSAPresetLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, family: str, preset: str) -> io.NodeOutput:
-        return io.NodeOutput(load_preset(family, preset))
+        value = load_preset(family, preset)
+        _notice(family, value.name)
+        return io.NodeOutput(value)
+
+
+def _notice(family: str, preset: str) -> None:
+    """Says once a process that a preset of ours is another than it was."""
+    shipped = preset_store().find(family, preset)[0].origin == "shipped"
+    if shipped and preset in former.NAMES and preset not in _noticed:
+        _noticed.add(preset)
+        log.info("PSA %s/%s: %s", family, preset, former.notice(preset))
 
 
 def load_preset(family: str, preset: str | None) -> PresetValue:

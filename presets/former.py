@@ -1,0 +1,12 @@
+"""Shipped presets that have other settings than they had under the same name."""
+
+NAMES = ("fast", "balanced", "faithful", "lora_4step")
+PAGE = "docs/former-presets.md"
+
+
+def notice(preset: str) -> str:
+    """What a user of such a preset should know."""
+    return (
+        f"the preset {preset} has new settings, chosen on a better trained model; those that it had "
+        f"are in {PAGE}"
+    )
