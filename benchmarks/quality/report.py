@@ -19,6 +19,7 @@ from .structure import ESTIMATORS, ORDERS
 from .summary import CAPTURED, Row, Summary, summarise
 
 SOURCES = (CAPTURED, *ALL)
+BESIDE = tuple(name for name in METRICS if name != "psnr")  # columns after PSNR and its differences
 
 
 def write_report(lines: list[dict], folder: Path) -> list[Path]:
@@ -135,9 +136,7 @@ def _settings_table(rows: list[Row]) -> list[str]:
     head = ["", "density"]
     if with_clips:
         head += ["all steps", "clips", "PSNR, dB"] + ["Δ PSNR"] * compared
-        head += [METRICS[name] for name in ("ssim", "haarpsi", "temporal", "latent")] + [
-            "time / dense"
-        ]
+        head += [*(METRICS[name] for name in BESIDE), "time / dense"]
     if with_calls:
         head += [f"rel-L2 {source}" for source in SOURCES] + ["Δ rel-L2 captured"] * compared
     if compared:
@@ -159,13 +158,13 @@ def _settings_table(rows: list[Row]) -> list[str]:
 
 def _clip_cells(row: Row, compared: bool) -> list[str]:
     if not row.metrics:
-        return ["-", "0", row.left_out or "-"] + ["-"] * (5 + compared)
+        return ["-", "0", row.left_out or "-"] + ["-"] * (len(BESIDE) + 1 + compared)
     psnr = row.metrics["psnr"]
     cells = [_number(row.overall_density, ".3f"), str(psnr.count), _mean_std(psnr, ".2f")]
     if compared:
         cells.append(_difference(row.differences.get("psnr"), "+.2f"))
     cells += [
-        _mean_std(row.metrics[name], ".3f") for name in ("ssim", "haarpsi", "temporal", "latent")
+        _mean_std(row.metrics[name], ".3f") if name in row.metrics else "-" for name in BESIDE
     ]
     return [*cells, _number(row.time, ".2f")]
 

@@ -111,10 +111,12 @@ def _row(setting: Setting, clips: dict, calls: dict) -> Row:
         i: line for i, line in clips.get(setting.against, {}).items() if "left_out" not in line
     }
     for metric in METRICS:
-        values = {i: line[metric] for i, line in own.items()}
+        # results of an older version may lack one
+        values = {i: line[metric] for i, line in own.items() if metric in line}
         if values:
             row.metrics[metric] = spread(list(values.values()))
-            difference = paired(values, {i: line[metric] for i, line in other.items()})
+            bases = {i: line[metric] for i, line in other.items() if metric in line}
+            difference = paired(values, bases)
             if difference is not None:
                 row.differences[metric] = difference
     if own:

@@ -21,7 +21,7 @@ from psa_pack.benchmarks.quality.results import Mismatch, Results, merge, read
 from psa_pack.benchmarks.quality.settings import Setting, ablations, sweep
 from psa_pack.benchmarks.quality.spread import paired, spread
 from psa_pack.benchmarks.recall import recall, share_holding
-from psa_pack.tools.clip_metrics import temporal_difference
+from psa_pack.tools.clip_metrics import sharpness, temporal_difference
 
 TAILS = st.sampled_from(["none", 8, 16, 32, 64, 128])
 RATIOS = st.dictionaries(st.sampled_from([1, 2, 4, 8]), st.floats(0.1, 10), min_size=1, max_size=4)
@@ -129,6 +129,19 @@ def test_temporal_difference_of_known_motion():
     assert temporal_difference(moving, torch.zeros_like(moving)) == pytest.approx(1)
     assert temporal_difference(moving, moving + 0.1) == pytest.approx(0, abs=1e-6)
     assert math.isinf(temporal_difference(torch.zeros(3, 3, 4, 4), moving[:3]))
+
+
+def test_sharpness_of_known_pictures():
+    """Half the contrast is a quarter of the energy; what is blurred is softer however it moves, and
+    another sample of the same statistics is as sharp."""
+    rng = torch.Generator().manual_seed(3)
+    frames, other = (torch.rand(4, 3, 64, 64, generator=rng) for _ in range(2))
+    assert sharpness(frames, frames * 0.5 + 0.3) == pytest.approx(0.25, rel=1e-5)
+    blurred = torch.nn.functional.avg_pool2d(frames, 3, stride=1)
+    # the mean of 9: differences of neighbours are those of two columns of 3, of variance 2 * 3 / 81
+    assert sharpness(frames, blurred) == pytest.approx(3 / 81, rel=0.05)
+    assert sharpness(frames, other) == pytest.approx(1, rel=0.02)
+    assert sharpness(frames, frames.flip(0)) == pytest.approx(1)
 
 
 def test_recall_of_known_masses():
