@@ -21,6 +21,7 @@ class Row:
 
     metrics, differences  metric -> over clips; `differences` to the setting's `against`, paired
     calls                 source of q, k, v -> rel-L2 of single calls, over calls
+    worst_psnr            of the worst clip
     densities             of the sparse calls, and with the dense steps
     time                  median of seconds / the dense clip's
     """
@@ -30,6 +31,7 @@ class Row:
     differences: dict[str, Spread] = field(default_factory=dict)
     calls: dict[str, Spread] = field(default_factory=dict)
     call_differences: dict[str, Spread] = field(default_factory=dict)
+    worst_psnr: float | None = None
     density: float | None = None
     overall_density: float | None = None
     time: float | None = None
@@ -120,6 +122,7 @@ def _row(setting: Setting, clips: dict, calls: dict) -> Row:
             if difference is not None:
                 row.differences[metric] = difference
     if own:
+        row.worst_psnr = min(line["psnr"] for line in own.values())
         row.density = statistics.fmean(line["density"] for line in own.values())
         row.overall_density = statistics.fmean(line["overall_density"] for line in own.values())
         row.time = statistics.median(
