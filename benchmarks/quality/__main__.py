@@ -120,6 +120,7 @@ def measure(args: argparse.Namespace, results) -> None:
             densities=tuple(args.densities),
             deadline=begin + (args.time_limit or float("inf")),
             say=say,
+            only=tuple(args.only),
         )
         say("checks")
         if args.part == [STRUCTURE]:
@@ -153,7 +154,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip
     parts = ("sweep", "ablations", "recall", "calls", "calibrated", "like-keys", "falling",
-             "structure")  # fmt: skip
+             "decide", "structure")  # fmt: skip
     add("--part", nargs="*", choices=parts,
         help=f"of {', '.join(parts)}; default all; none: checks and --capture alone")  # fmt: skip
     add("--clips", type=clip_range, default=(0, 16), metavar="FROM:TO", help="default 0:16")
@@ -164,6 +165,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--targets", type=float, nargs="+", default=TARGETS, help="densities of the ablations")
     add("--densities", type=float, nargs="+", default=SWEEP_DENSITIES,
         help="of the sweep")  # fmt: skip
+    add("--only", nargs="+", default=(), metavar="TEXT",
+        help="settings whose key, \"table: row\", contains one of these texts")  # fmt: skip
     add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")
     add("--capture", type=Path, metavar="FILE",
         help="q, k, v of the first clip, for `python -m benchmarks --inputs`")  # fmt: skip

@@ -9,8 +9,10 @@ block allows.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from psa_kernels import PSAConfig
 from psa_kernels.config import MaskRatios
 
 POOLED = (1, 2, 4, 8)
@@ -95,3 +97,58 @@ def ratios_of(counts: Mapping[int, int], blocks: int) -> MaskRatios:
 def solve(target: float, ratio: Mapping[int, float], tail: int | str, blocks: int) -> MaskRatios:
     """`mask_ratios` for a density of at most `target`; see `solve_counts`."""
     return ratios_of(solve_counts(target, ratio, tail, blocks), blocks)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps that follow one another with the same shares. counts: key blocks per level, the rest on
+    level 0 with this tail."""
+
+    steps: int
+    counts: Mapping[int, int]
+    tail: int | str
+
+    def cost(self, blocks: int) -> float:
+        return self.steps * density_of(self.counts, blocks, self.tail)
+
+
+def nothing_dropped(target: float, blocks: int) -> dict[int, int]:
+    """As many blocks in full as a density of `target` has room for, all others at 8."""
+    full = math.floor(blocks * (target - 1 / 8) / (1 - 1 / 8) + 1e-9)
+    if full < 1:
+        raise Unreachable(
+            f"it costs {density_of({1: 1, 8: blocks - 1}, blocks, 'none'):.3f} at least"
+        )
+    return {1: min(full, blocks), 8: max(0, blocks - full)}
+
+
+def filled(parts: Sequence[Part], blocks: int, budget: float) -> list[Part]:
+    """The parts with more blocks on finer levels, one by one from the first part on, as long as
+    together they cost at most `budget`, in steps of dense attention."""
+    parts = list(parts)
+
+    def richer():
+        for i, part in enumerate(parts):
+            others = sum(other.cost(blocks) for other in parts) - part.cost(blocks)
+            for counts in _one_step(dict(part.counts), list(part.counts), part.tail, blocks):
+                more = Part(part.steps, counts, part.tail)
+                if others + more.cost(blocks) <= budget + 1e-9:
+                    yield i, more
+
+    while found := next(richer(), None):
+        parts[found[0]] = found[1]
+    return parts
+
+
+def cost_of_run(config: PSAConfig, tokens: int, steps: int) -> float:
+    """Mean density of all steps of a run by quotas, dense ones counted as 1; no text tokens."""
+    total = 0.0
+    for step in range(steps):
+        own = config.for_step(step / steps)
+        if step < config.warmup_steps or own.type == "dense":
+            total += 1.0
+            continue
+        blocks = -(-tokens // own.block_n)
+        counts = own.mask_ratios.quotas(blocks)
+        total += density_of({x: n for x, n in counts.items() if x}, blocks, own.tail)
+    return total / steps

@@ -8,11 +8,12 @@ from psa_pack.tools.clip_metrics import compare_frames
 
 __all__ = ("METRICS", "compare_frames", "relative")
 
-# name -> heading; of the first three more is better, of the others less
+# name -> heading; of the first three more is better, of the last two less; sharpness is best at 1
 METRICS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "haarpsi": "HaarPSI",
+    "sharpness": "sharpness",
     "temporal": "temporal difference",
     "latent": "latent rel-L2",
 }

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
+from psa_kernels import PSAConfig
+
 from ..method import Problem
-from . import falling, like_keys
+from . import decide, falling, like_keys
 from .calls import call_errors, moment_errors, synthetic
 from .metrics import compare_frames, relative
 from .results import Results
 from .settings import (
     ABLATIONS,
     CALIBRATED,
+    DECIDE,
     FALLING,
     LIKE_KEYS,
     SWEEP,
@@ -42,6 +45,7 @@ class Job:
     families  whose presets are measured (`presets.family.Family`)
     targets   densities of the ablations; `densities`: of the sweep
     deadline  `time.monotonic()` after which nothing new starts
+    only      settings whose key contains one of these texts; all where there is none
     """
 
     subject: Subject
@@ -53,6 +57,7 @@ class Job:
     densities: tuple[float, ...]
     deadline: float
     say: Callable[[str], None]
+    only: tuple[str, ...] = ()
 
     @property
     def late(self) -> bool:
@@ -66,6 +71,9 @@ class Job:
     @property
     def warm_up(self) -> int:
         return Base(self.tokens, self.sampling.steps, 1.0).warm_up
+
+    def wants(self, setting: Setting) -> bool:
+        return not self.only or any(text in setting.key for text in self.only)
 
     def watch(self, clip: Clip, visit: Callable[[Seen], None]) -> None:
         """A dense run of the clip with its attention calls shown to `visit`."""
@@ -83,25 +91,51 @@ def run(job: Job, names: list[str]) -> None:
 
 
 def settings_of(job: Job, part: str) -> list[Setting]:
-    """The settings of a part, all of them for "calls"; noted in the results for the tables."""
+    """The settings of a part that the run is to have, all of them for "calls"; noted in the results
+    for the tables."""
     found = Settings()
-    if part == CALIBRATED:
-        from .calibrated import rows as calibrated  # with ComfyUI's modules, loaded by then
-
-        found += calibrated(job)
-    elif part == FALLING:
-        found += falling.settings(job.tokens, job.sampling.steps)
-    elif part == LIKE_KEYS:
-        found += like_keys.settings(job.tokens, job.sampling.steps)
-    elif part != ABLATIONS:
-        found += sweep(job.tokens, job.sampling.steps, job.densities)
-        found += presets(job.families)
-    if part not in (SWEEP, CALIBRATED, LIKE_KEYS, FALLING):
-        masses = attention_masses(job)
-        found += ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds)
+    for make in SETTINGS[part]:
+        found += make(job)
+    found.rows = [row for row in found.rows if job.wants(row)]
     rows = [row.to_data() for row in found.rows]
     job.results.add("settings", rows=rows, left_out=found.left_out)
     return found.rows
+
+
+def _sweep(job: Job) -> Settings:
+    found = sweep(job.tokens, job.sampling.steps, job.densities)
+    found += presets(job.families)
+    return found
+
+
+def _ablations(job: Job) -> Settings:
+    masses = attention_masses(job)
+    return ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds)
+
+
+def _calibrated(job: Job) -> Settings:
+    from .calibrated import rows  # with ComfyUI's modules, loaded by then
+
+    return rows(job)
+
+
+def _decide(job: Job) -> Settings:
+    def thresholds(density: float, start: PSAConfig) -> PSAConfig:
+        return attention_masses(job).thresholds(density, start)
+
+    return decide.settings(job.families, job.tokens, job.sampling.steps, thresholds)
+
+
+# part -> what makes its settings
+SETTINGS: dict[str, tuple[Callable[[Job], Settings], ...]] = {
+    SWEEP: (_sweep,),
+    ABLATIONS: (_ablations,),
+    "calls": (_sweep, _ablations),
+    CALIBRATED: (_calibrated,),
+    DECIDE: (_decide,),
+    FALLING: (lambda job: falling.settings(job.tokens, job.sampling.steps),),
+    LIKE_KEYS: (lambda job: like_keys.settings(job.tokens, job.sampling.steps),),
+}
 
 
 def attention_masses(job: Job) -> Masses:
@@ -228,6 +262,7 @@ PARTS: dict[str, Callable[[Job], None]] = {
     CALIBRATED: lambda job: sample_clips(job, CALIBRATED),
     LIKE_KEYS: lambda job: sample_clips(job, LIKE_KEYS),
     FALLING: lambda job: sample_clips(job, FALLING),
+    DECIDE: lambda job: sample_clips(job, DECIDE),
     "recall": sample_recall,
     "calls": sample_calls,
     STRUCTURE: sample_structure,

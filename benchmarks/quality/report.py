@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from . import pictures
 from .metrics import METRICS
 from .sanity import passed
 from .second_moment import VARIANTS
-from .settings import Setting
+from .settings import DECIDE, Setting
 from .spread import Spread
 from .structure import ESTIMATORS, ORDERS
 from .summary import CAPTURED, Row, Summary, summarise
 
 SOURCES = (CAPTURED, *ALL)
+BESIDE = tuple(name for name in METRICS if name != "psnr")  # columns after PSNR and its differences
 
 
 def write_report(lines: list[dict], folder: Path) -> list[Path]:
@@ -85,7 +87,7 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
         ),
     ]
     for name, rows in summary.tables.items():
-        parts += [f"## {name[0].upper()}{name[1:]}", *_settings_table(rows)]
+        parts += [f"## {name[0].upper()}{name[1:]}", *_settings_table(_ranked(rows))]
         parts += [
             f"Left out: {label}: {why}." for table, label, why in summary.left_out if table == name
         ]
@@ -128,16 +130,21 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
+def _ranked(rows: list[Row]) -> list[Row]:
+    """The rows of a group of equal cost by their PSNR, best first; of other tables as they are."""
+    if rows[0].setting.part != DECIDE:
+        return rows
+    return sorted(rows, key=lambda row: -row.metrics["psnr"].mean if row.metrics else math.inf)
+
+
 def _settings_table(rows: list[Row]) -> list[str]:
     with_clips = any(row.metrics for row in rows)
     with_calls = any(row.calls for row in rows)
     compared = any(row.differences or row.call_differences for row in rows)
     head = ["", "density"]
     if with_clips:
-        head += ["all steps", "clips", "PSNR, dB"] + ["Δ PSNR"] * compared
-        head += [METRICS[name] for name in ("ssim", "haarpsi", "temporal", "latent")] + [
-            "time / dense"
-        ]
+        head += ["all steps", "clips", "PSNR, dB", "worst clip"] + ["Δ PSNR"] * compared
+        head += [*(METRICS[name] for name in BESIDE), "time / dense"]
     if with_calls:
         head += [f"rel-L2 {source}" for source in SOURCES] + ["Δ rel-L2 captured"] * compared
     if compared:
@@ -159,13 +166,14 @@ def _settings_table(rows: list[Row]) -> list[str]:
 
 def _clip_cells(row: Row, compared: bool) -> list[str]:
     if not row.metrics:
-        return ["-", "0", row.left_out or "-"] + ["-"] * (5 + compared)
+        return ["-", "0", row.left_out or "-"] + ["-"] * (len(BESIDE) + 2 + compared)
     psnr = row.metrics["psnr"]
     cells = [_number(row.overall_density, ".3f"), str(psnr.count), _mean_std(psnr, ".2f")]
+    cells.append(_number(row.worst_psnr, ".2f"))
     if compared:
         cells.append(_difference(row.differences.get("psnr"), "+.2f"))
     cells += [
-        _mean_std(row.metrics[name], ".3f") for name in ("ssim", "haarpsi", "temporal", "latent")
+        _mean_std(row.metrics[name], ".3f") if name in row.metrics else "-" for name in BESIDE
     ]
     return [*cells, _number(row.time, ".2f")]
 

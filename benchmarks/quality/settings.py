@@ -12,7 +12,7 @@ from psa_kernels.config import FIELD_BY_ARGUMENT
 from .density import Unreachable, nearest_whole, solve
 
 SWEEP, ABLATIONS, CALIBRATED = "sweep", "ablations", "calibrated"
-LIKE_KEYS, FALLING = "like-keys", "falling"
+LIKE_KEYS, FALLING, DECIDE = "like-keys", "falling", "decide"
 BLOCK = 128  # of the base configuration, for queries and keys
 # Blocks on levels 1 and 8 as in our presets fast and balanced.
 RATIO = {1: 1, 8: 3}
@@ -176,11 +176,11 @@ def ablations(
     tokens: int,
     steps: int,
     targets=TARGETS,
-    thresholds: Callable[[Base, PSAConfig], PSAConfig] | None = None,
+    thresholds: Callable[[float, PSAConfig], PSAConfig] | None = None,
 ) -> Settings:
     """One thing changed at a time, at equal density.
 
-    thresholds  makes a "thresholdbound" configuration of the base's density from a start
+    thresholds  makes a "thresholdbound" configuration of a density from a start
     """
     settings = Settings()
     for target in targets:
@@ -301,10 +301,12 @@ def _thresholds(settings: Settings, base: Base, make) -> None:
     table = _Table(settings, base, "quotas and thresholds")
     dropping = base.config(DROPPING, "none")
     table.row("quotas, tail", lambda: base.config(), against="")
-    table.row("thresholds, tail", lambda: make(base, base.config()), against="quotas, tail")
+    table.row("thresholds, tail", lambda: make(base.density, base.config()), against="quotas, tail")
     table.row("quotas, rest dropped", lambda: dropping, against="")
     table.row(
-        "thresholds, rest dropped", lambda: make(base, dropping), against="quotas, rest dropped"
+        "thresholds, rest dropped",
+        lambda: make(base.density, dropping),
+        against="quotas, rest dropped",
     )
 
 

@@ -21,6 +21,7 @@ class Row:
 
     metrics, differences  metric -> over clips; `differences` to the setting's `against`, paired
     calls                 source of q, k, v -> rel-L2 of single calls, over calls
+    worst_psnr            of the worst clip
     densities             of the sparse calls, and with the dense steps
     time                  median of seconds / the dense clip's
     """
@@ -30,6 +31,7 @@ class Row:
     differences: dict[str, Spread] = field(default_factory=dict)
     calls: dict[str, Spread] = field(default_factory=dict)
     call_differences: dict[str, Spread] = field(default_factory=dict)
+    worst_psnr: float | None = None
     density: float | None = None
     overall_density: float | None = None
     time: float | None = None
@@ -111,13 +113,16 @@ def _row(setting: Setting, clips: dict, calls: dict) -> Row:
         i: line for i, line in clips.get(setting.against, {}).items() if "left_out" not in line
     }
     for metric in METRICS:
-        values = {i: line[metric] for i, line in own.items()}
+        # results of an older version may lack one
+        values = {i: line[metric] for i, line in own.items() if metric in line}
         if values:
             row.metrics[metric] = spread(list(values.values()))
-            difference = paired(values, {i: line[metric] for i, line in other.items()})
+            bases = {i: line[metric] for i, line in other.items() if metric in line}
+            difference = paired(values, bases)
             if difference is not None:
                 row.differences[metric] = difference
     if own:
+        row.worst_psnr = min(line["psnr"] for line in own.values())
         row.density = statistics.fmean(line["density"] for line in own.values())
         row.overall_density = statistics.fmean(line["overall_density"] for line in own.values())
         row.time = statistics.median(

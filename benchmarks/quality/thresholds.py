@@ -18,7 +18,6 @@ from psa_kernels.reference import assign_levels
 from psa_kernels.stats import Stats
 
 from ..recall import Call
-from .settings import Base
 from .watch import Seen
 
 PRECISION = 1e-3  # of a threshold: figures that a preset could hold
@@ -43,8 +42,8 @@ class Masses:
             total += Stats(plan, layout, config.tail).density
         return total / len(self.found)
 
-    def thresholds(self, base: Base, start: PSAConfig) -> PSAConfig:
-        """`start` with "thresholdbound" in place of quotas, at the density of `base`.
+    def thresholds(self, density: float, start: PSAConfig) -> PSAConfig:
+        """`start` with "thresholdbound" in place of quotas, at most of this density.
 
         The thresholds begin at the mean mass that the quotas of `start` cover and move together:
         1 - bound becomes (1 - bound) ** x.
@@ -53,7 +52,7 @@ class Masses:
         low, high = 0.02, 50.0
         for _ in range(40):
             x = (low * high) ** 0.5
-            dear = self.density(_bounded(start, covered, x)) > base.density
+            dear = self.density(_bounded(start, covered, x)) > density
             low, high = (low, x) if dear else (x, high)
         return _bounded(start, covered, low)
 

@@ -9,19 +9,25 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from psa_kernels import PSAConfig, psa_attention
+from psa_pack.benchmarks.quality import decide
 from psa_pack.benchmarks.quality.density import (
     Unreachable,
+    cost_of_run,
     density_of,
     nearest_whole,
     ratios_of,
     solve,
     solve_counts,
 )
+from psa_pack.benchmarks.quality.report import write_report
 from psa_pack.benchmarks.quality.results import Mismatch, Results, merge, read
 from psa_pack.benchmarks.quality.settings import Setting, ablations, sweep
 from psa_pack.benchmarks.quality.spread import paired, spread
 from psa_pack.benchmarks.recall import recall, share_holding
-from psa_pack.tools.clip_metrics import temporal_difference
+from psa_pack.presets.store import PresetStore
+from psa_pack.tools.clip_metrics import sharpness, temporal_difference
+
+from ..pack_import import ROOT
 
 TAILS = st.sampled_from(["none", 8, 16, 32, 64, 128])
 RATIOS = st.dictionaries(st.sampled_from([1, 2, 4, 8]), st.floats(0.1, 10), min_size=1, max_size=4)
@@ -99,6 +105,86 @@ def test_settings_survive_json():
         assert Setting.from_data(json.loads(json.dumps(row.to_data()))) == row
 
 
+@pytest.fixture(scope="module")
+def families(tmp_path_factory):
+    store = PresetStore(ROOT / "presets", tmp_path_factory.mktemp("none"))
+    return [store.get_family("Wan2.1_1.3b")]
+
+
+@pytest.mark.parametrize("tokens", [8192, 16384, 32768])
+@pytest.mark.parametrize(("steps", "most"), [(20, 45), (8, 12), (4, 12)])
+def test_candidates_cost_what_the_preset_costs(families, tokens, steps, most):
+    """Over the run, up to the block that does not fit any more; all of them can be had."""
+    found = decide.settings(families, tokens, steps, lambda density, start: start)
+    assert not found.left_out and 10 <= len(found.rows) <= most
+    assert len({row.key for row in found.rows}) == len(found.rows)
+    shipped = {row.table: row for row in found.rows if row.label == "as shipped"}
+    for row in found.rows:
+        cost = cost_of_run(shipped[row.table].config, tokens, steps)
+        own = cost_of_run(row.config, tokens, steps)
+        assert cost - 128 / tokens < own <= cost + 1e-9, row.key
+        assert row.against == ("" if row.label == "as shipped" else shipped[row.table].key)
+        assert Setting.from_data(json.loads(json.dumps(row.to_data()))) == row
+
+
+@given(
+    steps=st.integers(3, 30), dense=st.integers(0, 8), cost=st.floats(0.05, 1),
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=4), blocks=st.integers(2, 300),
+)  # fmt: skip
+@settings(deadline=None, max_examples=60)
+def test_a_falling_plan_never_costs_more(steps, dense, cost, shape, blocks):
+    budget = decide.Budget(128 * blocks, steps, cost)
+    shape = tuple(sorted(shape, reverse=True))
+    try:
+        config = budget.plan(dense, shape)
+    except Unreachable:
+        return
+    assert cost_of_run(config, 128 * blocks, steps) <= cost + 1e-9
+    full = [config.for_step(i / steps).mask_ratios.width(1) for i in range(dense, steps)]
+    assert full == sorted(full, reverse=True) or len(set(shape)) == 1
+
+
+def test_a_falling_plan_of_known_shares():
+    """Two of 8 steps dense, half of the rest at twice the density: 2 + 3 * 26/64 + 3 * 13/64."""
+    budget = decide.Budget(64 * 128, 8, (2 + 3 * 39 / 64) / 8)
+    config = budget.plan(2, (2, 1), decide.block_sparse)
+    assert dict(config.in_range("25-62.5%").mask_ratios) == {1: (0, 26 / 64), 0: (26 / 64, 1)}
+    assert dict(config.mask_ratios) == {1: (0, 13 / 64), 0: (13 / 64, 1)}
+    assert config.warmup_steps == 2
+
+
+def test_groups_of_equal_cost_are_ranked(families, tmp_path):
+    """By the mean PSNR, best first, with the worst clip beside it; a row without clips is last."""
+    rows = decide.settings(families, 8192, 4).rows[:3]
+    figures = {"ssim": 0.9, "haarpsi": 0.8, "sharpness": 0.97, "temporal": 0.5, "latent": 0.2,
+               "density": 0.2, "overall_density": 0.4, "seconds": 1, "dense_seconds": 2}  # fmt: skip
+    psnr = [(20.0, 24.0), (19.0, 31.0)]
+    run = {
+        "subject": "a" * 64, "sampling": {"grid": [8, 32, 32], "steps": 4, "cfg": 4.0,
+        "sampler": "euler", "scheduler": "simple"}, "gpu": None, "model": "x.safetensors",
+        "versions": {"torch": "2", "triton": None},
+        "environment": {"date": "2026-11-29T00:00", "commit": "x"},
+    }  # fmt: skip
+    lines = [
+        {"kind": "run", **run},
+        {"kind": "check", "name": "x", "found": 0.0, "ok": True},
+        {"kind": "settings", "rows": [row.to_data() for row in rows], "left_out": []},
+        *({"kind": "clip", "clip": clip, "key": row.key, **figures, "psnr": value}
+          for row, values in zip(rows, psnr, strict=False) for clip, value in enumerate(values)),
+        {"kind": "clip", "clip": 0, "key": rows[2].key, "left_out": "a reason"},
+    ]  # fmt: skip
+    write_report(lines, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    table = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    found = {line[0].strip("| "): line for line in table}
+    labels = [row.label for row in rows]
+    assert [name for name in found if name in labels] == [labels[1], labels[0], labels[2]]
+    head = found["|"] if "|" in found else next(x for x in table if "worst clip" in x)
+    at = head.index("worst clip")
+    assert found[labels[1]][at] == "19.00" and found[labels[1]][at - 1].startswith("25.00")
+    assert found[labels[0]][head.index("sharpness")].startswith("0.970")
+
+
 def test_shares_of_a_known_budget():
     # 13 blocks of 64: 8 in full, 24 at 8 (3 blocks' worth), 32 at 16 (2)
     assert dict(solve(13 / 64, {1: 1, 8: 3}, 16, 64)) == {
@@ -129,6 +215,19 @@ def test_temporal_difference_of_known_motion():
     assert temporal_difference(moving, torch.zeros_like(moving)) == pytest.approx(1)
     assert temporal_difference(moving, moving + 0.1) == pytest.approx(0, abs=1e-6)
     assert math.isinf(temporal_difference(torch.zeros(3, 3, 4, 4), moving[:3]))
+
+
+def test_sharpness_of_known_pictures():
+    """Half the contrast is a quarter of the energy; what is blurred is softer however it moves, and
+    another sample of the same statistics is as sharp."""
+    rng = torch.Generator().manual_seed(3)
+    frames, other = (torch.rand(4, 3, 64, 64, generator=rng) for _ in range(2))
+    assert sharpness(frames, frames * 0.5 + 0.3) == pytest.approx(0.25, rel=1e-5)
+    blurred = torch.nn.functional.avg_pool2d(frames, 3, stride=1)
+    # the mean of 9: differences of neighbours are those of two columns of 3, of variance 2 * 3 / 81
+    assert sharpness(frames, blurred) == pytest.approx(3 / 81, rel=0.05)
+    assert sharpness(frames, other) == pytest.approx(1, rel=0.02)
+    assert sharpness(frames, frames.flip(0)) == pytest.approx(1)
 
 
 def test_recall_of_known_masses():

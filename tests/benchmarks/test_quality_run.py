@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -28,6 +29,7 @@ from psa_pack.benchmarks.quality.structure import Structure, measure
 from psa_pack.benchmarks.quality.subject import Clip, RunFailed, Sampling, Subject
 from psa_pack.benchmarks.quality.thresholds import Masses
 from psa_pack.benchmarks.quality.watch import watched
+from psa_pack.presets.store import PresetStore
 from psa_pack.tools.random_wan import write_tiny_wan
 
 from ..pack_import import ROOT
@@ -225,7 +227,7 @@ def test_thresholds_cost_what_is_asked_for(seen):
         masses.visit(x)
     base = Base(tokens=1024, steps=3, target=0.4)
     for start in (base.config(), base.config({1: 2, 8: 4}, "none")):
-        config = masses.thresholds(base, start)
+        config = masses.thresholds(base.density, start)
         assert config.mask_mode == "thresholdbound"
         assert masses.density(config) == pytest.approx(base.density, abs=0.02)
         assert masses.density(config) <= base.density + 1e-9
@@ -336,6 +338,26 @@ def test_nothing_starts_after_the_deadline(subject, tmp_path):
     run(job, ["sweep", "recall"])
     assert said == ["the time limit is reached in sweep; the same command goes on from here"]
     assert [line["kind"] for line in results.lines] == ["run"]
+
+
+def test_only_what_is_asked_for_is_measured(subject, tmp_path):
+    """Of the candidates for 4 steps: the preset, and the same with like keys together."""
+    store = PresetStore(ROOT / "presets", tmp_path / "none")
+    results = Results(tmp_path, {})
+    job = Job(
+        subject, Sampling(GRID, 4, 4.0), results, [Clip.number(0)],
+        [store.get_family("Wan2.1_1.3b")], (), (), float("inf"), lambda text: None,
+        only=("as shipped",),
+    )  # fmt: skip
+    run(job, ["decide"])
+    (rows,) = [line["rows"] for line in results.lines if line["kind"] == "settings"]
+    assert [row["label"] for row in rows] == ["as shipped", "as shipped, like keys"]
+    clips = [line for line in results.lines if line["kind"] == "clip"]
+    assert [line["key"] for line in clips] == [row["key"] for row in rows]
+    assert clips[0]["psnr"] != clips[1]["psnr"]
+    for line in clips:  # one of four steps is dense
+        assert line["overall_density"] == pytest.approx((1 + 3 * line["density"]) / 4)
+        assert 0 < line["sharpness"] < math.inf
 
 
 @pytest.mark.parametrize("text", ["synthetic:x", "captured:", "captured:missing.safetensors"])

@@ -106,10 +106,11 @@ def test_measures_of_frames():
     reference = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 0.9
     same = clip_metrics.compare_frames(reference, reference)
     assert same["ssim"] == pytest.approx(1, abs=1e-5)
-    assert same["temporal"] == 0
+    assert same["temporal"] == 0 and same["sharpness"] == 1
     found = clip_metrics.compare_frames(reference, reference + 0.1)
     assert found["psnr"] == pytest.approx(20, abs=0.01)  # an error of a tenth of the range
     assert found["temporal"] == pytest.approx(0, abs=1e-5)  # brighter, but it moves the same
+    assert found["sharpness"] == pytest.approx(1, abs=1e-5)
     assert found["haarpsi"] < same["haarpsi"]
     with pytest.raises(ValueError, match="of shape"):
         clip_metrics.compare_frames(reference, reference[:2])
