@@ -8,10 +8,9 @@ import yaml
 from psa_kernels.config import FIELD_BY_PATH
 from psa_presets import SHIPPED_DIR, VideoScale
 
-from .figures import FAMILIES, PRESETS, SHIPPED, mask_ratios
+from .figures import PRESETS, SHIPPED, mask_ratios
 
 OURS = ("fast", "balanced", "faithful", "lora_4step")
-OTHERS = sorted(set(SHIPPED) - set(FAMILIES) - {"Small_Wan"})
 FILES = sorted(SHIPPED_DIR.glob("*.yaml"))
 
 
@@ -32,9 +31,8 @@ def test_header(store, family):
     found = store.get_family(family)
     assert found.video_scale == VideoScale(*divisors)
     assert found.text_length == text
-    default = "psa_balanced" if family in FAMILIES else "balanced"
-    assert found.default_attention == default
-    assert store.get(family) == store.get(family, "default") == store.get(family, default)
+    assert found.default_attention == "balanced"
+    assert store.get(family) == store.get(family, "default") == store.get(family, "balanced")
     assert store.get(family, "baseline").type == "dense"
     assert [f.name for f in FILES].count(f"{family.lower()}.yaml") == 1
 
@@ -65,15 +63,30 @@ def test_our_presets(store, family):
         assert (config.block_m, config.block_n, config.tile_n) == (128, 128, 32)
         assert (config.mask_mode, config.attn_impl) == ("topk", "new_mask_type")
         assert config.order == "Gilbert"
-    fast, balanced, faithful, lora = configs
-    # where the tail is coarsest, a mean key understates its group most
-    assert (fast.tail, fast.second_moment) == (balanced.tail, balanced.second_moment) == (128, True)
-    assert (faithful.tail, faithful.second_moment) == (8, False)
-    assert (lora.tail, lora.second_moment) == (16, False)
-    assert density(fast) < density(balanced) < density(faithful)
-    # a fifth to a third of the 20 to 30 steps that people sample with
-    assert 4 <= fast.warmup_steps <= balanced.warmup_steps <= faithful.warmup_steps <= 10
-    assert lora.warmup_steps <= 1
+        # like keys together, kept for four steps; nothing is thrown away
+        assert (config.grouping, config.refresh, config.second_moment) == ("similar", 4, True)
+        assert all(step.tail == 64 or step.mask_ratios.width(0) == 0 for step in sparse(config, 20))
+    # a budget that falls with the steps
+    for config in configs:
+        densities = [density(step) for step in sparse(config, 20)]
+        assert densities == sorted(densities, reverse=True) and densities[0] > densities[-1]
+    *usual, lora = configs
+    assert [20 - len(sparse(config, 20)) for config in usual] == [2, 3, 4]
+    assert [cost(config, 20) for config in usual] == sorted(cost(config, 20) for config in usual)
+    # of four steps the first is dense
+    assert len(sparse(lora, 4)) == 3 and cost(lora, 4) < 0.45
+
+
+def sparse(config, steps) -> list:
+    """The settings of each sparse step, in order."""
+    own = (config.for_step(i / steps) for i in range(config.warmup_steps, steps))
+    return [step for step in own if step.type != "dense"]
+
+
+def cost(config, steps) -> float:
+    """Of a run: mean density of all steps, dense ones counted as 1."""
+    densities = [density(step) for step in sparse(config, steps)]
+    return (steps - len(densities) + sum(densities)) / steps
 
 
 def density(config) -> float:
@@ -83,25 +96,44 @@ def density(config) -> float:
     return kept + tail
 
 
-def test_every_topk_description_states_its_density(store):
+def test_a_preset_of_ours_states_its_densities_and_its_cost(store):
+    for family in SHIPPED:
+        for name in OURS:
+            config = store.get(family, name)
+            text = config.description
+            steps = 4 if name == "lora_4step" else 20
+            stated = re.search(r"densit(?:y|ies) of ([\d., and]+);", text)[1]
+            told = [float(x) for x in re.findall(r"0\.\d+", stated)]
+            found = list(dict.fromkeys(density(step) for step in sparse(config, steps)))
+            assert told == pytest.approx(found, abs=0.006), (family, name)
+            said = float(re.search(r"(0\.\d+) of dense attention over", text)[1])
+            assert said == pytest.approx(cost(config, steps), abs=0.006), (family, name)
+            if name != "lora_4step":
+                at_50 = re.search(r"(0\.\d+) at 50", text)
+                told = float(at_50[1]) if at_50 else said
+                assert told == pytest.approx(cost(config, 50), abs=0.006), (family, name)
+
+
+def test_a_preset_of_the_authors_in_quotas_states_its_density(store):
     stated = 0
-    for family in store.list().families:
-        for name, config in store.get_family(family.name).attention_configs.items():
-            found = re.search(r"density (\d[\d.]*\d)", config.description)
-            assert config.description and "\n" not in config.description
-            if config.type == "psa" and config.mask_mode == "topk":
-                # three digits are what one reads in a node
-                assert float(found[1]) == round(density(config) + 1e-12, 3), name
-                stated += 1
-            else:
-                assert found is None
-    assert stated == 4 + 4 * len(SHIPPED)
+    for family, name, mode, *_ in PRESETS:
+        config = store.get(family, name)
+        found = re.search(r"density (\d[\d.]*\d)", config.description)
+        assert config.description and "\n" not in config.description
+        if mode == "topk":
+            # three digits are what one reads in a node
+            assert float(found[1]) == round(density(config) + 1e-12, 3), name
+            stated += 1
+        else:
+            assert found is None
+    assert stated == 4
 
 
 def test_presets_not_tried_on_their_model_say_so(store):
-    for family in OTHERS:
+    for family in SHIPPED:
         for name in OURS:
-            assert "Not confirmed on this model." in store.get(family, name).description
+            said = "not confirmed on this one" in store.get(family, name).description
+            assert said is (family != "Small_Wan")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

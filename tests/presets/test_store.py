@@ -25,7 +25,7 @@ def test_save_get_list_delete(store, user_dir):
     mine = family.presets[-1]
     assert (mine.name, mine.origin, mine.file) == ("mine", "user", "Wan2.1_14b.yaml")
     assert (mine.version, mine.description, mine.is_default) == (version, MINE.description, False)
-    assert [p.name for p in family.presets if p.is_default] == ["psa_balanced"]
+    assert [p.name for p in family.presets if p.is_default] == ["balanced"]
     assert "mine" in store.get_family("Wan2.1_14b").attention_configs
     assert PresetStore(SHIPPED_DIR, user_dir).get("Wan2.1_14b", "mine") == MINE
     # only what is the user's own is in the user's file

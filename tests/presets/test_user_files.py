@@ -17,14 +17,17 @@ from psa_presets import (
     StorageError,
 )  # fmt: skip
 
-from .figures import SHIPPED, single_file
+from .figures import FAMILIES, SHIPPED, single_file
 from .folders import CUSTOM, MINE, snapshot, write
 
 
 def test_the_authors_single_file_in_the_users_folder(store, user_dir):
     write(user_dir, "attention_config.yaml", single_file())
     listing = store.list()
-    assert listing.problems == ()  # the same presets, but for words and verbosity
+    # the same presets, but for words and verbosity; the default is ours
+    assert [p.what for p in listing.problems] == [
+        f"default_attention of the family {family} stays balanced" for family in FAMILIES
+    ]
     assert {f.name for f in listing.families} == set(SHIPPED)
     assert store.get("Wan2.1_14b").verbose is False
     alone = PresetStore(user_dir, user_dir / "none")
