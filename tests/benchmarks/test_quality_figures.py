@@ -156,8 +156,10 @@ def test_a_falling_plan_of_known_shares():
 def test_groups_of_equal_cost_are_ranked(families, tmp_path):
     """By the mean PSNR, best first, with the worst clip beside it; a row without clips is last."""
     rows = decide.settings(families, 8192, 4).rows[:3]
-    figures = {"ssim": 0.9, "haarpsi": 0.8, "sharpness": 0.97, "temporal": 0.5, "latent": 0.2,
-               "density": 0.2, "overall_density": 0.4, "seconds": 1, "dense_seconds": 2}  # fmt: skip
+    figures = {
+        "ssim": 0.9, "haarpsi": 0.8, "sharpness": 0.97, "temporal": 0.5, "latent": 0.2,
+        "density": 0.2, "overall_density": 0.4, "seconds": 1, "dense_seconds": 2,
+    }  # fmt: skip
     psnr = [(20.0, 24.0), (19.0, 31.0)]
     run = {
         "subject": "a" * 64, "sampling": {"grid": [8, 32, 32], "steps": 4, "cfg": 4.0,
