@@ -11,8 +11,9 @@ import torch
 from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention, release_orders
 from psa_kernels.layout import Layout
 from psa_kernels.reference import reorder
-from psa_kernels.reference.clusters import cluster_order, refine
+from psa_kernels.reference.clusters import nearest, refine
 from psa_kernels.reference.gilbert import gilbert_order
+from psa_kernels.reference.semantic import by_cluster, gathers
 from psa_kernels.reference.tiles import tile_order
 
 VIDEO_GRIDS = [
