@@ -117,8 +117,10 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "rearrange_method", "rearrange_method", "choice", None, "Order",
         "Gilbert: a space-filling curve over (frames, height, width). STA: small 3D tiles. "
-        "SemanticAware: clusters of similar queries and keys. Hybrid: Gilbert for queries, "
-        "clusters for keys. null: the model's own raster order.",
+        "SemanticAware: clusters of similar queries and keys, for heads that look at like things "
+        "wherever they are; a head in which clusters do not bring like keys together stays on the "
+        "curve. Hybrid: the same for keys, Gilbert for queries. Both cost time in each call: start "
+        "with Gilbert. null: the model's own raster order.",
         "order", per_range=False, choices=(None, "Gilbert", "STA", "SemanticAware", "Hybrid"),
     ),
     Field(

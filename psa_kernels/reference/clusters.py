@@ -1,16 +1,43 @@
-"""The semantic order: tokens sorted by k-means cluster (section 1).
+"""k-means for the semantic orders (section 1), one head after the other.
 
 Everything is deterministic: the first centroids are evenly spaced tokens, sums are matrix products,
-ties go to the cluster of lower number, the sort is stable.
+ties go to the cluster of lower number.
 """
 
 from __future__ import annotations
 
 import torch
 
+from ..layout import Layout
+from ..order_state import OrderState
+from .tokens import compute_dtype
+
 MOST_CLUSTERS = 256
 FIRST_ROUNDS = 10
 CARRIED_ROUNDS = 2  # from one sampling step to the next the clusters barely move
+
+
+def clusters_of(
+    x: torch.Tensor, name: str, layout: Layout, blocks: int, state: OrderState
+) -> torch.Tensor:
+    """int64 `[B, heads, L]`: the cluster of each video token of x `[B, heads, Lx, D]`."""
+    batch, heads, length, dim = x.shape
+    video = slice(layout.before, length - layout.after)
+    shape = (batch, heads, cluster_count(blocks), dim)
+    carried = state.centroids(name, shape, compute_dtype(x), x.device)
+    centroids = torch.empty(shape, dtype=compute_dtype(x), device=x.device)
+    labels = torch.empty(batch, heads, length - layout.extra, dtype=torch.int64, device=x.device)
+    for b in range(batch):
+        for head in range(heads):
+            tokens = x[b, head, video].to(compute_dtype(x))
+            if carried is None:
+                start, rounds = first_centroids(tokens, shape[2]), FIRST_ROUNDS
+            else:
+                start, rounds = carried[b, head], CARRIED_ROUNDS
+            centroids[b, head] = refine(tokens, start, rounds)
+            labels[b, head] = nearest(tokens, centroids[b, head])
+    state.keep(name, centroids)
+    return labels
 
 
 def cluster_count(blocks: int) -> int:
@@ -41,8 +68,3 @@ def refine(tokens: torch.Tensor, centroids: torch.Tensor, rounds: int) -> torch.
 def nearest(tokens: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     """int64 `[L]`: the cluster of each token, by Euclidean distance."""
     return (tokens @ centroids.T - centroids.square().sum(1) / 2).argmax(1)
-
-
-def cluster_order(tokens: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """int64 `[L]`: places of the tokens, cluster by cluster, in their old order inside each."""
-    return nearest(tokens, centroids).argsort(stable=True)

@@ -11,40 +11,10 @@ from ..config import PSAConfig
 from ..layout import Layout
 from ..order_state import OrderState
 from ..stages import Orders
-from .clusters import (
-    CARRIED_ROUNDS,
-    FIRST_ROUNDS,
-    cluster_count,
-    cluster_order,
-    first_centroids,
-    refine,
-)
+from .clusters import clusters_of
 from .gilbert import gilbert_order
+from .semantic import by_cluster, gathers
 from .tiles import tile_order
-from .tokens import compute_dtype
-
-
-def semantic_order(
-    x: torch.Tensor, name: str, layout: Layout, blocks: int, state: OrderState
-) -> torch.Tensor:
-    """int64 `[B, heads, L]`: the semantic order of each head's video tokens."""
-    batch, heads, length, dim = x.shape
-    video = slice(layout.before, length - layout.after)
-    shape = (batch, heads, cluster_count(blocks), dim)
-    carried = state.centroids(name, shape, compute_dtype(x), x.device)
-    centroids = torch.empty(shape, dtype=compute_dtype(x), device=x.device)
-    order = torch.empty(batch, heads, length - layout.extra, dtype=torch.int64, device=x.device)
-    for b in range(batch):
-        for head in range(heads):
-            tokens = x[b, head, video].to(compute_dtype(x))
-            if carried is None:
-                start, rounds = first_centroids(tokens, shape[2]), FIRST_ROUNDS
-            else:
-                start, rounds = carried[b, head], CARRIED_ROUNDS
-            centroids[b, head] = refine(tokens, start, rounds)
-            order[b, head] = cluster_order(tokens, centroids[b, head])
-    state.keep(name, centroids)
-    return order
 
 
 @torch.no_grad()
@@ -54,23 +24,42 @@ def reorder(
     layout: Layout,
     config: PSAConfig,
     state: OrderState | None = None,
-    semantic: Callable[..., torch.Tensor] = semantic_order,
+    clusters_of: Callable[..., torch.Tensor] = clusters_of,
 ) -> Orders:
     """The orders of q `[B, H, Lq, D]` and of k `[B, Hkv, Lk, D]`.
 
     With `state`, k-means starts from the centroids of the step before and leaves its own there.
-    `semantic` makes the semantic orders.
+    `clusters_of` runs k-means.
     """
     if layout.q_video == 0 or config.order is None:
         return Orders()
-    state = OrderState() if state is None else state
     if config.order in ("Gilbert", "STA"):
         order = order_on(q.device, config.order, layout.grid, config.tile_size)
         return Orders(order, order)
-    k_order = semantic(k, "k", layout, layout.k_blocks, state)
+    return _semantic_orders(q, k, layout, config, state or OrderState(), clusters_of)
+
+
+def _semantic_orders(q, k, layout: Layout, config: PSAConfig, state, clusters_of) -> Orders:
+    """By cluster in the heads where that gathers like keys; the others keep the order of place."""
+    by_place = {length: _by_place(q.device, length, layout, config)
+                for length in (layout.q_video, layout.k_video)}  # fmt: skip
+    start = by_place[layout.k_video]
+    order = by_cluster(clusters_of(k, "k", layout, layout.k_blocks, state), start)
+    gathered = gathers(q, k, order, start, layout)[..., None]
+    k_order = torch.where(gathered, order, start)
+    start = by_place[layout.q_video]
     if config.order == "Hybrid":
-        return Orders(order_on(q.device, "Gilbert", layout.grid, config.tile_size), k_order)
-    return Orders(semantic(q, "q", layout, layout.q_blocks, state), k_order)
+        return Orders(start, k_order)
+    order = by_cluster(clusters_of(q, "q", layout, layout.q_blocks, state), start)
+    gathered = gathered.repeat_interleave(layout.heads // layout.kv_heads, 1)
+    return Orders(torch.where(gathered, order, start), k_order)
+
+
+def _by_place(device: torch.device, length: int, layout: Layout, config: PSAConfig) -> torch.Tensor:
+    """int64 `[1, 1, length]`: Gilbert order, raster order where no grid is known."""
+    if layout.grid is None:
+        return torch.arange(length, device=device)[None, None]
+    return order_on(device, "Gilbert", layout.grid, config.tile_size)
 
 
 @lru_cache(maxsize=16)

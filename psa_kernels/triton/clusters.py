@@ -25,10 +25,10 @@ from .common import padded_dim
 CHUNK = 4096  # tokens of one partial sum
 
 
-def semantic_order(
+def clusters_of(
     x: torch.Tensor, name: str, layout: Layout, blocks: int, state: OrderState
 ) -> torch.Tensor:
-    """int64 `[B, heads, L]`: the semantic order of the video tokens of x `[B, heads, Lq, D]`."""
+    """int32 `[B, heads, L]`: the cluster of each video token of x `[B, heads, Lx, D]`."""
     video = x[:, :, layout.before : x.shape[2] - layout.after]
     count = cluster_count(blocks)
     shape = (*x.shape[:2], count, x.shape[3])
@@ -41,7 +41,7 @@ def semantic_order(
     for _ in range(rounds):
         centroids = _moved(video, _nearest(video, centroids), centroids)
     state.keep(name, centroids)
-    return _nearest(video, centroids).sort(dim=-1, stable=True).indices
+    return _nearest(video, centroids)
 
 
 def _nearest(x: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from ..config import PSAConfig
 from ..layout import Layout
 from ..order_state import OrderState
 from ..stages import Orders
-from .clusters import semantic_order
+from .clusters import clusters_of
 
 
 @torch.no_grad()
@@ -21,4 +21,4 @@ def reorder(
     state: OrderState | None = None,
 ) -> Orders:
     """The orders of q `[B, H, Lq, D]` and of k `[B, Hkv, Lk, D]`; see the reference's."""
-    return reference.reorder(q, k, layout, config, state, semantic=semantic_order)
+    return reference.reorder(q, k, layout, config, state, clusters_of=clusters_of)

@@ -7,12 +7,15 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention, release_orders
 from psa_kernels.layout import Layout
 from psa_kernels.reference import reorder
-from psa_kernels.reference.clusters import cluster_order, refine
+from psa_kernels.reference.clusters import nearest, refine
 from psa_kernels.reference.gilbert import gilbert_order
+from psa_kernels.reference.semantic import by_cluster, gathers
 from psa_kernels.reference.tiles import tile_order
 
 VIDEO_GRIDS = [
@@ -93,11 +96,25 @@ GRID = (3, 7, 11)
 TOKENS = 3 * 7 * 11
 
 
-def stage(method, extra=(0, 0), state=None, seed=0):
+def scattered_kinds(batch, heads, length, dim=16, seed=0):
+    """Tokens of a few kinds, without regard to place."""
     generator = torch.Generator().manual_seed(seed)
+    centres = 3 * torch.randn(6, dim, generator=generator)
+    kind = torch.randint(6, (batch, heads, length), generator=generator)
+    return centres[kind] + torch.randn(batch, heads, length, dim, generator=generator)
+
+
+def like_places(batch, heads, grid, dim=16):
+    """Tokens that are alike where they are near: waves over the grid."""
+    axes = torch.meshgrid(*(torch.arange(n) / 6 for n in grid), indexing="ij")
+    place = torch.stack([axis.flatten() for axis in axes], 1)
+    turns = torch.randn(3, dim, generator=torch.Generator().manual_seed(5))
+    return (place @ turns).sin().expand(batch, heads, -1, -1)
+
+
+def stage(method, extra=(0, 0), state=None, seed=0):
     length = TOKENS + sum(extra)
-    q = torch.randn(2, 4, length, 16, generator=generator)
-    k = torch.randn(2, 2, length, 16, generator=generator)
+    q, k = scattered_kinds(2, 4, length, seed=seed), scattered_kinds(2, 2, length, seed=seed + 99)
     config = PSAConfig(rearrange_method=method, block_m=64, block_n=32)
     layout = Layout.of(q, k, k, config, grid=GRID, extra_tokens=extra)
     return reorder(q, k, layout, config, state)
@@ -126,15 +143,100 @@ def test_hybrid_is_gilbert_for_queries_and_semantic_for_keys():
     assert torch.equal(hybrid.k, stage("SemanticAware").k)
 
 
-def test_semantic_order_puts_alike_tokens_together():
+def semantic(q, k, grid=None, state=None, method="SemanticAware"):
+    config = PSAConfig(rearrange_method=method, block_m=64, block_n=32)
+    return reorder(q, k, Layout.of(q, k, k, config, grid=grid), config, state)
+
+
+def test_tokens_of_a_cluster_come_in_the_order_that_they_start_from():
+    clusters = torch.arange(64)[None, None] * 7 % 4
+    start = torch.randperm(64, generator=torch.Generator().manual_seed(1))
+    order = by_cluster(clusters, start[None, None])[0, 0]
+    place = start.argsort()
+    assert (clusters[0, 0][order].diff() != 0).sum() == 3
+    assert all((place[order][clusters[0, 0][order] == x].diff() > 0).all() for x in range(4))
+
+
+def test_scattered_kinds_come_together_in_gilbert_order():
+    centres = 10 * torch.eye(8)
+    kind = torch.randint(8, (TOKENS,), generator=torch.Generator().manual_seed(1))
+    x = centres[kind][None, None]
+    orders = semantic(x, x, GRID)
+    place = stage("Gilbert").k[0, 0].argsort()
+    for order in (orders.q[0, 0], orders.k[0, 0]):
+        assert not torch.equal(order, stage("Gilbert").k[0, 0])
+        # all tokens of a kind are in one cluster
+        assert all((place[order][kind[order] == x].diff() > 0).all() for x in range(8))
+    # no grid: raster order
+    order = semantic(x, x).k[0, 0]
+    assert all((order[kind[order] == x].diff() > 0).all() for x in range(8))
+
+
+@pytest.mark.parametrize("method", ["SemanticAware", "Hybrid"])
+def test_a_head_whose_keys_are_like_places_stays_in_gilbert_order(method):
+    """Each head by itself; its queries follow the keys that they look at."""
+    kinds = scattered_kinds(1, 1, TOKENS)
+    k = torch.cat((kinds, like_places(1, 1, GRID)), 1)
+    q = torch.cat((kinds, kinds, kinds, kinds), 1)
+    orders, gilbert = semantic(q, k, GRID, method=method), stage("Gilbert").k[0, 0]
+    assert not torch.equal(orders.k[0, 0], gilbert) and torch.equal(orders.k[0, 1], gilbert)
+    if method == "SemanticAware":
+        assert [torch.equal(x, gilbert) for x in orders.q[0]] == [False, False, True, True]
+
+
+def test_channels_that_no_query_reads_do_not_count():
+    kinds, places = scattered_kinds(1, 1, TOKENS), like_places(1, 1, GRID)
+    k = torch.cat((kinds, 100 * places), 3)
+    gilbert, order = stage("Gilbert").k, semantic(kinds, kinds, GRID).k
+    config = PSAConfig(rearrange_method="SemanticAware")
+    found = []
+    for reads in ((1.0, 0.0), (1.0, 1.0)):
+        q = torch.ones(1, 1, TOKENS, 32) * torch.tensor(reads).repeat_interleave(16)
+        found.append(gathers(q, k, order, gilbert, Layout.of(q, k, k, config, grid=GRID)).item())
+    assert found == [True, False]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grid=st.tuples(*(st.integers(1, 7),) * 3),
+    extra=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    kv_heads=st.integers(1, 2),
+    group=st.integers(1, 2),
+    odd=st.sampled_from(["", "constant", "nan", "zero queries"]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+    with_grid=st.booleans(),
+)
+def test_semantic_orders_of_odd_inputs_are_permutations(
+    grid, extra, kv_heads, group, odd, dtype, with_grid
+):
+    tokens = int(np.prod(grid))
+    length = tokens + sum(extra)
+    q = scattered_kinds(2, kv_heads * group, length).to(dtype)
+    k = scattered_kinds(2, kv_heads, length, seed=1).to(dtype)
+    if odd == "constant":
+        k = torch.ones_like(k)
+    elif odd == "nan":
+        k[0, 0, 0] = torch.nan
+    elif odd == "zero queries":
+        q = torch.zeros_like(q)
+    config = PSAConfig(rearrange_method="SemanticAware", block_m=64, block_n=32)
+    layout = Layout.of(q, k, k, config, grid=grid if with_grid else None, extra_tokens=extra)
+    state = OrderState()
+    for _ in range(2):
+        orders = reorder(q, k, layout, config, state)
+        assert orders.q.shape == (2, kv_heads * group, tokens)
+        assert orders.k.shape == (2, kv_heads, tokens)
+        for order in (orders.q, orders.k):
+            assert (order.sort().values == torch.arange(tokens)).all()
+
+
+def test_k_means_finds_kinds():
     centres = torch.eye(4) * 10
-    kind = torch.arange(64) * 7 % 4  # interleaved
+    kind = torch.arange(64) * 7 % 4
     tokens = centres[kind] + 0.1 * torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
-    order = cluster_order(tokens, refine(tokens, tokens[:4].clone(), rounds=5))
-    sorted_kinds = kind[order]
-    assert (sorted_kinds.diff() != 0).sum() == 3
-    # inside a cluster the old order stays
-    assert all((order[sorted_kinds == x].diff() > 0).all() for x in range(4))
+    labels = nearest(tokens, refine(tokens, tokens[:4].clone(), rounds=5))
+    # cluster i began as token i, whose kind is its name
+    assert torch.equal(kind[:4][labels], kind)
 
 
 def test_an_empty_cluster_keeps_its_centroid():
@@ -210,7 +312,7 @@ def test_centroids_carry_over_and_reset_forgets_them(method):
 def test_centroids_of_another_shape_are_ignored():
     state = OrderState()
     stage("SemanticAware", state=state)
-    small = torch.randn(1, 1, 40, 16, generator=torch.Generator().manual_seed(3))
+    small = scattered_kinds(1, 1, 40, seed=3)
     config = PSAConfig(rearrange_method="SemanticAware")
     layout = Layout.of(small, small, small, config)
     carried = reorder(small, small, layout, config, state)
@@ -219,8 +321,7 @@ def test_centroids_of_another_shape_are_ignored():
 
 
 def test_module_carries_its_state_and_the_function_does_not():
-    generator = torch.Generator().manual_seed(4)
-    steps = [torch.randn(1, 2, 300, 16, generator=generator) for _ in range(2)]
+    steps = [scattered_kinds(1, 2, 300, seed=seed) for seed in (4, 5)]
     config = PSAConfig(rearrange_method="SemanticAware", block_m=64, block_n=32)
     psa = PSAAttention(config)
     in_run = [psa(x, x, x) for x in steps]

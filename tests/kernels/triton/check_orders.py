@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from psa_kernels.reference import reorder
+
 
 def check_orders(q, k, orders, state, layout, config):
     """`state`: what k-means left behind."""
@@ -15,16 +17,16 @@ def check_orders(q, k, orders, state, layout, config):
         return
     from psa_kernels.triton import clusters
 
-    sides = [("k", k, orders.k, layout.k_blocks)]
-    if config.order == "SemanticAware":
-        sides.append(("q", q, orders.q, layout.q_blocks))
-    for name, x, order, blocks in sides:
+    def checked(x, name, layout, blocks, state):
         video = x[:, :, layout.before : x.shape[2] - layout.after]
         shape = (*x.shape[:2], clusters.cluster_count(blocks), x.shape[3])
         centroids = state.centroids(name, shape, torch.float32, x.device)
         labels = check_nearest(clusters, video, centroids)
         check_means(clusters, video, labels, centroids)
-        assert torch.equal(order, labels.sort(dim=-1, stable=True).indices)
+        return labels
+
+    wanted = reorder(q, k, layout, config, state, clusters_of=checked)
+    assert torch.equal(orders.q, wanted.q) and torch.equal(orders.k, wanted.k)
 
 
 def check_nearest(clusters, video, centroids):
