@@ -66,6 +66,10 @@ def pytest_addoption(parser):
         help="how many renders with random faults (tests/nodes/faults/test_random_faults.py)",
     )  # fmt: skip
     parser.addoption(
+        "--compiled-faults", metavar="N", type=int, default=5,
+        help="how many of them in compiled models, beside the others",
+    )  # fmt: skip
+    parser.addoption(
         "--random-configurations", metavar="N", type=int,
         help="how many random calls the kernels get on a GPU, where most of the time goes into "
         "compiling (tests/kernels/triton/test_gpu.py; default: what takes about a minute)",

@@ -17,14 +17,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch._dynamo.comptime import comptime
 
 from .compiled_models import CALL, OVERRIDE
-from .faults import one_line
-from .traced_call import TracedCall, read
+from .faults import Interrupt, one_line
+from .traced_call import TracedCall, read, stated
 
 log = logging.getLogger("PSA")
 
@@ -89,9 +90,17 @@ _TAGS = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph
 def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> torch.Tensor:
     traced = _calls[call]
     args, kwargs = traced.filled(tensors)
-    at_hand = _options_at_hand()
-    kwargs["transformer_options"] = traced.options(at_hand, numbers)
+    as_stated = partial(_as_stated, stated(args, kwargs), tensors)
     # Another override may lie over PSA's by now: compile nodes may leave that unguarded.
+    at_hand = _current.options or {}
+    try:
+        at_hand = _options_at_hand()
+        kwargs["transformer_options"] = traced.options(at_hand, numbers)
+    except Interrupt:
+        raise
+    except Exception as error:
+        _step_aside(at_hand, error)
+        kwargs["transformer_options"] = at_hand
     override, func = at_hand.get(OVERRIDE), traced.func
     if override is served:
         override = at_hand[CALL]
@@ -99,12 +108,21 @@ def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> to
             func = traced.preferred or func
     # without any, as of a graph that runs outside of a run: dense is never wrong
     out = func(*args, **kwargs) if override is None else override(func, *args, **kwargs)
-    return _as_stated(out, traced, tensors)
+    try:
+        return as_stated(out)
+    except (Interrupt, OtherShapeError):
+        raise
+    except Exception as error:  # no room for a copy, say
+        if not _step_aside(at_hand, error):
+            raise
+    del out
+    previous = at_hand[CALL].previous
+    return as_stated((func if previous is None else partial(previous, func))(*args, **kwargs))
 
 
 @_attention.register_fake
 def _(tensors, call, numbers):
-    shape, by_heads = _calls[call].stated(tensors)
+    shape, by_heads = stated(*_calls[call].filled(tensors))
     if by_heads:
         batch, heads, length, dim = shape
         return tensors[0].new_empty(batch, length, heads, dim).transpose(1, 2)
@@ -114,13 +132,17 @@ def _(tensors, call, numbers):
 _operator = _attention._opoverload
 
 
+class OtherShapeError(RuntimeError):
+    """A graph cannot go on with what another override returned."""
+
+
 def _as_stated(
-    out: torch.Tensor, traced: TracedCall, tensors: list[torch.Tensor]
+    told: tuple[list[int], bool], tensors: list[torch.Tensor], out: torch.Tensor
 ) -> torch.Tensor:
     """`out` as the graph was told that it is, in memory of its own."""
-    shape, by_heads = traced.stated(tensors)
+    shape, by_heads = told
     if list(out.shape) != shape:
-        raise RuntimeError(
+        raise OtherShapeError(
             f"an attention override returned {list(out.shape)}, a compiled model expects {shape}. "
             "Fix: take the compile node off, or the node that brings this override"
         )
@@ -130,6 +152,16 @@ def _as_stated(
     if any(memory == x.untyped_storage().data_ptr() for x in tensors):
         return out.clone()  # an operator's output is no part of an input
     return out
+
+
+def _step_aside(options: dict[str, Any], error: Exception) -> bool:
+    """Whether there is a run of PSA's to step aside."""
+    run = getattr(options.get(CALL), "run", None)
+    if run is None:
+        log.warning("PSA cannot serve a compiled model's attention call: %s", one_line(error))
+        return False
+    run.step_aside(error)
+    return True
 
 
 def _options_at_hand() -> dict[str, Any]:

@@ -74,22 +74,22 @@ class TracedCall:
             published[name] = value
         return {**at_hand, **published}
 
-    def stated(self, tensors: list[torch.Tensor]) -> tuple[list[Any], bool]:
-        """(shape of the output, whether it is `[B, H, L, D]`); that one lies in memory as
-        `[B, L, H, D]`."""
-        args, kwargs = self.filled(tensors)
-        named = dict(zip(POSITIONS, args, strict=False)) | kwargs
-        q, v, heads = named["q"], named["v"], named["heads"]
-        length = q.shape[2] if named.get("skip_reshape") else q.shape[1]
-        if v.dim() == 4:
-            dim = v.shape[-1]
-        elif named.get("enable_gqa"):
-            dim = q.shape[-1] // heads
-        else:
-            dim = v.shape[-1] // heads
-        if named.get("skip_output_reshape"):
-            return [q.shape[0], heads, length, dim], True
-        return [q.shape[0], length, heads * dim], False
+
+def stated(args: tuple, kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+    """Of a call with these arguments: (shape of the output, whether it is `[B, H, L, D]`); that one
+    lies in memory as `[B, L, H, D]`."""
+    named = dict(zip(POSITIONS, args, strict=False)) | kwargs
+    q, v, heads = named["q"], named["v"], named["heads"]
+    length = q.shape[2] if named.get("skip_reshape") else q.shape[1]
+    if v.dim() == 4:
+        dim = v.shape[-1]
+    elif named.get("enable_gqa"):
+        dim = q.shape[-1] // heads
+    else:
+        dim = v.shape[-1] // heads
+    if named.get("skip_output_reshape"):
+        return [q.shape[0], heads, length, dim], True
+    return [q.shape[0], length, heads * dim], False
 
 
 class UnreadableError(Exception):

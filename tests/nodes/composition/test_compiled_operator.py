@@ -1,10 +1,13 @@
 """The operator that a compiled model's graph holds in place of each attention call."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from ..sampling import OVERRIDE
-from .compiling import forget, graphs
+from .compiling import breaks, forget, graphs
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +130,93 @@ def test_without_a_run_a_graph_is_dense():
         torch.compile(model, backend="eager", fullgraph=True)(torch.ones(1, 3, 4), own)
     out = torch.compile(model, backend="eager", fullgraph=True)(torch.ones(1, 3, 4), own)
     assert torch.equal(out, torch.full((1, 3, 4), 3.0)) and len(override.asked) == 1
+
+
+def twice(x, transformer_options):
+    """A model of two layers."""
+    x = ask(plain_attention, x, transformer_options) + 1
+    return ask(plain_attention, x, transformer_options)
+
+
+@pytest.fixture
+def reduced_overhead(monkeypatch):
+    """twice(), compiled for CUDA graphs by Inductor, which gives its graphs back as they are."""
+    made = []
+
+    def as_it_is(self, graph, inputs):
+        made.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch._TorchCompileInductorWrapper, "__call__", as_it_is)
+    return torch.compile(twice, mode="reduce-overhead"), made
+
+
+def test_inductor_is_told_that_no_cuda_graph_may_hold_the_operator(reduced_overhead):
+    from torch._inductor.utils import get_first_incompatible_cudagraph_node
+
+    from psa_pack.nodes.patching import compiled_call
+
+    if not compiled_call._TAGS:
+        pytest.skip("this torch has no such tag")
+    model, made = reduced_overhead
+    options, override = override_in({})
+    with options as own:
+        model(torch.ones(1, 3, 4), own)
+    (graph,) = made
+    assert len(override.asked) == 2 and breaks() == 0
+    # partitioned, it would be cut at the operator
+    with torch._inductor.config.patch(graph_partition=False):
+        node = get_first_incompatible_cudagraph_node(graph)
+    assert node.target is compiled_call._operator
+
+
+def test_where_inductor_cannot_be_told_the_graph_ends_before_the_call(
+    reduced_overhead, monkeypatch
+):
+    from psa_pack.nodes.patching import compiled_call
+
+    monkeypatch.setattr(compiled_call, "_TAGS", {})
+    model, made = reduced_overhead
+    options, override = override_in({})
+    with options as own:
+        for asked in (2, 4):
+            assert torch.equal(model(torch.ones(1, 3, 4), own), torch.full((1, 3, 4), 12.0))
+            assert len(override.asked) == asked
+    assert breaks() > 0
+    targets = {node.target for graph in made for node in graph.graph.nodes}
+    assert compiled_call._operator not in targets
+
+
+def two_devices():
+    few = torch.cuda.device_count() < 2
+    gpus = pytest.param(
+        ("cuda:0", "cuda:1"), marks=pytest.mark.skipif(few, reason="needs two GPUs")
+    )
+    return pytest.mark.parametrize("devices", [("cpu", "cpu"), gpus], ids=["CPU", "two GPUs"])
+
+
+@two_devices()
+def test_threads_that_share_a_graph_ask_their_own_runs(devices):
+    """ComfyUI's multigpu: one thread a GPU, each with model calls of its own."""
+    model = torch.compile(twice, backend="eager", fullgraph=True)
+    start, rounds = threading.Barrier(len(devices)), 20
+    for device in set(devices):
+        options, _ = override_in({})
+        with options as own:
+            model(torch.ones(1, 3, 4, device=device), own)
+    made = graphs()
+
+    def calls_of(thread):
+        options, override = override_in({"thread": thread})
+        x = torch.full((1, 3, 4), float(thread), device=devices[thread])
+        with options as own:
+            for _ in range(rounds):
+                start.wait(60)
+                out = model(x, own)
+                assert torch.equal(out, torch.full_like(x, 9 * thread + 3)), thread
+        return [asked["thread"] for asked in override.asked]
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        asked = list(pool.map(calls_of, range(len(devices))))
+    assert asked == [[thread] * 2 * rounds for thread in range(len(devices))]
+    assert graphs() == made

@@ -77,6 +77,12 @@ PLACES = (
     Place(__name__, "Told.report", tells=False),
     Place(__name__, "Told.progress", tells=False),
 )
+# asked in compiled models only, from inside the operator of an attention call
+COMPILED = (
+    Place(f"{PATCHING}.traced_call", "TracedCall.options"),
+    Place(f"{PATCHING}.compiled_call", "_options_at_hand"),
+    Place(f"{PATCHING}.compiled_call", "_as_stated", stops=True),
+)
 PLANNING = ("plan_run", "announce")
 REPORTING = ("summary_line", "figures", "RunLog.add", "Told.report")
 
@@ -138,8 +144,8 @@ class Fault:
         return f"{kind} in {self.place}, call {self.call}{' (late)' if self.late else ''}"
 
 
-def random_fault(rng: random.Random) -> Fault:
-    place = rng.choice(PLACES)
+def random_fault(rng: random.Random, places: tuple[Place, ...] = PLACES) -> Fault:
+    place = rng.choice(places)
     kinds = [rng.choice(ERRORS)]
     if place.gives:
         kinds += [rng.choice([float("nan"), float("inf"), float("-inf")]), "shape", "dtype"]

@@ -1,28 +1,43 @@
-"""Random faults at random places of random renders: `--faults 500` for the long run.
+"""Random faults at random places of random renders, and of compiled models: `--faults 500
+--compiled-faults 500` for the long run.
 
 After each: the video is there, PSA's report tells the truth, nothing is left in memory, and the
 next render is, bit for bit, what it would have been.
 """
 
+import contextlib
 import logging
 import random
+import sys
+import weakref
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 
+from ..composition.compiling import breaks, compiled, forget, graphs
 from ..leftovers import left_behind, tensors_alive
-from ..sampling import Spy, sparse_config
+from ..sampling import SeenCall, Spy, sparse_config
 from ..test_sampling_exact import snapshot
-from .injection import PLANNING, REPORTING, Told, injected, interrupts, random_fault
+from .injection import (
+    COMPILED,
+    PLACES,
+    PLANNING,
+    REPORTING,
+    Told,
+    injected,
+    interrupts,
+    random_fault,
+)
 
 SHAPE = (16, 2, 16, 12)
 STEPS = 4
 
 
 def pytest_generate_tests(metafunc):
-    if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(metafunc.config.getoption("--faults")))
+    for name, option in (("seed", "--faults"), ("compiled_seed", "--compiled-faults")):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, range(metafunc.config.getoption(option)))
 
 
 @dataclass(frozen=True)
@@ -66,12 +81,29 @@ class Render:
         return bench.sample(models[1], start_step=2, latent=half, disable_noise=True, **sampling)
 
 
+# of one shape: one graph serves them all
+COMPILED_RENDERS = (
+    Render("Gilbert", 1, "euler", 5.0, 1, (16, 16), False),
+    Render("SemanticAware", 0, "heun", 5.0, 1, (16, 16), True),
+    Render("Hybrid", 0, "dpm_2", 5.0, 1, (16, 16), False),
+    Render("STA", 2, "euler_ancestral", 5.0, 1, (16, 16), True),
+)
+
+
 @dataclass
 class Renders:
     """Pictures without faults, each rendered once a session, with PSA and without."""
 
     bench: object
     known: dict = field(default_factory=dict)
+    compiled: set = field(default_factory=set)
+
+    def compile(self, render):
+        """Makes the graphs that compiled models need for it, and sees what they give."""
+        if render not in self.compiled:
+            self.compiled.add(render)
+            models = [compiled(self.bench.patch(render.config)) for _ in "ab"]
+            assert torch.equal(render.run(self.bench, models), self.of(render, True))
 
     def of(self, render, psa):
         if (render, psa) not in self.known:
@@ -113,23 +145,87 @@ def patched(bench, render, told):
     return [apply_psa(bench.model, value, PatchOptions(), *callbacks) for _ in "ab"]
 
 
+def watched(spies, models):
+    """Models on which the spies see every attention call that a run has, from above."""
+    return contextlib.nullcontext([spy.on(model) for spy, model in zip(spies, models, strict=True)])
+
+
+@contextlib.contextmanager
+def watched_inside(spies, models):
+    """The same of compiled models: an override over PSA's would split their graphs.
+
+    What an operator asks is seen, by whichever run it belongs to.
+    """
+    from psa_pack.nodes.patching.override import AttentionOverride
+
+    runs, real = [], AttentionOverride.__call__
+
+    def call(self, func, *args, **kwargs):
+        if not any(run() is self.run for run in runs):
+            runs.append(weakref.ref(self.run))
+        spy = spies[[run() is self.run for run in runs].index(True)]
+        reached = []
+
+        def seen(*a, **k):
+            reached.append(True)
+            return func(*a, **k)
+
+        out = real(self, seen, *args, **kwargs)
+        spy.calls.append(SeenCall(0, None, 0, 0, 0, bool(reached)))
+        return out
+
+    AttentionOverride.__call__ = call
+    try:
+        yield models
+    finally:
+        AttentionOverride.__call__ = real
+
+
 def test_a_render_survives(bench, renders, messages, seed):
     rng = random.Random(seed)
     render = Render.random(rng)
     faults = [random_fault(rng) for _ in range(rng.choice([1, 1, 2, 3]))]
+    survives(bench, renders, messages, render, faults)
+
+
+def test_a_render_of_a_compiled_model_survives(bench, renders, messages, compiled_seed):
+    """One graph all the while, so that every fault comes up inside an operator of it."""
+    rng = random.Random(compiled_seed)
+    render = COMPILED_RENDERS[compiled_seed % len(COMPILED_RENDERS)]
+    # those of operators are few
+    places = (*PLACES, *COMPILED * 4)
+    faults = [random_fault(rng, places) for _ in range(rng.choice([1, 1, 2, 3]))]
+    renders.compile(render)
+    before = graphs()
+    survives(bench, renders, messages, render, faults, compiled, watched_inside)
+    unplanned = any("cannot plan" in text for _, text in messages)  # a graph without PSA
+    assert breaks() == 0 and (unplanned or graphs() == before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _graphs_of_this_module():
+    yield
+    if "torch._dynamo" in sys.modules:
+        forget()
+
+
+def survives(
+    bench, renders, messages, render, faults, compiling=lambda model: model, watch=watched
+):
     expected, dense = renders.of(render, True), renders.of(render, False)
     told, spies = Told(), (Spy(), Spy())
-    models = patched(bench, render, told)
+    models = [compiling(model) for model in patched(bench, render, told)]
     options = [snapshot(model.model_options) for model in models]
     messages.clear()
     before = tensors_alive()
 
     out = stopped = None
-    with injected(faults) as fired:
+    with injected(faults) as fired, watch(spies, models) as seen:
         try:
-            out = render.run(bench, [spy.on(m) for spy, m in zip(spies, models, strict=True)])
+            out = render.run(bench, seen)
         except interrupts() as error:
             stopped = type(error)
+    del seen
     what = ", ".join(map(str, fired)) or "nothing came to pass"
 
     # no render is lost, and what the user stops is stopped
