@@ -64,7 +64,7 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
     run = runs[0]
     environment = run["environment"]
     parts = [
-        "# Quality of PSA on the tiny Wan",
+        "# Quality of PSA on the small Wan",
         f"{title(run)}. cfg {run['sampling']['cfg']:g}, {run['sampling']['sampler']}, "
         f"{run['sampling']['scheduler']}. Torch {run['versions']['torch']}, Triton "
         f"{run['versions']['triton']}, {environment['date'][:10]}, commit {environment['commit']}. "

@@ -34,7 +34,7 @@ from psa_pack.tools.random_wan import write_tiny_wan
 
 from ..pack_import import ROOT
 
-CODEC = ROOT / "examples" / "tiny_wan" / "codec.safetensors"
+CODEC = ROOT / "examples" / "small_wan" / "codec.safetensors"
 GRID = (4, 16, 16)  # 8 blocks of 128 tokens
 SAMPLING = Sampling(GRID, steps=3, cfg=4.0)
 LAYERS = 2
@@ -83,7 +83,7 @@ def swept(model_file, comfyui_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("swept")
     done = command(
         model_file, folder, "--comfyui", comfyui_path, "--part", "sweep", "--clips", "0:2",
-        "--densities", "0.25", "--targets", "0.25", "--families", "Tiny_Wan",
+        "--densities", "0.25", "--targets", "0.25", "--families", "Small_Wan",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -132,7 +132,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(swept, model_file, comfyui
     (tmp_path / "results.jsonl").write_text("".join(lines[:-1]) + lines[-1][:30])
     done = command(
         model_file, tmp_path, "--comfyui", comfyui_path, "--part", "sweep", "--clips", "0:2",
-        "--densities", "0.25", "--targets", "0.25", "--families", "Tiny_Wan",
+        "--densities", "0.25", "--targets", "0.25", "--families", "Small_Wan",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "clip 0, 0 settings" in done.stdout and "clip 1, 1 settings" in done.stdout
@@ -262,7 +262,7 @@ def test_structure_of_a_call(seen):
 def test_calibrated_budgets_against_the_presets(model_file, comfyui_path, tmp_path):
     """Seven steps, so that two of the presets have sparse ones; the third says why it has none."""
     line = ("--comfyui", comfyui_path, "--part", "calibrated", "--clips", "0:1", "--steps", "7",
-            "--families", "Tiny_Wan")  # fmt: skip
+            "--families", "Small_Wan")  # fmt: skip
     done = command(model_file, tmp_path, *line)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

@@ -8,7 +8,8 @@ from PIL import Image
 
 from psa_pack.tools import clip_metrics, demo, demo_pictures, demo_report
 
-STEPS, BLOCKS = 8, 6
+STEPS, BLOCKS = 4, 8
+LENGTH, SIDE = 7, 128  # 4 x 16 x 16 tokens: 8 blocks of 128
 
 
 def shipped_graph() -> dict:
@@ -19,11 +20,11 @@ def shipped_graph() -> dict:
 def result(comfy_server, tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
     graph = shipped_graph()
-    # 4 x 16 x 16 tokens: 8 blocks of 128
-    demo.node_of(graph, "EmptyHunyuanLatentVideo")[1]["inputs"].update(
-        width=256, height=256, length=13
+    demo.node_of(graph, "PSASmallWanLatent")[1]["inputs"].update(
+        width=SIDE, height=SIDE, length=LENGTH
     )
-    demo.node_of(graph, "KSampler")[1]["inputs"]["steps"] = STEPS
+    # without guidance a step is one model call
+    demo.node_of(graph, "KSampler")[1]["inputs"].update(steps=STEPS, cfg=1.0)
     report = demo.compare(comfy_server, graph, 1.0, out)
     return out, report
 
@@ -32,13 +33,13 @@ def test_report_says_what_psa_did(result):
     out, report = result
     assert json.loads((out / "report.json").read_text()) == report
     psa = report["psa"]
-    assert psa["plan"] == ["dense"] * 2 + ["sparse"] * 6
+    assert psa["plan"] == ["dense"] + ["sparse"] * 3
     assert psa["failure"] is None
-    assert psa["calls"]["sparse"] == 6 * BLOCKS
+    assert psa["calls"]["sparse"] == 3 * BLOCKS
     assert psa["calls"]["dense"]["cross-attention"] == STEPS * BLOCKS
     assert 0 < psa["density"] < 0.25
     assert sum(psa["per_level"].values()) == pytest.approx(1)
-    assert report["frames_shape"] == [13, 3, 256, 256]
+    assert report["frames_shape"] == [LENGTH, 3, SIDE, SIDE]
     assert report["seconds"]["dense"] > 0
     assert report["seconds"]["psa"] > 0
     assert report["model"]["steps"] > 1000  # of a real training
@@ -55,8 +56,8 @@ def test_psa_stays_near_dense_without_being_it(result):
 def test_pictures(result):
     out, _ = result
     with Image.open(out / "side_by_side.webp") as animation:
-        assert animation.n_frames == 13
-        width = 3 * (256 + demo_pictures.GAP) + demo_pictures.GAP
+        assert animation.n_frames == LENGTH
+        width = 3 * (SIDE + demo_pictures.GAP) + demo_pictures.GAP
         assert animation.size[0] == width
     with Image.open(out / "frames.png") as strip:
         # something is drawn: the panels are neither black nor one colour
@@ -66,19 +67,19 @@ def test_pictures(result):
 def test_the_graph_saves_its_own_clip(result, comfy_server):
     saved = sorted((comfy_server.base / "output").glob("psa_demo*.webp"))
     with Image.open(saved[-1]) as clip:
-        assert (clip.size, clip.n_frames) == ((256, 256), 13)
+        assert (clip.size, clip.n_frames) == ((SIDE, SIDE), LENGTH)
 
 
 def test_table_is_for_a_terminal(result):
     _, report = result
     table = demo_report.table(report)
-    assert "8 steps: 1-2 dense" in table
+    assert "4 steps: 1 dense" in table
     assert "SSIM" in table
     assert all(len(line) <= 100 for line in table.splitlines())
 
 
 def test_without_its_model_the_demo_says_so(tmp_path):
-    with pytest.raises(demo.DemoError, match=r"not there: .*tiny_wan\.safetensors"):
+    with pytest.raises(demo.DemoError, match=r"not there: .*small_wan\.safetensors"):
         demo.install(tmp_path / "base", shipped_graph(), tmp_path)
     assert not (tmp_path / "base").exists()
 
@@ -87,7 +88,7 @@ def test_a_prompt_that_the_model_does_not_know_is_refused(comfy_client):
     from psa_pack.tools.comfy_client import PromptRefusedError
 
     graph = {
-        "1": {"class_type": "PSATinyWanPrompt", "inputs": {"prompt": "camera sideways"}},
+        "1": {"class_type": "PSASmallWanPrompt", "inputs": {"prompt": "camera sideways"}},
         "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
     }
     with pytest.raises(PromptRefusedError, match="sideways"):
