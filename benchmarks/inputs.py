@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from .recall import by_block, needed
+
 SHAPES = {  # heads, head dim, token grid, extra tokens in front
     "wan1.3b-480p": (12, 128, (21, 30, 52), 0),
     "wan14b-480p": (40, 128, (21, 30, 52), 0),
@@ -145,9 +147,7 @@ def share_for_mass(q, k, gain: float, heads=8, blocks=4, mass=0.9) -> float:
         for block in sampled(blocks, length // BLOCK, 3).tolist():
             rows = q[0, head, block * BLOCK : (block + 1) * BLOCK].float() * gain
             p = torch.softmax(rows @ k[0, head].float().T * q.shape[3] ** -0.5, 1).mean(0)
-            p = functional.pad(p, (0, -length % BLOCK)).view(-1, BLOCK).sum(1)
-            before = p.sort(descending=True).values.cumsum(0)
-            shares.append(((before < mass).sum() + 1) / p.numel())
+            shares.append(needed(by_block(p, BLOCK), mass))
     return torch.stack(shares).mean().item()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from . import inputs
-from .recall import Call
+from .recall import Call, by_block, needed
 
 QUERIES, KEYS = 128, 32  # of a block in raster order, as LoSA has them
 OWN = 128  # queries and keys of a block in Gilbert order, as our presets have them
@@ -89,7 +89,7 @@ class Look:
             weights = logits.softmax(1)
             std.append(logits[::EVERY].std(1))
             received += weights.mean(0)
-            mass.append(_by_block(weights.mean(0), KEYS))
+            mass.append(by_block(weights.mean(0), KEYS))
             some = weights[::EVERY]
             above.append((some * length > 1).float().mean(1))
             near.append(some.gather(1, nearest).sum(1))
@@ -101,11 +101,7 @@ class Look:
         left = torch.cat(rest)
         squares = torch.linalg.eigvalsh((left @ left.T).double()).clamp(min=0)
         block_mass = torch.stack(mass)
-        ranked = block_mass.sort(descending=True).values
-        before = ranked.cumsum(1) - ranked
-        found = {
-            f"blocks_{held}": (before < held).float().mean().item() for held in MASSES
-        }  # fmt: skip
+        found = {f"blocks_{held}": needed(block_mass, held).mean().item() for held in MASSES}
         return found | {
             "above_even": torch.cat(above).mean().item(),
             "outside_top": torch.cat(outside).mean().item(),
@@ -122,7 +118,7 @@ class Look:
         exact = []
         for block in self.blocks:
             rows = q[curve[block * OWN : (block + 1) * OWN]]
-            exact.append(_by_block((rows @ keys.T * q.shape[1] ** -0.5).softmax(1).mean(0), OWN))
+            exact.append(by_block((rows @ keys.T * q.shape[1] ** -0.5).softmax(1).mean(0), OWN))
         exact = torch.stack(exact)
         found = {}
         for name, estimate in estimates.items():
@@ -133,11 +129,6 @@ class Look:
             found[f"recall_{name}"] = held.mean().item()
             found[f"taken_{name}"] = taken.float().mean().item()
         return found
-
-
-def _by_block(weights: torch.Tensor, size: int) -> torch.Tensor:
-    padded = torch.nn.functional.pad(weights, (0, -len(weights) % size))
-    return padded.view(-1, size).sum(1)
 
 
 def _nearest(grid, rows: torch.Tensor) -> torch.Tensor:

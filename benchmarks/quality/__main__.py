@@ -154,7 +154,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip
     parts = ("sweep", "ablations", "recall", "calls", "calibrated", "like-keys", "falling",
-             "decide", "structure")  # fmt: skip
+             "decide", "structure", "first-order")  # fmt: skip
     add("--part", nargs="*", choices=parts,
         help=f"of {', '.join(parts)}; default all; none: checks and --capture alone")  # fmt: skip
     add("--clips", type=clip_range, default=(0, 16), metavar="FROM:TO", help="default 0:16")

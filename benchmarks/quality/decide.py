@@ -19,8 +19,9 @@ from .density import (
     ratios_of,
     solve_counts,
 )
-from .settings import BLOCK, DECIDE, RATIO, Settings
+from .settings import BLOCK, DECIDE, RATIO, Settings, named
 
+PRESETS = ("fast", "balanced", "faithful")
 LONG, MIDDLE = 12, 6  # steps from which a run counts as one of 20, or of 8
 LIKE = {"grouping": "similar", "second_moment": True}
 # density, key blocks -> how many of them go to which level, and the tail of the rest
@@ -114,13 +115,12 @@ class _Group:
     """Adds the rows of one group, which cost what a preset costs; differences are to the preset."""
 
     def __init__(self, settings: Settings, name: str, preset: PSAConfig, tokens: int, steps: int):
-        own = PSAConfig.from_preset(preset.to_preset())
-        self.budget = Budget(tokens, steps, cost_of_run(own, tokens, steps))
-        self.settings, self.preset, self.steps = settings, own, steps
+        self.budget = Budget(tokens, steps, cost_of_run(preset, tokens, steps))
+        self.settings, self.preset, self.steps = settings, preset, steps
         self.table = f"decide, cost of {name}"
         self.first = ""
-        self.row("as shipped", lambda: own)
-        self.row("as shipped, like keys", lambda: own.replace(grouping="similar", refresh=4))
+        self.row("as shipped", lambda: preset)
+        self.row("as shipped, like keys", lambda: preset.replace(grouping="similar", refresh=4))
 
     @property
     def dense(self) -> int:
@@ -172,14 +172,10 @@ def settings(
 ) -> Settings:  # fmt: skip
     """The candidates for runs of so many steps.
 
-    families    whose presets are as shipped (`presets.family.Family`); of two of a name, that of
-                the earlier family
+    families    whose presets are as shipped (`presets.family.Family`)
     thresholds  makes a "thresholdbound" configuration of a density from a start
     """
-    presets: dict = {}
-    for family in families:
-        presets = {**family.attention_configs, **presets}
-    found = Settings()
+    presets, found = named(families), Settings()
 
     def group(name: str) -> _Group:
         return _Group(found, name, presets[name], tokens, steps)

@@ -53,8 +53,8 @@ def load(name: str) -> list[dict]:
 
 def runs_of(runs: list[dict], grid: tuple[int, ...], steps: int) -> list[dict]:
     """Those of a size and a number of steps, in the order of `MODELS`."""
-    found = [run for run in runs
-             if tuple(run["sampling"]["grid"]) == grid and run["sampling"]["steps"] == steps]  # fmt: skip
+    wanted = {"grid": list(grid), "steps": steps}
+    found = [run for run in runs if {x: run["sampling"][x] for x in wanted} == wanted]
     return sorted(found, key=lambda run: MODELS.index(run["model"]))
 
 

@@ -10,9 +10,11 @@ import torch
 
 from psa_kernels import PSAConfig
 
+from ..checks import Truth
 from ..method import Problem
 from . import decide, falling, like_keys
 from .calls import call_errors, moment_errors, synthetic
+from .first_order import FIRST_ORDER, first_order_errors
 from .metrics import compare_frames, relative
 from .results import Results
 from .settings import (
@@ -26,6 +28,7 @@ from .settings import (
     Setting,
     Settings,
     ablations,
+    named,
     presets,
     sweep,
 )
@@ -222,8 +225,7 @@ def sample_structure(job: Job) -> None:
 def sample_calls(job: Job) -> None:
     """Every setting on single calls: captured ones of sampled steps, and synthetic ones."""
     rows = settings_of(job, "calls")
-    first, last = job.warm_up, job.sampling.steps - 1
-    steps = sorted({first, (2 * first + last) // 3, (first + 2 * last) // 3, last})
+    steps = spread_steps(job)
     shape: dict[str, object] = {}
 
     def measured(problem: Problem, source: str, clip: int, layer: int, step: int) -> None:
@@ -256,6 +258,42 @@ def sample_calls(job: Job) -> None:
                 measured(problem, profile, SYNTHETIC, SYNTHETIC, SYNTHETIC)
 
 
+def sample_first_order(job: Job) -> None:
+    """A first-order term for what is pooled, on captured calls, at the shares of the presets."""
+    shares = {
+        name: preset for name, preset in named(job.families).items() if name in decide.PRESETS
+    }
+    steps = spread_steps(job)
+
+    def visit(seen: Seen) -> None:
+        if seen.step not in steps or job.late:
+            return
+        problem = Problem(seen.q, seen.k, seen.v, job.sampling.grid, 0)
+        truth = Truth.of(problem)
+        for name, preset in shares.items():
+            for grouping in ("order", "similar"):
+                where = {"clip": visit.clip, "layer": seen.layer, "step": seen.step,
+                         "preset": name, "grouping": grouping}  # fmt: skip
+                if not job.results.has(FIRST_ORDER, **where):
+                    config = preset.replace(grouping=grouping)
+                    heads = first_order_errors(problem, config, truth)
+                    job.results.add(FIRST_ORDER, **where, heads=heads)
+
+    for clip in job.clips:
+        if job.late:
+            return
+        job.say(f"first order: clip {clip.index}, steps {', '.join(str(s + 1) for s in steps)}")
+        visit.clip = clip.index
+        with torch.inference_mode():
+            job.watch(clip, visit)
+
+
+def spread_steps(job: Job) -> list[int]:
+    """Four steps after the warm-up, the last one among them; from 0."""
+    first, last = job.warm_up, job.sampling.steps - 1
+    return sorted({first, (2 * first + last) // 3, (first + 2 * last) // 3, last})
+
+
 PARTS: dict[str, Callable[[Job], None]] = {
     SWEEP: lambda job: sample_clips(job, SWEEP),
     ABLATIONS: lambda job: sample_clips(job, ABLATIONS),
@@ -266,4 +304,5 @@ PARTS: dict[str, Callable[[Job], None]] = {
     "recall": sample_recall,
     "calls": sample_calls,
     STRUCTURE: sample_structure,
+    FIRST_ORDER: sample_first_order,
 }

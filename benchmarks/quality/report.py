@@ -17,7 +17,7 @@ from .second_moment import VARIANTS
 from .settings import DECIDE, Setting
 from .spread import Spread
 from .structure import ESTIMATORS, ORDERS
-from .summary import CAPTURED, Row, Summary, summarise
+from .summary import CAPTURED, Row, Summary, percentile, summarise
 
 SOURCES = (CAPTURED, *ALL)
 BESIDE = tuple(name for name in METRICS if name != "psnr")  # columns after PSNR and its differences
@@ -93,6 +93,7 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
         ]
     parts += _budgets(summary)
     parts += _moments(summary)
+    parts += _first_order(summary)
     parts += _structure(summary)
     return "\n\n".join(_joined(parts)) + "\n"
 
@@ -239,6 +240,24 @@ def _moments(summary: Summary) -> list[str]:
     return parts
 
 
+def _first_order(summary: Summary) -> list[str]:
+    if not summary.first_order:
+        return []
+    rows = [
+        (name, "like keys" if grouping == "similar" else "token order", variant,
+         f"{statistics.fmean(values):.4f}", f"{max(values):.4f}",
+         f"{statistics.fmean(values) / statistics.fmean(by['without']) - 1:+.1%}")
+        for (name, grouping), by in summary.first_order.items()
+        for variant, values in by.items()
+    ]  # fmt: skip
+    return [
+        "## A first-order term for what is pooled",
+        "rel-L2 of single calls in plain torch, the presets' levels (`first_order.py`); of all "
+        "heads of the calls.",
+        *_table(("preset", "pooled", "term", "mean", "worst head", "to without"), rows),
+    ]
+
+
 def _structure(summary: Summary) -> list[str]:
     if not summary.holds_90:
         return []
@@ -258,15 +277,11 @@ def _structure(summary: Summary) -> list[str]:
         "heads, steps and clips.",
         *_table(("", *(f"{order} order" for order in ORDERS)), [*rows, ("mean", *means)]),
         "## Recall of the importance estimator",
-        "True mass in the estimate's top blocks / in the truly best ones; blocks of 128, mean over "
-        "layers, steps and clips.",
+        "True mass in the estimate's top blocks / in the truly best ones; blocks of 128. Of all "
+        "heads of all layers, steps and clips: mean / 5th percentile / worst one.",
     ]
     body = [
-        (
-            order,
-            name,
-            *(f"{_recall_mean(summary.recall[order, name], i):.4f}" for i in range(len(SHARES))),
-        )
+        (order, name, *(_recall_cell(found) for found in summary.recall_heads[order, name]))
         for order in ORDERS
         for name in ESTIMATORS
     ]
@@ -291,5 +306,6 @@ def _structure(summary: Summary) -> list[str]:
     return parts
 
 
-def _recall_mean(cells, share: int) -> float:
-    return statistics.fmean(step[share] for layer in cells for step in layer)
+def _recall_cell(found: list[float]) -> str:
+    values = (statistics.fmean(found), percentile(found, 5), min(found))
+    return " / ".join(f"{value:.3f}" for value in values)

@@ -154,21 +154,28 @@ def sweep(tokens: int, steps: int, densities=SWEEP_DENSITIES) -> Settings:
     return settings
 
 
-def presets(families: Iterable) -> Settings:
-    """Every preset of the families (`presets.family.Family`) that is not dense; of two of a name,
-    that of the earlier family. Those for few steps are sampled with 4."""
-    settings = Settings()
-    named: dict = {}
+def named(families: Iterable) -> dict[str, PSAConfig]:
+    """The presets of the families (`presets.family.Family`) that are not dense, by name; of two of
+    a name, that of the earlier family."""
+    found: dict = {}
     for family in families:
-        named = {**family.attention_configs, **named}
-    for name, config in named.items():
-        if config.type == "dense":
-            continue
-        own = PSAConfig.from_preset(config.to_preset())
+        found = {**family.attention_configs, **found}
+    # the pack's own class is another copy where the pack is loaded under its own name
+    return {
+        name: PSAConfig.from_preset(config.to_preset())
+        for name, config in found.items()
+        if config.type != "dense"
+    }
+
+
+def presets(families: Iterable) -> Settings:
+    """Every preset that is `named`. Those for few steps are sampled with 4."""
+    settings = Settings()
+    for name, config in named(families).items():
         steps = FOUR_STEPS if "4step" in name.replace("_", "") else 0
         label = f"{name}, {steps} sampler steps" if steps else name
         key = f"presets: {name}"
-        settings.rows.append(Setting(key, SWEEP, "presets", label, own, steps=steps))
+        settings.rows.append(Setting(key, SWEEP, "presets", label, config, steps=steps))
     return settings
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 
+from ..recall import SHARES
+from .first_order import FIRST_ORDER
 from .metrics import METRICS
 from .second_moment import VARIANTS
 from .settings import Setting
@@ -44,16 +47,19 @@ class Row:
 @dataclass
 class Summary:
     """tables: name -> rows; moments: (target, variant) -> source -> spread;
-    holds_90, recall: see `_attention`; left_out: [table, label, reason]; fits: lines of what
-    calibration gave each block."""
+    holds_90, recall, recall_heads: see `_attention`; left_out: [table, label, reason]; fits: lines
+    of what calibration gave each block; first_order: (preset, grouping) -> variant -> of every
+    head of every call, its rel-L2."""
 
     tables: dict[str, list[Row]]
     left_out: list[list[str]]
     moments: dict[tuple[str, str], dict[str, Spread]]
     holds_90: dict[str, list[list[float]]]
     recall: dict[tuple[str, str], list[list[list[float]]]]
+    recall_heads: dict[tuple[str, str], list[list[float]]]
     clips: list[int]
     fits: list[dict] = field(default_factory=list)
+    first_order: dict[tuple[str, str], dict[str, list[float]]] = field(default_factory=dict)
 
     def to_data(self) -> dict:
         return {
@@ -65,8 +71,19 @@ class Summary:
             },
             "holds_90": self.holds_90,
             "recall": {f"{name}, {order}": x for (order, name), x in self.recall.items()},
+            "recall_heads": {
+                f"{name}, {order}": {
+                    "mean": [statistics.fmean(x) for x in by_share],
+                    "fifth": [percentile(x, 5) for x in by_share],
+                    "worst": [min(x) for x in by_share],
+                }
+                for (order, name), by_share in self.recall_heads.items()
+            },
             "clips": self.clips,
             "fits": self.fits,
+            "first_order": {
+                f"{name}, {grouping}": by for (name, grouping), by in self.first_order.items()
+            },
         }
 
 
@@ -98,7 +115,7 @@ def summarise(lines: list[dict]) -> Summary:
     fits = {(line["table"], line["label"]): line for line in lines if line["kind"] == "fit"}
     return Summary(
         dict(tables), list(left_out.values()), _moments(calls), *_attention(attention), seen,
-        list(fits.values()),
+        list(fits.values()), _first_order(lines),
     )  # fmt: skip
 
 
@@ -156,12 +173,26 @@ def _moments(calls: dict) -> dict[tuple[str, str], dict[str, Spread]]:
     return {key: {s: spread(x) for s, x in by.items()} for key, by in found.items()}
 
 
+def _first_order(lines: list[dict]) -> dict[tuple[str, str], dict[str, list[float]]]:
+    calls = {
+        tuple(line[x] for x in ("clip", "layer", "step", "preset", "grouping")): line["heads"]
+        for line in lines
+        if line["kind"] == FIRST_ORDER
+    }
+    found: dict = defaultdict(lambda: defaultdict(list))
+    for (*_, preset, grouping), heads in calls.items():
+        for variant, values in heads.items():
+            found[preset, grouping][variant] += values
+    return {key: dict(by) for key, by in found.items()}
+
+
 def _attention(attention: dict[int, list[dict]]):
-    """Two things, means over clips: order -> [layer][step], the share of blocks that holds 90% of
-    the mass, mean over heads; (order, estimator) -> [layer][step][share of blocks], the recall."""
+    """Three things. Means over clips: order -> [layer][step], the share of blocks that holds 90% of
+    the mass, mean over heads; (order, estimator) -> [layer][step][share of blocks], the recall. And
+    (order, estimator) -> [share of blocks], the recall of every head of every call."""
     calls = [call for by_clip in attention.values() for call in by_clip]
     if not calls:
-        return {}, {}
+        return {}, {}, {}
     layers = 1 + max(call["layer"] for call in calls)
     steps = 1 + max(call["step"] for call in calls)
     at = defaultdict(list)
@@ -187,4 +218,17 @@ def _attention(attention: dict[int, list[dict]]):
         for order in ORDERS
         for name in ESTIMATORS
     }
-    return holds, recall
+    heads = {
+        (order, name): [
+            [x for call in calls for x in call[order]["heads"][name][share]]
+            for share in range(len(SHARES))
+        ]
+        for order in ORDERS
+        for name in ESTIMATORS
+    }
+    return holds, recall, heads
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that at least `share` percent of them do not exceed."""
+    return sorted(values)[max(0, math.ceil(share / 100 * len(values)) - 1)]

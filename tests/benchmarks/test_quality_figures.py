@@ -9,6 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from psa_kernels import PSAConfig, psa_attention
+from psa_pack.benchmarks import inputs
+from psa_pack.benchmarks.checks import Truth
+from psa_pack.benchmarks.method import Problem
 from psa_pack.benchmarks.quality import decide
 from psa_pack.benchmarks.quality.density import (
     Unreachable,
@@ -19,11 +22,14 @@ from psa_pack.benchmarks.quality.density import (
     solve,
     solve_counts,
 )
+from psa_pack.benchmarks.quality.first_order import VARIANTS, first_order_errors
 from psa_pack.benchmarks.quality.report import write_report
 from psa_pack.benchmarks.quality.results import Mismatch, Results, merge, read
 from psa_pack.benchmarks.quality.settings import Setting, ablations, sweep
 from psa_pack.benchmarks.quality.spread import paired, spread
-from psa_pack.benchmarks.recall import recall, share_holding
+from psa_pack.benchmarks.quality.structure import ESTIMATORS, ORDERS
+from psa_pack.benchmarks.quality.summary import percentile
+from psa_pack.benchmarks.recall import Call, recall, recall_of_heads, share_holding
 from psa_pack.presets.store import PresetStore
 from psa_pack.tools.clip_metrics import sharpness, temporal_difference
 
@@ -153,22 +159,24 @@ def test_a_falling_plan_of_known_shares():
     assert config.warmup_steps == 2
 
 
+REPORTED_RUN = {
+    "subject": "a" * 64, "gpu": None, "model": "x.safetensors",
+    "sampling": {"grid": [8, 32, 32], "steps": 4, "cfg": 4.0, "sampler": "euler",
+                 "scheduler": "simple"},
+    "versions": {"torch": "2", "triton": None},
+    "environment": {"date": "2026-11-29T00:00", "commit": "x"},
+}  # fmt: skip
+
+
 def test_groups_of_equal_cost_are_ranked(families, tmp_path):
     """By the mean PSNR, best first, with the worst clip beside it; a row without clips is last."""
     rows = decide.settings(families, 8192, 4).rows[:3]
-    figures = {
-        "ssim": 0.9, "haarpsi": 0.8, "sharpness": 0.97, "temporal": 0.5, "latent": 0.2,
-        "density": 0.2, "overall_density": 0.4, "seconds": 1, "dense_seconds": 2,
-    }  # fmt: skip
+    figures = {"ssim": 0.9, "haarpsi": 0.8, "sharpness": 0.97, "temporal": 0.5, "latent": 0.2,
+               "density": 0.2, "overall_density": 0.4, "seconds": 1,
+               "dense_seconds": 2}  # fmt: skip
     psnr = [(20.0, 24.0), (19.0, 31.0)]
-    run = {
-        "subject": "a" * 64, "sampling": {"grid": [8, 32, 32], "steps": 4, "cfg": 4.0,
-        "sampler": "euler", "scheduler": "simple"}, "gpu": None, "model": "x.safetensors",
-        "versions": {"torch": "2", "triton": None},
-        "environment": {"date": "2026-11-29T00:00", "commit": "x"},
-    }  # fmt: skip
     lines = [
-        {"kind": "run", **run},
+        {"kind": "run", **REPORTED_RUN},
         {"kind": "check", "name": "x", "found": 0.0, "ok": True},
         {"kind": "settings", "rows": [row.to_data() for row in rows], "left_out": []},
         *({"kind": "clip", "clip": clip, "key": row.key, **figures, "psnr": value}
@@ -230,6 +238,99 @@ def test_sharpness_of_known_pictures():
     assert sharpness(frames, blurred) == pytest.approx(3 / 81, rel=0.05)
     assert sharpness(frames, other) == pytest.approx(1, rel=0.02)
     assert sharpness(frames, frames.flip(0)) == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def call():
+    """q, k, v `[1, 2, 512, 32]` of smooth fields over the grid (4, 8, 16)."""
+    return inputs.make((2, 32, (4, 8, 16), 0), "cpu", torch.float32)
+
+
+def test_a_softmax_of_each_query_over_single_keys_is_exact(call):
+    q, k, v = call
+    for order in (None, "Gilbert"):
+        found = Call(q, k, (4, 8, 16), order, 64)
+        exact = found.mass(importance="exact")
+        assert torch.allclose(found.per_query(1), exact, atol=1e-6)
+        # pooled keys are an estimate: each row still sums to 1
+        pooled = found.per_query(64)
+        assert (
+            torch.allclose(pooled.sum(-1), torch.ones(1, 2, 4))
+            and (pooled - exact).abs().max() > 1e-3
+        )
+        # like keys together changes what is pooled inside a block, not the blocks
+        like = Call(q, k, (4, 8, 16), order, 64, v)
+        assert torch.allclose(like.mass(importance="exact"), exact, atol=1e-6)
+        assert not torch.equal(like.mass(), found.mass())
+
+
+def test_recall_of_each_head():
+    exact = torch.tensor([[[[0.4, 0.3, 0.2, 0.1]], [[0.1, 0.2, 0.3, 0.4]]]])
+    estimate = torch.tensor([0.9, 0.0, 0.0, 0.8]).expand(1, 2, 1, 4)
+    assert recall_of_heads(estimate, exact, 0.5).tolist() == pytest.approx([0.5 / 0.7, 0.5 / 0.7])
+    assert recall_of_heads(exact, exact, 0.25).tolist() == pytest.approx([1, 1])
+    assert percentile([float(x) for x in range(1, 101)], 5) == 5
+    assert percentile([3.0, 1.0, 2.0], 5) == 1
+
+
+SHARES_OF_ALL = {1: (0, 0.25), 4: (0.25, 0.5), 8: (0.5, 0.75), 0: (0.75, 1)}
+
+
+@pytest.mark.parametrize("grouping", ["order", "similar"])
+@pytest.mark.parametrize("second_moment", [False, True])
+def test_without_a_first_order_term_it_is_the_product(call, grouping, second_moment):
+    problem = Problem(*call, (4, 8, 16), 0)
+    config = PSAConfig(
+        block_n=64, rearrange_method="Gilbert", mask_ratios=SHARES_OF_ALL, tail=32,
+        grouping=grouping, second_moment=second_moment,
+    )  # fmt: skip
+    found = first_order_errors(problem, config)
+    out, truth = psa_attention(*call, config=config, grid=(4, 8, 16)), Truth.of(problem)
+    wanted = [
+        inputs.relative(out[0, head, truth.rows], own)
+        for head, own in zip(truth.heads, truth.out, strict=True)
+    ]
+    assert found["without"] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_what_a_first_order_term_can_do(call):
+    """Logits that differ little inside a group, so that the first order is all there is; values
+    that are a linear map of the keys, so that all groups call for like matrices."""
+    q, k, _ = call
+    v = k @ torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
+    problem = Problem(0.1 * q, k, v, (4, 8, 16), 0)
+    config = PSAConfig(block_n=64, mask_ratios={1: (0, 0.1), 8: (0.1, 1)})
+    found = first_order_errors(problem, config)
+    for plain, one, each in zip(*(found[name] for name in VARIANTS), strict=True):
+        assert each < 0.2 * plain
+        assert each < one < 0.8 * plain
+
+
+def test_the_report_tells_recall_by_heads_and_the_first_order(tmp_path):
+    heads = {name: [[0.9, 0.5], [1.0, 0.8], [1.0, 1.0]] for name in ESTIMATORS}
+    found = {
+        "holds_90": [0.4, 0.5], "heads": heads,
+        "recall": {name: [0.7, 0.9, 1.0] for name in ESTIMATORS},
+    }  # fmt: skip
+    call = {"step": 0, "layer": 0, **dict.fromkeys(ORDERS, found)}
+    errors = {
+        "without": [0.1, 0.3],
+        "one matrix a head": [0.09, 0.27],
+        "a matrix a group": [0, 0.1],
+    }
+    where = {"clip": 0, "layer": 0, "step": 5, "preset": "fast", "grouping": "similar"}
+    lines = [
+        {"kind": "run", **REPORTED_RUN},
+        {"kind": "check", "name": "x", "found": 0.0, "ok": True},
+        {"kind": "attention", "clip": 0, "calls": [call]},
+        {"kind": "first-order", **where, "heads": errors},
+    ]  # fmt: skip
+    write_report(lines, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    cells = "| 0.700 / 0.500 / 0.500 | 0.900 / 0.800 / 0.800 | 1.000 / 1.000 / 1.000 |"
+    assert f"| Gilbert | each query, mean keys of blocks {cells}" in text
+    assert "| fast | like keys | one matrix a head | 0.1800 | 0.2700 | -10.0% |" in text
+    json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
 
 
 def test_recall_of_known_masses():
