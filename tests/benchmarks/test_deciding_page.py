@@ -1,0 +1,88 @@
+"""benchmarks/deciding.md says what the runs' data say."""
+
+import pytest
+
+from psa_pack.benchmarks.quality import decide_tables as tables
+
+from ..pack_import import ROOT
+
+PAGE = (ROOT / "benchmarks" / "deciding.md").read_text(encoding="utf-8")
+WORDS = " ".join(PAGE.split())
+CHOOSING, CONFIRMING = tables.load(tables.CHOOSING), tables.load(tables.CONFIRMING)
+SMALL, SEED, LAYERS = tables.MODELS
+GRID = (8, 32, 32)
+FALLING = {
+    "fast": "2 dense, falling 3:2:1", "balanced": "3 dense, falling 3:2:1",
+    "faithful": "4 dense, falling 3:2:1",
+}  # fmt: skip
+
+
+def test_its_tables_are_the_data_s():
+    made = [line for line in tables.tables() if line.startswith("|")]
+    assert len(made) > 120
+    assert sorted(x for x in PAGE.splitlines() if x.startswith("|")) == sorted(made)
+
+
+def run(model=SMALL, steps=20, runs=CHOOSING, grid=GRID):
+    return next(r for r in tables.runs_of(runs, grid, steps) if r["model"] == model)
+
+
+def gain(preset, label, over="as shipped", model=SMALL, steps=20):
+    return tables.gain(run(model, steps), f"decide, cost of {preset}", label, over)
+
+
+def in_balanced(label, over="as shipped, like keys"):
+    """dB on each of the three models."""
+    return [gain("balanced", label, over, model) for model in tables.MODELS]
+
+
+def over_former(preset, **where):
+    former = f"former_{preset}"
+    return tables.gain(run(runs=CONFIRMING, **where), "presets", preset, former)
+
+
+@pytest.mark.parametrize(
+    "words, values",
+    [
+        ("{:.1f} dB more for `fast`, {:.1f} for `balanced`, {:.1f} for `faithful`",
+         [gain(preset, label) for preset, label in FALLING.items()]),
+        ("{:.1f} for four steps and {:.1f} for eight",
+         [gain("lora_4step", "1 dense, falling 2:2:1", steps=4),
+          gain("lora_4step", "1 dense, falling 3:2:1", steps=8)]),
+        ("is **{:.1f}, {:.1f} and {:.1f} dB** below",
+         [gain(preset, label, "2 dense, block-sparse, falling 3:2:1")
+          for preset, label in FALLING.items()]),
+        ("loses {:.1f} dB on the shipped model at a density of 0.16 and {:.1f} and {:.1f} on the",
+         [-x for x in in_balanced("6 dense, rest dropped")]),
+        ("without it {:.1f}, {:.1f} and {:.1f} dB are lost",
+         [-x for x in in_balanced("6 dense, tail 128, no second moment")]),
+        ("At 20 steps `fast` gains {:.1f} dB, `balanced` {:.1f}, `faithful` {:.1f}",
+         [over_former(preset) for preset in FALLING]),
+        ("at 16,384 tokens {:.1f}, {:.1f}, {:.1f}",
+         [over_former(preset, grid=(16, 32, 32)) for preset in FALLING]),
+    ],
+)  # fmt: skip
+def test_a_figure_in_its_words(words, values):
+    assert words.format(*values) in WORDS
+
+
+def test_what_was_decided_holds_on_every_model():
+    for model in tables.MODELS:
+        for preset, label in FALLING.items():
+            assert gain(preset, label, model=model) > 4.5
+            assert gain(preset, label, "2 dense, block-sparse, falling 3:2:1", model) > 7
+            assert 0.4 < gain(preset, "as shipped, like keys", model=model) < 4.6
+    assert all(x < 0.5 for x in in_balanced("6 dense, exact importance"))
+    assert all(-10.3 < x < -4 for x in in_balanced("6 dense, mass thresholds"))
+    narrow = in_balanced("6 dense, blocks 128 x 64", "6 dense, tail 64")
+    assert all(-1.1 < x < 0.2 for x in narrow)
+    tails = [in_balanced(f"6 dense, tail {tail}") for tail in (16, 32, 64)]
+    assert all(x > 0 for tail in tails for x in tail)
+
+
+def test_what_is_confirmed_costs_less_at_20_steps():
+    for preset in FALLING:
+        new, former = (tables.row_of(run(runs=CONFIRMING), "presets", name)
+                       for name in (preset, f"former_{preset}"))  # fmt: skip
+        assert tables.mean(new, "overall_density") < tables.mean(former, "overall_density")
+        assert over_former(preset) > 2 and over_former(preset, steps=50) > 5
