@@ -2,6 +2,7 @@
 
 import platform
 import re
+import textwrap
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from .clip_metrics import compare_frames
 
 ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = 100  # of a terminal
 
 
 def build(
@@ -89,7 +91,9 @@ def table(report: dict) -> str:
     width = max(len(row[0]) for row in rows + below) + 2
     lines = [f"  {a:<{width}}{b:<14}{c}" for a, b, c in rows]
     lines.append("  " + "-" * (width + 40))
-    lines += [f"  {a:<{width}}{b}" for a, b in below]
+    for a, b in below:
+        first, *rest = textwrap.wrap(b, COLUMNS - 2 - width)
+        lines += [f"  {a:<{width}}{first}", *(" " * (2 + width) + line for line in rest)]
     return "\n".join(lines)
 
 
