@@ -85,7 +85,8 @@ PARTNERS = {
     "itself was not run",
     "TorchCompileModel": (
         "backend eager, in both orders, whole models and single blocks, with LoRAs changed in "
-        "between: graphs, breaks and recompilations are those of the model alone; Inductor on one "
+        "between: graphs, breaks and recompilations are those of the model alone; random faults "
+        "inside a graph; Inductor on one "
         "block, on a CPU"
     ),
     "LoRA": "LoraLoaderModelOnly, from run to run; by hooks on one condition",
