@@ -85,8 +85,8 @@ PARTNERS = {
     "itself was not run",
     "TorchCompileModel": (
         "backend eager, in both orders, whole models and single blocks, with LoRAs changed in "
-        "between: graphs, breaks and recompilations are those of the model alone; Inductor on one "
-        "block, on a CPU"
+        "between: graphs, breaks and recompilations are those of the model alone; random faults "
+        "inside a graph; Inductor on one block, on a CPU"
     ),
     "LoRA": "LoraLoaderModelOnly, from run to run; by hooks on one condition",
     "fp8 weights": "UNETLoader with fp8_e4m3fn and fp8_e5m2",

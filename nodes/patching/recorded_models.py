@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -27,11 +28,7 @@ IN_CUDA_GRAPH = "recorded as a CUDA graph"
 
 
 def unrecorded(call: Callable) -> Callable:
-    """`call`, whose memory is no part of the recorded pattern.
-
-    A pause knows no other one around it: attention that pauses by itself, as ComfyUI's int8 does,
-    ends this one with its own. So only what comes before other attention may keep memory.
-    """
+    """`call`, whose memory is no part of the recorded pattern."""
 
     @functools.wraps(call)
     def paused(*args: Any, **kwargs: Any) -> Any:
@@ -58,15 +55,35 @@ class LeftAlone:
 @contextmanager
 def _pause() -> Iterator[None]:
     # whatever records has loaded it; older versions have no such module, or one without a pause
-    pause = getattr(sys.modules.get("comfy.model_prefetch"), "pause_malloc_graph", None)
+    recording = sys.modules.get("comfy.model_prefetch")
+    pause = getattr(recording, "pause_malloc_graph", None)
     with ExitStack() as stack:
         try:
             if pause is not None:
                 stack.enter_context(pause())
+                stack.enter_context(_outermost(recording))
         except Exception as error:  # another interface, or a recording that has failed already
             log.warning("PSA cannot keep its memory out of ComfyUI's recording: %s. Fix: start "
                         "ComfyUI with --disable-comfy-compiler", one_line(error))
         yield
+
+
+@contextmanager
+def _outermost(recording: Any) -> Iterator[None]:
+    """A pause that lasts, whatever pauses in here.
+
+    ComfyUI's knows no other one around it: attention that pauses by itself, as the int8 kernels
+    do, would end this one with its own. A recording that is not active takes no notice of them.
+    """
+    graph = getattr(recording, "MALLOC_GRAPHS", {}).get(threading.get_ident())
+    if not getattr(graph, "_comfy_active", False):
+        yield  # nothing is recorded, this is inside of a pause of ours, or another version
+        return
+    graph._comfy_active = False
+    try:
+        yield
+    finally:
+        graph._comfy_active = True
 
 
 def in_cuda_graph(device: torch.device | None) -> bool:

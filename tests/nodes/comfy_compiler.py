@@ -2,8 +2,9 @@
 
 It records the memory that a model's forward pass takes, a block at a time, as a pattern that has to
 repeat from step to step, and leaves out what is taken inside `pause_malloc_graph()`. Written from
-how ComfyUI 0.34 to 0.38.1 use theirs. In two things it is as strict as theirs is unforgiving: a
-pause knows no other one around it, and nothing that was recorded may outlive the forward pass.
+how ComfyUI 0.34 to 0.38.1 use theirs. In two things it is as strict as theirs is unforgiving: no
+pause may lie in another one, whose end it would be, and nothing that was recorded may outlive the
+forward pass.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ class Graph(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.paused = False
+        self._comfy_active = True
         self.parts = [[]]
         self.made = []
         self.known = {}
@@ -70,15 +72,18 @@ class ComfyCompiler:
 
     @contextlib.contextmanager
     def pause_malloc_graph(self, sync=False):
-        graph = self.active.get(threading.get_ident())
-        if graph is not None:
-            self.pauses += 1
-            graph.paused = True
+        self._pause(True)
         try:
             yield
         finally:
-            if graph is not None:
-                graph.paused = False
+            self._pause(False)
+
+    def _pause(self, paused):
+        graph = self.active.get(threading.get_ident())
+        if graph is not None and graph._comfy_active:
+            assert graph.paused is not paused, "a pause inside of a pause"
+            self.pauses += paused
+            graph.paused = paused
 
     def malloc_graph_begin(self, device=None):
         self.look_for_kept()
@@ -174,6 +179,7 @@ def install(monkeypatch):
         module = types.ModuleType("comfy.model_prefetch")
         monkeypatch.setitem(sys.modules, "comfy.model_prefetch", module)
         monkeypatch.setattr(comfy, "model_prefetch", module, raising=False)
+    monkeypatch.setattr(module, "MALLOC_GRAPHS", compiler.active, raising=False)
     for name in ("pause_malloc_graph", "malloc_graph_begin", "malloc_graph_end"):
         monkeypatch.setattr(module, name, getattr(compiler, name), raising=False)
     return compiler

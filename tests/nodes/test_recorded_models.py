@@ -9,7 +9,7 @@ import torch
 from psa_pack.tools.comfy_server import gpu_with_kernels
 
 from . import comfy_compiler
-from .sampling import sparse_config, transformer_options
+from .sampling import OVERRIDE, sparse_config, transformer_options
 
 STEPS, BLOCKS = 6, 2
 # kept groups and plans, orders by content, both kinds of dense steps
@@ -123,6 +123,39 @@ def test_a_step_that_fails_goes_on_dense_in_the_same_pattern(bench, compiler, mo
     with compiler.on(patched.model.diffusion_model):
         out = bench.sample(patched, steps=STEPS)
     assert torch.isfinite(out).all() and "injected" in bench.report["failure"]
+    compiler.check()
+
+
+@pytest.mark.parametrize("as_override", [False, True])
+def test_attention_that_pauses_by_itself_ends_no_pause_of_ours(
+    bench, compiler, monkeypatch, as_override
+):
+    """As comfy-kitchen's int8 does, which takes memory before its pause, in it, and after it."""
+    import comfy.model_prefetch
+
+    def pausing(func, q, *args, **kwargs):
+        before = q + 1
+        with comfy.model_prefetch.pause_malloc_graph():
+            inside = q + 2
+        return func(q + (inside - before - 1), *args, **kwargs)
+
+    model = bench.model.clone()
+    if as_override:
+        model.model_options["transformer_options"][OVERRIDE] = pausing
+    else:
+        # the model's own attention, which ComfyUI's functions look up where they are defined
+        import comfy.ldm.modules.attention as attention
+
+        real = attention.optimized_attention
+        around = functools.wraps(real)(functools.partial(pausing, real))
+        monkeypatch.setattr("comfy.ldm.wan.model.optimized_attention", attention.wrap_attn(around))
+    patched = bench.patch(sparse_config(warmup_steps=2, **CONFIGS["similar"]), model=model)
+    wanted = bench.sample(patched, steps=STEPS)
+    with compiler.on(patched.model.diffusion_model):
+        out = bench.sample(patched, steps=STEPS)
+    assert torch.equal(out, wanted)
+    assert bench.report["failure"] is None and bench.report["calls"]["sparse"]
+    assert len(compiler.patterns) == STEPS
     compiler.check()
 
 
