@@ -11,7 +11,8 @@ from ..layout import Layout
 from .tokens import compute_dtype
 
 GROUP = 8  # the coarsest level of the pyramid
-GATHERED = 0.8
+GATHERED = 0.8  # of the variance by place
+MOST_VARIANCE = 2.0  # of logits that one pooled key can stand for
 MOST_GROUPS = 256  # of a head that are looked at
 MOST_QUERIES = 2048
 
@@ -27,21 +28,25 @@ def by_cluster(clusters: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
 def gathers(
     q: torch.Tensor, k: torch.Tensor, order: torch.Tensor, start: torch.Tensor, layout: Layout
 ) -> torch.Tensor:
-    """bool `[B, Hkv]`: whether `order` gathers like keys much better than `start` does.
+    """bool `[B, Hkv]`: whether `order` gathers like keys, and `start` does not do so as well.
 
-    That is whether the keys of a group of 8 deviate less from their mean, in squares weighted by
-    those of the head's queries: the error of their pooled logits. In heads that look at places
-    clusters scatter what belongs together, and this is above 1.
+    That is by the variance of the logits in a group of 8 keys, which pooling takes away. In heads
+    that look at places clusters scatter what belongs together, and it rises. Where it is large
+    either way nothing can be pooled, and what counts is that blocks are places.
     """
     queries = _video(q, layout)
     queries = queries[:, :, :: -(-queries.shape[2] // MOST_QUERIES)].to(compute_dtype(q))
     weights = queries.unflatten(1, (layout.kv_heads, -1)).square().mean((2, 3))
     keys = _video(k, layout)
-    return _spread(keys, weights, order) < GATHERED * _spread(keys, weights, start)
+    most = (GATHERED * _variance(keys, weights, start)).clamp(max=MOST_VARIANCE)
+    return _variance(keys, weights, order) < most
 
 
-def _spread(keys: torch.Tensor, weights: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """`[B, Hkv]`: the deviation in evenly spaced groups. weights `[B, Hkv, D]`."""
+def _variance(keys: torch.Tensor, weights: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """`[B, Hkv]`: of the logits in evenly spaced groups, at the scale `D ** -0.5`.
+
+    weights  `[B, Hkv, D]`: the mean square of the queries, channel by channel
+    """
     batch, heads, length, dim = keys.shape
     groups = length // GROUP
     count = min(groups, MOST_GROUPS)
@@ -49,8 +54,8 @@ def _spread(keys: torch.Tensor, weights: torch.Tensor, order: torch.Tensor) -> t
     places = (first[:, None] + torch.arange(GROUP, device=keys.device)).flatten()
     rows = order[..., places].expand(batch, heads, -1)[..., None].expand(-1, -1, -1, dim)
     members = keys.gather(2, rows).to(weights.dtype).unflatten(2, (count, GROUP))
-    deviation = (members - members.mean(3, keepdim=True)).square_().sum((2, 3))
-    return (deviation * weights).sum(-1)
+    variance = (members - members.mean(3, keepdim=True)).square_().mean((2, 3))
+    return (variance * weights).mean(-1)
 
 
 def _video(x: torch.Tensor, layout: Layout) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import pytest
 
 from psa_kernels import reference
+from psa_kernels.reference import semantic
 
 STAGES = {"group_keys": "groups", "importance": "importance", "assign_levels": "levels"}
 
@@ -20,3 +21,10 @@ def made(monkeypatch):
 
         monkeypatch.setattr(reference, stage, counting)
     return found
+
+
+@pytest.fixture
+def every_head_clustered(monkeypatch):
+    """In the semantic orders: no head of random tokens would take its clusters by itself."""
+    monkeypatch.setattr(semantic, "GATHERED", float("inf"))
+    monkeypatch.setattr(semantic, "MOST_VARIANCE", float("inf"))

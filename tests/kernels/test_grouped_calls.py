@@ -170,6 +170,7 @@ def test_places_need_not_be_those_of_the_reference():
     torch.testing.assert_close(*outs)
 
 
+@pytest.mark.usefixtures("every_head_clustered")
 @pytest.mark.parametrize("order", ["Gilbert", "SemanticAware"])
 def test_a_gradient_flows_through_groups(order):
     q, k, v = (x.requires_grad_() for x in normal(*[(1, 2, 96, 4)] * 3))

@@ -17,6 +17,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.usefixtures("every_head_clustered")
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_groups_of_heads_change_nothing(config, monkeypatch):
     rng = torch.Generator().manual_seed(0)

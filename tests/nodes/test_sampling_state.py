@@ -8,6 +8,15 @@ from .sampling import Spy, sparse_config
 BLOCKS = 2
 
 
+@pytest.fixture(autouse=True)
+def every_head_clustered(monkeypatch):
+    """The model's weights are random: no head of it would take its clusters by itself."""
+    from psa_kernels.reference import semantic
+
+    monkeypatch.setattr(semantic, "GATHERED", float("inf"))
+    monkeypatch.setattr(semantic, "MOST_VARIANCE", float("inf"))
+
+
 @pytest.fixture
 def carried(monkeypatch, served_calls_only):
     """What attention calls found as centroids, in order: the tensor that was kept, or None."""

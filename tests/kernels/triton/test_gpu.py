@@ -14,7 +14,7 @@ import torch
 from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention
 from psa_kernels.layout import Layout
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("every_head_clustered")]
 
 RATIOS = {1: (0, 0.1), 2: (0.1, 0.2), 4: (0.2, 0.3), 8: (0.3, 0.5), 0: (0.5, 1)}
 GRID = (5, 18, 22)
