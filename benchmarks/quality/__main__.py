@@ -25,6 +25,8 @@ DEFAULT_OUT = Path(".dev/quality")
 # the model's own presets, and those of the model it is shaped after that it has not
 FAMILIES = ("Small_Wan", "Wan2.1_1.3b")
 
+TIME_GRID = (21, 45, 80)  # tokens of 81 frames at 720p
+
 
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
@@ -121,6 +123,7 @@ def measure(args: argparse.Namespace, results) -> None:
             deadline=begin + (args.time_limit or float("inf")),
             say=say,
             only=tuple(args.only),
+            time_grid=time_grid(args),
         )
         say("checks")
         if args.part == [STRUCTURE]:
@@ -136,6 +139,14 @@ def measure(args: argparse.Namespace, results) -> None:
             capture.save(args.capture, note)
             say(f"wrote {args.capture}: {len(capture.heads)} heads, {capture.left_out} left out")
         run(job, args.part)
+
+
+def time_grid(args: argparse.Namespace) -> tuple[int, int, int]:
+    import torch
+
+    if args.time_grid:
+        return tuple(args.time_grid)
+    return TIME_GRID if torch.cuda.is_available() else tuple(args.grid)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -154,7 +165,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip
     parts = ("sweep", "ablations", "recall", "calls", "calibrated", "like-keys", "falling",
-             "decide", "structure", "first-order")  # fmt: skip
+             "decide", "structure", "first-order", "peers")  # fmt: skip
     add("--part", nargs="*", choices=parts,
         help=f"of {', '.join(parts)}; default all; none: checks and --capture alone")  # fmt: skip
     add("--clips", type=clip_range, default=(0, 16), metavar="FROM:TO", help="default 0:16")
@@ -165,6 +176,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--targets", type=float, nargs="+", default=TARGETS, help="densities of the ablations")
     add("--densities", type=float, nargs="+", default=SWEEP_DENSITIES,
         help="of the sweep")  # fmt: skip
+    add("--time-grid", type=int, nargs=3, metavar="N",
+        help="of the calls that peers times; default 720p, on a CPU the clips' own")  # fmt: skip
     add("--only", nargs="+", default=(), metavar="TEXT",
         help="settings whose key, \"table: row\", contains one of these texts")  # fmt: skip
     add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")

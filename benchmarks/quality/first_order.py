@@ -9,7 +9,9 @@ grows with the video; a matrix of every group is the bound of what the idea can 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 
@@ -21,8 +23,10 @@ from psa_kernels.reference.tokens import permuted
 from .. import inputs
 from ..checks import Truth
 from ..method import Problem
+from .settings import FIRST_ORDER
+from .subject import Clip
+from .watch import Seen
 
-FIRST_ORDER = "first-order"
 VARIANTS = ("without", "one matrix a head", "a matrix a group")
 
 
@@ -35,6 +39,28 @@ class _Level:
     logits: torch.Tensor
     keys: torch.Tensor
     values: torch.Tensor
+
+
+def visitor(job, clip: Clip, presets: Mapping[str, PSAConfig], steps: Collection[int]):
+    """Adds a line to the job's results for each call of these steps that has none, each preset, in
+    token order and with like keys together."""
+
+    def visit(seen: Seen) -> None:
+        if seen.step not in steps or job.late:
+            return
+        problem = Problem(seen.q, seen.k, seen.v, job.sampling.grid, 0)
+        truth = Truth.of(problem)
+        for (name, preset), grouping in product(presets.items(), ("order", "similar")):
+            where = {
+                "clip": clip.index, "layer": seen.layer, "step": seen.step, "preset": name,
+                "grouping": grouping,
+            }  # fmt: skip
+            if not job.results.has(FIRST_ORDER, **where):
+                own = preset.replace(grouping=grouping, steps={})
+                heads = first_order_errors(problem, own, truth)
+                job.results.add(FIRST_ORDER, **where, heads=heads)
+
+    return visit
 
 
 def first_order_errors(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from psa_kernels import PSAConfig
 
-from ..checks import Truth
 from ..method import Problem
-from . import decide, falling, like_keys
+from . import decide, falling, first_order, like_keys, peers
 from .calls import call_errors, moment_errors, synthetic
-from .first_order import FIRST_ORDER, first_order_errors
 from .metrics import compare_frames, relative
 from .results import Results
 from .settings import (
@@ -22,7 +21,9 @@ from .settings import (
     CALIBRATED,
     DECIDE,
     FALLING,
+    FIRST_ORDER,
     LIKE_KEYS,
+    PEERS,
     SWEEP,
     Base,
     Setting,
@@ -48,6 +49,7 @@ class Job:
     families  whose presets are measured (`presets.family.Family`)
     targets   densities of the ablations; `densities`: of the sweep
     deadline  `time.monotonic()` after which nothing new starts
+    time_grid of the calls that are timed beside peers; None for the clips' own
     only      settings whose key contains one of these texts; all where there is none
     """
 
@@ -61,6 +63,7 @@ class Job:
     deadline: float
     say: Callable[[str], None]
     only: tuple[str, ...] = ()
+    time_grid: tuple[int, int, int] | None = None
 
     @property
     def late(self) -> bool:
@@ -74,6 +77,10 @@ class Job:
     @property
     def warm_up(self) -> int:
         return Base(self.tokens, self.sampling.steps, 1.0).warm_up
+
+    @cached_property
+    def peers(self) -> dict[str, peers.Peer]:
+        return {peer.label: peer for peer in peers.peers(self.sampling.grid)}
 
     def wants(self, setting: Setting) -> bool:
         return not self.only or any(text in setting.key for text in self.only)
@@ -137,6 +144,7 @@ SETTINGS: dict[str, tuple[Callable[[Job], Settings], ...]] = {
     CALIBRATED: (_calibrated,),
     DECIDE: (_decide,),
     FALLING: (lambda job: falling.settings(job.tokens, job.sampling.steps),),
+    PEERS: (peers.rows,),
     LIKE_KEYS: (lambda job: like_keys.settings(job.tokens, job.sampling.steps),),
 }
 
@@ -155,9 +163,16 @@ def attention_masses(job: Job) -> Masses:
     return masses
 
 
-def sample_clips(job: Job, part: str) -> None:
+def sample_peers(job: Job) -> None:
+    """Times of the calls, then the clips."""
+    rows = settings_of(job, PEERS)
+    peers.measure_times(job, rows)
+    sample_clips(job, PEERS, rows)
+
+
+def sample_clips(job: Job, part: str, rows: list[Setting] | None = None) -> None:
     """Every setting of the part on every clip, against the dense clip of the same noise."""
-    rows = settings_of(job, part)
+    rows = settings_of(job, part) if rows is None else rows
     for clip in job.clips:
         todo = [r for r in rows if not job.results.has("clip", clip=clip.index, key=r.key)]
         job.say(f"{part}: clip {clip.index}, {len(todo)} settings: {clip.prompt}")
@@ -171,7 +186,7 @@ def sample_clips(job: Job, part: str) -> None:
             if steps not in dense:
                 found = job.subject.dense(clip, sampling)
                 dense[steps] = found, job.subject.frames(found.latent)
-            same = row.config.replace(description=""), steps
+            same = row.config.replace(description=""), steps, row.peer
             if same not in known:
                 known[same] = _compare(job, clip, sampling, row, *dense[steps])
             job.results.add("clip", clip=clip.index, key=row.key, **known[same])
@@ -181,15 +196,22 @@ def _compare(
     job: Job, clip: Clip, sampling: Sampling, row: Setting, dense: Sampled, frames: torch.Tensor
 ) -> dict:
     try:
-        found = job.subject.sparse(clip, sampling, row.config)
+        if row.peer:
+            peer, warm_up = job.peers[row.peer], row.config.warmup_steps
+            found = peers.sampled(job.subject, clip, sampling, peer, warm_up)
+            density = peer.density
+            overall = density and (warm_up + (sampling.steps - warm_up) * density) / sampling.steps
+        else:
+            found = job.subject.sparse(clip, sampling, row.config)
+            density, overall = step_density(found.report), overall_density(found.report)
     except RunFailed as reason:
         job.say(f"  {row.key}: left out: {reason}")
         return {"left_out": str(reason)}
     return {
         **compare_frames(frames, job.subject.frames(found.latent)),
         "latent": relative(found.latent, dense.latent),
-        "density": step_density(found.report),
-        "overall_density": overall_density(found.report),
+        "density": density,
+        "overall_density": overall,
         "seconds": found.seconds,
         "dense_seconds": dense.seconds,
     }
@@ -260,32 +282,14 @@ def sample_calls(job: Job) -> None:
 
 def sample_first_order(job: Job) -> None:
     """A first-order term for what is pooled, on captured calls, at the shares of the presets."""
-    shares = {
-        name: preset for name, preset in named(job.families).items() if name in decide.PRESETS
-    }
+    presets = {x: own for x, own in named(job.families).items() if x in decide.PRESETS}
     steps = spread_steps(job)
-
-    def visit(seen: Seen) -> None:
-        if seen.step not in steps or job.late:
-            return
-        problem = Problem(seen.q, seen.k, seen.v, job.sampling.grid, 0)
-        truth = Truth.of(problem)
-        for name, preset in shares.items():
-            for grouping in ("order", "similar"):
-                where = {"clip": visit.clip, "layer": seen.layer, "step": seen.step,
-                         "preset": name, "grouping": grouping}  # fmt: skip
-                if not job.results.has(FIRST_ORDER, **where):
-                    config = preset.replace(grouping=grouping)
-                    heads = first_order_errors(problem, config, truth)
-                    job.results.add(FIRST_ORDER, **where, heads=heads)
-
     for clip in job.clips:
         if job.late:
             return
         job.say(f"first order: clip {clip.index}, steps {', '.join(str(s + 1) for s in steps)}")
-        visit.clip = clip.index
         with torch.inference_mode():
-            job.watch(clip, visit)
+            job.watch(clip, first_order.visitor(job, clip, presets, steps))
 
 
 def spread_steps(job: Job) -> list[int]:
@@ -301,6 +305,7 @@ PARTS: dict[str, Callable[[Job], None]] = {
     LIKE_KEYS: lambda job: sample_clips(job, LIKE_KEYS),
     FALLING: lambda job: sample_clips(job, FALLING),
     DECIDE: lambda job: sample_clips(job, DECIDE),
+    PEERS: sample_peers,
     "recall": sample_recall,
     "calls": sample_calls,
     STRUCTURE: sample_structure,

@@ -39,6 +39,11 @@ def draw(summary: Summary, title: str, folder: Path) -> list[Path]:
             drawn.append(_differences(tables, "psnr", at, folder / f"ablations-{target}.png"))
         if any(row.calls for rows in tables.values() for row in rows):
             drawn.append(_call_errors(tables, at, folder / f"calls-{target}.png"))
+    compared = [
+        row for rows in summary.tables.values() for row in rows if row.call_ms and row.metrics
+    ]
+    if compared:
+        drawn.append(_quality_against_time(compared, title, folder / "psnr-time.png"))
     if summary.holds_90:
         drawn.append(_heat_maps(summary, title, folder / "attention.png"))
     return drawn
@@ -70,6 +75,36 @@ def _quality_against_density(rows: list[Row], title: str, path: Path) -> Path:
         axes.grid(True, alpha=0.25)
     panels[0].legend(fontsize=9)
     figure.suptitle(f"{title}; bars: 95% confidence of the mean over clips", fontsize=10)
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
+    return path
+
+
+def _quality_against_time(rows: list[Row], title: str, path: Path) -> Path:
+    """Everybody on the same clips, at the time that their attention takes over the run."""
+    import matplotlib.pyplot as plt
+
+    kinds = (
+        ("PSA", "o", "tab:red", lambda row: row.setting.label.startswith("PSA")),
+        ("block-sparse", "s", "tab:gray", lambda row: not row.setting.peer),
+        ("others", "^", "tab:blue", lambda row: True),
+    )
+    figure, axes = plt.subplots(figsize=(13, 7), layout="constrained")
+    # numbers at the points, names at the side: points lie too close for names
+    for number, row in enumerate(sorted(rows, key=lambda row: row.call_ms["run"]), 1):
+        _, mark, colour, _ = next(kind for kind in kinds if kind[3](row))
+        psnr, ms = row.metrics["psnr"], row.call_ms["run"]
+        axes.errorbar(ms, psnr.mean, yerr=psnr.half or 0, fmt=mark, color=colour, ms=6, capsize=2,
+                      label=f"{number}  {row.setting.label}")  # fmt: skip
+        axes.annotate(str(number), (ms, psnr.mean), fontsize=8, xytext=(5, 4),
+                      textcoords="offset points")  # fmt: skip
+    dense = rows[0].call_ms["dense"]
+    axes.axvline(dense, color="black", lw=0.8, ls="--", label="fastest exact attention")
+    axes.set(xlabel="ms a call, mean of all steps, dense ones with the fastest exact attention",
+             ylabel="PSNR from the dense clip, dB")  # fmt: skip
+    axes.grid(True, alpha=0.25)
+    axes.set_title(f"{title}; bars: 95% confidence of the mean over clips", fontsize=10)
+    figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
     return path

@@ -14,7 +14,7 @@ from . import pictures
 from .metrics import METRICS
 from .sanity import passed
 from .second_moment import VARIANTS
-from .settings import DECIDE, Setting
+from .settings import DECIDE, PEERS, Setting
 from .spread import Spread
 from .structure import ESTIMATORS, ORDERS
 from .summary import CAPTURED, Row, Summary, percentile, summarise
@@ -133,7 +133,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 
 def _ranked(rows: list[Row]) -> list[Row]:
     """The rows of a group of equal cost by their PSNR, best first; of other tables as they are."""
-    if rows[0].setting.part != DECIDE:
+    if rows[0].setting.part not in (DECIDE, PEERS):
         return rows
     return sorted(rows, key=lambda row: -row.metrics["psnr"].mean if row.metrics else math.inf)
 
@@ -146,6 +146,9 @@ def _settings_table(rows: list[Row]) -> list[str]:
     if with_clips:
         head += ["all steps", "clips", "PSNR, dB", "worst clip"] + ["Δ PSNR"] * compared
         head += [*(METRICS[name] for name in BESIDE), "time / dense"]
+    timed = any(row.call_ms for row in rows)
+    if timed:
+        head += ["ms a call", "ms, mean of all steps"]
     if with_calls:
         head += [f"rel-L2 {source}" for source in SOURCES] + ["Δ rel-L2 captured"] * compared
     if compared:
@@ -155,6 +158,8 @@ def _settings_table(rows: list[Row]) -> list[str]:
         cells = [row.setting.label, _number(row.density, ".3f")]
         if with_clips:
             cells += _clip_cells(row, compared)
+        if timed:
+            cells += [_number(row.call_ms.get(x), ".2f") for x in ("sparse", "run")]
         if with_calls:
             cells += [_mean(row.calls.get(source), ".4f") for source in SOURCES]
             if compared:

@@ -12,7 +12,8 @@ from psa_kernels.config import FIELD_BY_ARGUMENT
 from .density import Unreachable, nearest_whole, solve
 
 SWEEP, ABLATIONS, CALIBRATED = "sweep", "ablations", "calibrated"
-LIKE_KEYS, FALLING, DECIDE = "like-keys", "falling", "decide"
+LIKE_KEYS, FALLING, DECIDE, PEERS = "like-keys", "falling", "decide", "peers"
+FIRST_ORDER = "first-order"  # has no settings of its own
 BLOCK = 128  # of the base configuration, for queries and keys
 # Blocks on levels 1 and 8 as in our presets fast and balanced.
 RATIO = {1: 1, 8: 3}
@@ -31,6 +32,8 @@ class Setting:
     against  key of the row that differences are taken to, "" for none
     target   the density it was solved for, None where it has its own shares
     steps    sampler steps, 0 for as many as the run has
+    peer     attention of another project in place of PSA, by `peers.Peer.label`; of `config` only
+             the warm-up counts then
     """
 
     key: str
@@ -41,6 +44,7 @@ class Setting:
     against: str = ""
     target: float | None = None
     steps: int = 0
+    peer: str = ""
 
     def to_data(self) -> dict:
         return {**asdict(self), "config": self.config.to_preset()}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from ..recall import SHARES
-from .first_order import FIRST_ORDER
 from .metrics import METRICS
 from .second_moment import VARIANTS
-from .settings import Setting
+from .settings import FIRST_ORDER, Setting
 from .spread import Spread, paired, spread
 from .structure import ESTIMATORS, ORDERS
 
@@ -27,6 +27,7 @@ class Row:
     worst_psnr            of the worst clip
     densities             of the sparse calls, and with the dense steps
     time                  median of seconds / the dense clip's
+    call_ms               of a call that was timed: "sparse", "run", "dense", as `peers.call_times`
     """
 
     setting: Setting
@@ -38,6 +39,7 @@ class Row:
     density: float | None = None
     overall_density: float | None = None
     time: float | None = None
+    call_ms: dict[str, float] = field(default_factory=dict)
     left_out: str = ""
 
     def to_data(self) -> dict:
@@ -105,9 +107,12 @@ def summarise(lines: list[dict]) -> Summary:
         for line in lines
         if line["kind"] == "call"
     }
+    times = {line["key"]: line for line in lines if line["kind"] == "time"}
     tables: dict[str, list[Row]] = defaultdict(list)
     for setting in settings.values():
         row = _row(setting, clips, calls)
+        found = times.get(setting.key, {})
+        row.call_ms = {x: found[x] for x in ("sparse", "run", "dense") if x in found}
         if row.metrics or row.calls or row.left_out:
             tables[setting.table].append(row)
     attention = {line["clip"]: line["calls"] for line in lines if line["kind"] == "attention"}
@@ -140,8 +145,8 @@ def _row(setting: Setting, clips: dict, calls: dict) -> Row:
                 row.differences[metric] = difference
     if own:
         row.worst_psnr = min(line["psnr"] for line in own.values())
-        row.density = statistics.fmean(line["density"] for line in own.values())
-        row.overall_density = statistics.fmean(line["overall_density"] for line in own.values())
+        row.density = _mean(line["density"] for line in own.values())
+        row.overall_density = _mean(line["overall_density"] for line in own.values())
         row.time = statistics.median(
             line["seconds"] / line["dense_seconds"] for line in own.values()
         )
@@ -162,6 +167,12 @@ def _row(setting: Setting, clips: dict, calls: dict) -> Row:
     if row.density is None and densities:
         row.density = statistics.fmean(densities)
     return row
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """None where one is: a peer may not tell."""
+    values = list(values)
+    return None if None in values else statistics.fmean(values)
 
 
 def _moments(calls: dict) -> dict[tuple[str, str], dict[str, Spread]]:

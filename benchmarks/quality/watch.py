@@ -29,13 +29,10 @@ def watched(model: Any, visit: Callable[[Seen], None]) -> Any:
 
     The call itself is served as without. Meant for one run with one model call a step (euler).
     """
-    sigmas: list[float] = []
+    step_of = _counted()
 
     def begin(options: dict) -> Callable:
-        sigma = float(options["sigmas"].max())
-        if sigma not in sigmas:
-            sigmas.append(sigma)
-        step, conditions, layer = sigmas.index(sigma), options["cond_or_uncond"], 0
+        step, conditions, layer = step_of(options), options["cond_or_uncond"], 0
 
         def serve(call, func: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
             nonlocal layer
@@ -49,6 +46,39 @@ def watched(model: Any, visit: Callable[[Seen], None]) -> Any:
         return serve
 
     return _overridden(model, begin)
+
+
+def replaced(model: Any, attend: Callable, warm_up: int) -> Any:
+    """A clone whose self-attention after `warm_up` steps is `attend(q, k, v)` of one row of the
+    batch at a time, `[1, H, L, D]` each and so the output. For one run, as `watched`."""
+    step_of = _counted()
+
+    def begin(options: dict) -> Callable:
+        sparse = step_of(options) >= warm_up
+
+        def serve(call, func: Callable, args: tuple, kwargs: dict) -> torch.Tensor:
+            if not sparse:
+                return func(*args, **kwargs)
+            tensors = call.split_heads()
+            rows = [attend(*(x[i : i + 1] for x in tensors)) for i in range(len(tensors[0]))]
+            return call.join_heads(torch.cat(rows).to(call.q.dtype))
+
+        return serve
+
+    return _overridden(model, begin)
+
+
+def _counted() -> Callable[[dict], int]:
+    """Transformer options -> the step they are of, from 0; of one run."""
+    sigmas: list[float] = []
+
+    def step_of(options: dict) -> int:
+        sigma = float(options["sigmas"].max())
+        if sigma not in sigmas:
+            sigmas.append(sigma)
+        return sigmas.index(sigma)
+
+    return step_of
 
 
 def in_finer_precision(model: Any) -> Any:

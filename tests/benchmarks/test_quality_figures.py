@@ -182,6 +182,7 @@ def test_groups_of_equal_cost_are_ranked(families, tmp_path):
         *({"kind": "clip", "clip": clip, "key": row.key, **figures, "psnr": value}
           for row, values in zip(rows, psnr, strict=False) for clip, value in enumerate(values)),
         {"kind": "clip", "clip": 0, "key": rows[2].key, "left_out": "a reason"},
+        {"kind": "time", "key": rows[1].key, "sparse": 30.0, "run": 60.5, "dense": 160.0},
     ]  # fmt: skip
     write_report(lines, tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -193,6 +194,9 @@ def test_groups_of_equal_cost_are_ranked(families, tmp_path):
     at = head.index("worst clip")
     assert found[labels[1]][at] == "19.00" and found[labels[1]][at - 1].startswith("25.00")
     assert found[labels[0]][head.index("sharpness")].startswith("0.970")
+    at = head.index("ms, mean of all steps")
+    assert found[labels[1]][at] == "60.50" and found[labels[0]][at] == "-"
+    assert (tmp_path / "psnr-time.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_shares_of_a_known_budget():

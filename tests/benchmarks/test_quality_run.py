@@ -16,8 +16,9 @@ from psa_kernels import PSAConfig, psa_attention
 from psa_pack.benchmarks import __main__ as bench
 from psa_pack.benchmarks import inputs
 from psa_pack.benchmarks.checks import Truth
-from psa_pack.benchmarks.method import Problem
-from psa_pack.benchmarks.quality import sanity
+from psa_pack.benchmarks.dense_peers import dense_methods
+from psa_pack.benchmarks.method import Method, Problem
+from psa_pack.benchmarks.quality import peers, sanity
 from psa_pack.benchmarks.quality.capture import Capture, NothingCaptured
 from psa_pack.benchmarks.quality.metrics import relative
 from psa_pack.benchmarks.quality.parts import Job, run
@@ -358,6 +359,52 @@ def test_only_what_is_asked_for_is_measured(subject, tmp_path):
     for line in clips:  # one of four steps is dense
         assert line["overall_density"] == pytest.approx((1 + 3 * line["density"]) / 4)
         assert 0 < line["sharpness"] < math.inf
+
+
+def test_a_peer_serves_the_same_clip(subject, tmp_path):
+    """One that computes dense attention gives the dense clip, in either order of the tokens, and
+    has a time; one that is not to be had here says why."""
+    results, steps = Results(tmp_path, {}), 3
+    store = PresetStore(ROOT / "presets", tmp_path / "none")
+    flash = next(method for method in dense_methods() if method.name == "SDPA flash")
+    flash = dataclasses.replace(flash, name="another", density=lambda problem: 1.0)
+    known = [peers.Peer(flash, order, GRID) for order in ("caller", "curve")]
+    kitchen = next(peer for peer in peers.peers(GRID) if "sol_attn" in peer.label)
+    job = Job(
+        subject, Sampling(GRID, steps, 4.0), results, [Clip.number(0)],
+        [store.get_family("Wan2.1_1.3b")], (), (), float("inf"), lambda text: None,
+        only=("another", "block-sparse 0.3"),
+    )  # fmt: skip
+    job.peers = {peer.label: peer for peer in (*known, kitchen)}
+    run(job, ["peers"])
+    (settings,) = [line for line in results.lines if line["kind"] == "settings"]
+    assert [row["peer"] for row in settings["rows"]] == [
+        "", "another", "another, along the curve"
+    ]  # fmt: skip
+    assert [peers.TABLE, kitchen.label, "needs a GPU"] in settings["left_out"]
+    rival, *clips = [line for line in results.lines if line["kind"] == "clip"]
+    for line, peer in zip(clips, known, strict=True):
+        # two rows of the batch, or one after the other; the first step, 20% of three, is dense
+        assert peer.served in (LAYERS * 2, LAYERS * 4)
+        assert line["psnr"] > 60 > rival["psnr"] and line["latent"] < 1e-3
+        assert (line["density"], line["overall_density"]) == (1, 1)
+    times = [line for line in results.lines if line["kind"] == "time"]
+    assert [line["key"] for line in times] == [row["key"] for row in settings["rows"]]
+    for line in times:
+        assert line["run"] == pytest.approx((2 * line["sparse"] + line["dense"]) / 3)
+        assert 0 < line["dense"] <= line["sparse"] * 100 and line["grid"] == list(GRID)
+
+
+def test_a_peer_that_fails_is_left_out(subject):
+    def broken(problem):
+        raise RuntimeError("no kernel image")
+
+    method = Method("broken", "sparse", broken, 1.0)
+    peer = peers.Peer(method, "caller", GRID)
+    q = torch.zeros(1, 1, 1024, 128)
+    assert peers.tried(q, q, q)(peer) == "FAILED: RuntimeError: no kernel image"
+    with pytest.raises(RunFailed, match="no kernel image"):
+        peers.sampled(subject, Clip.number(0), SAMPLING, peer, 1)
 
 
 @pytest.mark.parametrize("text", ["synthetic:x", "captured:", "captured:missing.safetensors"])

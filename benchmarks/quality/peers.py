@@ -1,0 +1,276 @@
+"""The part "peers": the same clips by attention of other projects, and what a call of each takes.
+
+A peer serves every self-attention call after the same dense steps, at the settings of
+`sparse_peers.py`; `sol_attn` at tau 1.3 with 256 tokens added is how ComfyUI's own node calls it.
+"Along the curve": with its tokens in Gilbert order, which its own users would have to put around it
+and which is not in its time.
+
+Times are of one call on q, k, v of a larger clip (`--time-grid`), all layers' heads side by side:
+what a call takes in the mean over the run, dense steps with the fastest exact attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from psa_kernels import PSAConfig
+
+from ..dense_peers import dense_methods
+from ..method import Method, Problem, Unavailable
+from ..psa_methods import psa_method
+from ..sparse_peers import find_peers, sparse_methods
+from ..timing import Clock, alternate
+from .decide import GENTLE, PRESETS, Budget
+from .density import cost_of_run, solve
+from .settings import BLOCK, PEERS, Setting, Settings, named
+from .subject import Clip, RunFailed, Sampled, Sampling, Subject
+from .watch import Seen, replaced, watched
+
+TABLE = "peers, dense steps as ComfyUI's node has them"
+LEFT_OUT = ("FlexAttention", "upstream")  # what PSA itself can be set to
+DENSITIES = (0.1, 0.2, 0.3)  # of block-sparse attention
+EXACT = "dense"
+SECONDS_EACH = 1.0  # of timing
+
+
+@dataclass
+class Peer:
+    """A method with the order of its tokens.
+
+    dtype    that it gets, None for the caller's; density: see `Method`; served: calls so far
+    """
+
+    method: Method
+    order: str
+    grid: tuple[int, int, int]
+    dtype: torch.dtype | None = None
+    density: float | None = None
+    served: int = 0
+    _curve: torch.Tensor | None = field(default=None, repr=False)
+
+    @property
+    def label(self) -> str:
+        return self.method.name + ", along the curve" * (self.order == "curve")
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """`[1, H, L, D]` of such q, k, v, tokens in the caller's order."""
+        self.served += 1
+        q, k, v = (x.to(self.dtype or x.dtype) for x in (q, k, v))
+        if self.order != "curve":
+            return self.method.prepare(Problem(q, k, v, self.grid, 0))()
+        if self._curve is None:
+            self._curve = Problem(q, k, v, self.grid, 0).curve
+        moved = (x[:, :, self._curve].contiguous() for x in (q, k, v))
+        found = self.method.prepare(Problem(*moved, self.grid, 0, "curve"))()
+        out = torch.empty_like(found)
+        out[:, :, self._curve] = found
+        return out
+
+
+def peers(grid: tuple[int, int, int]) -> list[Peer]:
+    """Those that are not exact, whether they can be had here or not."""
+    methods = [m for m in dense_methods() if m.kind != EXACT] + sparse_methods()
+    return [
+        Peer(method, order, grid)
+        for method in methods
+        if not method.name.startswith(LEFT_OUT)
+        for order in method.orders
+    ]
+
+
+def rows(job) -> Settings:
+    """`settings` of a run, every peer tried on a call of the first clip's."""
+    find_peers()
+    usable = tried(*_calls(job, job.sampling, last=True))
+    return settings(
+        job.families, job.tokens, job.sampling.steps, job.warm_up, usable, job.peers.values()
+    )
+
+
+def measure_times(job, rows: list[Setting]) -> None:
+    """Adds a "time" line to the results for each row that has none."""
+    todo = [row for row in rows if not job.results.has("time", key=row.key)]
+    if not todo or job.late:
+        return
+    grid = job.time_grid or job.sampling.grid
+    job.say(f"peers: calls of {grid[0]} x {grid[1]} x {grid[2]} tokens are timed")
+    few = replace(job.sampling, grid=grid, steps=min(4, job.sampling.steps))
+    q, k, v = (x.to(torch.bfloat16) for x in _calls(job, few))
+    with torch.inference_mode():
+        problem = Problem(q, k, v, grid, 0)
+        times = call_times(problem, todo, job.peers.values(), job.sampling.steps)
+    for key, found in times.items():
+        job.results.add("time", key=key, heads=q.shape[1], grid=list(grid), **found)
+
+
+def _calls(job, sampling: Sampling, last: bool = False) -> tuple[torch.Tensor, ...]:
+    """q, k, v `[1, H, L, D]` of a dense run's middle step: all layers' heads side by side, or the
+    last layer's alone."""
+    found: list[tuple[torch.Tensor, ...]] = []
+
+    def visit(seen: Seen) -> None:
+        if seen.step == sampling.steps // 2:
+            if last:
+                found.clear()
+            found.append(tuple(x.clone() for x in (seen.q, seen.k, seen.v)))
+
+    job.subject.dense(Clip.number(0), sampling, watched(job.subject.model, visit))
+    return tuple(torch.cat(x, 1) for x in zip(*found, strict=True))
+
+
+def settings(
+    families: Iterable, tokens: int, steps: int, warm_up: int, usable: Callable[[Peer], str],
+    known: Iterable[Peer],
+) -> Settings:  # fmt: skip
+    """Presets, block-sparse attention, falling budgets at the presets' costs, and peers.
+
+    usable  why a peer cannot be had, "" for one that can
+    """
+    found, presets = Settings(), named(families)
+
+    def add(label: str, make: Callable[[], PSAConfig], peer: str = "") -> None:
+        found.add(PEERS, TABLE, label, make)
+        if peer and found.rows and found.rows[-1].label == label:
+            found.rows[-1] = Setting(**{**vars(found.rows[-1]), "peer": peer})
+
+    for name in PRESETS:
+        preset = presets[name]
+        add(f"PSA {name}", lambda own=preset: own)
+        if preset.grouping == "order":
+            add(f"PSA {name}, like keys", lambda own=preset: own.replace(grouping="similar"))
+    for name in PRESETS:
+        budget = Budget(tokens, steps, cost_of_run(presets[name], tokens, steps))
+        dense = round(0.1 * steps)
+        add(f"PSA at the cost of {name}, {dense} dense, falling",
+            lambda own=budget, n=dense: own.plan(n, GENTLE))  # fmt: skip
+    plain = PSAConfig(block_n=BLOCK, rearrange_method="Gilbert", warmup_steps=warm_up)
+    blocks = -(-tokens // BLOCK)
+    for density in DENSITIES:
+        add(f"block-sparse {density:g}", lambda d=density: plain.replace(
+            mask_ratios=solve(d, {1: 1}, "none", blocks), tail="none"))  # fmt: skip
+    for peer in known:
+        if reason := usable(peer):
+            found.left_out.append((TABLE, peer.label, reason))
+        else:
+            add(peer.label, lambda: plain, peer.label)
+    return found
+
+
+def tried(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Callable[[Peer], str]:
+    """`usable` of `settings`: by a call with these, in bf16 where it does not take their dtype."""
+
+    def reason(peer: Peer) -> str:
+        if q.shape[-1] not in peer.method.head_dims:
+            return f"it does not take head dim {q.shape[-1]}"
+        found = ""
+        for dtype in dict.fromkeys((q.dtype, torch.bfloat16)):
+            peer.dtype = dtype
+            try:
+                out = peer.attend(q, k, v)
+                if peer.method.density is not None:
+                    own = (x.to(dtype) for x in (q, k, v))
+                    peer.density = peer.method.density(Problem(*own, peer.grid, 0))
+            except Unavailable as error:
+                return str(error)
+            except Exception as error:  # somebody else's kernel can raise anything
+                found = f"FAILED: {_short(error)}"
+            else:
+                return "" if torch.isfinite(out).all() else "its output holds NaN or infinity"
+        return found
+
+    return reason
+
+
+def sampled(subject: Subject, clip: Clip, sampling: Sampling, peer: Peer, warm_up: int) -> Sampled:
+    """The clip with the peer's attention after `warm_up` steps. Raises `RunFailed`."""
+    peer.served = 0
+    try:
+        found = subject.dense(clip, sampling, replaced(subject.model, peer.attend, warm_up))
+    except Exception as error:
+        raise RunFailed(f"{peer.label}: {_short(error)}") from error
+    wanted = subject.layers * (sampling.steps - warm_up)
+    if peer.served < wanted:
+        raise RunFailed(f"{peer.label} served {peer.served} calls of {wanted} and more")
+    return found
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def call_times(
+    problem: Problem, rows: list[Setting], known: Iterable[Peer], steps: int
+) -> dict[str, dict]:
+    """key -> {"sparse": ms of a call after the warm-up, "run": in the mean over the run's steps}.
+
+    Of like keys that are kept, the mean of the calls of a `refresh`. A method that fails has none.
+    """
+    calls: dict[str, Callable] = {}
+    for method in dense_methods():
+        if method.kind == EXACT and method.name != "SDPA math":
+            _add(calls, method.name, method, problem)
+    exact = list(calls)
+    of_peer = {peer.label: peer for peer in known}
+    for row in rows:
+        if row.peer:
+            peer = of_peer[row.peer]
+            own = problem.along_curve if peer.order == "curve" else problem
+            _add(calls, row.peer, peer.method, own)
+            continue
+        for config in _sparse_steps(row.config, steps):
+            for kept in (False, True)[: 1 + _keeps(config)]:
+                _add(calls, (config, kept), psa_method(row.label, config, "auto", kept), problem)
+    timings = alternate(calls, Clock(problem.q.device), seconds_each=SECONDS_EACH)
+    dense = min((timings[name].ms for name in exact), default=None)
+    found = {}
+    for row in rows:
+        parts = _sparse_steps(row.config, steps)
+        spent = {part: _mean_ms(row.peer or part, timings) for part in parts}
+        if None in spent.values() or dense is None or not parts:
+            continue
+        sparse = sum(spent[part] * count for part, count in parts.items())
+        count = sum(parts.values())
+        found[row.key] = {
+            "sparse": sparse / count, "run": (sparse + dense * (steps - count)) / steps,
+            "dense": dense,
+        }  # fmt: skip
+    return found
+
+
+def _sparse_steps(config: PSAConfig, steps: int) -> dict[PSAConfig, int]:
+    """Settings of the sparse steps -> how many steps have them."""
+    found: dict[PSAConfig, int] = {}
+    for step in range(config.warmup_steps, steps):
+        own = config.for_step(step / steps).replace(warmup_steps=0, description="")
+        if own.type != EXACT:
+            found[own] = found.get(own, 0) + 1
+    return found
+
+
+def _keeps(config: PSAConfig) -> bool:
+    return config.grouping == "similar" and config.refresh > 1
+
+
+def _add(calls: dict, key, method: Method, problem: Problem) -> None:
+    if key in calls:
+        return
+    try:
+        call = method.prepare(problem)
+        call()
+    except Exception:  # what cannot run is left out of the clips with its reason
+        return
+    calls[key] = call
+
+
+def _mean_ms(what: str | PSAConfig, timings: dict) -> float | None:
+    if isinstance(what, str):
+        return timings[what].ms if what in timings else None
+    anew, kept = timings.get((what, False)), timings.get((what, True))
+    if anew is None:
+        return None
+    if kept is None:
+        return anew.ms
+    return (anew.ms + (what.refresh - 1) * kept.ms) / what.refresh
