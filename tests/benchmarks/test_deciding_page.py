@@ -86,3 +86,17 @@ def test_what_is_confirmed_costs_less_at_20_steps():
                        for name in (preset, f"former_{preset}"))  # fmt: skip
         assert tables.mean(new, "overall_density") < tables.mean(former, "overall_density")
         assert over_former(preset) > 2 and over_former(preset, steps=50) > 5
+
+
+@pytest.mark.parametrize(
+    "preset", ["faithful", "balanced", "fast", "lora_4step, 4 sampler steps"]
+)  # fmt: skip
+def test_the_readmes_table_is_the_data_s(preset):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    row = tables.row_of(run(runs=CONFIRMING), "presets", preset)
+    name, *steps = preset.split(", ")
+    label = f"`{name}`" + ", 4 steps" * len(steps)
+    cost, psnr, ssim, haarpsi = (
+        tables.mean(row, figure) for figure in ("overall_density", "psnr", "ssim", "haarpsi")
+    )
+    assert f"| {label} | {cost:.0%} | {psnr:.1f} dB | {ssim:.2f} | {haarpsi:.2f} |" in readme

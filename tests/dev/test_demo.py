@@ -88,7 +88,10 @@ def test_a_prompt_that_the_model_does_not_know_is_refused(comfy_client):
     from psa_pack.tools.comfy_client import PromptRefusedError
 
     graph = {
-        "1": {"class_type": "PSASmallWanPrompt", "inputs": {"prompt": "camera sideways, hills, cow resting"}},
+        "1": {
+            "class_type": "PSASmallWanPrompt",
+            "inputs": {"prompt": "camera sideways, hills, cow resting"},
+        },
         "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
     }
     with pytest.raises(PromptRefusedError, match="sideways"):
