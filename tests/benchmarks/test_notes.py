@@ -184,3 +184,19 @@ def test_the_steps_that_estimates_rest_on():
         for row, kept in zip(ours, step["psa"], strict=True):
             assert kept["s"] == pytest.approx(row["seconds"], abs=6e-4)
             assert kept["attention_s"] == pytest.approx(row["attention"], abs=6e-4)
+
+
+def test_what_compiling_saves():
+    path = ROOT / "benchmarks" / "results" / "compiled-480p.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    notes = NOTES.read_text(encoding="utf-8")
+    for name, run in zip(("1.3B", "14B"), data["runs"], strict=True):
+        ways = {row["way"]: row for row in run["rows"]}
+        dense, psa = "dense", "PSA, balanced"
+        ms = [ways[way + end]["milliseconds"] for way in (dense, psa) for end in ("", ", compiled")]
+        saved = (ms[2] - ms[3]) / (ms[0] - ms[1])
+        cells = " | ".join(f"{x:,.0f}" for x in ms)
+        assert f"| Wan {name} | {cells} | {saved:.0%} |" in notes and saved > 0.9
+        assert all(row["breaks"] == 0 for row in ways.values())
+        assert {row["graphs"] for way, row in ways.items() if "compiled" in way} == {2}
+        assert ways[psa + ", compiled"]["apart"] < 0.0025
