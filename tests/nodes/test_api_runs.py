@@ -147,9 +147,11 @@ def test_an_interrupt_leaves_no_state(graph, comfy_server):
         return g, g.sample(g.psa(model, preset, node_id="apply"), seed=41, steps=steps)
 
     def stop(run, message):
-        if message["type"] == "progress" and message["data"]["value"] == 3:
-            g.client.interrupt(run.prompt_id)
+        # a busy server leaves some steps' messages out
+        if message["type"] == "progress" and message["data"]["value"] >= 3 and not asked:
+            asked.append(g.client.interrupt(run.prompt_id))
 
+    asked = []
     # far from its end for a minute: time enough to be met in the middle on a busy machine
     g, _ = build(delay=0.05, steps=600)
     run = g.run(on_message=stop)
