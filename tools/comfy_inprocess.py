@@ -38,8 +38,11 @@ class ComfyInProcess:
     def load(self, file: Path):
         """The `ModelPatcher` of a checkpoint, as UNETLoader gives it."""
         import comfy.sd
+        import torch
 
-        return comfy.sd.load_diffusion_model(str(file))
+        # as a server runs it; newer ComfyUIs' quantised weights cannot go in and out of that mode
+        with torch.inference_mode():
+            return comfy.sd.load_diffusion_model(str(file))
 
     def ksampler(
         self,
