@@ -68,6 +68,8 @@ def override(args: argparse.Namespace, silent: bool):
     from psa_pack.nodes.recording.recorder import Recorder
     from psa_pack.presets.store import PresetStore
 
+    from .steps.ways import every_step_alike
+
     class Silent(Recorder):
         def begin(self, device):
             return None
@@ -77,7 +79,7 @@ def override(args: argparse.Namespace, silent: bool):
 
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family("Wan2.1_14b").attention_configs[args.preset]
-    preset = PresetValue(config.replace(warmup_steps=0))
+    preset = PresetValue(every_step_alike(config))
     run = Run(preset, PatchOptions(), Schedule((Step(1.0, None),)))
     if silent:
         run.recorder = Silent(1)

@@ -31,6 +31,7 @@ from .. import progress, report
 from ..quality import ROOT
 from . import wan
 from .measure import EXACT, GARBAGE, rel_l2, sample
+from .ways import every_step_alike
 
 SHAPES = ("1.3b:480p", "14b:720p")
 # A small model that a CPU samples in a second: it tries the program out, and no time means anything
@@ -155,7 +156,7 @@ def ways(args: argparse.Namespace, model: Any, family: str) -> list[Row]:
 
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family(f"Wan2.1_{family}").attention_configs[args.preset]
-    preset = PresetValue(config.replace(warmup_steps=0), name=args.preset)
+    preset = PresetValue(every_step_alike(config), name=args.preset)
     rows = []
     for way in ("dense", f"PSA, {args.preset}"):
         for suffix in ("", ", compiled"):

@@ -50,10 +50,15 @@ def psa(name: str, config: Any) -> Way:
     from psa_pack.nodes.patching.run import PatchOptions
     from psa_pack.nodes.preset_value import PresetValue
 
-    preset = PresetValue(config.replace(warmup_steps=0), name=name)
+    preset = PresetValue(every_step_alike(config), name=name)
     way = Way(f"PSA, {name}", lambda model: model)
     way.patch = lambda model: apply_psa(model, preset, PatchOptions(), way.reports.append)
     return way
+
+
+def every_step_alike(config: Any) -> Any:
+    """A preset's settings without dense steps, and with the budget of its steps outside ranges."""
+    return config.replace(warmup_steps=0, steps={})
 
 
 def _overriding(name: str, attend: Callable, exact: bool = False) -> Way:

@@ -17,7 +17,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -90,7 +89,7 @@ _TAGS = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph
 def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> torch.Tensor:
     traced = _calls[call]
     args, kwargs = traced.filled(tensors)
-    as_stated = partial(_as_stated, stated(args, kwargs), tensors)
+    told = stated(args, kwargs)
     # Another override may lie over PSA's by now: compile nodes may leave that unguarded.
     at_hand = _current.options or {}
     try:
@@ -109,7 +108,7 @@ def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> to
     # without any, as of a graph that runs outside of a run: dense is never wrong
     out = func(*args, **kwargs) if override is None else override(func, *args, **kwargs)
     try:
-        return as_stated(out)
+        return _as_stated(told, tensors, out)
     except (Interrupt, OtherShapeError):
         raise
     except Exception as error:  # no room for a copy, say
@@ -117,7 +116,8 @@ def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> to
             raise
     del out
     previous = at_hand[CALL].previous
-    return as_stated((func if previous is None else partial(previous, func))(*args, **kwargs))
+    out = func(*args, **kwargs) if previous is None else previous(func, *args, **kwargs)
+    return out if _fits(told, tensors, out) else _as_stated(told, tensors, out)
 
 
 @_attention.register_fake
@@ -146,12 +146,23 @@ def _as_stated(
             f"an attention override returned {list(out.shape)}, a compiled model expects {shape}. "
             "Fix: take the compile node off, or the node that brings this override"
         )
-    out = out.to(tensors[0].dtype)
-    out = out.transpose(1, 2).contiguous().transpose(1, 2) if by_heads else out.contiguous()
+    if _fits(told, tensors, out):
+        return out
+    copy = (out.transpose(1, 2) if by_heads else out).to(tensors[0].dtype)
+    copy = copy.clone(memory_format=torch.contiguous_format)
+    return copy.transpose(1, 2) if by_heads else copy
+
+
+def _fits(
+    told: tuple[list[int], bool], tensors: list[torch.Tensor], out: torch.Tensor
+) -> bool:
+    shape, by_heads = told
+    if list(out.shape) != shape or out.dtype != tensors[0].dtype:
+        return False
     memory = out.untyped_storage().data_ptr()
     if any(memory == x.untyped_storage().data_ptr() for x in tensors):
-        return out.clone()  # an operator's output is no part of an input
-    return out
+        return False  # an operator's output is no part of an input
+    return (out.transpose(1, 2) if by_heads else out).is_contiguous()
 
 
 def _step_aside(options: dict[str, Any], error: Exception) -> bool:

@@ -107,6 +107,32 @@ def test_an_output_is_no_part_of_an_input():
     assert torch.equal(out, x) and out.data_ptr() != x.data_ptr()
 
 
+@pytest.mark.parametrize("by_heads", [False, True])
+def test_an_output_of_another_kind_is_copied_into_what_was_stated(by_heads):
+    """Another dtype, another order in memory: what attention may give."""
+
+    def odd(q, k, v, heads, skip_output_reshape=False, **kwargs):
+        out = (q + k + v).double()
+        if skip_output_reshape:
+            return out.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
+        return out.mT.contiguous().mT
+
+    def model(x, transformer_options):
+        serve = transformer_options[OVERRIDE]
+        return serve(
+            odd, x, x, x, heads=2, skip_output_reshape=by_heads,
+            transformer_options=transformer_options,
+        )  # fmt: skip
+
+    options, _ = override_in({})
+    x = torch.arange(24.0).view(2, 3, 4)
+    with options as own:
+        out = torch.compile(model, backend="eager", fullgraph=True)(x, own)
+    by_tokens = out.transpose(1, 2) if by_heads else out
+    assert torch.equal(by_tokens.flatten(2), 3 * x)
+    assert out.dtype == x.dtype and by_tokens.is_contiguous()
+
+
 def test_an_output_that_the_graph_cannot_go_on_with_is_named():
     def flat(q, k, v, heads, **kwargs):
         return q.flatten()
