@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from .psa_methods import sparse_throughout
 from .quality import ROOT
 
 
@@ -77,7 +78,7 @@ def override(args: argparse.Namespace, silent: bool):
 
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family("Wan2.1_14b").attention_configs[args.preset]
-    preset = PresetValue(config.replace(warmup_steps=0))
+    preset = PresetValue(sparse_throughout(config))
     run = Run(preset, PatchOptions(), Schedule((Step(1.0, None),)))
     if silent:
         run.recorder = Silent(1)

@@ -20,6 +20,7 @@ from unittest import mock
 import torch
 
 from .. import report
+from ..psa_methods import sparse_throughout
 from ..quality import ROOT
 from . import wan
 
@@ -87,7 +88,7 @@ def _patched(model, size: str, preset: str | None):
         return model
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family(f"Wan2.1_{size}").attention_configs[preset]
-    config = config.replace(warmup_steps=0) if config.type != "dense" else config
+    config = sparse_throughout(config) if config.type != "dense" else config
     return apply_psa(model, PresetValue(config, name=preset), PatchOptions(), _check)
 
 
