@@ -68,6 +68,11 @@ QUICK = tuple(CONFIGS)[:6]
 LIKE_KEYS = ("shares of fast", "shares of balanced")  # measured with like keys together too
 
 
+def sparse_throughout(config):
+    """A preset's settings outside its ranges of steps, from the first step on."""
+    return config.replace(warmup_steps=0, steps={})
+
+
 def psa_methods(implementation: str, quick: bool) -> list[Method]:
     """`implementation`: a package of `psa_kernels`, or "auto" for what a call would get."""
     names = QUICK if quick else tuple(CONFIGS)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from .psa_methods import sparse_throughout
 from .quality import ROOT
 
 
@@ -68,8 +69,6 @@ def override(args: argparse.Namespace, silent: bool):
     from psa_pack.nodes.recording.recorder import Recorder
     from psa_pack.presets.store import PresetStore
 
-    from .steps.ways import every_step_alike
-
     class Silent(Recorder):
         def begin(self, device):
             return None
@@ -79,7 +78,7 @@ def override(args: argparse.Namespace, silent: bool):
 
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family("Wan2.1_14b").attention_configs[args.preset]
-    preset = PresetValue(every_step_alike(config))
+    preset = PresetValue(sparse_throughout(config))
     run = Run(preset, PatchOptions(), Schedule((Step(1.0, None),)))
     if silent:
         run.recorder = Silent(1)

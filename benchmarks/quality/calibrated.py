@@ -33,7 +33,8 @@ def rows(job) -> Settings:
     found = settings.rows
     family = job.families[0]
     for name in PRESETS:
-        base = family.attention_configs[name]
+        # one budget for all steps: calibration leaves ranges of steps as they are
+        base = family.attention_configs[name].replace(steps={}, warmup_steps=job.warm_up)
         table = f"calibrated at the density of {name}"
         try:
             measured = _measured(job, name, base)

@@ -120,7 +120,10 @@ class _Group:
         self.table = f"decide, cost of {name}"
         self.first = ""
         self.row("as shipped", lambda: preset)
-        self.row("as shipped, like keys", lambda: preset.replace(grouping="similar", refresh=4))
+        if preset.grouping == "similar":
+            self.row("as shipped, token order", lambda: preset.replace(grouping="order"))
+        else:
+            self.row("as shipped, like keys", lambda: preset.replace(grouping="similar"))
 
     @property
     def dense(self) -> int:

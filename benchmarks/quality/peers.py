@@ -141,6 +141,8 @@ def settings(
         add(f"PSA {name}", lambda own=preset: own)
         if preset.grouping == "order":
             add(f"PSA {name}, like keys", lambda own=preset: own.replace(grouping="similar"))
+        else:
+            add(f"PSA {name}, token order", lambda own=preset: own.replace(grouping="order"))
     for name in PRESETS:
         budget = Budget(tokens, steps, cost_of_run(presets[name], tokens, steps))
         dense = round(0.1 * steps)

@@ -28,10 +28,10 @@ from typing import Any
 import torch
 
 from .. import progress, report
+from ..psa_methods import sparse_throughout
 from ..quality import ROOT
 from . import wan
 from .measure import EXACT, GARBAGE, rel_l2, sample
-from .ways import every_step_alike
 
 SHAPES = ("1.3b:480p", "14b:720p")
 # A small model that a CPU samples in a second: it tries the program out, and no time means anything
@@ -156,7 +156,7 @@ def ways(args: argparse.Namespace, model: Any, family: str) -> list[Row]:
 
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family(f"Wan2.1_{family}").attention_configs[args.preset]
-    preset = PresetValue(every_step_alike(config), name=args.preset)
+    preset = PresetValue(sparse_throughout(config), name=args.preset)
     rows = []
     for way in ("dense", f"PSA, {args.preset}"):
         for suffix in ("", ", compiled"):

@@ -20,9 +20,9 @@ from unittest import mock
 import torch
 
 from .. import report
+from ..psa_methods import sparse_throughout
 from ..quality import ROOT
 from . import wan
-from .ways import every_step_alike
 
 # latent (frames, height, width): where steps are short a wait weighs most
 VIDEOS = {"480p": wan.VIDEOS["480p"], "8k tokens": (8, 64, 64)}
@@ -88,7 +88,7 @@ def _patched(model, size: str, preset: str | None):
         return model
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family(f"Wan2.1_{size}").attention_configs[preset]
-    config = every_step_alike(config) if config.type != "dense" else config
+    config = sparse_throughout(config) if config.type != "dense" else config
     return apply_psa(model, PresetValue(config, name=preset), PatchOptions(), _check)
 
 

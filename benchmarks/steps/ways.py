@@ -10,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..dense_peers import flash_3_module
+from ..psa_methods import sparse_throughout
 from ..sparse_peers import kitchen
 
 OVERRIDE = "optimized_attention_override"
@@ -45,20 +46,15 @@ def sparse_peers(taus: tuple[float, ...] = (1.0, 2.0)) -> list[Way]:
 
 
 def psa(name: str, config: Any) -> Way:
-    """The patch of the Apply PSA node, sparse from the first step on."""
+    """The patch of the Apply PSA node, with the preset's settings outside its ranges throughout."""
     from psa_pack.nodes.patching.apply import apply_psa
     from psa_pack.nodes.patching.run import PatchOptions
     from psa_pack.nodes.preset_value import PresetValue
 
-    preset = PresetValue(every_step_alike(config), name=name)
+    preset = PresetValue(sparse_throughout(config), name=name)
     way = Way(f"PSA, {name}", lambda model: model)
     way.patch = lambda model: apply_psa(model, preset, PatchOptions(), way.reports.append)
     return way
-
-
-def every_step_alike(config: Any) -> Any:
-    """A preset's settings without dense steps, and with the budget of its steps outside ranges."""
-    return config.replace(warmup_steps=0, steps={})
 
 
 def _overriding(name: str, attend: Callable, exact: bool = False) -> Way:

@@ -76,7 +76,7 @@ def test_presets_are_measured_with_one_budget(family, comfyui_path):
     for name in PRESETS:
         shipped = store.get_family(family).attention_configs[name]
         assert len(shipped.of_ranges) > 1
-        config = ways().every_step_alike(shipped)
+        config = ways().sparse_throughout(shipped)
         assert list(config.of_ranges) == [None] and config.warmup_steps == 0
         assert config.type == "psa" and config.mask_ratios == shipped.mask_ratios
 
