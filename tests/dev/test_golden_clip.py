@@ -48,11 +48,11 @@ def clip(comfy_inproc):
     """dense and psa: latents as KSampler returns them."""
     demo.check_example(demo.EXAMPLE)
     comfy_inproc.load_pack()
+    import comfy.sd
+
     from psa_pack.nodes.patching.apply import apply_psa
     from psa_pack.nodes.patching.run import PatchOptions
     from psa_pack.nodes.preset_value import PresetValue
-
-    import comfy.sd
 
     # ComfyUIs differ in how they compute with fp8 weights, which is not what the golden is about
     weights = shipping.plain(load_file(demo.EXAMPLE / demo.MODEL))
