@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ log = logging.getLogger("PSA")
 class Effort:
     """How much is measured.
 
-    steps   of the sparse steps that are looked at, first and last among them
+    steps   of the sparse steps that are looked at; one at least of each range of the preset's
     probes  of these, steps at which each block is probed by a call of the model
     """
 
@@ -90,6 +90,7 @@ class _Measuring:
         self.on_progress = on_progress
         self.run: Run | None = None
         self.steps: list[int] = []
+        self.stands: dict[int, float] = {}  # each of them -> how many sparse steps it stands for
         self._shares: dict[int, float] = {}
         self.rungs: tuple[Rung, ...] = ()
         self.began_anew = False  # in the midst of a sampling: some steps may have gone by
@@ -103,12 +104,6 @@ class _Measuring:
             return f"PSA met an error while it measured: {run.failure}"
         if self.preset.config.type == "dense":
             return "the preset is a dense one; give one of type psa to start from"
-        steps = [step for step in run.schedule.steps if step.dense is None]
-        if steps and all(step.range is not None for step in steps):
-            return (
-                "every sparse step lies in one of the preset's ranges of steps, which stay as they "
-                "are; leave a part of the run to the preset's own settings"
-            )
         warning = nothing_sparse(run.schedule, percent=False)
         if warning is not None:
             return f"steps: {warning}"
@@ -142,13 +137,13 @@ class _Measuring:
         config = self.preset.config
         self.run = run_of(guider, args, kwargs, self.preset, PatchOptions())
         schedule = self.run.schedule
-        # a range of steps has settings of its own, which stay as they are
-        sparse = [
-            i for i, step in enumerate(schedule.steps) if step.dense is None and step.range is None
-        ]
+        sparse = [i for i, step in enumerate(schedule.steps) if step.dense is None]
         if not sparse or config.type == "dense":
             raise CalibrationError(self.why_nothing())
-        self.steps = spaced(sparse, self.effort.steps)
+        self.stands = measured_steps(
+            {i: schedule.steps[i].range for i in sparse}, self.effort.steps
+        )
+        self.steps = sorted(self.stands)
         self._shares = shares(without_padding(sigmas), sparse, self.steps)
         self.rungs, self.reached = (), 0
         self.looked = sum(len(line["calls"]) for line in self.findings.lines("step"))
@@ -189,7 +184,7 @@ class _Measuring:
             share = self._shares[step]
             self.journal.add(
                 "step", step=step, grouping=self.findings.config.grouping, share=share,
-                calls=[asdict(one) for one in calls],
+                stands=self.stands[step], calls=[asdict(one) for one in calls],
             )  # fmt: skip
         self.blocks = len({one.block for one in calls})
         if step in self._probed_steps():
@@ -241,7 +236,7 @@ class _Measuring:
     def _rungs(self, tokens: int) -> tuple[Rung, ...]:
         if not self.rungs:
             config = self.findings.config
-            self.rungs = ladder(config, -(-tokens // config.block_n))
+            self.rungs = ladder(config, -(-tokens // config.block_n))  # with its ranges of steps
             scales = [rung.scale for rung in self.rungs]
             stored = [line["scales"] for line in self.journal.of("ladder")]
             if stored != [scales]:
@@ -275,6 +270,25 @@ class _Measuring:
     def _looked(self) -> None:
         self.looked += 1
         self._progress()
+
+
+def measured_steps(ranges: Mapping[int, str | None], count: int) -> dict[int, float]:
+    """Step to measure -> how many sparse steps it stands for.
+
+    ranges  sparse step -> its range, whose budget is another: of each at least one is measured
+    """
+    parts: dict[str | None, list[int]] = {}
+    for step, range_ in ranges.items():
+        parts.setdefault(range_, []).append(step)
+    counts = dict.fromkeys(parts, 1)
+    for _ in range(min(count, len(ranges)) - len(parts)):
+        # where a measured step stands for the most
+        least = max(parts, key=lambda part: len(parts[part]) / counts[part])
+        counts[least] += 1
+    return {
+        step: len(steps) / counts[part]
+        for part, steps in parts.items() for step in spaced(steps, counts[part])
+    }  # fmt: skip
 
 
 def spaced(values: Sequence[int], count: int) -> list[int]:
