@@ -5,6 +5,9 @@ of the same shape, where `full` and `pooled` are the density on level 1 and on t
 four figures are fitted to the measured calls of each shape and interpolated between shapes. A
 product that PSA computes is held to cost at least what it costs in dense attention: the few calls
 of a shape in which other work weighs more (heads of 64) would not show that they cost anything.
+
+Like keys together add what they added to other calls of these shapes, measured on another GPU: more
+where the groups are made anew, less than nothing where they and the plan are kept.
 """
 
 from __future__ import annotations
@@ -47,12 +50,24 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
     note = (
         f"extrapolated from calls measured on one {table()['gpu']}, where the fastest dense "
         f"attention is {table()['against']}; other GPUs will differ"
-        f"{far_from_measured(model, tokens.total)}"
+        f"{far_from_measured(model, tokens.total)}{_about_groups(config)}"
     )
     low, high = _measured_densities()
     if not low / 1.1 < found.value < high * 1.1:
         note += f". Measured were densities from {low:.0%} to {high:.0%} only"
     return Figure(1 / time, "extrapolated", note=note, measured=_source())
+
+
+def _about_groups(config: PSAConfig) -> str:
+    """Words for a note."""
+    if config.grouping != "similar":
+        return ""
+    gpu = table()["like_keys"][0]["gpu"]
+    often = "in each step" if config.refresh == 1 else f"every {config.refresh} steps"
+    return (
+        f"; what like keys together add was measured on one {gpu}, and is counted as if their "
+        f"groups were made {often}: the first two sparse steps of a run both make them"
+    )
 
 
 def _over_blocks(
@@ -128,10 +143,14 @@ class _Costs:
     pooled: float
     moment: float
     n64: float  # times all of it with key blocks of 64
+    anew: float  # what like keys together add where their groups are made,
+    kept: float  # and where they and the plan are kept
 
     def of(self, full: float, pooled: float, config: PSAConfig) -> float:
         time = self.other + full * self.full + pooled * self.pooled
         time += pooled * self.moment * config.second_moment
+        if config.grouping == "similar":
+            time += (self.anew + (config.refresh - 1) * self.kept) / config.refresh
         return time * (self.n64 if config.block_n == 64 else 1.0)
 
 
@@ -154,9 +173,20 @@ def _fitted() -> tuple[tuple[int, int, _Costs], ...]:
                 coarse.append((row, call["ms"] / shape["dense_ms"]))
         costs = _least_squares(np.array(rows), np.array(times))
         factors = [time / float(np.dot(costs, row)) for row, time in coarse]
-        parts = (*map(float, costs), sum(factors) / len(factors))
+        parts = (*map(float, costs), sum(factors) / len(factors), *_groups(shape, tokens))
         fitted.append((shape["head_dim"], tokens.total, _Costs(*parts)))
     return tuple(fitted)
+
+
+def _groups(shape: Mapping[str, Any], tokens: Tokens) -> tuple[float, float]:
+    """(made anew, kept) of like keys together at a measured shape, in units of its dense call."""
+    (found,) = (
+        x for x in table()["like_keys"]
+        if (x["head_dim"], x["tokens"]) == (shape["head_dim"], tokens.total)
+    )  # fmt: skip
+    order = sum(found["order_ms"])
+    added = [(sum(found[x]) - order) / len(found[x]) for x in ("anew_ms", "kept_ms")]
+    return added[0] / found["dense_ms"], added[1] / found["dense_ms"]
 
 
 # other, full, pooled, moment; dense attention's product costs 1
@@ -195,7 +225,7 @@ def _costs(head_dim: int, tokens: float) -> _Costs:
     ]
     costs = _Costs(*parts)
     shorter = max(1.0, lengths[0] / tokens)
-    return dataclasses.replace(costs, other=costs.other * shorter)
+    return dataclasses.replace(costs, other=costs.other * shorter, anew=costs.anew * shorter)
 
 
 def break_even(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Figure:
@@ -222,7 +252,7 @@ def break_even(config: PSAConfig, tokens: Tokens, found: Density, model: Model |
     note = (
         "at this density, against the fastest dense attention on the measured GPU; calls shorter "
         f"than {shortest:,} tokens were not measured: what is not attention itself is taken as "
-        f"linear in the length{far_from_measured(model, high)}"
+        f"linear in the length{far_from_measured(model, high)}{_about_groups(config)}"
     )
     value = float(f"{high:.2g}")
     return Figure(value, "extrapolated", note=note, measured=_source())
@@ -268,9 +298,11 @@ def _what_runs(config: PSAConfig) -> tuple:
     """What the time of a call depends on."""
     quotas = tuple((level, round(config.mask_ratios.width(level), 6)) for level in LEVELS)
     tail = config.tail if config.mask_ratios.width(0) > 0 else "none"
+    refresh = config.refresh if config.grouping == "similar" else None
     return (
         config.block_m, config.block_n, quotas, tail, config.second_moment, config.mask_mode,
-        config.use_sim_mask, config.order, config.importance, config.grouping, config.blocks,
+        config.use_sim_mask, config.order, config.importance, config.grouping, refresh,
+        config.blocks,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_every_range_of_steps_is_measured_with_its_own_budgets(bench, calibrate)
     )
     found, _ = calibrate(base, effort=(1, 1))
     assert list(found.calls) == [1, 2, 3]  # 0 is warm-up, 4 dense; each has a range of its own
-    for step, own in ((1, (0, 0.6)), (2, (0, 0.25)), (3, (0, 0.25))):
+    for step, own in ((1, (0, 0.6)), (2, (0, 0.2)), (3, (0, 0.2))):
         config = base.for_step(step / STEPS)
         assert config.mask_ratios[1] == own
         alone, _ = calibrate(
