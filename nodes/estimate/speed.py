@@ -50,7 +50,7 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
     note = (
         f"extrapolated from calls measured on one {table()['gpu']}, where the fastest dense "
         f"attention is {table()['against']}; other GPUs will differ"
-        f"{far_from_measured(model, tokens.total)}{_about_groups(config)}"
+        f"{far_from_measured(model, tokens.total)}{about_groups(config)}"
     )
     low, high = _measured_densities()
     if not low / 1.1 < found.value < high * 1.1:
@@ -58,7 +58,7 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
     return Figure(1 / time, "extrapolated", note=note, measured=_source())
 
 
-def _about_groups(config: PSAConfig) -> str:
+def about_groups(config: PSAConfig) -> str:
     """Words for a note."""
     if config.grouping != "similar":
         return ""
@@ -252,7 +252,7 @@ def break_even(config: PSAConfig, tokens: Tokens, found: Density, model: Model |
     note = (
         "at this density, against the fastest dense attention on the measured GPU; calls shorter "
         f"than {shortest:,} tokens were not measured: what is not attention itself is taken as "
-        f"linear in the length{far_from_measured(model, high)}{_about_groups(config)}"
+        f"linear in the length{far_from_measured(model, high)}{about_groups(config)}"
     )
     value = float(f"{high:.2g}")
     return Figure(value, "extrapolated", note=note, measured=_source())

@@ -413,9 +413,9 @@ def test_todays_presets_have_no_measured_step():
     from psa_pack.nodes.estimate.plan import Plan
 
     ranges = {
-        "fast": {"10-40%": 6, "40-70%": 6},
-        "balanced": {"15-45%": 6, "45-70%": 5},
-        "faithful": {"20-45%": 5, "45-70%": 5},
+        "fast": {(10, 40): 6, (40, 70): 6},
+        "balanced": {(15, 45): 6, (45, 70): 5},
+        "faithful": {(20, 45): 5, (45, 70): 5},
     }
     runs = []
     for name, steps in ranges.items():
@@ -426,6 +426,7 @@ def test_todays_presets_have_no_measured_step():
         assert found.dense_s.kind == "measured"  # nothing of the preset is in it
         assert "like keys together" in found.attention.note and "every 4 steps" in found.step.note
         assert 1 < found.run.value < found.step.value
+        assert "3 sets of settings" in found.step.note
         runs.append(found.run.value)
     assert runs == sorted(runs, reverse=True)
 
