@@ -58,8 +58,8 @@ class PSACalibrate(io.ComfyNode):
                 PSAPreset.Input(
                     "preset",
                     tooltip="What to start from: its token order, levels, warm-up and dense steps "
-                    "stay. A block's budget is scaled alike in all ranges of steps. grouping: order "
-                    "becomes similar where that is measurably better.",
+                    "stay. A block's budget is scaled alike in all ranges of steps. grouping: "
+                    "order becomes similar where that is measurably better.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Of the noise.",

@@ -16,8 +16,8 @@ LADDER = (STEP, BELOW, MOST, MOST_RUNGS)  # figures of one ladder are none of an
 
 @dataclass(frozen=True)
 class Rung:
-    """`config` is the base with its shares scaled by `scale`, those of its ranges of steps too; 1 is
-    the base itself.
+    """`config` is the base with its shares scaled by `scale`, in its ranges of steps too; 1 is the
+    base itself.
     """
 
     scale: float

@@ -6,8 +6,7 @@ four figures are fitted to the measured calls of each shape and interpolated bet
 product that PSA computes is held to cost at least what it costs in dense attention: the few calls
 of a shape in which other work weighs more (heads of 64) would not show that they cost anything.
 
-Like keys together add what they added to other calls of these shapes, measured on another GPU: more
-where the groups are made anew, less than nothing where they and the plan are kept.
+Like keys together come on top (like_keys.py).
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...psa_kernels.config import LEVELS, PSAConfig
+from . import like_keys
 from .density import BLOCKS_UNKNOWN, Density, Tokens, density, how_mixed, parts
 from .figure import Figure
 from .models import Model
@@ -59,15 +59,8 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
 
 
 def about_groups(config: PSAConfig) -> str:
-    """Words for a note."""
-    if config.grouping != "similar":
-        return ""
-    gpu = table()["like_keys"][0]["gpu"]
-    often = "in each step" if config.refresh == 1 else f"every {config.refresh} steps"
-    return (
-        f"; what like keys together add was measured on one {gpu}, and is counted as if their "
-        f"groups were made {often}: the first two sparse steps of a run both make them"
-    )
+    """Words for a note on what was not measured itself."""
+    return like_keys.words(config, table()["like_keys"])
 
 
 def _over_blocks(
@@ -150,7 +143,7 @@ class _Costs:
         time = self.other + full * self.full + pooled * self.pooled
         time += pooled * self.moment * config.second_moment
         if config.grouping == "similar":
-            time += (self.anew + (config.refresh - 1) * self.kept) / config.refresh
+            time += like_keys.mean(config, self.anew, self.kept)
         return time * (self.n64 if config.block_n == 64 else 1.0)
 
 
@@ -173,20 +166,10 @@ def _fitted() -> tuple[tuple[int, int, _Costs], ...]:
                 coarse.append((row, call["ms"] / shape["dense_ms"]))
         costs = _least_squares(np.array(rows), np.array(times))
         factors = [time / float(np.dot(costs, row)) for row, time in coarse]
-        parts = (*map(float, costs), sum(factors) / len(factors), *_groups(shape, tokens))
-        fitted.append((shape["head_dim"], tokens.total, _Costs(*parts)))
+        parts = (*map(float, costs), sum(factors) / len(factors))
+        added = like_keys.added(table()["like_keys"], shape["head_dim"], tokens.total)
+        fitted.append((shape["head_dim"], tokens.total, _Costs(*parts, *added)))
     return tuple(fitted)
-
-
-def _groups(shape: Mapping[str, Any], tokens: Tokens) -> tuple[float, float]:
-    """(made anew, kept) of like keys together at a measured shape, in units of its dense call."""
-    (found,) = (
-        x for x in table()["like_keys"]
-        if (x["head_dim"], x["tokens"]) == (shape["head_dim"], tokens.total)
-    )  # fmt: skip
-    order = sum(found["order_ms"])
-    added = [(sum(found[x]) - order) / len(found[x]) for x in ("anew_ms", "kept_ms")]
-    return added[0] / found["dense_ms"], added[1] / found["dense_ms"]
 
 
 # other, full, pooled, moment; dense attention's product costs 1

@@ -80,7 +80,7 @@ def test_every_range_of_steps_is_measured_with_its_own_budgets(bench, calibrate)
 
 def test_what_a_measured_step_stands_for(comfy_inproc):
     comfy_inproc.load_pack()
-    from psa_pack.nodes.calibration.run import measured_steps
+    from psa_pack.nodes.calibration.sampled_steps import measured_steps
 
     ranges = {step: "15-45%" if step < 9 else "45-70%" if step < 14 else None
               for step in range(3, 20)}  # fmt: skip
