@@ -59,7 +59,8 @@ def test_another_base_and_another_preset_of_it_are_followed(comfy, loader):
     )
     comfy.page.mouse.click(1350, 850)  # any click lets ComfyUI notice a change
     fast = comfy.ask("GET", f"presets/{FAMILY}/fast")["config"]
-    expect(shown(editor, "warmup_steps")).to_have_value(str(fast["warmup_steps"]))
+    full = editor.scope.locator(".psa-level input").first
+    expect(full).to_have_value(str(fast["mask_ratios"]["1"][1]))
 
 
 def test_a_base_is_taken_over_and_unlinked(comfy, loader):
