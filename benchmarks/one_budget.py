@@ -15,12 +15,12 @@ def of_ranges(name: str, config: Any) -> list[tuple[str, Any]]:
     if not config.steps:
         return [(name, config)]
     starts = sorted({0.0, *(place for range_ in config.steps for place in range_)} - {100.0})
-    found = {}
+    found: dict[Any, list[str]] = {}
     for start, end in zip(starts, [*starts[1:], 100.0], strict=True):
         own = config.for_step(start / 100)
         if own.type != "dense":
-            found[own.replace(warmup_steps=0)] = f"{name} ({start:g}-{end:g}%)"
-    return [(label, own) for own, label in found.items()]
+            found.setdefault(own, []).append(f"{start:g}-{end:g}%")
+    return [(f"{name} ({', '.join(where)})", own) for own, where in found.items()]
 
 
 def of_middle(name: str, config: Any) -> tuple[str, Any]:
