@@ -237,7 +237,7 @@ class _Measuring:
     def _rungs(self, tokens: int) -> tuple[Rung, ...]:
         if not self.rungs:
             config = self.findings.config
-            self.rungs = ladder(config, -(-tokens // config.block_n))  # with its ranges of steps
+            self.rungs = ladder(config, -(-tokens // config.block_n))
             scales = [rung.scale for rung in self.rungs]
             stored = [line["scales"] for line in self.journal.of("ladder")]
             if stored != [scales]:
