@@ -61,16 +61,12 @@ CONFIGS = {
         block_n=128, mask_mode="thresholdbound", rearrange_method="Gilbert",
         mask_ratios={1: (0, 0.4), 2: (0.4, 0.5), 4: (0.5, 0.6), 8: (0.6, 0.8), 0: (0.8, 1)},
     ),
+    # what the presets had for all steps, before they were made anew (docs/former-presets.md)
     "shares of fast": _tailed(128, shares(0.0625, eight=0.2031)),
     "shares of balanced": _tailed(128, shares(0.12, eight=0.36)),
 }  # fmt: skip
 QUICK = tuple(CONFIGS)[:6]
 LIKE_KEYS = ("shares of fast", "shares of balanced")  # measured with like keys together too
-
-
-def sparse_throughout(config):
-    """A preset's settings outside its ranges of steps, from the first step on."""
-    return config.replace(warmup_steps=0, steps={})
 
 
 def psa_methods(implementation: str, quick: bool) -> list[Method]:

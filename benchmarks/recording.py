@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from .psa_methods import sparse_throughout
+from .one_budget import of_middle
 from .quality import ROOT
 
 
@@ -78,7 +78,8 @@ def override(args: argparse.Namespace, silent: bool):
 
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family("Wan2.1_14b").attention_configs[args.preset]
-    preset = PresetValue(sparse_throughout(config))
+    _, config = of_middle(args.preset, config)
+    preset = PresetValue(config.replace(warmup_steps=0))
     run = Run(preset, PatchOptions(), Schedule((Step(1.0, None),)))
     if silent:
         run.recorder = Silent(1)
@@ -111,7 +112,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add_comfyui(parser)
     parser.add_argument("--tokens", type=int, default=75_600)
     parser.add_argument("--heads", type=int, default=40)
-    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--preset", default="fast", help="of several budgets the middle one")
     parser.add_argument("--calls", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args(argv)

@@ -57,8 +57,9 @@ class PSACalibrate(io.ComfyNode):
                 ),
                 PSAPreset.Input(
                     "preset",
-                    tooltip="What to start from: its token order, levels, warm-up and ranges of "
-                    "steps stay. grouping: order becomes similar where that is measurably better.",
+                    tooltip="What to start from: its token order, levels, warm-up and dense steps "
+                    "stay. A block's budget is scaled alike in all ranges of steps. grouping: "
+                    "order becomes similar where that is measurably better.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Of the noise.",
@@ -83,9 +84,9 @@ class PSACalibrate(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "density", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
-                    tooltip="Read with target = density: mean over the blocks in a sparse step, "
-                    "where a dense block counts as 1. 0: as dense as the preset is with these "
-                    "dense_blocks.",
+                    tooltip="Read with target = density: mean over the blocks and the sparse "
+                    "steps, where a dense block counts as 1. 0: as dense as the preset is with "
+                    "these dense_blocks.",
                 ),
                 io.Float.Input(
                     "error", default=0.1, min=0.0, max=10.0, step=0.005, optional=True,
@@ -102,8 +103,8 @@ class PSACalibrate(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "measured_steps", default=4, min=1, max=50, optional=True,
-                    tooltip="At how many of the sparse steps every block is measured, first and "
-                    "last among them.",
+                    tooltip="At how many of the sparse steps every block is measured; in each "
+                    "range of steps at one at least.",
                 ),
                 io.Int.Input(
                     "probed_steps", default=1, min=0, max=50, optional=True,

@@ -7,7 +7,6 @@ from psa_pack.nodes.calibration.errors import CalibrationError
 from psa_pack.nodes.calibration.fit import fit
 from psa_pack.nodes.calibration.journal import Journal
 from psa_pack.nodes.calibration.run import Effort, measure
-from psa_pack.nodes.estimate.density import Tokens, density
 from psa_pack.nodes.preset_value import PresetValue
 
 from .settings import CALIBRATED, Setting, Settings
@@ -33,8 +32,7 @@ def rows(job) -> Settings:
     found = settings.rows
     family = job.families[0]
     for name in PRESETS:
-        # one budget for all steps: calibration leaves ranges of steps as they are
-        base = family.attention_configs[name].replace(steps={}, warmup_steps=job.warm_up)
+        base = family.attention_configs[name]
         table = f"calibrated at the density of {name}"
         try:
             measured = _measured(job, name, base)
@@ -43,11 +41,10 @@ def rows(job) -> Settings:
             continue
         if measured.compared is not None:  # what blocks of their own gain beyond the grouping
             base = base.replace(grouping=measured.compared.chosen)
-        target = density(base, Tokens(job.sampling.grid, 0)).value
         uniform = f"{table}: the preset"
         found.append(_row(uniform, table, "the preset", base, ""))
         for label, how in PREDICTORS.items():
-            fitted = fit(measured, base, density=target, **how)
+            fitted = fit(measured, base, **how)
             found.append(_row(f"{table}: {label}", table, label, fitted.config, uniform))
             blocks = {str(block): point.density for block, point in fitted.blocks.items()}
             job.results.add(

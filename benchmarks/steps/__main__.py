@@ -3,6 +3,9 @@
     python -m benchmarks.steps                                  14B and 1.3B, 720p and 480p
     python -m benchmarks.steps --models 14b --videos 720p       one of them
 
+A preset whose budget changes over the run is measured with each of its budgets, sparse from the
+first step on: "PSA, balanced (15-45%)".
+
 Needs a GPU that holds the model (14B in bfloat16: 28 GB, and 20 GB beside it at 720p). A way whose
 result fails its check gets no time.
 """
@@ -18,6 +21,7 @@ from pathlib import Path
 import torch
 
 from .. import progress, report
+from ..one_budget import of_ranges
 from ..quality import ROOT
 from ..sparse_peers import find_peers
 from . import wan
@@ -71,7 +75,10 @@ def measure(args, comfy, model, name: str, video: str, begin: float, say) -> dic
     size, latent = wan.SIZES[name], wan.VIDEOS[video]
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     family = store.get_family(f"Wan2.1_{name}")
-    chosen = [ways.psa(preset, family.attention_configs[preset]) for preset in args.presets]
+    chosen = [
+        ways.psa(*part)
+        for preset in args.presets for part in of_ranges(preset, family.attention_configs[preset])
+    ]  # fmt: skip
     dense = ways.dense_ways()
     # the dense run again at the end tells how much the clock moved meanwhile
     order = [dense[0], *chosen, *dense[1:], *ways.sparse_peers(), dense[0]]

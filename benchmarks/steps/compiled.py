@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from .. import progress, report
-from ..psa_methods import sparse_throughout
+from ..one_budget import of_middle
 from ..quality import ROOT
 from . import wan
 from .measure import EXACT, GARBAGE, rel_l2, sample
@@ -156,9 +156,10 @@ def ways(args: argparse.Namespace, model: Any, family: str) -> list[Row]:
 
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
     config = store.get_family(f"Wan2.1_{family}").attention_configs[args.preset]
-    preset = PresetValue(sparse_throughout(config), name=args.preset)
+    name, config = of_middle(args.preset, config)
+    preset = PresetValue(config.replace(warmup_steps=0), name=name)
     rows = []
-    for way in ("dense", f"PSA, {args.preset}"):
+    for way in ("dense", f"PSA, {name}"):
         for suffix in ("", ", compiled"):
             reports: list[dict] = []
             patched = model.clone()
@@ -309,7 +310,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help=f"of {', '.join(every)}; or {TRIAL}, a small model that needs no GPU")  # fmt: skip
     add("--compile", choices=COMPILED, default="blocks")
     add("--backend", default="inductor")
-    add("--preset", default="balanced")
+    add("--preset", default="balanced", help="of several budgets the middle one is measured")
     add("--steps", type=int, default=3, help="of a run, of which the first is not counted")
     add("--seconds", type=float, default=30, help="of a shape; after them no new turn begins")
     add("--most", type=int, default=20, metavar="TURNS")

@@ -10,7 +10,6 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..dense_peers import flash_3_module
-from ..psa_methods import sparse_throughout
 from ..sparse_peers import kitchen
 
 OVERRIDE = "optimized_attention_override"
@@ -46,12 +45,12 @@ def sparse_peers(taus: tuple[float, ...] = (1.0, 2.0)) -> list[Way]:
 
 
 def psa(name: str, config: Any) -> Way:
-    """The patch of the Apply PSA node, with the preset's settings outside its ranges throughout."""
+    """The patch of the Apply PSA node; no step is dense for being one of the first."""
     from psa_pack.nodes.patching.apply import apply_psa
     from psa_pack.nodes.patching.run import PatchOptions
     from psa_pack.nodes.preset_value import PresetValue
 
-    preset = PresetValue(sparse_throughout(config), name=name)
+    preset = PresetValue(config.replace(warmup_steps=0), name=name)
     way = Way(f"PSA, {name}", lambda model: model)
     way.patch = lambda model: apply_psa(model, preset, PatchOptions(), way.reports.append)
     return way

@@ -43,7 +43,7 @@ class Findings:
     @property
     def in_order(self) -> PSAConfig | None:
         """What like keys together are compared with, while that is open."""
-        return self.base.replace(blocks={}, steps={}) if self.undecided else None
+        return self.base if self.undecided else None
 
     def lines(self, kind: str) -> list[dict[str, Any]]:
         """The journal's lines about steps ("step") or probes ("probe")."""
@@ -67,7 +67,8 @@ class Findings:
             for line in self.lines("probe")
         )
         shares = {line["step"]: line["share"] for line in steps}
-        return Measurements(scales, calls, shares, probes, self.compared)
+        stands = {line["step"]: line["stands"] for line in steps}
+        return Measurements(scales, calls, shares, probes, self.compared, stands)
 
 
 def _calls(line: dict[str, Any]) -> list[Call]:

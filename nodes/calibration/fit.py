@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...psa_kernels.config import DENSE as DENSE_BLOCK
-from ...psa_kernels.config import PSAConfig
+from ...psa_kernels.config import BlockOverrides, PSAConfig, StepRanges
 from .allocate import (
     SLACK,
     Allocation,
@@ -18,7 +18,7 @@ from .allocate import (
     points_at,
 )
 from .errors import CalibrationError
-from .ladder import scaled
+from .ladder import has_budget, scaled
 from .predict import DENSE, Measurements, points, uniform, weights_of
 
 
@@ -91,19 +91,28 @@ def fit(
 def own_density(found: Measurements, kept: frozenset[int] = frozenset()) -> float:
     """Of the base, all blocks on its own rung but those that are `kept` dense."""
     own = found.scales.index(1.0)
-    calls = [call for calls in found.calls.values() for call in calls]
-    return sum(1.0 if call.block in kept else call.rungs[own][0] for call in calls) / len(calls)
+    calls = [(found.weight(step), call) for step, calls in found.calls.items() for call in calls]
+    total = sum(n * (1.0 if call.block in kept else call.rungs[own][0]) for n, call in calls)
+    return total / sum(n for n, _ in calls)
 
 
 def configured(base: PSAConfig, found: Measurements, at: dict[int, Point]) -> PSAConfig:
-    """`base` in the grouping that was chosen, with each block on its rung; blocks on the base's own
-    need no word."""
-    blocks: dict[int, Any] = {}
-    for block, point in at.items():
-        if point.rung == DENSE:
-            blocks[block] = DENSE_BLOCK
-        elif found.scales[point.rung] != 1:
-            ratios = scaled(base, found.scales[point.rung])
-            blocks[block] = {"mask_ratios": {level: list(pair) for level, pair in ratios.items()}}
+    """`base` in the grouping that was chosen, with each block on its rung, in each range of steps
+    that has a budget of its own too; blocks on the base's own need no word."""
+    scales = {block: None if p.rung == DENSE else found.scales[p.rung] for block, p in at.items()}
+    steps = {}
+    for range_, own in base.steps.items():
+        if own != DENSE_BLOCK and has_budget(own):
+            own = (*own, ("blocks", _blocks(base.of_ranges[range_], scales)))
+        steps[range_] = own
     grouping = found.compared.chosen if found.compared else base.grouping
-    return base.replace(blocks=blocks, grouping=grouping)
+    return base.replace(blocks=_blocks(base, scales), steps=StepRanges(steps), grouping=grouping)
+
+
+def _blocks(part: PSAConfig, scales: dict[int, float | None]) -> BlockOverrides:
+    """What the blocks have of their own, whose budgets are so many times the part's; None: dense.
+    """
+    return BlockOverrides({
+        block: DENSE_BLOCK if scale is None else (("mask_ratios", scaled(part, scale)),)
+        for block, scale in scales.items() if scale != 1
+    })  # fmt: skip

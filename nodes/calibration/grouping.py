@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ...psa_kernels.config import PSAConfig
 from .allocate import interpolated
+from .ladder import sparse_parts
 from .measure import Call
 
 ORDER, SIMILAR = "order", "similar"
@@ -35,7 +36,8 @@ class Compared:
 def is_open(base: PSAConfig) -> bool:
     """Whether a grouping is to be chosen: a base that has like keys together keeps them."""
     # where all blocks are in full nothing is pooled, and both are the same
-    return base.grouping == ORDER and base.mask_ratios.width(1) < 1
+    pooled = any(part.mask_ratios.width(1) < 1 for part in sparse_parts(base))
+    return base.grouping == ORDER and pooled
 
 
 def compare(calls: Sequence[Call], scales: Sequence[float]) -> Compared:

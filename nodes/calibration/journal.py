@@ -18,7 +18,8 @@ log = logging.getLogger("PSA")
 
 # Of what the lines hold and how it is measured: another one begins anew.
 # 2: the grouping of each line, and the base in token order beside a ladder with like keys together
-VERSION = 2
+# 3: how many sparse steps a measured one stands for, ranges of steps among them
+VERSION = 3
 
 
 class Journal:
@@ -66,8 +67,8 @@ def _name_earlier(folder: Path, about: Mapping[str, Any]) -> None:
         path, text = _file(folder, version, about)
         if _read(path, text)[0]:
             log.info(
-                "PSA Calibrate: %s was measured by an earlier version of this pack, which compared "
-                "no groupings; all is measured anew. You may delete that file", path,
+                "PSA Calibrate: %s was measured by an earlier version of this pack, in another "
+                "way; all is measured anew. You may delete that file", path,
             )  # fmt: skip
             return
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ...psa_kernels.config import LEVELS, MaskRatios, PSAConfig
+from ...psa_kernels.config import DENSE, LEVELS, MaskRatios, PSAConfig, StepRanges
 
 # How much larger a rung is than the one before, how many are below the base, and the share of full
 # blocks above which a block may as well be dense.
@@ -15,7 +16,9 @@ LADDER = (STEP, BELOW, MOST, MOST_RUNGS)  # figures of one ladder are none of an
 
 @dataclass(frozen=True)
 class Rung:
-    """`config` is the base with its shares scaled by `scale`; 1 is the base itself."""
+    """`config` is the base with its shares scaled by `scale`, in its ranges of steps too; 1 is the
+    base itself.
+    """
 
     scale: float
     config: PSAConfig
@@ -23,18 +26,43 @@ class Rung:
 
 def ladder(base: PSAConfig, key_blocks: int) -> tuple[Rung, ...]:
     """Rungs of rising budget, no two of which give a row of `key_blocks` the same levels."""
-    base = base.replace(blocks={}, steps={})
     found: dict[tuple, Rung] = {}
     for power in range(-BELOW, MOST_RUNGS):
         scale = STEP**power
-        ratios = scaled(base, scale)
-        if power > 0 and ratios.width(1) >= MOST:
+        config = scaled_base(base, scale)
+        parts = sparse_parts(config)
+        if power > 0 and all(part.mask_ratios.width(1) >= MOST for part in parts):
             break
-        same = tuple((ratios.quotas(key_blocks) if base.mask_mode == "topk" else ratios).items())
-        rung = Rung(scale, base.replace(mask_ratios=ratios))
+        same = tuple(_levels(part, key_blocks) for part in parts)
         if same not in found or scale == 1:
-            found[same] = rung
+            found[same] = Rung(scale, config)
     return tuple(found.values())
+
+
+def sparse_parts(config: PSAConfig) -> list[PSAConfig]:
+    """The preset's own settings and those of its ranges of steps, but for dense ones."""
+    return [part for part in config.of_ranges.values() if part.type != DENSE]
+
+
+def _levels(config: PSAConfig, key_blocks: int) -> tuple:
+    ratios = config.mask_ratios
+    return tuple((ratios.quotas(key_blocks) if config.mask_mode == "topk" else ratios).items())
+
+
+def scaled_base(base: PSAConfig, scale: float) -> PSAConfig:
+    """The preset without blocks, all its budgets `scale` times what they are."""
+    steps = {}
+    for range_, own in base.steps.items():
+        if own != DENSE and has_budget(own):
+            ratios = scaled(base.of_ranges[range_], scale)
+            own = tuple({**dict(own), "mask_ratios": ratios}.items())
+        steps[range_] = own
+    return base.replace(blocks={}, mask_ratios=scaled(base, scale), steps=StepRanges(steps))
+
+
+def has_budget(own: tuple[tuple[str, Any], ...]) -> bool:
+    """Whether the settings of a range of steps make its budget another than the preset's."""
+    return any(path in ("mask_ratios", "mask_mode") for path, _ in own)
 
 
 def scaled(config: PSAConfig, scale: float) -> MaskRatios:

@@ -64,6 +64,8 @@ class MeasuringOverride(AttentionOverride):
         tried = [rung.config for rung in self.rungs(grid.length - grid.before - grid.after)]
         if self.in_order is not None:
             tried.append(self.in_order)
+        here = self.run.schedule.steps[self.step].range
+        tried = [preset.in_range(here) for preset in tried]
         errors, shares = [], []
         for config in tried:
             out, stats = psa_attention(
@@ -104,7 +106,7 @@ class MeasuringOverride(AttentionOverride):
 class ProbingOverride(AttentionOverride):
     """One block sparse, all others dense.
 
-    probed, config  the block, and what it runs with
+    probed, config  the block, and the preset of which it has this step's settings
     """
 
     def __init__(self, *args: Any, probed: int, config: PSAConfig, **kwargs: Any):
@@ -118,7 +120,8 @@ class ProbingOverride(AttentionOverride):
     ) -> tuple[torch.Tensor | None, str]:
         if seen.block != self.probed:
             return None, MEASURED
-        return super()._sparse(call, index, seen, self.config)
+        here = self.run.schedule.steps[self.step].range
+        return super()._sparse(call, index, seen, self.config.in_range(here))
 
 
 def exact_rows(

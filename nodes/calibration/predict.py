@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .allocate import Point
 from .grouping import Compared
@@ -37,6 +37,7 @@ class Measurements:
     calls     step -> its attention calls
     shares    step -> its part of the integral over sigma; together 1
     compared  what was found about the grouping; None where it is the base's own
+    stands    step -> how many sparse steps it stands for; empty: all for as many
     """
 
     scales: tuple[float, ...]
@@ -44,6 +45,10 @@ class Measurements:
     shares: dict[int, float]
     probes: tuple[Probe, ...] = ()
     compared: Compared | None = None
+    stands: dict[int, float] = field(default_factory=dict)
+
+    def weight(self, step: int) -> float:
+        return self.stands.get(step, 1.0)
 
     @property
     def blocks(self) -> list[int]:
@@ -68,21 +73,23 @@ def points(
     kept       blocks that stay dense
     predictor  "probed": as above; "relative", "absolute": the attention output's own error, in
                proportion to the output or not, all blocks alike
-    even       all steps count alike, instead of by their part of the way in sigma
+    even       all sparse steps count alike, instead of by their part of the way in sigma
     trust      power of what the probes say: 0 leaves it out, 1 takes it whole
     """
     kept = set(kept)
     weights = weights_of(found) if predictor == "probed" else lambda step, block: 1.0
     totals: dict[int, list[list[float]]] = defaultdict(lambda: [[0.0, 0.0] for _ in found.scales])
-    counts: dict[int, int] = defaultdict(int)
+    counts: dict[int, float] = defaultdict(float)
+    every = sum(map(found.weight, found.calls))
     for step, calls in found.calls.items():
-        share = 1 / len(found.calls) if even else found.shares[step]
+        stands = found.weight(step)
+        share = stands / every if even else found.shares[step]
         of_block: dict[int, int] = Counter(call.block for call in calls)
         for call in calls:
-            counts[call.block] += 1
+            counts[call.block] += stands
             for total, (density, error) in zip(totals[call.block], call.rungs, strict=True):
                 size = error if predictor == "absolute" else error / call.norm if call.norm else 0.0
-                total[0] += density
+                total[0] += density * stands
                 total[1] += size * weights(step, call.block) ** trust * share / of_block[call.block]
     return {
         block: [

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from .journal import Journal
 from .ladder import Rung, ladder
 from .measure import POSITIVE, MeasuringOverride, ProbingOverride
 from .predict import Measurements
+from .sampled_steps import measured_steps, shares, spaced
 from .told import choice
 
 log = logging.getLogger("PSA")
@@ -42,7 +43,7 @@ log = logging.getLogger("PSA")
 class Effort:
     """How much is measured.
 
-    steps   of the sparse steps that are looked at, first and last among them
+    steps   of the sparse steps that are looked at; one at least of each range of the preset's
     probes  of these, steps at which each block is probed by a call of the model
     """
 
@@ -90,6 +91,7 @@ class _Measuring:
         self.on_progress = on_progress
         self.run: Run | None = None
         self.steps: list[int] = []
+        self.stands: dict[int, float] = {}  # each of them -> how many sparse steps it stands for
         self._shares: dict[int, float] = {}
         self.rungs: tuple[Rung, ...] = ()
         self.began_anew = False  # in the midst of a sampling: some steps may have gone by
@@ -103,12 +105,6 @@ class _Measuring:
             return f"PSA met an error while it measured: {run.failure}"
         if self.preset.config.type == "dense":
             return "the preset is a dense one; give one of type psa to start from"
-        steps = [step for step in run.schedule.steps if step.dense is None]
-        if steps and all(step.range is not None for step in steps):
-            return (
-                "every sparse step lies in one of the preset's ranges of steps, which stay as they "
-                "are; leave a part of the run to the preset's own settings"
-            )
         warning = nothing_sparse(run.schedule, percent=False)
         if warning is not None:
             return f"steps: {warning}"
@@ -142,13 +138,13 @@ class _Measuring:
         config = self.preset.config
         self.run = run_of(guider, args, kwargs, self.preset, PatchOptions())
         schedule = self.run.schedule
-        # a range of steps has settings of its own, which stay as they are
-        sparse = [
-            i for i, step in enumerate(schedule.steps) if step.dense is None and step.range is None
-        ]
+        sparse = [i for i, step in enumerate(schedule.steps) if step.dense is None]
         if not sparse or config.type == "dense":
             raise CalibrationError(self.why_nothing())
-        self.steps = spaced(sparse, self.effort.steps)
+        self.stands = measured_steps(
+            {i: schedule.steps[i].range for i in sparse}, self.effort.steps
+        )
+        self.steps = sorted(self.stands)
         self._shares = shares(without_padding(sigmas), sparse, self.steps)
         self.rungs, self.reached = (), 0
         self.looked = sum(len(line["calls"]) for line in self.findings.lines("step"))
@@ -189,7 +185,7 @@ class _Measuring:
             share = self._shares[step]
             self.journal.add(
                 "step", step=step, grouping=self.findings.config.grouping, share=share,
-                calls=[asdict(one) for one in calls],
+                stands=self.stands[step], calls=[asdict(one) for one in calls],
             )  # fmt: skip
         self.blocks = len({one.block for one in calls})
         if step in self._probed_steps():
@@ -275,31 +271,6 @@ class _Measuring:
     def _looked(self) -> None:
         self.looked += 1
         self._progress()
-
-
-def spaced(values: Sequence[int], count: int) -> list[int]:
-    """Up to `count` of the values, evenly spread, the first and the last among them."""
-    count = min(count, len(values))
-    if count <= 1:
-        return list(values[:count])
-    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
-
-
-def shares(
-    sigmas: Sequence[float], sparse: Sequence[int], measured: Sequence[int]
-) -> dict[int, float]:
-    """Measured step -> its part of the integral of the squared error over sigma.
-
-    A step that is not measured counts with the nearest one that is. (By the square of the step's
-    change of sigma, as an error enters the video, early steps would hardly count; but what goes
-    wrong in them grows in the later ones.)
-    """
-    found = dict.fromkeys(measured, 0.0)
-    for step in sparse:
-        near = min(measured, key=lambda other: abs(other - step))
-        found[near] += abs(sigmas[step] - sigmas[step + 1])
-    total = sum(found.values())
-    return {step: part / total for step, part in found.items()}
 
 
 def _positive(out: torch.Tensor, conditions: list[int]) -> torch.Tensor:

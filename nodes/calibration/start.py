@@ -10,27 +10,21 @@ from typing import Any
 
 import comfy.sample
 
-from ...psa_kernels.config import DENSE, FIELD_BY_PATH, BlockOverrides, PSAConfig, StepRanges
+from ...psa_kernels.config import DENSE, PSAConfig, StepRanges
 from .identity import digest
 
 RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 
 def without_blocks(config: PSAConfig) -> PSAConfig:
-    """The settings that are fitted, without those of single blocks.
-
-    A range of steps stays as it is: it keeps the blocks that it had from the preset.
-    """
-    of_steps = {
-        block: own if own == DENSE else tuple(x for x in own if FIELD_BY_PATH[x[0]].per_range)
-        for block, own in config.blocks.items()
-    }
-    blocks = BlockOverrides({block: own for block, own in of_steps.items() if own})
+    """The settings that are fitted, without those of single blocks, in no range of steps either."""
     steps = {
-        range_: own if own == DENSE or "blocks" in dict(own) else (*own, ("blocks", blocks))
+        range_: own if own == DENSE else tuple(x for x in own if x[0] != "blocks")
         for range_, own in config.steps.items()
     }
-    return config.replace(blocks={}, steps=StepRanges(steps))
+    # a range that had nothing but blocks is one no more
+    steps = StepRanges({range_: own for range_, own in steps.items() if own})
+    return config.replace(blocks={}, steps=steps)
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def description(told: dict[str, Any]) -> str:
     chosen = told["chosen"]
     dense = _dense(told)
     text = (
-        f"Calibrated from {told['base']}: density {chosen['density']:.3f}, mean over "
-        f"{len(told['blocks'])} blocks"
+        f"Calibrated from {told['base']}: density {chosen['density']:.3f}, mean over the sparse "
+        f"steps and {len(told['blocks'])} blocks"
     )
     text += f", {dense} of them dense" if dense else ""
     text = f"{text}; predicted error of the {told['error_of']} {chosen['error']:.3f}."

@@ -5,6 +5,8 @@ of the same shape, where `full` and `pooled` are the density on level 1 and on t
 four figures are fitted to the measured calls of each shape and interpolated between shapes. A
 product that PSA computes is held to cost at least what it costs in dense attention: the few calls
 of a shape in which other work weighs more (heads of 64) would not show that they cost anything.
+
+Like keys together come on top (like_keys.py).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...psa_kernels.config import LEVELS, PSAConfig
+from . import like_keys
 from .density import BLOCKS_UNKNOWN, Density, Tokens, density, how_mixed, parts
 from .figure import Figure
 from .models import Model
@@ -47,12 +50,17 @@ def speedup(config: PSAConfig, tokens: Tokens, found: Density, model: Model | No
     note = (
         f"extrapolated from calls measured on one {table()['gpu']}, where the fastest dense "
         f"attention is {table()['against']}; other GPUs will differ"
-        f"{far_from_measured(model, tokens.total)}"
+        f"{far_from_measured(model, tokens.total)}{about_groups(config)}"
     )
     low, high = _measured_densities()
     if not low / 1.1 < found.value < high * 1.1:
         note += f". Measured were densities from {low:.0%} to {high:.0%} only"
     return Figure(1 / time, "extrapolated", note=note, measured=_source())
+
+
+def about_groups(config: PSAConfig) -> str:
+    """Words for a note on what was not measured itself."""
+    return like_keys.words(config, table()["like_keys"])
 
 
 def _over_blocks(
@@ -128,10 +136,14 @@ class _Costs:
     pooled: float
     moment: float
     n64: float  # times all of it with key blocks of 64
+    anew: float  # what like keys together add where their groups are made,
+    kept: float  # and where they and the plan are kept
 
     def of(self, full: float, pooled: float, config: PSAConfig) -> float:
         time = self.other + full * self.full + pooled * self.pooled
         time += pooled * self.moment * config.second_moment
+        if config.grouping == "similar":
+            time += like_keys.mean(config, self.anew, self.kept)
         return time * (self.n64 if config.block_n == 64 else 1.0)
 
 
@@ -155,7 +167,8 @@ def _fitted() -> tuple[tuple[int, int, _Costs], ...]:
         costs = _least_squares(np.array(rows), np.array(times))
         factors = [time / float(np.dot(costs, row)) for row, time in coarse]
         parts = (*map(float, costs), sum(factors) / len(factors))
-        fitted.append((shape["head_dim"], tokens.total, _Costs(*parts)))
+        added = like_keys.added(table()["like_keys"], shape["head_dim"], tokens.total)
+        fitted.append((shape["head_dim"], tokens.total, _Costs(*parts, *added)))
     return tuple(fitted)
 
 
@@ -195,7 +208,7 @@ def _costs(head_dim: int, tokens: float) -> _Costs:
     ]
     costs = _Costs(*parts)
     shorter = max(1.0, lengths[0] / tokens)
-    return dataclasses.replace(costs, other=costs.other * shorter)
+    return dataclasses.replace(costs, other=costs.other * shorter, anew=costs.anew * shorter)
 
 
 def break_even(config: PSAConfig, tokens: Tokens, found: Density, model: Model | None) -> Figure:
@@ -222,7 +235,7 @@ def break_even(config: PSAConfig, tokens: Tokens, found: Density, model: Model |
     note = (
         "at this density, against the fastest dense attention on the measured GPU; calls shorter "
         f"than {shortest:,} tokens were not measured: what is not attention itself is taken as "
-        f"linear in the length{far_from_measured(model, high)}"
+        f"linear in the length{far_from_measured(model, high)}{about_groups(config)}"
     )
     value = float(f"{high:.2g}")
     return Figure(value, "extrapolated", note=note, measured=_source())
@@ -268,9 +281,11 @@ def _what_runs(config: PSAConfig) -> tuple:
     """What the time of a call depends on."""
     quotas = tuple((level, round(config.mask_ratios.width(level), 6)) for level in LEVELS)
     tail = config.tail if config.mask_ratios.width(0) > 0 else "none"
+    refresh = config.refresh if config.grouping == "similar" else None
     return (
         config.block_m, config.block_n, quotas, tail, config.second_moment, config.mask_mode,
-        config.use_sim_mask, config.order, config.importance, config.grouping, config.blocks,
+        config.use_sim_mask, config.order, config.importance, config.grouping, refresh,
+        config.blocks,
     )  # fmt: skip
 
 

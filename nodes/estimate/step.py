@@ -20,7 +20,15 @@ from .figure import Figure
 from .measured_steps import nearest_step, parts_of, row_of, tokens_of, within_a_step
 from .models import Model
 from .plan import Plan, of_run
-from .speed import break_even, dense_call, far_from_measured, same_work, speedup, table
+from .speed import (
+    about_groups,
+    break_even,
+    dense_call,
+    far_from_measured,
+    same_work,
+    speedup,
+    table,
+)
 from .work import Work, work_of
 
 
@@ -213,6 +221,8 @@ def _times(
     if row is not None:
         sparse = dense * (1 - changed) + row["s"] / near["evaluations"] * changed
         sparse_calls = row["attention_s"] / near["evaluations"] * changed
+    else:
+        note += next(filter(None, (about_groups(part) for _, part in blocks.sparse)), "")
     whole = row is not None and changed == 1
     if whole:
         note = f"whole steps of these sizes on one {gpu}, with {near['backend']} where dense"

@@ -66,21 +66,6 @@ def test_dense_and_psa_get_times(bench, naps):
     assert slept < row.own["step"] < row.seconds
 
 
-@pytest.mark.parametrize("family", ["Wan2.1_1.3b", "Wan2.1_14b"])
-def test_presets_are_measured_with_one_budget(family, comfyui_path):
-    """Ours have dense steps and budgets that fall, which have no one time of a step."""
-    from psa_pack.benchmarks.steps.__main__ import PRESETS, ROOT
-    from psa_pack.presets.store import PresetStore
-
-    store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
-    for name in PRESETS:
-        shipped = store.get_family(family).attention_configs[name]
-        assert len(shipped.of_ranges) > 1
-        config = ways().sparse_throughout(shipped)
-        assert list(config.of_ranges) == [None] and config.warmup_steps == 0
-        assert config.type == "psa" and config.mask_ratios == shipped.mask_ratios
-
-
 def test_garbage_gets_no_time(bench):
     bench.measure(ways().dense_ways()[0])
     garbage = ways()._overriding("garbage", lambda q, k, v: torch.randn_like(v) * 9)

@@ -30,7 +30,7 @@ def test_four_ways_get_times_and_the_saving_is_theirs(
     assert compiled().run(args, comfy_inproc, options) == 0
     (found,) = json.loads((tmp_path / "compiled.json").read_text("utf-8"))["runs"]
     dense, dense_compiled, psa, psa_compiled = rows = found["rows"]
-    assert [row["uncompiled"] for row in rows] == [None, "dense", None, "PSA, balanced"]
+    assert [row["uncompiled"] for row in rows] == [None, "dense", None, "PSA, balanced (45-70%)"]
     assert [len(row["steps"]) for row in rows] == [2] * 4
     assert dense["error"] == dense_compiled["error"] == psa_compiled["apart"] == 0
     assert psa["error"] == psa_compiled["error"] > 0

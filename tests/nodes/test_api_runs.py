@@ -48,11 +48,11 @@ def test_event_counts_what_a_spy_counts(graph, comfy_server, plain, order):
 def test_log_has_a_line_before_and_a_line_after_the_run(graph, comfy_server):
     g = graph()
     before = len(comfy_server.log())
-    preset = g.add("PSAPresetLoader", {"family": "Wan2.1_14b", "preset": "fast"})
+    preset = g.add("PSAPresetLoader", {"family": "Wan2.1_14b", "preset": "psa_balanced"})
     g.sample(g.psa(g.model(), preset))
     g.run()
     lines = [line for line in comfy_server.log()[before:].splitlines() if "PSA " in line]
-    assert len(lines) == 2 and all("PSA Wan2.1_14b/fast: " in line for line in lines), lines
+    assert len(lines) == 2 and all("PSA Wan2.1_14b/psa_balanced: " in line for line in lines), lines
     # the shipped warm-up is longer than this run
     assert "no step of this run is sparse" in lines[0]
     assert f"0 attention calls sparse, {2 * CALLS} dense" in lines[1]

@@ -3,15 +3,14 @@
 import logging
 
 import pytest
-import yaml
 
-from ..pack_import import ROOT
+from ..presets.former import former
 
 
 @pytest.fixture
-def load(bench, monkeypatch, caplog):
+def load(comfy_inproc, monkeypatch, caplog):
     """load(family, preset): the lines of the console that the node's run adds."""
-    node = bench.comfy.node("PSAPresetLoader")
+    node = comfy_inproc.node("PSAPresetLoader")
     import sys
 
     module = sys.modules[node.__module__]
@@ -39,12 +38,7 @@ def test_what_stays_as_it_was_says_nothing(load, preset):
 
 
 def test_the_former_settings_load_from_the_page():
-    from psa_kernels import PSAConfig
-
-    page = (ROOT / "docs" / "former-presets.md").read_text(encoding="utf-8")
-    text = page.split("```yaml\n")[1].split("```")[0]
-    (family,) = yaml.safe_load(text).values()
-    found = {n: PSAConfig.from_preset(c) for n, c in family["attention_configs"].items()}
-    assert list(found) == [f"former_{n}" for n in ("fast", "balanced", "faithful", "lora_4step")]
-    assert found["former_balanced"].mask_ratios == {1: (0, 0.12), 8: (0.12, 0.48), 0: (0.48, 1)}
-    assert found["former_faithful"].tail == 8 and found["former_fast"].second_moment
+    found = former()
+    assert list(found) == ["fast", "balanced", "faithful", "lora_4step"]
+    assert found["balanced"].mask_ratios == {1: (0, 0.12), 8: (0.12, 0.48), 0: (0.48, 1)}
+    assert found["faithful"].tail == 8 and found["fast"].second_moment

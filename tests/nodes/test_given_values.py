@@ -96,7 +96,7 @@ def test_null_for_what_a_node_may_lack_is_its_default(graph):
     names = ("enabled", "schedule", "start_percent", "end_percent", "dense_blocks")
     g.sample(g.psa(g.model(), loader, node_id="apply", **dict.fromkeys(names)))
     report = reports(g.run())["apply"]
-    assert report["preset"] == f"{FAMILY}/psa_balanced"
+    assert report["preset"] == f"{FAMILY}/balanced"
 
 
 @pytest.mark.parametrize("name", ["preset", "model"])
@@ -118,8 +118,8 @@ def test_the_default_in_any_case_has_its_own_name(graph, comfy_client, name):
     g = graph()
     loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": name})
     g.sample(g.psa(g.model(), loader, node_id="apply"))
-    assert reports(g.run())["apply"]["preset"] == f"{FAMILY}/psa_balanced"
-    assert comfy_client.get(f"/psa/presets/{FAMILY}/{name}")["preset"] == "psa_balanced"
+    assert reports(g.run())["apply"]["preset"] == f"{FAMILY}/balanced"
+    assert comfy_client.get(f"/psa/presets/{FAMILY}/{name}")["preset"] == "balanced"
     body = {"preset": {"family": FAMILY, "preset": name}}
     assert comfy_client.post("/psa/validate", body)["ok"]
 

@@ -8,6 +8,8 @@ import pytest
 
 from psa_kernels import PSAConfig
 
+from ..presets.former import former
+
 ROOT = Path(__file__).resolve().parents[2]
 H100 = "NVIDIA H100 80GB HBM3"
 PRESET = {
@@ -105,7 +107,7 @@ def test_attention_is_that_of_the_measured_step(measured_step):
     assert found.attention == found.sparse_calls
     assert found.attention.value == pytest.approx(17.6 / 2.7)
     assert (found.attention.kind, found.attention.measured["against"]) == ("measured", "SDPA")
-    fast = estimate(config=shipped("Wan2.1_14b", "fast")).attention
+    fast = estimate(config=former()["fast"]).attention
     assert fast.value == pytest.approx(8.534 / 1.467) and fast.kind == "measured"
     assert "attention_pytorch" in fast.note
     # a call that only was measured alone: 37.43 ms, where the step's own is 32.34
@@ -366,19 +368,20 @@ def shipped(family, name):
 
 
 def test_wan_14b_at_720p_as_it_was_measured():
-    """11.898 s dense, 8.534 of them attention; fast 4.801, balanced 5.583."""
-    fast = estimate(config=shipped("Wan2.1_14b", "fast"), plan=(20, 15))
+    """11.898 s dense, 8.534 of them attention; with the former settings fast took 4.801, balanced
+    5.583."""
+    fast = estimate(config=former()["fast"], plan=(20, 15))
     assert fast.step.value == pytest.approx(2.478, abs=1e-3) and fast.step.kind == "measured"
     assert fast.time_share.value == pytest.approx(0.7173, abs=1e-4)
     # 5 dense steps and 15 sparse ones: 131.5 s instead of 238.0
     assert fast.run.value == pytest.approx(1.810, abs=1e-3) and fast.run.kind == "extrapolated"
-    balanced = estimate("Wan2.2_A14B", config=shipped("Wan2.2_A14B", "balanced"))
+    balanced = estimate("Wan2.2_A14B", config=former()["balanced"])
     assert balanced.step.value == pytest.approx(2.131, abs=1e-3)
     assert balanced.step.kind == "measured" and "attention_pytorch" in balanced.step.note
-    small = estimate("Wan2.1_1.3b", (21, 30, 52), config=shipped("Wan2.1_1.3b", "fast"))
+    small = estimate("Wan2.1_1.3b", (21, 30, 52), config=former()["fast"])
     assert small.step.value == pytest.approx(0.594 / 0.2876, rel=1e-3)
     # not one of the measured presets
-    faithful = estimate(config=shipped("Wan2.1_14b", "faithful"))
+    faithful = estimate(config=former()["faithful"])
     assert faithful.step.kind == "extrapolated" and faithful.dense_s.kind == "measured"
     assert 1.4 < faithful.step.value < balanced.step.value
 
@@ -393,13 +396,64 @@ def test_the_measured_steps_agree_with_single_calls_and_with_each_other():
         model, tokens = MODELS[step["model"]], Tokens(tuple(step["grid"]), step["text"])
         rest = step["dense_s"] - step["dense_attention_s"]
         for name, row in zip(("fast", "balanced"), step["psa"], strict=True):
-            config = shipped(step["model"], name)
+            config = former()[name]
             assert same_work(PSAConfig.from_preset(row["preset"]), config)
             # what is not attention takes as long, whatever serves attention
             assert row["s"] - row["attention_s"] == pytest.approx(rest, rel=0.06)
             call = speedup(config, tokens, density(config, tokens), model).value
             alone = model.blocks * dense_call(tokens, model) / call
             assert 1.0 < row["attention_s"] / alone < 1.3
+
+
+def test_todays_presets_have_no_measured_step():
+    """What was measured with their former settings says nothing of them directly."""
+    from psa_pack.nodes.estimate.density import Tokens
+    from psa_pack.nodes.estimate.models import MODELS
+    from psa_pack.nodes.estimate.over_run import estimate_run
+    from psa_pack.nodes.estimate.plan import Plan
+
+    ranges = {
+        "fast": {(10, 40): 6, (40, 70): 6},
+        "balanced": {(15, 45): 6, (45, 70): 5},
+        "faithful": {(20, 45): 5, (45, 70): 5},
+    }
+    runs = []
+    for name, steps in ranges.items():
+        config = shipped("Wan2.1_14b", name)
+        plan = Plan(20, 6 + sum(steps.values()), steps)
+        found = estimate_run(config, Tokens(HD_GRID, 0), MODELS["Wan2.1_14b"], plan, gpu=H100)
+        assert found.step.kind == found.attention.kind == found.run.kind == "extrapolated"
+        assert found.dense_s.kind == "measured"  # nothing of the preset is in it
+        assert "like keys together" in found.attention.note and "every 4 steps" in found.step.note
+        assert 1 < found.run.value < found.step.value
+        assert "3 sets of settings" in found.step.note
+        runs.append(found.run.value)
+    assert runs == sorted(runs, reverse=True)
+
+
+def test_like_keys_add_what_they_added_to_measured_calls(no_steps):
+    """At 75,600 tokens 3.955 ms where their groups are made, 3.6 less than nothing where they are
+    kept, of 166.12 dense ones."""
+    near = {"block_size": {"n": 128}, "rearrange_method": "Gilbert", "tail": 64,
+            "mask_ratios": {"1": [0, 0.08], "8": [0.08, 0.33], "0": [0.33, 1]}}  # fmt: skip
+
+    def time(**more):
+        return 1 / estimate(config=PSAConfig.from_preset({**near, **more})).attention.value
+
+    anew, kept = 3.955 / 166.12, -3.6 / 166.12
+    order = time()
+    assert time(grouping="similar", refresh=1) - order == pytest.approx(anew)
+    assert time(grouping="similar", refresh=4) - order == pytest.approx((anew + 3 * kept) / 4)
+    # and a call that was measured in token order is none with like keys together
+    similar = PSAConfig.from_preset({**PRESET, "grouping": "similar"})
+    assert estimate().attention.kind == "measured"
+    assert estimate(config=similar).attention.kind == "extrapolated"
+    # where all is made anew each time, PSA pays from a greater length on
+    lengths = [
+        estimate(config=PSAConfig.from_preset({**PRESET, "grouping": "similar", "refresh": r}))
+        .break_even.value for r in (4, 1)
+    ]  # fmt: skip
+    assert lengths[0] < lengths[1] and estimate().break_even.value < lengths[1]
 
 
 def test_every_measured_step_in_the_table_is_whole():

@@ -1,6 +1,7 @@
 """An editor that others feed: a base preset, and single settings through links."""
 
 import pytest
+import yaml
 
 from .comfy_page import TIMEOUT
 from .editor import Editor
@@ -59,17 +60,22 @@ def test_another_base_and_another_preset_of_it_are_followed(comfy, loader):
     )
     comfy.page.mouse.click(1350, 850)  # any click lets ComfyUI notice a change
     fast = comfy.ask("GET", f"presets/{FAMILY}/fast")["config"]
-    expect(shown(editor, "warmup_steps")).to_have_value(str(fast["warmup_steps"]))
+    full = editor.scope.locator(".psa-level input").first
+    expect(full).to_have_value(str(fast["mask_ratios"]["1"][1]))
 
 
 def test_a_base_is_taken_over_and_unlinked(comfy, loader):
     editor = on_base(comfy, loader)
     editor.scope.get_by_role("button", name=say("notice.fold")).click()
     stored = comfy.ask("GET", f"presets/{FAMILY}/faithful")["config"]
-    editor.wait_for(warmup_steps=stored["warmup_steps"], yaml_overrides="")
+    editor.wait_for(warmup_steps=stored["warmup_steps"])
+    # what has no widget of its own is in the YAML
+    given = editor.widgets()["yaml_overrides"]
+    assert list(yaml.safe_load(given)) == ["steps"]
     inputs = comfy.prompt()[editor.node]["inputs"]
     assert "base" not in inputs
-    config = comfy.ask("POST", "validate", {"widgets": editor.plain_values()})["config"]
+    asked = {"widgets": editor.plain_values(), "yaml_overrides": given}
+    config = comfy.ask("POST", "validate", asked)["config"]
     stored["mask_ratios"] = config["mask_ratios"] = None
     assert config == stored
     expect(editor.scope.get_by_text(say("notice.base", name=f"{FAMILY}/faithful"))).to_have_count(0)

@@ -175,12 +175,16 @@ def test_each_step_is_as_high_as_it_is_dense(comfy):
     run = comfy.ask("POST", "validate", {"yaml": RANGES})["step_ranges"]["run"]
     assert four == pytest.approx([part["density"] for part in run], abs=0.08)
     assert four[0] == 1 > four[2] > 2 * four[1]
+    # and under the bar of the pyramid, which is one part of it
+    expect(editor.scope.get_by_text(say("ranges.bar"))).to_be_visible()
+    under = editor.scope.locator(".psa-pyramid .psa-strip .psa-height")
+    assert under.evaluate_all(FILLED) == pytest.approx(four, abs=0.05)
     editor.save_as("Wan2.1_1.3b", "by steps")
     loader = comfy.add("PSAPresetLoader", (100, 900), family="Wan2.1_1.3b", preset="by steps")
     again = comfy.panel(loader).get_by_role("img", name=say("ranges.title"))
     expect(again).to_be_attached()
     assert again.locator(".psa-height").evaluate_all(FILLED) == pytest.approx(four, abs=0.05)
-    comfy.set_widget(loader, "preset", "fast")
+    comfy.set_widget(loader, "preset", "psa_topk")
     expect(again).to_have_count(0)
 
 
@@ -212,8 +216,7 @@ def test_the_plan_without_a_sampler_is_for_typed_numbers(comfy):
     )
     expect(box).to_have_value("8")
     box.press("Enter")
-    steps = comfy.ask("GET", "presets/Wan2.1_1.3b/fast")["config"]["warmup_steps"]
-    expect(plan).to_contain_text(f"8 steps: 1-{steps} dense (warm-up), {steps + 1}-8 sparse")
+    expect(plan).to_contain_text("8 steps: 1 dense (warm-up), 2-4 sparse (10-40%), 5-6 sparse")
     # the schedulers are the server's, and the chosen one is planned with
     box = plan.get_by_role("combobox", name=say("plan.scheduler"))
     known = comfy.ask("GET", "fields")["schedulers"]
@@ -238,7 +241,7 @@ def test_a_plan_that_is_dense_all_through_says_so(comfy):
 
 
 def test_percent_off_and_no_preset_are_planned_too(comfy):
-    loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="fast")
+    loader = comfy.add("PSAPresetLoader", (100, 130), family="Wan2.1_1.3b", preset="psa_topk")
     apply = comfy.add("PSAApply", (600, 130), links={"preset": (loader, 0)})
     plan = plan_of(comfy, apply)
     plan.get_by_role("textbox", name=say("plan.steps")).fill("10")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ..presets.former import former
 from .editor import Editor
 from .gpu import H100, on_gpu
 from .manager import load
@@ -32,7 +33,7 @@ def apply_psa(comfy, **widgets):
 
 def asked(comfy, **more):
     plan = comfy.ask("POST", "plan", {**FAST, "steps": 20})
-    counts = {"steps": len(plan["steps"]), "sparse": plan["sparse_steps"]}
+    counts = {"steps": len(plan["steps"]), "sparse": plan["sparse_steps"], "ranges": plan["ranges"]}
     body = {**FAST, **HD, "gpu": H100, "plan": counts, **more}
     return comfy.ask("POST", "estimate", body)
 
@@ -48,7 +49,7 @@ def test_apply_psa_says_what_the_whole_run_gains(comfy, pytestconfig):
     expect(panel).to_contain_text(say("estimate.share", share=share))
     even = f"{answer['break_even']['tokens']:,.0f}"
     expect(panel).to_contain_text(say("estimate.breakEven", tokens=even, here="75,600"))
-    source = panel.get_by_title("whole steps of these sizes")  # what the figures are from
+    source = panel.get_by_title("whole steps measured on one")  # what the figures are from
     expect(source.first).to_be_visible()
     # its inputs count
     comfy.set_widget(apply, "dense_blocks", "0-19")
@@ -112,7 +113,9 @@ def test_the_editor_says_what_a_step_gains(comfy, pytestconfig):
 def test_a_step_that_was_measured_is_said_to_be_so(comfy):
     on_gpu(comfy, H100)
     editor = Editor(comfy)
-    load(editor, FAMILY, "fast")
+    config = former()["fast"].to_preset()  # of today's preset no step was measured
+    comfy.ask("PUT", f"presets/{FAMILY}/former", {"config": config, "expected": None})
+    load(editor, FAMILY, "former")
     part = editor.estimate()
     for name, value in HD.items():
         box = part.get_by_label(say(f"estimate.{name}"))

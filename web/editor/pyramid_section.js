@@ -5,6 +5,7 @@ import { t } from "../i18n.js";
 import { numberInput, showNumber } from "./controls.js";
 import { FieldRow, issuesAt, showIssues } from "./fields.js";
 import { PyramidBar, percent } from "./pyramid_bar.js";
+import { runStrip } from "../run_strip.js";
 
 /** How the levels are called; `pyramid` says what becomes of the last one, which has no number. */
 export function levelNames(levels, pyramid) {
@@ -42,6 +43,8 @@ export class PyramidSection {
     });
     this.issues = h("div", { class: "psa-field-issues", "aria-live": "polite" });
     this.note = h("p", { class: "psa-note" });
+    // where the budget changes over the run, the bar is one part of it
+    this.run = h("div", { class: "psa-run-shape" });
     this.cells = levels.map((_, i) => this.#cell(i));
     this.element = h(
       "section",
@@ -54,6 +57,7 @@ export class PyramidSection {
         this.cells.map((cell) => cell.element),
       ),
       this.note,
+      this.run,
       this.issues,
     );
   }
@@ -117,6 +121,7 @@ export class PyramidSection {
       this.note,
       linked ? t("field.linked") : reason ? t("field.inapplicable", { reason }) : "",
     );
+    this.#showRun(state.shown?.step_ranges);
     const edges = [this.range.low, ...drawn, this.range.high];
     this.cells.forEach((cell, i) => {
       const width = edges[i + 1] - edges[i];
@@ -133,6 +138,15 @@ export class PyramidSection {
     const issues = issuesAt(state, field.path);
     this.element.classList.toggle("psa-wrong", issues.length > 0);
     showIssues(this.issues, issues, state);
+  }
+
+  #showRun(ranges) {
+    const key = JSON.stringify(ranges ?? null);
+    if (key === this.runDrawn) return;
+    this.runDrawn = key;
+    const told = ranges?.count ? [h("p", { class: "psa-note" }, t("ranges.bar"))] : [];
+    const strip = runStrip(ranges?.run);
+    this.run.replaceChildren(...told, ...(strip ? [strip] : []));
   }
 
   close() {

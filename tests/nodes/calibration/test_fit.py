@@ -75,6 +75,44 @@ def test_without_a_density_it_is_that_of_the_base_with_these_blocks_dense(tables
     assert found.met and found.chosen.density <= found.target + 1e-9
 
 
+def test_a_budget_is_scaled_in_every_range_of_steps():
+    """Each step counts for as many as it stands for."""
+    from psa_pack.nodes.calibration.fit import fit
+    from psa_pack.nodes.calibration.measure import Call
+    from psa_pack.nodes.calibration.predict import Measurements
+
+    own = base().replace(steps={
+        "0-10%": "dense",
+        "10-40%": {"mask_ratios": {1: (0, 0.4), 8: (0.4, 1)}, "tail": "none"},
+        "40-50%": {"tail": 8},
+    })  # fmt: skip
+    calls = {
+        step: [
+            Call(block, 1.0, tuple((d * more, e * worse) for d, e in SAME))
+            for block, worse in enumerate((1, 1, 20))
+        ]
+        for step, more in ((2, 2.0), (9, 1.0))
+    }
+    found = Measurements(SCALES, calls, {2: 0.5, 9: 0.5}, stands={2: 3.0, 9: 6.0})
+    fitted = fit(found, own)
+    mean = (3 * 2 + 6) / 9
+    assert fitted.target == pytest.approx(0.2 * mean)
+    assert fitted.blocks[2].density == pytest.approx(0.4 * mean)
+    assert [fitted.config.for_block(i).mask_ratios[1] for i in range(3)] == (
+        [(0, 0.05), (0, 0.05), (0, 0.2)]
+    )
+    early = fitted.config.for_step(0.2)
+    assert [early.for_block(i).mask_ratios[1] for i in range(3)] == [(0, 0.2), (0, 0.2), (0, 0.8)]
+    assert [early.for_block(i).mask_ratios[8] for i in range(3)] == [(0.2, 1), (0.2, 1), (0.8, 1)]
+    later = fitted.config.for_step(0.45)
+    assert [later.for_block(i).mask_ratios[1] for i in range(3)] == [(0, 0.05), (0, 0.05), (0, 0.2)]
+    assert later.for_block(0).tail == 8 and fitted.config.for_step(0).type == "dense"
+    # a block that is dense is so in every range
+    kept = fit(found, own, kept=frozenset({1})).config
+    assert {kept.for_step(place).for_block(1).type for place in (0.2, 0.45, 0.9)} == {"dense"}
+    assert kept.from_preset(kept.to_preset()) == kept
+
+
 def test_a_target_that_is_met_is_not_talked_about():
     from psa_pack.nodes.calibration.told import description, unmet
 

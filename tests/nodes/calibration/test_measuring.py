@@ -46,14 +46,48 @@ def calibrate(bench, tmp_path):
     return run
 
 
-def test_steps_in_ranges_are_left_as_they_are(calibrate):
-    from psa_pack.nodes.calibration.errors import CalibrationError
+RANGES = {
+    "20-40%": {"mask_ratios": {1: (0, 0.6), 0: (0.6, 1)}},
+    "40-60%": {"tail": 8},
+    "80-100%": "dense",
+}
 
-    ranges = {"20-30%": {"tail": 8}, "80-100%": "dense"}
-    found, _ = calibrate(sparse_config(warmup_steps=1, steps=ranges))
-    assert list(found.calls) == [2, 3]  # 0 is warm-up, 1 and 4 are in ranges
-    with pytest.raises(CalibrationError, match="every sparse step lies in one of the preset's"):
-        calibrate(sparse_config(steps={"0-50%": {"tail": 8}, "50-100%": "dense"}), folder="two")
+
+def test_every_range_of_steps_is_measured_with_its_own_budgets(bench, calibrate):
+    """Also where no step has the preset's own."""
+    from psa_pack.nodes.calibration.ladder import scaled
+    from psa_pack.psa_kernels import PSAConfig
+
+    base = PSAConfig.from_preset(
+        sparse_config(warmup_steps=1, grouping="similar", steps=RANGES).to_preset()
+    )
+    found, _ = calibrate(base, effort=(1, 1))
+    assert list(found.calls) == [1, 2, 3]  # 0 is warm-up, 4 dense; each has a range of its own
+    for step, own in ((1, (0, 0.6)), (2, (0, 0.2)), (3, (0, 0.2))):
+        config = base.for_step(step / STEPS)
+        assert config.mask_ratios[1] == own
+        alone, _ = calibrate(
+            config.replace(warmup_steps=step), folder=f"step {step}", effort=(1, 0)
+        )
+        ladders = [dict(zip(one.scales, [call.rungs for call in one.calls[step]][0], strict=True))
+                   for one in (found, alone)]  # fmt: skip
+        shared = set(ladders[0]) & set(ladders[1])
+        assert 1.0 in shared and len(shared) >= 3
+        for scale in shared:
+            assert ladders[0][scale] == pytest.approx(ladders[1][scale]), (step, scale)
+        assert ladders[0][1.0][0] < 1 and scaled(config, 1.0) == config.mask_ratios
+
+
+def test_what_a_measured_step_stands_for(comfy_inproc):
+    comfy_inproc.load_pack()
+    from psa_pack.nodes.calibration.sampled_steps import measured_steps
+
+    ranges = {step: "15-45%" if step < 9 else "45-70%" if step < 14 else None
+              for step in range(3, 20)}  # fmt: skip
+    assert measured_steps(ranges, 1) == {3: 6, 9: 5, 14: 6}
+    assert measured_steps(ranges, 4) == {3: 3, 8: 3, 9: 5, 14: 6}
+    assert measured_steps(ranges, 99) == dict.fromkeys(ranges, 1)
+    assert measured_steps(dict.fromkeys(range(1, 20)), 4) == dict.fromkeys((1, 7, 13, 19), 19 / 4)
 
 
 def test_a_sampler_that_adds_noise_is_looked_at_in_the_steps_that_psa_would_see(
@@ -81,23 +115,20 @@ def test_a_sampler_that_adds_noise_is_looked_at_in_the_steps_that_psa_would_see(
     assert told == called == [0, 1, 2, 3] * 2
 
 
-def test_a_range_keeps_the_blocks_that_it_had():
+def test_blocks_are_taken_off_in_ranges_too(comfy_inproc):
+    comfy_inproc.load_pack()
     from psa_pack.nodes.calibration.start import without_blocks
     from psa_pack.psa_kernels import PSAConfig
 
-    blocks = {0: "dense", 3: {"tail": 16, "block_size": {"m": 64}}, 4: {"block_size": {"m": 64}}}
-    config = PSAConfig(blocks=blocks, steps={
+    config = PSAConfig(blocks={0: "dense", 3: {"tail": 16}}, steps={
         "0-10%": "dense", "20-50%": {"tail": 8}, "60-70%": {"blocks": {7: "dense"}, "tail": 8},
+        "80-90%": {"blocks": {7: "dense"}},
     })  # fmt: skip
-    found = without_blocks(config)
-    assert not found.blocks and found.for_step(0).type == "dense"
-    for place in (0.2, 0.6):
-        for block in range(9):
-            assert found.for_step(place).for_block(block).replace(block_m=128) == (
-                config.for_step(place).for_block(block).replace(block_m=128)
-            )
+    assert without_blocks(config) == PSAConfig(
+        steps={"0-10%": "dense", "20-50%": {"tail": 8}, "60-70%": {"tail": 8}}
+    )
     plain = config.replace(blocks={}, steps={})
-    assert without_blocks(plain) == plain  # and so its journal goes on
+    assert without_blocks(plain) == plain
 
 
 def test_every_block_is_measured_at_the_steps_and_probed_at_one(calibrate, tmp_path, monkeypatch):
@@ -298,7 +329,7 @@ def test_a_journal_is_left_alone_unless_its_end_is_cut_off(bench, comfy_inproc, 
         return journal, file, (file.stat().st_ino, file.stat().st_mtime_ns)
 
     journal, file, _ = opened()
-    assert json.loads(file.read_text(encoding="utf-8")) == {"model": "x", "version": 2}
+    assert json.loads(file.read_text(encoding="utf-8")) == {"model": "x", "version": 3}
     for step in range(3):
         journal.add("step", step=step)
     text, stat = file.read_text(encoding="utf-8"), file.stat()

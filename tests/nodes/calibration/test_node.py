@@ -10,12 +10,13 @@ from psa_kernels import PSAConfig
 from ..graphs import SIZE, STEPS, pictures, reports
 
 FAMILY = "Small_Wan"
+PLAIN = "steps: {}\ngrouping: order\nsecond_moment: false"  # one budget for all steps
 
 
 def calibrated(g, base=None, node_id="calibrate", **inputs):
     """The link to the node's preset, on a graph `g`."""
     loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": "balanced"})
-    base = base or g.preset(base=loader, warmup_steps=1)
+    base = base or g.preset(base=loader, warmup_steps=1, yaml_overrides=PLAIN)
     numbers = [{"prompt_number": i, "tokens": 16} for i in (1, 2)]
     texts = [g.add("PSADemoConditioning", numbers[i]) for i in range(2)]
     g.add(
@@ -70,6 +71,27 @@ def test_the_run_is_as_dense_as_asked(graph, comfy_client, density):
     assert image.size[0] == 1200 and len(image.getcolors(100_000)) > 10
 
 
+def test_a_shipped_preset_is_calibrated_in_all_its_ranges_of_steps(graph):
+    """As a newcomer would, from balanced; 8 key blocks of 128 in a row."""
+    g = graph()
+    loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": "balanced"})
+    size = {"width": 192, "height": 192, "length": 25, "batch_size": 1}
+    latent = g.add("EmptyHunyuanLatentVideo", size)
+    how = {"latent_image": latent, "steps": 5, "cfg": 1.0}
+    link = calibrated(g, loader, **how, measured_steps=1, probed_steps=0, dense_blocks="0")
+    g.sample(g.psa(g.model(), link, node_id="apply"), **how)
+    run = g.run()
+    found, config = told(run), preset(run)
+    assert found["measured_steps"] == [2, 4, 5]  # 15-45%, of two steps, 45-70%, the rest
+    assert found["chosen"]["density"] == pytest.approx(found["target"]["value"])
+    ran = mean_density(reports(run)["apply"])
+    assert ran == pytest.approx(found["chosen"]["density"], abs=0.01)
+    for place in (0.2, 0.5, 0.9):
+        assert config.for_step(place).for_block(0).type == "dense"
+        assert config.for_step(place).for_block(1).type == "psa"
+    assert config.for_step(0.1).type == "dense" and config.grouping == "similar"
+
+
 def test_it_is_kept_under_a_name_and_not_over_another(graph, comfy_client, comfy_server):
     g = graph()
     calibrated(g, save_as="for my videos", density=0.3)
@@ -122,9 +144,8 @@ def test_limits(graph):
     calibrated(g, ranges, node_id="kept", dense_blocks="1", density=0.7)
     calibrated(g, node_id="none", allow_dense=False, target="error", error=0.0)
     run = g.run()
-    # a range of steps runs as before
-    before = PSAConfig(steps={"20-40%": {"tail": 8, "blocks": {0: {"tail": 16}}}})
-    assert preset(run, "kept").steps == before.steps
+    # a range of steps keeps what is no budget
+    assert preset(run, "kept").steps == PSAConfig(steps={"20-40%": {"tail": 8}}).steps
     assert preset(run, "kept").grouping == "similar"
     assert not told(run, "kept")["grouping"]["compared"]
     assert preset(run, "kept").for_block(1).type == "dense"
@@ -137,7 +158,7 @@ def test_refusals_are_in_plain_words(graph):
         ({"save_as": "mine"}, {}, "the preset is of no family"),
         ({}, {"type": "dense"}, "is a dense one"),
         ({}, {"warmup_steps": 50}, "steps: no step of this run is sparse"),
-        ({}, {"yaml_overrides": "steps: {0-100%: {tail: 8}}"}, "every sparse step lies in one of"),
+        ({}, {"yaml_overrides": "steps: {0-100%: dense}"}, "steps: no step of this run is sparse"),
         ({"dense_blocks": "1, 77-78"}, {}, "dense_blocks: found 77-78; this model has"),
     ):
         g = graph()
