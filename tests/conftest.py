@@ -4,7 +4,7 @@ Tests are collected in pytest's importlib mode: nothing is put on `sys.path`, fi
 between folders, and a helper beside a test is imported as `from .helper import ...`.
 
 Fixtures: `comfyui_path` (the ComfyUI under test), `comfy_server` and `comfy_client` (one real
-server for the whole session, with the pack, the demo's nodes and tests/packs/spy), `comfy_inproc`
+server for the whole session, with the pack, the demo's nodes and tests/packs), `comfy_inproc`
 (ComfyUI imported here), `tiny_wan_name` (the checkpoint's name for UNETLoader).
 """
 
@@ -144,7 +144,7 @@ def comfy_server(comfyui_path):
 
     packs = {
         "ComfyUI-PSA": pack_import.ROOT,
-        "psa_demo_nodes": pack_import.ROOT / "tools" / "demo_nodes",
+        "psa_test_prompts": pack_import.ROOT / "tests" / "packs" / "prompts",
         "psa_small_wan": pack_import.ROOT / "tools" / "small_wan",
         "psa_test_spy": pack_import.ROOT / "tests" / "packs" / "spy",
     }

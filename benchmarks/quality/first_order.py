@@ -42,8 +42,8 @@ class _Level:
 
 
 def visitor(job, clip: Clip, presets: Mapping[str, PSAConfig], steps: Collection[int]):
-    """Adds a line to the job's results for each call of these steps that has none, each preset, in
-    token order and with like keys together."""
+    """Adds a line to the job's results for each call of these steps that has none, each preset that
+    is sparse there, in token order and with like keys together."""
 
     def visit(seen: Seen) -> None:
         if seen.step not in steps or job.late:
@@ -51,13 +51,15 @@ def visitor(job, clip: Clip, presets: Mapping[str, PSAConfig], steps: Collection
         problem = Problem(seen.q, seen.k, seen.v, job.sampling.grid, 0)
         truth = Truth.of(problem)
         for (name, preset), grouping in product(presets.items(), ("order", "similar")):
+            own = preset.for_step(seen.step / job.sampling.steps)
+            if seen.step < own.warmup_steps or own.type == "dense":
+                continue
             where = {
                 "clip": clip.index, "layer": seen.layer, "step": seen.step, "preset": name,
                 "grouping": grouping,
             }  # fmt: skip
             if not job.results.has(FIRST_ORDER, **where):
-                own = preset.replace(grouping=grouping, steps={})
-                heads = first_order_errors(problem, own, truth)
+                heads = first_order_errors(problem, own.replace(grouping=grouping), truth)
                 job.results.add(FIRST_ORDER, **where, heads=heads)
 
     return visit

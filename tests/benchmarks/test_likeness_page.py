@@ -55,7 +55,7 @@ def of_layer(layer, figure):
     [
         ("**{:.3f} of the mass outside the top 8.1% of the keys**", mean(SMALL["outside_top"])),
         ("minutes {:.3f} and", mean(LAYERS["outside_top"])),
-        ("and {:.3f}: longer training", mean(SEED["outside_top"])),
+        ("and {:.3f}: the more tokens", mean(SEED["outside_top"])),
         ("holds {:.3f} of the mass at the last step", mean(SMALL["plan_at_last"])),
         ("in the worst head {:.3f}. Plans", min(SMALL["plan_at_last"])),
         ("on average ({:.3f} beside 0.913)", mean(SMALL["recall_own"])),

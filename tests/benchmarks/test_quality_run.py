@@ -18,7 +18,7 @@ from psa_pack.benchmarks import inputs
 from psa_pack.benchmarks.checks import Truth
 from psa_pack.benchmarks.dense_peers import dense_methods
 from psa_pack.benchmarks.method import Method, Problem
-from psa_pack.benchmarks.quality import peers, sanity
+from psa_pack.benchmarks.quality import first_order, peers, sanity
 from psa_pack.benchmarks.quality.capture import Capture, NothingCaptured
 from psa_pack.benchmarks.quality.metrics import relative
 from psa_pack.benchmarks.quality.parts import Job, run
@@ -359,6 +359,31 @@ def test_only_what_is_asked_for_is_measured(subject, tmp_path):
     for line in clips:  # one of four steps is dense
         assert line["overall_density"] == pytest.approx((1 + 3 * line["density"]) / 4)
         assert 0 < line["sharpness"] < math.inf
+
+
+def test_a_first_order_term_is_measured_at_the_budget_of_each_step(subject, tmp_path, monkeypatch):
+    """Of three steps the first is dense; each preset has another budget in the second than in the
+    third."""
+    family = PresetStore(ROOT / "presets", tmp_path / "none").get_family("Wan2.1_1.3b")
+    shares, real = [], first_order.first_order_errors
+
+    def measured(problem, config, truth):
+        shares.append((config.grouping, config.mask_ratios, config.tail))
+        return real(problem, config, truth)
+
+    monkeypatch.setattr(first_order, "first_order_errors", measured)
+    results = Results(tmp_path, {})
+    job = Job(
+        subject, SAMPLING, results, [Clip.number(0)], [family], (), (), float("inf"),
+        lambda text: None,
+    )  # fmt: skip
+    run(job, ["first-order"])
+    lines = [line for line in results.lines if line["kind"] == "first-order"]
+    assert len(lines) == len(shares) == 2 * LAYERS * 3 * 2
+    for line, found in zip(lines, shares, strict=True):
+        own = family.attention_configs[line["preset"]].for_step(line["step"] / SAMPLING.steps)
+        assert found == (line["grouping"], own.mask_ratios, own.tail)
+    assert {line["step"] for line in lines} == {1, 2} and len(set(shares)) == 2 * 3 * 2
 
 
 def test_a_peer_serves_the_same_clip(subject, tmp_path):

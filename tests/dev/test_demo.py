@@ -98,6 +98,18 @@ def test_a_prompt_that_the_model_does_not_know_is_refused(comfy_client):
         comfy_client.run(graph)
 
 
+def test_a_prompt_may_come_by_a_link(comfy_client):
+    graph = {
+        "1": {
+            "class_type": "PrimitiveString",
+            "inputs": {"value": "camera still, hills, tiger resting"},
+        },
+        "2": {"class_type": "PSASmallWanPrompt", "inputs": {"prompt": ["1", 0]}},
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
+    }
+    assert comfy_client.run(graph).succeeded
+
+
 def test_dense_graph_has_no_trace_of_psa():
     graph = shipped_graph()
     kinds = {node["class_type"] for node in demo.without_psa(graph).values()}

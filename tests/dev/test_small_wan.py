@@ -282,6 +282,14 @@ def test_what_cannot_be_shipped_is_refused(trained, shipped, tmp_path, monkeypat
     assert not out.exists()
 
 
+def test_a_matrix_of_zeros_is_shipped_as_one():
+    weights = {"a.weight": torch.zeros(4, 8), "b.weight": torch.full((4, 8), 2.0)}
+    found = shipping.plain(shipping.quantised(weights))
+    assert {name: weight.tolist() for name, weight in found.items()} == {
+        name: weight.tolist() for name, weight in weights.items()
+    }
+
+
 def test_committed_model_is_small_and_as_ship_writes_it():
     assert SHIPPED.stat().st_size <= shipping.SHIPPED_BYTES == 34 * 2**20
     weights = load_file(SHIPPED)

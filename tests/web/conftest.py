@@ -103,7 +103,7 @@ def start_server(comfyui_path):
     servers = []
 
     def start(pack=ROOT, flags=()):
-        packs = {"ComfyUI-PSA": pack, "psa_demo_nodes": ROOT / "tools" / "demo_nodes"}
+        packs = {"ComfyUI-PSA": pack, "psa_test_prompts": ROOT / "tests" / "packs" / "prompts"}
         # more threads would only get into the browser's way
         server = ComfyServer(comfyui_path, packs, flags=flags, env={"OMP_NUM_THREADS": "1"})
         servers.append(server.__enter__())

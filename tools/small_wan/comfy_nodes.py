@@ -30,6 +30,8 @@ class PSASmallWanPrompt(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, prompt):
+        if prompt is None:  # comes by a link, and is read when the node runs
+            return True
         try:
             conditions.parse(prompt)
         except conditions.PromptError as error:

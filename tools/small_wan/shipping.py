@@ -47,7 +47,8 @@ def quantised(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     found = {MARK: torch.zeros(2, dtype=FP8)}
     for name, weight in weights.items():
         if weight.ndim == 2 and name.endswith(WEIGHT):
-            scale = weight.float().abs().max() / torch.finfo(FP8).max
+            largest = weight.float().abs().max().clamp(min=1e-30)  # of zeros alone, no 0 / 0
+            scale = largest / torch.finfo(FP8).max
             found[name] = (weight.float() / scale).to(FP8)
             found[name.removesuffix(WEIGHT) + SCALE] = scale
         else:

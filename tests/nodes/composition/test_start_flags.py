@@ -28,7 +28,7 @@ ROUNDING = {"half": 3e-2, "bfloat16": 1e-1}
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_server_started_with(comfyui_path, name):
     attention, flags = FLAGS[name]
-    packs = {"ComfyUI-PSA": ROOT, "psa_demo_nodes": ROOT / "tools" / "demo_nodes"}
+    packs = {"ComfyUI-PSA": ROOT, "psa_test_prompts": ROOT / "tests" / "packs" / "prompts"}
     server = ComfyServer(
         comfyui_path, packs, cpu=True, flags=flags, attention=attention,
         env={"OMP_NUM_THREADS": "1"},

@@ -46,7 +46,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_render_ends(comfyui_path, tmp_path, fault):
     environment, reason = FAULTS[fault]
-    packs = {"ComfyUI-PSA": ROOT, "psa_demo_nodes": ROOT / "tools" / "demo_nodes"}
+    packs = {"ComfyUI-PSA": ROOT, "psa_test_prompts": ROOT / "tests" / "packs" / "prompts"}
     env = {"OMP_NUM_THREADS": "1", **environment(tmp_path)}
     with ComfyServer(comfyui_path, packs, env=env) as server:
         write_tiny_wan(server.base / "models" / "diffusion_models" / "tiny_wan.safetensors")

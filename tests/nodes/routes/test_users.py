@@ -26,7 +26,7 @@ def server(comfyui_path):
     from psa_pack.tools.comfy_server import ComfyServer
     from psa_pack.tools.random_wan import write_tiny_wan
 
-    packs = {"ComfyUI-PSA": ROOT, "psa_demo_nodes": ROOT / "tools" / "demo_nodes"}
+    packs = {"ComfyUI-PSA": ROOT, "psa_test_prompts": ROOT / "tests" / "packs" / "prompts"}
     with ComfyServer(comfyui_path, packs, flags=("--multi-user",)) as server:
         write_tiny_wan(server.base / "models" / "diffusion_models" / "tiny_wan.safetensors")
         yield server

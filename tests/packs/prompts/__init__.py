@@ -30,10 +30,10 @@ class PSADemoConditioning(io.ComfyNode):
         return io.NodeOutput([[embedding, {}]])
 
 
-class DemoNodes(ComfyExtension):
+class PromptNodes(ComfyExtension):
     async def get_node_list(self):
         return [PSADemoConditioning]
 
 
 async def comfy_entrypoint():
-    return DemoNodes()
+    return PromptNodes()
