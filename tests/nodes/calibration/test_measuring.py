@@ -69,7 +69,7 @@ def test_every_range_of_steps_is_measured_with_its_own_budgets(bench, calibrate)
         alone, _ = calibrate(
             config.replace(warmup_steps=step), folder=f"step {step}", effort=(1, 0)
         )
-        ladders = [dict(zip(one.scales, [call.rungs for call in one.calls[step]][0], strict=True))
+        ladders = [dict(zip(one.scales, one.calls[step][0].rungs, strict=True))
                    for one in (found, alone)]  # fmt: skip
         shared = set(ladders[0]) & set(ladders[1])
         assert 1.0 in shared and len(shared) >= 3
