@@ -99,6 +99,7 @@ def estimate_step(
         basis = {"note": note, "measured": times.measured}
         share = Figure(times.share, times.dense_kind, **basis)
         dense_s = Figure(times.dense, times.dense_kind, **basis)
+        basis["note"] += times.of_groups
         sparse_s = Figure(times.sparse, times.sparse_kind, **basis)
         step = Figure(times.dense / times.sparse, times.sparse_kind, **basis)
     if config.type == "dense":
@@ -169,7 +170,8 @@ _NO_TIME = (
 @dataclass(frozen=True)
 class _Times:
     """Seconds of one evaluation; `share` is attention's part of `dense`. `attention` is that of a
-    dense evaluation, `sparse_calls` that of a sparse one in blocks that are not dense.
+    dense evaluation, `sparse_calls` that of a sparse one in blocks that are not dense. `of_groups`
+    goes to the note of what sparse calls are in.
     """
 
     dense: float
@@ -181,6 +183,7 @@ class _Times:
     measured: Mapping[str, Any]
     attention: float
     sparse_calls: float
+    of_groups: str = ""
 
 
 def _times(
@@ -221,14 +224,16 @@ def _times(
     if row is not None:
         sparse = dense * (1 - changed) + row["s"] / near["evaluations"] * changed
         sparse_calls = row["attention_s"] / near["evaluations"] * changed
+        of_groups = ""
     else:
-        note += next(filter(None, (about_groups(part) for _, part in blocks.sparse)), "")
+        of_groups = next(filter(None, (about_groups(part) for _, part in blocks.sparse)), "")
     whole = row is not None and changed == 1
     if whole:
         note = f"whole steps of these sizes on one {gpu}, with {near['backend']} where dense"
     return _Times(
         dense, sparse, attention / dense, "measured" if exact else "extrapolated",
         "measured" if whole else "extrapolated", note, source, attention, sparse_calls,
+        of_groups,
     )  # fmt: skip
 
 
@@ -258,7 +263,7 @@ def _attention(
     if not blocks.sparse:
         dense = Figure(1.0, "dense", note="every block is dense")
         return dense, dense
-    note = f"attention calls, reordering included; {times.note}"
+    note = f"attention calls, reordering included; {times.note}{times.of_groups}"
     if config.blocks:
         note = f"{how_mixed(config, model.blocks)}; {note}"
     left = times.attention * (1 - blocks.changed)

@@ -99,7 +99,7 @@ def test_a_taken_name_is_told_before_anything_is_overwritten(comfy):
 def test_search_duplicate_rename_delete_undo(comfy):
     editor = Editor(comfy)
     manager = Manager.of_editor(editor)
-    manager.search("smallest budget")
+    manager.search("smallest cost")
     shown = manager.names(FAMILY)
     assert shown == ["fast"], "the search looks into descriptions too"
     manager.search("no such preset")
