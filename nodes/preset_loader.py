@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..presets import former
 from ..presets.errors import PresetError
+from ..presets.listing import PresetInfo
 from ..presets.names import DEFAULT
 from .preset_link import PSAPreset
 from .preset_value import PresetValue
@@ -74,26 +75,30 @@ class PSAPresetLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, family: str, preset: str) -> io.NodeOutput:
-        value = load_preset(family, preset)
-        _notice(family, value.name)
+        info, value = _found(family, preset)
+        if info.origin == "shipped" and info.name in former.NAMES:
+            _notice(family, info.name)
         return io.NodeOutput(value)
 
 
 def _notice(family: str, preset: str) -> None:
     """Says once a process that a preset of ours is another than it was."""
-    shipped = preset_store().find(family, preset)[0].origin == "shipped"
-    if shipped and preset in former.NAMES and preset not in _noticed:
+    if preset not in _noticed:
         _noticed.add(preset)
         log.info("PSA %s/%s: %s", family, preset, former.notice(preset))
 
 
 def load_preset(family: str, preset: str | None) -> PresetValue:
     """Raises the store's `PresetError`, which says what is wrong and what there is instead."""
+    return _found(family, preset)[1]
+
+
+def _found(family: str, preset: str | None) -> tuple[PresetInfo, PresetValue]:
     store = preset_store()
     info, config = store.find(family, preset)
     known = store.get_family(family)
     scale = known.video_scale
-    return PresetValue(
+    return info, PresetValue(
         config,
         family,
         info.name,
