@@ -11,6 +11,7 @@ what a call takes in the mean over the run, dense steps with the fastest exact a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -208,7 +209,8 @@ def call_times(
 ) -> dict[str, dict]:
     """key -> {"sparse": ms of a call after the warm-up, "run": in the mean over the run's steps}.
 
-    Of like keys that are kept, the mean of the calls of a `refresh`. A method that fails has none.
+    Of like keys that are kept, calls that make them anew count as often as a run has them. A method
+    that fails has none.
     """
     calls: dict[str, Callable] = {}
     for method in dense_methods():
@@ -222,18 +224,17 @@ def call_times(
             own = problem.along_curve if peer.order == "curve" else problem
             _add(calls, row.peer, peer.method, own)
             continue
-        for config in _sparse_steps(row.config, steps):
-            for kept in (False, True)[: 1 + _keeps(config)]:
-                _add(calls, (config, kept), psa_method(row.label, config, "auto", kept), problem)
+        for config, kept in _sparse_steps(row.config, steps):
+            _add(calls, (config, kept), psa_method(row.label, config, "auto", kept), problem)
     timings = alternate(calls, Clock(problem.q.device), seconds_each=SECONDS_EACH)
     dense = min((timings[name].ms for name in exact), default=None)
     found = {}
     for row in rows:
         parts = _sparse_steps(row.config, steps)
-        spent = {part: _mean_ms(row.peer or part, timings) for part in parts}
-        if None in spent.values() or dense is None or not parts:
+        ran = {part: row.peer or part for part in parts}
+        if dense is None or not parts or any(call not in timings for call in ran.values()):
             continue
-        sparse = sum(spent[part] * count for part, count in parts.items())
+        sparse = sum(timings[ran[part]].ms * count for part, count in parts.items())
         count = sum(parts.values())
         found[row.key] = {
             "sparse": sparse / count, "run": (sparse + dense * (steps - count)) / steps,
@@ -242,18 +243,22 @@ def call_times(
     return found
 
 
-def _sparse_steps(config: PSAConfig, steps: int) -> dict[PSAConfig, int]:
-    """Settings of the sparse steps -> how many steps have them."""
-    found: dict[PSAConfig, int] = {}
+def _sparse_steps(config: PSAConfig, steps: int) -> Counter[tuple[PSAConfig, bool]]:
+    """(settings, whether groups and plan are kept from before) -> how many sparse steps have them.
+
+    The first two sparse steps make both anew, then every `refresh`th. A step whose settings are
+    others than before makes its plan anew alone, and counts as if it made both.
+    """
+    found, before, number = Counter(), None, 0
     for step in range(config.warmup_steps, steps):
         own = config.for_step(step / steps).replace(warmup_steps=0, description="")
-        if own.type != EXACT:
-            found[own] = found.get(own, 0) + 1
+        if own.type == EXACT:
+            continue
+        keeps = own.grouping == "similar" and own.refresh > 1
+        anew = number == 0 or (number - 1) % own.refresh == 0 or own != before
+        found[own, keeps and not anew] += 1
+        before, number = own, number + 1
     return found
-
-
-def _keeps(config: PSAConfig) -> bool:
-    return config.grouping == "similar" and config.refresh > 1
 
 
 def _add(calls: dict, key, method: Method, problem: Problem) -> None:
@@ -265,14 +270,3 @@ def _add(calls: dict, key, method: Method, problem: Problem) -> None:
     except Exception:  # what cannot run is left out of the clips with its reason
         return
     calls[key] = call
-
-
-def _mean_ms(what: str | PSAConfig, timings: dict) -> float | None:
-    if isinstance(what, str):
-        return timings[what].ms if what in timings else None
-    anew, kept = timings.get((what, False)), timings.get((what, True))
-    if anew is None:
-        return None
-    if kept is None:
-        return anew.ms
-    return (anew.ms + (what.refresh - 1) * kept.ms) / what.refresh

@@ -1,5 +1,8 @@
 """benchmarks/deciding.md says what the runs' data say."""
 
+import hashlib
+import json
+
 import pytest
 
 from psa_pack.benchmarks.quality import decide_tables as tables
@@ -128,3 +131,15 @@ def test_the_readmes_table_is_the_data_s(preset):
         tables.mean(row, figure) for figure in ("overall_density", "psnr", "ssim", "haarpsi")
     )
     assert f"| {label} | {cost:.0%} | {psnr:.1f} dB | {ssim:.2f} | {haarpsi:.2f} |" in readme
+
+
+def test_the_readmes_picture_is_of_the_shipped_model_and_its_figures_are_those_of_the_clip():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    path = ROOT / "benchmarks" / "results" / "quality-picture.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    model = ROOT / "examples" / "small_wan" / "small_wan.safetensors"
+    assert about["model"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert about["picture"] in readme and f'"{about["prompt"]}"' in readme
+    balanced, fast = about["presets"]["balanced"], about["presets"]["fast"]
+    assert f"has {balanced['psnr']:.1f} dB PSNR and {balanced['ssim']:.2f} SSIM" in readme
+    assert f"{fast['psnr']:.1f} dB and {fast['ssim']:.2f}" in readme

@@ -388,3 +388,20 @@ def test_different_runs_do_not_merge(tmp_path, name):
     Results(tmp_path / "c", {**RUN, name: "other"})
     with pytest.raises(Mismatch, match=f"{name} differs"):
         merge([tmp_path / "a", tmp_path / "c"])
+
+
+def test_steps_that_make_groups_anew_are_counted_as_a_run_has_them():
+    from psa_pack.benchmarks.quality import peers
+
+    steps = {"0-10%": "dense", "50-100%": {"tail": 8}}
+    config = PSAConfig(grouping="similar", refresh=4, steps=steps)
+    found = peers._sparse_steps(config, 20)
+    assert sum(found.values()) == 18
+    first = config.for_step(0.1)
+    # sparse steps 0, 1, 5 of the first eight; 8, where the range begins, 9, 13 and 17 of the others
+    counts = {(own.tail, kept): count for (own, kept), count in found.items()}
+    assert counts == {
+        (first.tail, False): 3, (first.tail, True): 5, (8, False): 4, (8, True): 6
+    }  # fmt: skip
+    plain = peers._sparse_steps(config.replace(grouping="order"), 20)
+    assert {kept for _, kept in plain} == {False}
