@@ -404,7 +404,7 @@ BLOCKS = {
 DENSE = {"type": "dense", "description": "The model's own dense attention, to compare with."}
 FAMILIES = {
     "upstream's file": (single_file().encode(),
-                        Loads(DENSE, ("Wan2.1_14b", "baseline"))),
+                        Loads(DENSE, ("Wan2.1_14b", "baseline"), ("stays balanced",))),
     "a known family, without a header": (
         b"Wan2.1_14b:\n  attention_configs:\n    p: {tail: 16}\n",
         Loads({"tail": 16}, ("Wan2.1_14b", "p")),

@@ -35,7 +35,9 @@ def test_the_authors_single_file(store, user_dir):
     imported = store.import_text(single_file())
     assert imported.saved == ()
     assert len(imported.skipped) == len(PRESETS) + len(FAMILIES)
-    assert imported.notes == ()
+    assert [note.what for note in imported.notes] == [
+        f"default_attention of the family {family} stays balanced" for family in FAMILIES
+    ]
     assert yaml_files(user_dir) == {}
 
 
@@ -43,7 +45,7 @@ def test_a_single_file_with_presets_of_its_own(store, user_dir):
     imported = store.import_text(renamed_single_file())
     assert len(imported.saved) == len(PRESETS) + len(FAMILIES)
     assert len(imported.notes) == len(FAMILIES)  # the shipped default stays
-    assert "default_attention of the family Wan2.1_14b stays psa_balanced" in str(imported.notes[0])
+    assert "default_attention of the family Wan2.1_14b stays balanced" in str(imported.notes[0])
     assert set(yaml_files(user_dir)) == {f"{family}.yaml" for family in FAMILIES}
     assert store.list().problems == ()
     for family, preset, *_ in PRESETS:

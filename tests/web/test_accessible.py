@@ -61,7 +61,7 @@ def test_axe_finds_nothing_serious(server, combination, open_page, theme):
     comfy.page.keyboard.press("Escape")
     manager = Manager.of_loader(comfy, loader)
     manager.item(FAMILY, "balanced").click()
-    manager.dialog.get_by_text("mask_ratios").wait_for()
+    manager.dialog.get_by_text("mask_ratios").first.wait_for()
     assert findings(comfy.page, "dialog") == []
     manager.press("manager.duplicate")
     comfy.page.get_by_role("textbox", name=say("save.name"), exact=True).wait_for()

@@ -151,7 +151,8 @@ def test_no_node_of_a_shipped_workflow_covers_another(comfy, path):
     comfy.load_workflow(json.loads((ROOT / "example_workflows" / path).read_text("utf-8")))
     apply = comfy.page.evaluate("String(app.graph.findNodesByType('PSAApply')[0].id)")
     plan = comfy.panel(apply)
-    expect(plan.locator(".psa-run")).to_be_visible()
+    if "demo" not in path:  # whose clips are too short for an estimate
+        expect(plan.locator(".psa-run")).to_be_visible()
     did = "30 steps: 1320 of 1800 self-attention calls sparse at 33% density, attention 3.1x"
     comfy.page.evaluate(
         "(text) => app.graph.findNodesByType('PSAApply')[0]"

@@ -15,6 +15,7 @@ from ...bad_presets import bad_presets
 
 BASES = (None, {"family": "Wan2.1_1.3b", "preset": "psa_balanced"},
          {"family": "Wan2.1_14b", "preset": "faithful"})  # fmt: skip
+ONE_BUDGET = {"family": "Wan2.1_1.3b", "preset": "psa_topk"}  # no ranges with settings of their own
 
 
 def validate(app, **body):
@@ -175,7 +176,7 @@ def test_single_blocks(app):
     text = "warmup_steps: 2\nblocks:\n  0-1: dense\n  12:\n    tail: 128\n"
     for form in ({"config": {"blocks": json_keys(blocks)}}, {"yaml": text},
                  {"widgets": {"block_n": "32"}, "yaml_overrides": text},
-                 {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": BASES[2]}):
+                 {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": ONE_BUDGET}):
         answer = validate(app, **form)
         (issue,) = answer["issues"]
         assert (issue["path"], issue["field"]) == ("blocks.12.tail", "blocks"), form
@@ -208,7 +209,7 @@ def test_ranges_of_steps(app):
     text = json.dumps({"warmup_steps": 2, "steps": steps}, indent=1)
     for form in ({"config": {"steps": json_keys(steps)}}, {"yaml": text},
                  {"widgets": {"block_n": "32"}, "yaml_overrides": text},
-                 {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": BASES[2]}):
+                 {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": ONE_BUDGET}):
         answer = validate(app, **form)
         deep, wide = sorted(answer["issues"], key=lambda issue: -len(issue["path"]))
         assert (wide["path"], wide["field"]) == ("steps.25-50.5%.tail", "steps"), form
