@@ -141,12 +141,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def side_by_side(further: list[str]) -> list[str]:
-    """Two processes share the whole suite by its files; chosen tests run in one, with its output.
+    """Three processes share the whole suite by its files; chosen tests run in one, with its output.
 
-    More would only wait: ComfyUI servers and browsers keep several cores busy as it is.
+    One more than small machines have cores: a process waits a third of its time, for ComfyUI
+    servers and browsers, which keep more cores than that busy as it is.
     """
     whole = all(argument in WHOLE_SUITE for argument in further)
-    return ["--numprocesses=2", "--dist=loadfile"] if whole else []
+    return ["--numprocesses=3", "--dist=loadfile"] if whole else []
 
 
 def set_up(args: argparse.Namespace, modules: dict[str, str]) -> tuple[comfyui.ComfyUI, Path]:

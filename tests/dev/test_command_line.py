@@ -50,18 +50,18 @@ def test_a_wrong_interpreter_is_one_message(tmp_path, comfyui_path):
 @pytest.mark.parametrize(
     ("further", "processes"),
     [
-        ([], 2),
-        (["--require-browser"], 2),
+        ([], 3),
+        (["--require-browser"], 3),
         (["tests/kernels"], 1),
         (["--require-browser", "-k", "plan"], 1),
         (["--write-coverage", "docs"], 1),
         (["-n", "4"], 1),  # dev.py adds none: that is the asker's choice
     ],
 )
-def test_the_whole_suite_runs_in_two_processes(further, processes, monkeypatch):
+def test_the_whole_suite_runs_in_three_processes(further, processes, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])  # dev.py puts its own folder there
     added = runpy.run_path(str(ROOT / "dev.py"))["side_by_side"](further)
-    assert added == (["--numprocesses=2", "--dist=loadfile"] if processes == 2 else [])
+    assert added == (["--numprocesses=3", "--dist=loadfile"] if processes == 3 else [])
 
 
 def test_set_up_needs_the_standard_library_only():
