@@ -62,11 +62,11 @@ def pytest_addoption(parser):
         help="keep what the tests marked `covers` showed, in DIR/VERSION.json",
     )  # fmt: skip
     parser.addoption(
-        "--faults", metavar="N", type=int, default=15,
+        "--faults", metavar="N", type=int, default=10,
         help="how many renders with random faults (tests/nodes/faults/test_random_faults.py)",
     )  # fmt: skip
     parser.addoption(
-        "--compiled-faults", metavar="N", type=int, default=5,
+        "--compiled-faults", metavar="N", type=int, default=3,
         help="how many of them in compiled models, beside the others",
     )  # fmt: skip
     parser.addoption(

@@ -40,7 +40,6 @@ def test_axe_is_asked_for_real(comfy):
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.both
 def test_axe_finds_nothing_serious(server, combination, open_page, theme):
     comfy = open_page(server, combination[1], theme=theme, size=(1500, 1900))
     editor = Editor(comfy, size=(900, 100))

@@ -41,7 +41,6 @@ def crowd(comfy, questions):
     return editor
 
 
-@pytest.mark.both
 def test_a_step_of_a_drag_takes_little_script(crowd, questions):
     page = crowd.page
     questions.asked.clear()

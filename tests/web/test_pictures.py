@@ -89,7 +89,6 @@ def without_messages(page):
     page.evaluate("document.querySelector('.psa-toast .psa-icon-button')?.click()")
 
 
-@pytest.mark.both
 @pytest.mark.parametrize(("theme", "width"), [("dark", 460), ("light", 900)])
 def test_nothing_sticks_out(server, combination, open_page, picture, theme, width):
     comfy = open_page(server, combination[1], theme=theme, size=(1200, 1900))
