@@ -15,6 +15,7 @@ from .subject import Clip
 PRESETS = ("fast", "balanced", "faithful")
 CLIP = 1000  # what is calibrated on; never one of those that are measured
 EFFORT = Effort(steps=4, probes=2)
+UNIFORM = "the preset"  # the row that the others are compared with
 # row -> how errors are predicted from what was measured (nodes/calibration/predict.py)
 PREDICTORS = {
     "calibrated": {},
@@ -34,7 +35,7 @@ def rows(job) -> Settings:
     for name in PRESETS:
         base = family.attention_configs[name]
         table = f"calibrated at the density of {name}"
-        if job.only and not any(text in table for text in job.only):
+        if not any(job.wants(f"{table}: {label}") for label in (UNIFORM, *PREDICTORS)):
             continue  # measuring costs more than sampling
         try:
             measured = _measured(job, name, base)
@@ -43,8 +44,8 @@ def rows(job) -> Settings:
             continue
         if measured.compared is not None:  # what blocks of their own gain beyond the grouping
             base = base.replace(grouping=measured.compared.chosen)
-        uniform = f"{table}: the preset"
-        found.append(_row(uniform, table, "the preset", base, ""))
+        uniform = f"{table}: {UNIFORM}"
+        found.append(_row(uniform, table, UNIFORM, base, ""))
         for label, how in PREDICTORS.items():
             fitted = fit(measured, base, **how)
             found.append(_row(f"{table}: {label}", table, label, fitted.config, uniform))

@@ -18,6 +18,7 @@ from .density import (
     nothing_dropped,
     ratios_of,
     solve_counts,
+    sparse_steps,
 )
 from .settings import BLOCK, DECIDE, RATIO, Settings, named
 
@@ -128,8 +129,7 @@ class _Group:
     @property
     def dense(self) -> int:
         """Dense steps of the preset."""
-        ranges = (self.preset.for_step(i / self.steps).type for i in range(self.steps))
-        return sum(i < self.preset.warmup_steps or x == "dense" for i, x in enumerate(ranges))
+        return self.steps - len(sparse_steps(self.preset, self.steps))
 
     def share(self, part: float) -> int:
         return round(part * self.steps)

@@ -140,14 +140,17 @@ def filled(parts: Sequence[Part], blocks: int, budget: float) -> list[Part]:
     return parts
 
 
+def sparse_steps(config: PSAConfig, steps: int) -> list[PSAConfig]:
+    """The settings of each step of a run that is not dense, in order."""
+    own = (config.for_step(step / steps) for step in range(config.warmup_steps, steps))
+    return [settings for settings in own if settings.type != "dense"]
+
+
 def cost_of_run(config: PSAConfig, tokens: int, steps: int) -> float:
     """Mean density of all steps of a run by quotas, dense ones counted as 1; no text tokens."""
-    total = 0.0
-    for step in range(steps):
-        own = config.for_step(step / steps)
-        if step < config.warmup_steps or own.type == "dense":
-            total += 1.0
-            continue
+    sparse = sparse_steps(config, steps)
+    total = float(steps - len(sparse))
+    for own in sparse:
         blocks = -(-tokens // own.block_n)
         counts = own.mask_ratios.quotas(blocks)
         total += density_of({x: n for x, n in counts.items() if x}, blocks, own.tail)

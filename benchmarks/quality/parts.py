@@ -82,8 +82,9 @@ class Job:
     def peers(self) -> dict[str, peers.Peer]:
         return {peer.label: peer for peer in peers.peers(self.sampling.grid)}
 
-    def wants(self, setting: Setting) -> bool:
-        return not self.only or any(text in setting.key for text in self.only)
+    def wants(self, key: str) -> bool:
+        """Whether the setting of this key is to be measured."""
+        return not self.only or any(text in key for text in self.only)
 
     def watch(self, clip: Clip, visit: Callable[[Seen], None]) -> None:
         """A dense run of the clip with its attention calls shown to `visit`."""
@@ -106,7 +107,7 @@ def settings_of(job: Job, part: str) -> list[Setting]:
     found = Settings()
     for make in SETTINGS[part]:
         found += make(job)
-    found.rows = [row for row in found.rows if job.wants(row)]
+    found.rows = [row for row in found.rows if job.wants(row.key)]
     rows = [row.to_data() for row in found.rows]
     job.results.add("settings", rows=rows, left_out=found.left_out)
     return found.rows

@@ -25,7 +25,7 @@ from ..psa_methods import psa_method
 from ..sparse_peers import find_peers, sparse_methods
 from ..timing import Clock, alternate
 from .decide import GENTLE, PRESETS, Budget
-from .density import cost_of_run, solve
+from .density import cost_of_run, solve, sparse_steps
 from .settings import BLOCK, PEERS, Setting, Settings, named
 from .subject import Clip, RunFailed, Sampled, Sampling, Subject
 from .watch import Seen, replaced, watched
@@ -249,15 +249,13 @@ def _sparse_steps(config: PSAConfig, steps: int) -> Counter[tuple[PSAConfig, boo
     The first two sparse steps make both anew, then every `refresh`th. A step whose settings are
     others than before makes its plan anew alone, and counts as if it made both.
     """
-    found, before, number = Counter(), None, 0
-    for step in range(config.warmup_steps, steps):
-        own = config.for_step(step / steps).replace(warmup_steps=0, description="")
-        if own.type == EXACT:
-            continue
+    found, before = Counter(), None
+    for number, settings in enumerate(sparse_steps(config, steps)):
+        own = settings.replace(warmup_steps=0, description="")
         keeps = own.grouping == "similar" and own.refresh > 1
         anew = number == 0 or (number - 1) % own.refresh == 0 or own != before
         found[own, keeps and not anew] += 1
-        before, number = own, number + 1
+        before = own
     return found
 
 
