@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .against_time import quality_against_time
 from .settings import ABLATIONS, METHODS
 from .structure import ESTIMATORS, ORDERS
 from .summary import CAPTURED, Row, Summary
@@ -43,7 +44,9 @@ def draw(summary: Summary, title: str, folder: Path) -> list[Path]:
         row for rows in summary.tables.values() for row in rows if row.call_ms and row.metrics
     ]
     if compared:
-        drawn.append(_quality_against_time(compared, title, folder / "psnr-time.png"))
+        points = [(r.setting.label, r.call_ms["run"], r.metrics["psnr"].mean) for r in compared]
+        dense = compared[0].call_ms["dense"]
+        drawn.append(quality_against_time(points, dense, title, folder / "psnr-time.png"))
     if summary.holds_90:
         drawn.append(_heat_maps(summary, title, folder / "attention.png"))
     return drawn
@@ -75,36 +78,6 @@ def _quality_against_density(rows: list[Row], title: str, path: Path) -> Path:
         axes.grid(True, alpha=0.25)
     panels[0].legend(fontsize=9)
     figure.suptitle(f"{title}; bars: 95% confidence of the mean over clips", fontsize=10)
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
-    return path
-
-
-def _quality_against_time(rows: list[Row], title: str, path: Path) -> Path:
-    """Everybody on the same clips, at the time that their attention takes over the run."""
-    import matplotlib.pyplot as plt
-
-    kinds = (
-        ("PSA", "o", "tab:red", lambda row: row.setting.label.startswith("PSA")),
-        ("block-sparse", "s", "tab:gray", lambda row: not row.setting.peer),
-        ("others", "^", "tab:blue", lambda row: True),
-    )
-    figure, axes = plt.subplots(figsize=(13, 7), layout="constrained")
-    # numbers at the points, names at the side: points lie too close for names
-    for number, row in enumerate(sorted(rows, key=lambda row: row.call_ms["run"]), 1):
-        _, mark, colour, _ = next(kind for kind in kinds if kind[3](row))
-        psnr, ms = row.metrics["psnr"], row.call_ms["run"]
-        axes.errorbar(ms, psnr.mean, yerr=psnr.half or 0, fmt=mark, color=colour, ms=6, capsize=2,
-                      label=f"{number}  {row.setting.label}")  # fmt: skip
-        axes.annotate(str(number), (ms, psnr.mean), fontsize=8, xytext=(5, 4),
-                      textcoords="offset points")  # fmt: skip
-    dense = rows[0].call_ms["dense"]
-    axes.axvline(dense, color="black", lw=0.8, ls="--", label="fastest exact attention")
-    axes.set(xlabel="ms a call, mean of all steps, dense ones with the fastest exact attention",
-             ylabel="PSNR from the dense clip, dB")  # fmt: skip
-    axes.grid(True, alpha=0.25)
-    axes.set_title(f"{title}; bars: 95% confidence of the mean over clips", fontsize=10)
-    figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
     return path

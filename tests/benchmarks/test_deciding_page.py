@@ -12,7 +12,7 @@ from ..pack_import import ROOT
 PAGE = (ROOT / "benchmarks" / "deciding.md").read_text(encoding="utf-8")
 WORDS = " ".join(PAGE.split())
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-CHOOSING, CONFIRMING = tables.load(tables.CHOOSING), tables.load(tables.CONFIRMING)
+CHOOSING, CONFIRMING, BESIDE = (tables.load(name) for name in tables.SHOWN)
 SMALL, SEED, LAYERS = tables.MODELS
 GRID = (8, 32, 32)
 FALLING = {
@@ -64,6 +64,32 @@ def over_former(preset, **where):
     return tables.gain(run(runs=CONFIRMING, **where), "presets", preset, former)
 
 
+def beside(table, label):
+    (found,) = (row for row in BESIDE[0]["rows"]
+                if row["table"].startswith(table) and row["label"] == label)  # fmt: skip
+    return found
+
+
+def over_peer(preset, peer):
+    """dB that a preset is better, and its time beside the peer's."""
+    own, other = beside("peers", f"PSA {preset}"), beside("peers", peer)
+    return (tables.mean(own, "psnr") - tables.mean(other, "psnr"),
+            own["ms"]["run"] / other["ms"]["run"])  # fmt: skip
+
+
+def calibrated(preset, label="calibrated"):
+    table = f"calibrated at the density of {preset}"
+    return tables.gain(BESIDE[0], table, label, "the preset")
+
+
+def over_gilbert(order):
+    table = "order of the tokens, density 0.2"
+    return tables.gain(BESIDE[0], table, order, "Gilbert")
+
+
+NODE, SOL = (f"comfy-kitchen sol_attn tau {x}" for x in ("1.3, token_aug 256", "1.5"))
+
+
 @pytest.mark.parametrize(
     "words, values",
     [
@@ -93,6 +119,23 @@ def over_former(preset, **where):
          [over_former(preset) for preset in FALLING]),
         ("at 16,384 tokens {:.1f}, {:.1f}, {:.1f}",
          [over_former(preset, grid=(16, 32, 32)) for preset in FALLING]),
+        ("At 32,768 tokens `fast` has {:.1f} dB, `balanced` {:.1f}, `faithful` {:.1f}",
+         [tables.mean(tables.row_of(run(runs=CONFIRMING, grid=(32, 32, 32)), "presets", x), "psnr")
+          for x in FALLING]),
+        ("{:.1f} dB at the density of `fast`, {:.1f} at that of `balanced`, {:.1f} at that of",
+         [calibrated(preset) for preset in FALLING]),
+        ("not by their root, gain {:.1f}, {:.1f} and {:.1f}",
+         [calibrated(preset, "probes taken whole") for preset in FALLING]),
+        ("sol_attn` at tau 1.5, `balanced` is {:.1f} dB better", [over_peer("balanced", SOL)[0]]),
+        ("`balanced` is {:.1f} dB better in {:.2f} of the time and", over_peer("balanced", NODE)),
+        ("and `faithful` {:.1f} dB in {:.2f} of it", over_peer("faithful", NODE)),
+        ("tokens added) `balanced` is {:.1f} dB better in {:.2f} of", over_peer("balanced", NODE)),
+        ("stays {:.1f} dB below `balanced` at tau 1.5",
+         [over_peer("balanced", f"{SOL}, along the curve")[0]]),
+        ("`faithful` is {:.1f} dB better than FlashAttention-3 in fp8, in {:.2f} of its time",
+         over_peer("faithful", "FlashAttention-3 fp8")),
+        ("`SemanticAware` and `Hybrid` are {:.1f} and {:.1f} dB better than Gilbert",
+         [over_gilbert(order) for order in ("SemanticAware", "Hybrid")]),
     ],
 )  # fmt: skip
 def test_a_figure_in_its_words(words, values):
@@ -109,6 +152,31 @@ def test_what_was_decided_holds_on_every_model():
     assert all(-10.3 < x < -4 for x in in_balanced("6 dense, mass thresholds"))
     tails = [in_balanced(f"6 dense, tail {tail}") for tail in (16, 32, 64)]
     assert all(x > 0 for tail in tails for x in tail)
+
+
+def test_psa_is_above_every_peer_that_takes_as_long():
+    rows = [row for row in BESIDE[0]["rows"] if row["table"].startswith("peers")]
+    own = [row for row in rows if row["label"] in {f"PSA {preset}" for preset in FALLING}]
+    others = [row for row in rows if not row["label"].startswith("PSA")]
+    assert len(own) == 3 and len(others) > 15
+    for row in own:
+        slower = [x for x in others if x["ms"]["run"] <= 1.05 * row["ms"]["run"]]
+        assert slower
+        assert all(tables.mean(x, "psnr") < tables.mean(row, "psnr") - 3 for x in slower)
+
+
+def test_the_picture_is_drawn_from_the_data(tmp_path):
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    from psa_pack.benchmarks.quality import against_time
+
+    against_time.main(str(tmp_path / "made.png"))
+    sizes = []
+    for path in (tmp_path / "made.png", ROOT / "docs" / "quality-time.png"):
+        with Image.open(path) as picture:
+            sizes.append(picture.size)
+    assert sizes[0] == sizes[1]
 
 
 def test_what_is_confirmed_costs_less_at_20_steps():
