@@ -86,7 +86,8 @@ PARTNERS = {
     "TorchCompileModel": (
         "backend eager, in both orders, whole models and single blocks, with LoRAs changed in "
         "between: graphs, breaks and recompilations are those of the model alone; random faults "
-        "inside a graph; Inductor on one block, on a CPU"
+        "inside a graph; Inductor on one block on a CPU, on whole models and with CUDA graphs "
+        "on an H200"
     ),
     "LoRA": "LoraLoaderModelOnly, from run to run; by hooks on one condition",
     "fp8 weights": "UNETLoader with fp8_e4m3fn and fp8_e5m2",
