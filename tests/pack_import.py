@@ -2,10 +2,11 @@
 
 The repository root must never be on `sys.path`: our `nodes/` would shadow ComfyUI's top-level
 module `nodes`.  So the root is exposed as the package `psa_pack` (its `__init__.py`, which needs
-ComfyUI, is not run), and two parts of it also answer to the names users know:
+ComfyUI, is not run), and three parts of it also answer to the names users know:
 
     from psa_kernels import PSAConfig        # the library, as after `pip install .`
     from psa_presets import PresetStore      # our `presets/`
+    from psa_engines.core import schedule    # the neutral core and its engines
     from psa_pack.nodes.patching import ...  # anything else; needs the `comfy_inproc` fixture
 
 All spellings give the same module objects, so classes compare equal whichever way they came.
@@ -20,7 +21,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACK = "psa_pack"
-ALIASES = {"psa_kernels": f"{PACK}.psa_kernels", "psa_presets": f"{PACK}.presets"}
+ALIASES = {
+    "psa_kernels": f"{PACK}.psa_kernels",
+    "psa_presets": f"{PACK}.presets",
+    "psa_engines": f"{PACK}.psa_engines",
+}
 
 
 class _PackFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -20,11 +20,11 @@ import comfy.model_management
 import comfy.patcher_extension
 import torch
 
+from ...psa_engines.core.schedule import without_padding
 from ..patching.apply import KEY, RUN, CallOfRun, listening, run_of
 from ..patching.override import AttentionOverride
 from ..patching.planning import nothing_sparse
 from ..patching.run import PatchOptions, Run
-from ..patching.schedule import without_padding
 from ..preset_value import PresetValue
 from .errors import CalibrationError
 from .findings import Findings

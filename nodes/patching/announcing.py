@@ -6,9 +6,9 @@ import logging
 import threading
 from dataclasses import dataclass
 
+from ...psa_engines.core.schedule import Schedule
 from .planning import nothing_sparse
 from .run import Run
-from .schedule import Schedule
 
 log = logging.getLogger("PSA")
 

@@ -16,6 +16,7 @@ import comfy.patcher_extension
 import torch
 from comfy_execution.utils import get_executing_context
 
+from ...psa_engines.core.schedule import DENSE_PRESET, Schedule
 from ...psa_kernels.config import block_list_text
 from ..preset_value import PresetValue
 from ..recording.records import RunRecord
@@ -31,7 +32,6 @@ from .override import AttentionOverride
 from .planning import plan_run
 from .recorded_models import LeftAlone, asked_each_time
 from .run import PatchOptions, Run
-from .schedule import DENSE_PRESET, Schedule
 from .summary import summary_line
 
 log = logging.getLogger("PSA")

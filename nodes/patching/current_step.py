@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .schedule import Schedule, slack_of
+from ...psa_engines.core.schedule import Schedule, slack_of
 
 # The most that noise raises a sigma in ComfyUI's samplers; beyond it a sampler starts over.
 MOST_CHURN = math.sqrt(2.0)

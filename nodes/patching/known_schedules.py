@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ...psa_engines.core.schedule import Part, percent_of
 from .flow_shift import Reshifted, at_shift, even_shifts, odds, own_shift, typed
-from .schedule import Part, percent_of
 
 # ComfyUI's own, which fit at every number of steps; plans can be asked for with these.
 OWN = (

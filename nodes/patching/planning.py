@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 
-from ...psa_kernels.config import PSAConfig, StepRanges
-from .known_schedules import known_part
-from .schedule import (
+from ...psa_engines.core.schedule import (
     AFTER_WINDOW,
     BEFORE_WINDOW,
     DENSE_RANGE,
@@ -19,6 +17,8 @@ from .schedule import (
     percent_of,
     plan_steps,
 )
+from ...psa_kernels.config import PSAConfig, StepRanges
+from .known_schedules import known_part
 
 
 def plan_run(

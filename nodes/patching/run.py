@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ...psa_engines.core.schedule import Schedule
 from ...psa_kernels import OrderState, PSAConfig, release_orders
 from ..preset_value import PresetValue
 from ..recording.live import LiveText
@@ -22,7 +23,6 @@ from .current_step import CurrentStep
 from .dense_kernel import DenseKernel, dense_kernel
 from .faults import let_go, one_line, told
 from .planning import in_window
-from .schedule import Schedule
 from .summary import figures
 
 log = logging.getLogger("PSA")

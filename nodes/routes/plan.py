@@ -14,13 +14,13 @@ import comfy.samplers
 import comfy.supported_models
 from aiohttp import web
 
+from ...psa_engines.core.schedule import Schedule
 from ...psa_kernels.config import DENSE, BlockOverrides, PSAConfig
 from ..apply_psa import END, SCHEDULE_PERCENT, SCHEDULE_PRESET, START, window_of
 from ..estimate.density import USUAL, Tokens, density
 from ..estimate.models import MODELS
 from ..patching.known_schedules import OWN
 from ..patching.planning import in_window, nothing_sparse, plan_run
-from ..patching.schedule import Schedule
 from .bodies import Body, bad_request
 from .drafts import take_draft
 from .errors import Refusal

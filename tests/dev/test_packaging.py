@@ -13,12 +13,16 @@ from ..pack_import import ROOT
 BUILD = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
 USE = """
 import sys
+from psa_engines.core.schedule import plan_steps
 from psa_kernels import PSAAttention, PSAConfig
 import torch
 q = torch.randn(1, 1, 96, 64)
 out = PSAAttention(PSAConfig(use_rearrange=False))(q, q, q)
 assert out.shape == q.shape
-print([m for m in sys.modules if m.split(".")[0] in ("comfy", "comfy_api", "nodes", "server")])
+plan = plan_steps([3.0, 2.0, 1.0, 0.0], lambda percent: 3.0 * (1.0 - percent), 1, None)
+assert plan.describe() == "3 steps: 1 dense (warm-up), 2-3 sparse", plan.describe()
+print([m for m in sys.modules if m.split(".")[0] in ("comfy", "comfy_api", "nodes", "server")
+       or m.split(".")[0] in ("diffusers", "transformers")])
 print(sys.modules["psa_kernels"].__file__)
 """
 
@@ -78,10 +82,9 @@ def built_library(tmp_path_factory):
 
 def test_the_library_alone_is_packaged(built_library):
     top = {path.name for path in built_library.iterdir() if not path.name.endswith(".dist-info")}
-    assert top == {"psa_kernels"}
-    shipped = {p.relative_to(ROOT) for p in (ROOT / "psa_kernels").rglob("*.py")}
-    packaged = {p.relative_to(built_library) for p in (built_library / "psa_kernels").rglob("*.py")}
-    assert packaged == shipped
+    assert top == {"psa_kernels", "psa_engines"}
+    shipped = {p.relative_to(ROOT) for name in top for p in (ROOT / name).rglob("*.py")}
+    assert {p.relative_to(built_library) for p in built_library.rglob("*.py")} == shipped
 
 
 def test_the_built_library_runs_without_comfyui(built_library, tmp_path):

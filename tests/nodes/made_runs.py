@@ -15,8 +15,8 @@ def made_run(
     A step takes `rest_s` and its self-attention; the first sparse call compiled, if any did.
     density  (step, block, head) -> share on level 1, the rest on level 0; 10% if absent
     """
+    from psa_engines.core.schedule import Step
     from psa_kernels import PSAConfig
-    from psa_pack.nodes.patching.schedule import Step
     from psa_pack.nodes.patching.summary import figures
     from psa_pack.nodes.preset_value import PresetValue
     from psa_pack.nodes.recording.records import (

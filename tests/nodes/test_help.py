@@ -94,7 +94,7 @@ def reasons(*functions):
 
 
 def test_every_reason_for_a_dense_call_is_explained(comfy_inproc):
-    from psa_pack.nodes.patching import schedule
+    from psa_engines.core import schedule
     from psa_pack.nodes.patching.attention_call import AttentionCall
     from psa_pack.nodes.patching.override import AttentionOverride
 

@@ -195,10 +195,10 @@ def test_a_count_of_kernels_that_fails_costs_figures_and_no_render(bench, monkey
 
 
 def test_a_dense_call_that_psa_could_not_serve_has_no_say_in_the_speed(comfy_inproc):
+    from psa_engines.core.schedule import Schedule, Step
     from psa_pack.nodes.patching.grids import TokenGrid
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import PatchOptions, Run
-    from psa_pack.nodes.patching.schedule import Schedule, Step
     from psa_pack.nodes.preset_value import PresetValue
 
     plan = Schedule((Step(1.0, "warm-up"), Step(0.5, None)))
@@ -335,10 +335,10 @@ def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
 @pytest.mark.gpu
 def test_on_a_gpu_recording_waits_for_nothing(comfy_inproc, monkeypatch):
     """Sparse and dense calls, and the line about them, while torch forbids waiting."""
+    from psa_engines.core.schedule import Schedule, Step
     from psa_pack.nodes.patching.grids import TokenGrid
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import PatchOptions, Run
-    from psa_pack.nodes.patching.schedule import Schedule, Step
     from psa_pack.nodes.preset_value import PresetValue
     from psa_pack.nodes.recording import live
 

@@ -253,9 +253,9 @@ def test_what_finds_no_room_is_made_anew_and_the_rest_is_kept(bench, made, bound
 
 def test_a_run_keeps_no_more_than_it_may(bench):
     """Of the bound itself, at the sizes of a large model."""
+    from psa_engines.core.schedule import Schedule
     from psa_pack.nodes.patching import run
     from psa_pack.nodes.patching.run import PatchOptions, Run
-    from psa_pack.nodes.patching.schedule import Schedule
     from psa_pack.nodes.preset_value import PresetValue
 
     device = torch.device("cpu")

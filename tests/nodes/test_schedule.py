@@ -7,8 +7,7 @@ import types
 
 import pytest
 
-from psa_pack.nodes.patching.current_step import CurrentStep
-from psa_pack.nodes.patching.schedule import (
+from psa_engines.core.schedule import (
     AFTER_WINDOW,
     BEFORE_WINDOW,
     WARM_UP,
@@ -17,6 +16,7 @@ from psa_pack.nodes.patching.schedule import (
     part_of_whole,
     plan_steps,
 )
+from psa_pack.nodes.patching.current_step import CurrentStep
 
 # the schedulers whose steps are even in percent, so that a part tells what came before it
 EVEN = ("simple", "normal", "sgm_uniform")

@@ -9,8 +9,8 @@ import types
 
 import pytest
 
+from psa_engines.core.schedule import plan_steps
 from psa_pack.nodes.patching.current_step import CurrentStep, known_churn
-from psa_pack.nodes.patching.schedule import plan_steps
 
 from .sampling import Bench, Spy, sparse_config, transformer_options
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
-from ...psa_kernels.config import DENSE, StepRanges, range_text
+from ..ground import DENSE, StepRanges, range_text
 
 WARM_UP = "warm-up"
 BEFORE_WINDOW = "before start percent"

@@ -1,0 +1,1 @@
+"""What decides in a run, without knowing its host."""
