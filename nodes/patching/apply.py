@@ -25,13 +25,13 @@ from ..recording.run_log import LoggedRun, RunLog
 from .announcing import announce
 from .bypass import look_for_bypass
 from .compiled_models import OVERRIDE, traceable
-from .current_step import known_churn, with_listener
 from .faults import Interrupt, let_go, one_line, told
 from .grids import ModelCall, TokenGrid, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import plan_run
 from .recorded_models import LeftAlone, asked_each_time
 from .run import PatchOptions, Run
+from .sampler_told import known_churn, with_listener
 from .summary import summary_line
 
 log = logging.getLogger("PSA")

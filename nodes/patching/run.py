@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ...psa_engines.core.current_step import CurrentStep
 from ...psa_engines.core.schedule import Schedule
 from ...psa_kernels import OrderState, PSAConfig, release_orders
 from ..preset_value import PresetValue
@@ -19,7 +20,6 @@ from ..recording.live import LiveText
 from ..recording.recorder import Recorder
 from ..recording.records import RunRecord
 from .compiling import CompileAhead
-from .current_step import CurrentStep
 from .dense_kernel import DenseKernel, dense_kernel
 from .faults import let_go, one_line, told
 from .planning import in_window

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from psa_engines.core.current_step import CurrentStep
 from psa_engines.core.schedule import (
     AFTER_WINDOW,
     BEFORE_WINDOW,
@@ -16,7 +17,6 @@ from psa_engines.core.schedule import (
     part_of_whole,
     plan_steps,
 )
-from psa_pack.nodes.patching.current_step import CurrentStep
 
 # the schedulers whose steps are even in percent, so that a part tells what came before it
 EVEN = ("simple", "normal", "sgm_uniform")

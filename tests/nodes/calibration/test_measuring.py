@@ -98,7 +98,7 @@ def test_a_sampler_that_adds_noise_is_looked_at_in_the_steps_that_psa_would_see(
 
     import comfy.k_diffusion.sampling as k_diffusion
 
-    from psa_pack.nodes.patching.current_step import CurrentStep
+    from psa_engines.core.current_step import CurrentStep
 
     churned = functools.partial(k_diffusion.sample_euler, s_churn=3.0)
     monkeypatch.setattr(k_diffusion, "sample_euler", churned)

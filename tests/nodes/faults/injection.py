@@ -56,7 +56,7 @@ PLACES = (
     Place(f"{PATCHING}.attention_call", "AttentionCall.join_heads", stops=True),
     Place(f"{PATCHING}.attention_call", "AttentionCall.block_index"),
     Place(f"{PATCHING}.attention_call", "AttentionCall.grid_sizes"),
-    Place(f"{PATCHING}.current_step", "CurrentStep.of_call"),
+    Place("psa_engines.core.current_step", "CurrentStep.of_call"),
     Place(f"{PATCHING}.apply", "_key"),
     Place(f"{PATCHING}.apply", "_by_name"),
     Place(f"{PATCHING}.apply", "contradictions"),

@@ -7,15 +7,12 @@ sigma, and may be above that of steps long past. From then on the steps only go 
 
 from __future__ import annotations
 
-import inspect
 import math
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
 
-from ...psa_engines.core.schedule import Schedule, slack_of
+from .schedule import Schedule, slack_of
 
-# The most that noise raises a sigma in ComfyUI's samplers; beyond it a sampler starts over.
+# The most that noise raises a sigma in samplers with churn; beyond it a sampler starts over.
 MOST_CHURN = math.sqrt(2.0)
 _REACH = MOST_CHURN * (1.0 + 1e-4)
 
@@ -89,30 +86,3 @@ class CurrentStep:
     def _nearest(self, steps: list[int]) -> int:
         """To where the sampler is; rather ahead of it."""
         return min(steps, key=lambda i: (i < self._now, abs(i - self._now)))
-
-
-def known_churn(sampler: Any, sigmas: Sequence[float]) -> float:
-    """The factor by which one of ComfyUI's samplers raises the sigma of a step."""
-    churn = (getattr(sampler, "extra_options", None) or {}).get("s_churn", 0.0)
-    if not isinstance(churn, int | float) or not churn > 0.0:
-        return 1.0
-    return 1.0 + min(churn / max(1, len(sigmas) - 1), MOST_CHURN - 1.0)
-
-
-def with_listener(
-    sample: Callable, args: tuple, kwargs: dict, listener: Callable[[int], None]
-) -> tuple[tuple, dict]:
-    """The arguments of `sample`, its callback one that tells `listener` of each step as well."""
-    names = list(inspect.signature(sample).parameters)
-    if "callback" not in names:
-        return args, kwargs
-    place = names.index("callback")
-    theirs = args[place] if place < len(args) else kwargs.get("callback")
-
-    def callback(step: int, *rest: Any, **more: Any) -> Any:
-        listener(step)
-        return theirs(step, *rest, **more) if theirs is not None else None
-
-    if place < len(args):
-        return (*args[:place], callback, *args[place + 1 :]), kwargs
-    return args, {**kwargs, "callback": callback}
