@@ -61,11 +61,11 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
 
 
 def override(args: argparse.Namespace, silent: bool):
+    from psa_engines.core.recording.recorder import Recorder
     from psa_pack.nodes.patching.grids import TokenGrid
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import PatchOptions, Run
     from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.nodes.recording.recorder import Recorder
     from psa_pack.presets.store import PresetStore
     from psa_pack.psa_engines.core.schedule import Schedule, Step
 

@@ -5,8 +5,12 @@ after `pip install .` both are at the top. Everything else imports from here.
 """
 
 if __package__ == "psa_engines":
-    from psa_kernels.config import DENSE, StepRanges, range_text
+    from psa_kernels import Stats
+    from psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
+    from psa_kernels.triton.compilations import compiled_kernels
 else:
-    from ..psa_kernels.config import DENSE, StepRanges, range_text
+    from ..psa_kernels import Stats
+    from ..psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
+    from ..psa_kernels.triton.compilations import compiled_kernels
 
-__all__ = ["DENSE", "StepRanges", "range_text"]
+__all__ = ["DENSE", "LEVELS", "Stats", "StepRanges", "compiled_kernels", "range_text"]

@@ -16,10 +16,11 @@ import comfy.patcher_extension
 import torch
 from comfy_execution.utils import get_executing_context
 
+from ...psa_engines.core.recording.records import RunRecord
 from ...psa_engines.core.schedule import DENSE_PRESET, Schedule
+from ...psa_engines.core.summary import summary_line
 from ...psa_kernels.config import block_list_text
 from ..preset_value import PresetValue
-from ..recording.records import RunRecord
 from ..recording.run_log import KEY as LOG
 from ..recording.run_log import LoggedRun, RunLog
 from .announcing import announce
@@ -32,7 +33,6 @@ from .planning import plan_run
 from .recorded_models import LeftAlone, asked_each_time
 from .run import PatchOptions, Run
 from .sampler_told import known_churn, with_listener
-from .summary import summary_line
 
 log = logging.getLogger("PSA")
 

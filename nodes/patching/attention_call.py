@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..recording.records import CallShape
+from ...psa_engines.core.recording.records import CallShape
 
 # Order of ComfyUI's attention functions; models pass the later ones by position or by keyword.
 POSITIONS = (

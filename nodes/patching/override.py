@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from ...psa_engines.core.recording.records import CallShape
 from ...psa_kernels import NoKernelsError, OrderState, PSAConfig, psa_attention
 from ..recording.dense_call import DenseCall
-from ..recording.records import CallShape
 from .attention_call import AttentionCall
 from .faults import Interrupt
 from .grids import TokenGrid

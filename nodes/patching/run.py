@@ -13,17 +13,17 @@ from typing import Any
 import torch
 
 from ...psa_engines.core.current_step import CurrentStep
+from ...psa_engines.core.recording.live import LiveText
+from ...psa_engines.core.recording.recorder import Recorder
+from ...psa_engines.core.recording.records import RunRecord
 from ...psa_engines.core.schedule import Schedule
+from ...psa_engines.core.summary import figures
 from ...psa_kernels import OrderState, PSAConfig, release_orders
 from ..preset_value import PresetValue
-from ..recording.live import LiveText
-from ..recording.recorder import Recorder
-from ..recording.records import RunRecord
 from .compiling import CompileAhead
 from .dense_kernel import DenseKernel, dense_kernel
 from .faults import let_go, one_line, told
 from .planning import in_window
-from .summary import figures
 
 log = logging.getLogger("PSA")
 

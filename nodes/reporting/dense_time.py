@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import comfy.model_management
 import torch
 
+from ...psa_engines.core.recording.clocks import NoClock, clock_of
+from ...psa_engines.core.recording.records import CallShape, RunRecord
 from ...psa_kernels.attention import made_current
-from ..recording.clocks import NoClock, clock_of
 from ..recording.dense_call import DenseCall
-from ..recording.records import CallShape, RunRecord
 
 log = logging.getLogger("PSA")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...psa_engines.core.recording.records import RunRecord, Tally, sum_of
 from ...psa_kernels.config import LEVELS
-from ..recording.records import RunRecord, Tally, sum_of
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ...psa_engines.core.recording.records import DENSE, PSA, CallShape, Cell
+from ...psa_engines.core.summary import calls_of, tally_figures
 from ...psa_kernels.config import LEVELS
-from ..patching.summary import calls_of, tally_figures
-from ..recording.records import DENSE, PSA, CallShape, Cell
 from ..recording.run_log import LoggedRun, RunLog
 from .dense_time import DenseTime, dense_calls, dense_times
 from .estimated import estimated

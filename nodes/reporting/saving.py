@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from ..recording.records import DENSE, OTHER, PSA, CallShape, RunRecord
+from ...psa_engines.core.recording.records import DENSE, OTHER, PSA, CallShape, RunRecord
 from .dense_time import DenseTime
 
 

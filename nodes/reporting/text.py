@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..patching.summary import repeated_text
+from ...psa_engines.core.summary import repeated_text
 from . import words
 from .report import Report
 

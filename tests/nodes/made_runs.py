@@ -15,11 +15,7 @@ def made_run(
     A step takes `rest_s` and its self-attention; the first sparse call compiled, if any did.
     density  (step, block, head) -> share on level 1, the rest on level 0; 10% if absent
     """
-    from psa_engines.core.schedule import Step
-    from psa_kernels import PSAConfig
-    from psa_pack.nodes.patching.summary import figures
-    from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.nodes.recording.records import (
+    from psa_engines.core.recording.records import (
         DENSE,
         OTHER,
         PSA,
@@ -29,6 +25,10 @@ def made_run(
         ShapeTimes,
         Tally,
     )
+    from psa_engines.core.schedule import Step
+    from psa_engines.core.summary import figures
+    from psa_kernels import PSAConfig
+    from psa_pack.nodes.preset_value import PresetValue
     from psa_pack.nodes.recording.run_log import LoggedRun
 
     shape = CallShape(1, heads, tokens, head_dim, "bfloat16", "cuda:0")

@@ -153,7 +153,7 @@ def test_times_are_those_an_outside_clock_sees(bench, monkeypatch):
 
 
 def test_a_recorder_that_fails_costs_figures_and_no_render(bench, monkeypatch, caplog):
-    from psa_pack.nodes.recording import recorder
+    from psa_engines.core.recording import recorder
 
     expected = bench.sample(bench.patch())
 
@@ -173,7 +173,7 @@ def test_a_recorder_that_fails_costs_figures_and_no_render(bench, monkeypatch, c
 
 @pytest.mark.parametrize("nth", range(1, 9))
 def test_a_count_of_kernels_that_fails_costs_figures_and_no_render(bench, monkeypatch, nth):
-    from psa_pack.nodes.recording import recorder
+    from psa_engines.core.recording import recorder
 
     expected = bench.sample(bench.patch(), steps=2, cfg=1.0)
     calls = []
@@ -297,10 +297,10 @@ def test_what_is_kept_of_a_call_holds_no_tensor():
 
 
 def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
+    from psa_engines.core.recording import live
     from psa_pack.nodes.patching.apply import apply_psa
     from psa_pack.nodes.patching.run import PatchOptions
     from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.nodes.recording import live
 
     said = []
     preset = PresetValue(sparse_config(warmup_steps=1), name="test")
@@ -335,12 +335,12 @@ def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
 @pytest.mark.gpu
 def test_on_a_gpu_recording_waits_for_nothing(comfy_inproc, monkeypatch):
     """Sparse and dense calls, and the line about them, while torch forbids waiting."""
+    from psa_engines.core.recording import live
     from psa_engines.core.schedule import Schedule, Step
     from psa_pack.nodes.patching.grids import TokenGrid
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import PatchOptions, Run
     from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.nodes.recording import live
 
     monkeypatch.setattr(live, "EVERY", 0.0)
     said = []

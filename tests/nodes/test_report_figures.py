@@ -217,7 +217,7 @@ def test_dense_calls_are_made_on_the_gpu_that_the_run_was_on(comfy_inproc, monke
     """Of several; not all attention looks where its inputs are. The GPU is a fake one."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from psa_pack.nodes.recording.clocks import WallClock
+    from psa_engines.core.recording.clocks import WallClock
     from psa_pack.nodes.recording.dense_call import DenseCall
     from psa_pack.nodes.reporting import dense_time
 

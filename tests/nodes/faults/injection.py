@@ -10,6 +10,7 @@ import torch
 
 PATCHING = "psa_pack.nodes.patching"
 RECORDING = "psa_pack.nodes.recording"
+RECORDED = "psa_engines.core.recording"
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ PLACES = (
     Place(f"{PATCHING}.apply", "summary_line", tells=False),
     Place(f"{PATCHING}.run", "figures", tells=False),
     Place(f"{RECORDING}.dense_call", "DenseCall.of", tells=False),
-    Place(f"{RECORDING}.recorder", "Recorder._cell"),
-    Place(f"{RECORDING}.recorder", "Recorder._count", tells=False),
-    Place(f"{RECORDING}.recorder", "Recorder._read_spans", tells=False),
-    Place(f"{RECORDING}.recorder", "Recorder._read_tallies", tells=False),
-    Place(f"{RECORDING}.clocks", "WallClock.mark", tells=False),
-    Place(f"{RECORDING}.live", "LatestDensity.read", tells=False),
+    Place(f"{RECORDED}.recorder", "Recorder._cell"),
+    Place(f"{RECORDED}.recorder", "Recorder._count", tells=False),
+    Place(f"{RECORDED}.recorder", "Recorder._read_spans", tells=False),
+    Place(f"{RECORDED}.recorder", "Recorder._read_tallies", tells=False),
+    Place(f"{RECORDED}.clocks", "WallClock.mark", tells=False),
+    Place(f"{RECORDED}.live", "LatestDensity.read", tells=False),
     Place(f"{RECORDING}.run_log", "RunLog.add", tells=False),
     Place(__name__, "Told.report", tells=False),
     Place(__name__, "Told.progress", tells=False),

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from ...psa_kernels import Stats
-from ...psa_kernels.triton.compilations import compiled_kernels
+from ...ground import Stats, compiled_kernels
 from .borders import StepBorders
 from .clocks import Clock, NoClock, clock_of
 from .records import DENSE, OTHER, PSA, CallShape, Cell, RunRecord, ShapeTimes, Tally

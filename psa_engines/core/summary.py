@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...psa_engines.core.schedule import Step
-from ...psa_kernels.config import LEVELS
-from ..recording.records import DENSE, OTHER, PSA, RunRecord, Tally
-from ..recording.speedup import speedup_of
+from ..ground import LEVELS
+from .recording.records import DENSE, OTHER, PSA, RunRecord, Tally
+from .recording.speedup import speedup_of
 
 
 def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:
