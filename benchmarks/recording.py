@@ -62,7 +62,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
 
 def override(args: argparse.Namespace, silent: bool):
     from psa_engines.core.recording.recorder import Recorder
-    from psa_pack.nodes.patching.grids import TokenGrid
+    from psa_engines.core.token_grid import TokenGrid
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import PatchOptions, Run
     from psa_pack.nodes.preset_value import PresetValue

@@ -1,33 +1,12 @@
-"""What travels along a PSA_PRESET link: a configuration and the family it was made for."""
+"""What comes along a PSA_PRESET link to a node's input."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from ..psa_kernels.config import PSAConfig
+from ..psa_engines.core.preset_value import PresetValue
 from ..psa_kernels.config.issues import shown
-
-
-@dataclass(frozen=True)
-class PresetValue:
-    """`family` and `name` are for messages; `text_length` and `video_scale` are the family's
-    expectations, checked against the model but never used for it; None where there is no family,
-    or where the text varies.
-
-    video_scale: pixels per token as (width, height, frames).
-    """
-
-    config: PSAConfig
-    family: str = ""
-    name: str = ""
-    text_length: int | None = None
-    video_scale: tuple[int, int, int] | None = None
-
-    @property
-    def label(self) -> str:
-        return f"{self.family}/{self.name}" if self.family else (self.name or "edited preset")
 
 
 def checked(name: str, value: Any) -> PresetValue:

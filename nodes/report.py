@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from .patching.faults import Interrupt, one_line, told
+from ..psa_engines.core.faults import one_line, told
+from .patching.faults import Interrupt
 from .recording.run_log import log_of
 from .reporting.picture import picture_of
 from .reporting.report import Report, as_json, reports_of

@@ -5,12 +5,38 @@ after `pip install .` both are at the top. Everything else imports from here.
 """
 
 if __package__ == "psa_engines":
-    from psa_kernels import Stats
+    from psa_kernels import (
+        NoKernelsError,
+        OrderState,
+        PSAConfig,
+        Stats,
+        psa_attention,
+        release_orders,
+    )
     from psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
     from psa_kernels.triton.compilations import compiled_kernels
 else:
-    from ..psa_kernels import Stats
+    from ..psa_kernels import (
+        NoKernelsError,
+        OrderState,
+        PSAConfig,
+        Stats,
+        psa_attention,
+        release_orders,
+    )
     from ..psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
     from ..psa_kernels.triton.compilations import compiled_kernels
 
-__all__ = ["DENSE", "LEVELS", "Stats", "StepRanges", "compiled_kernels", "range_text"]
+__all__ = [
+    "DENSE",
+    "LEVELS",
+    "NoKernelsError",
+    "OrderState",
+    "PSAConfig",
+    "Stats",
+    "StepRanges",
+    "compiled_kernels",
+    "psa_attention",
+    "range_text",
+    "release_orders",
+]

@@ -16,18 +16,20 @@ import comfy.patcher_extension
 import torch
 from comfy_execution.utils import get_executing_context
 
+from ...psa_engines.core.faults import one_line, told
+from ...psa_engines.core.preset_value import PresetValue
 from ...psa_engines.core.recording.records import RunRecord
 from ...psa_engines.core.schedule import DENSE_PRESET, Schedule
 from ...psa_engines.core.summary import summary_line
+from ...psa_engines.core.token_grid import TokenGrid
 from ...psa_kernels.config import block_list_text
-from ..preset_value import PresetValue
 from ..recording.run_log import KEY as LOG
 from ..recording.run_log import LoggedRun, RunLog
 from .announcing import announce
 from .bypass import look_for_bypass
 from .compiled_models import OVERRIDE, traceable
-from .faults import Interrupt, let_go, one_line, told
-from .grids import ModelCall, TokenGrid, contradictions, token_grid
+from .faults import Interrupt, let_go
+from .grids import ModelCall, contradictions, token_grid
 from .override import AttentionOverride
 from .planning import plan_run
 from .recorded_models import LeftAlone, asked_each_time

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ...psa_engines.core.attention_call import odd_tensors
 from ...psa_engines.core.recording.records import CallShape
 
 # Order of ComfyUI's attention functions; models pass the later ones by position or by keyword.
@@ -96,20 +97,8 @@ class AttentionCall:
     def _odd_tensors(self) -> str | None:
         """Why the kernels cannot take q, k and v together, or None."""
         q, k, v = self.split_heads()
-        if not all(x.is_floating_point() for x in (q, k, v)):
-            return "numbers that are not floating-point"
-        if not q.dtype == k.dtype == v.dtype:
-            return "mixed dtypes"
-        if not q.device == k.device == v.device:
-            return "tensors on several devices"
-        if not q.shape[0] == k.shape[0] == v.shape[0]:
-            return "batches of several sizes"
-        if k.shape != v.shape:
-            return "values of another size than keys"
-        if q.shape[3] != k.shape[3]:
-            return "keys of another size than queries"
-        if q.shape[1] % k.shape[1]:
-            return "key heads that do not divide the query heads"
+        if odd := odd_tensors(q, k, v):
+            return odd
         if q.shape[1] != k.shape[1] and not self.options.get("enable_gqa"):
             # What ComfyUI's attention functions make of this differs: PyTorch's gives a single head
             # to all of q's, sub-quadratic attention shares out its tokens, others fail.

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from .faults import one_line
+from ...psa_engines.core.faults import one_line
 from .override import AttentionOverride
 from .run import Run
 

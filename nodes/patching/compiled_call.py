@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch._dynamo.comptime import comptime
 
+from ...psa_engines.core.faults import one_line
 from .compiled_models import CALL, OVERRIDE
-from .faults import Interrupt, one_line
+from .faults import Interrupt
 from .traced_call import TracedCall, read, stated
 
 log = logging.getLogger("PSA")

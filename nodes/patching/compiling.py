@@ -17,11 +17,12 @@ from typing import Any
 import comfy.model_management
 import torch
 
+from ...psa_engines.core.faults import one_line
+from ...psa_engines.core.token_grid import TokenGrid
 from ...psa_kernels import NoKernelsError, OrderState, PSAConfig, psa_attention
 from ..recording.dense_call import TensorSpec
 from .attention_call import AttentionCall
-from .faults import Interrupt, let_go, one_line
-from .grids import TokenGrid
+from .faults import Interrupt, let_go
 
 log = logging.getLogger("PSA")
 

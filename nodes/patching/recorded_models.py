@@ -19,7 +19,7 @@ from typing import Any
 import comfy.patcher_extension
 import torch
 
-from .faults import one_line
+from ...psa_engines.core.faults import one_line
 from .layer_choice import own_attention
 
 log = logging.getLogger("PSA")

@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from ...psa_engines.core.preset_value import PresetValue
 from ...psa_engines.core.recording.records import RunRecord
-from ..preset_value import PresetValue
 
 KEY = "psa_log"  # in a model's transformer options
 MOST_RUNS = 16

@@ -25,16 +25,16 @@ def naps(monkeypatch):
     What is compared with them is true however busy the machine is: nothing sleeps shorter than it
     is told.
     """
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
-    real, slept = override.psa_attention, []
+    real, slept = deciding.psa_attention, []
 
     def slow(*args, **kwargs):
         slept.append(0.05 * (1 + len(slept) // 2))
         time.sleep(slept[-1])
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(override, "psa_attention", slow)
+    monkeypatch.setattr(deciding, "psa_attention", slow)
     return slept
 
 

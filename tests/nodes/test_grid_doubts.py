@@ -186,8 +186,9 @@ def test_shipped_scales_are_those_of_the_latents(comfy_inproc, family, text):
     comfy_inproc.load_pack()
     import comfy.supported_models
 
+    from psa_engines.core.token_grid import TokenGrid
     from psa_pack.nodes.estimate.models import MODELS
-    from psa_pack.nodes.patching.grids import TokenGrid, contradictions
+    from psa_pack.nodes.patching.grids import contradictions
     from psa_pack.nodes.preset_loader import load_preset
 
     name, patch = LATENTS[family]

@@ -95,12 +95,13 @@ def reasons(*functions):
 
 def test_every_reason_for_a_dense_call_is_explained(comfy_inproc):
     from psa_engines.core import schedule
+    from psa_engines.core.attention_call import odd_tensors
+    from psa_engines.core.deciding import AttentionCalls
     from psa_pack.nodes.patching.attention_call import AttentionCall
-    from psa_pack.nodes.patching.override import AttentionOverride
 
     found = reasons(
-        AttentionOverride._layout_reason, AttentionOverride._choice_reason,
-        AttentionCall.unsupported, AttentionCall._odd_tensors,
+        AttentionCalls._layout_reason, AttentionCalls._choice_reason,
+        AttentionCall.unsupported, AttentionCall._odd_tensors, odd_tensors,
     )  # fmt: skip
     found |= {schedule.WARM_UP, schedule.BEFORE_WINDOW, schedule.AFTER_WINDOW}
     found |= {schedule.DENSE_PRESET, schedule.DENSE_RANGE}

@@ -11,7 +11,7 @@ GRID = (3, 8, 8)
 
 def test_a_call_off_the_cpu_without_kernels_stays_dense(comfy_inproc, caplog):
     from psa_engines.core.schedule import Schedule, Step
-    from psa_pack.nodes.patching.grids import TokenGrid
+    from psa_engines.core.token_grid import TokenGrid
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import PatchOptions, Run
     from psa_pack.nodes.preset_value import PresetValue

@@ -108,10 +108,10 @@ def test_a_calibration(bench, compiler, tmp_path):
 
 
 def test_a_step_that_fails_goes_on_dense_in_the_same_pattern(bench, compiler, monkeypatch):
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
     patched = bench.patch(sparse_config())
-    serve, calls = override.psa_attention, []
+    serve, calls = deciding.psa_attention, []
 
     def failing(*args, **kwargs):
         calls.append(1)
@@ -119,7 +119,7 @@ def test_a_step_that_fails_goes_on_dense_in_the_same_pattern(bench, compiler, mo
             raise RuntimeError("injected")
         return serve(*args, **kwargs)
 
-    monkeypatch.setattr(override, "psa_attention", failing)
+    monkeypatch.setattr(deciding, "psa_attention", failing)
     with compiler.on(patched.model.diffusion_model):
         out = bench.sample(patched, steps=STEPS)
     assert torch.isfinite(out).all() and "injected" in bench.report["failure"]
@@ -211,7 +211,8 @@ def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(
 
 def test_kernels_are_compiled_before_the_model_is_entered(bench, compiler, monkeypatch):
     """What stands for a GPU here runs the call and compiles nothing; that it runs counts."""
-    from psa_pack.nodes.patching import compiling, override
+    from psa_engines.core import deciding
+    from psa_pack.nodes.patching import compiling
     from psa_pack.nodes.patching.apply import apply_psa
     from psa_pack.nodes.patching.run import PatchOptions
     from psa_pack.nodes.preset_value import PresetValue
@@ -239,7 +240,7 @@ def test_kernels_are_compiled_before_the_model_is_entered(bench, compiler, monke
     monkeypatch.setattr(compiling, "compiles", lambda device: True)
     monkeypatch.setattr(compiling, "_compiled", set())
     monkeypatch.setattr(compiling, "psa_attention", spied(ahead, compiling.psa_attention))
-    monkeypatch.setattr(override, "psa_attention", spied(served, override.psa_attention))
+    monkeypatch.setattr(deciding, "psa_attention", spied(served, deciding.psa_attention))
     torch.manual_seed(7)
     with compiler.on(patched.model.diffusion_model):
         out = bench.sample(patched, steps=STEPS)

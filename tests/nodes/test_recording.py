@@ -117,12 +117,12 @@ def test_times_are_those_an_outside_clock_sees(bench, monkeypatch):
     """
     import comfy.model_management
 
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
     if comfy.model_management.get_torch_device().type != "cpu":
         pytest.skip("a GPU's events do not count that the host sleeps")
 
-    real = override.psa_attention
+    real = deciding.psa_attention
     naps = []
 
     def slow(*args, **kwargs):
@@ -131,7 +131,7 @@ def test_times_are_those_an_outside_clock_sees(bench, monkeypatch):
         return real(*args, **kwargs)
 
     run(bench, sparse_config(warmup_steps=1), steps=4, cfg=1.0)  # what only a first run does
-    monkeypatch.setattr(override, "psa_attention", slow)
+    monkeypatch.setattr(deciding, "psa_attention", slow)
     began = time.perf_counter()
     logged, spy = run(bench, sparse_config(warmup_steps=1), steps=4, cfg=1.0)
     outside = time.perf_counter() - began
@@ -196,7 +196,7 @@ def test_a_count_of_kernels_that_fails_costs_figures_and_no_render(bench, monkey
 
 def test_a_dense_call_that_psa_could_not_serve_has_no_say_in_the_speed(comfy_inproc):
     from psa_engines.core.schedule import Schedule, Step
-    from psa_pack.nodes.patching.grids import TokenGrid
+    from psa_engines.core.token_grid import TokenGrid
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import PatchOptions, Run
     from psa_pack.nodes.preset_value import PresetValue
@@ -337,7 +337,7 @@ def test_on_a_gpu_recording_waits_for_nothing(comfy_inproc, monkeypatch):
     """Sparse and dense calls, and the line about them, while torch forbids waiting."""
     from psa_engines.core.recording import live
     from psa_engines.core.schedule import Schedule, Step
-    from psa_pack.nodes.patching.grids import TokenGrid
+    from psa_engines.core.token_grid import TokenGrid
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import PatchOptions, Run
     from psa_pack.nodes.preset_value import PresetValue

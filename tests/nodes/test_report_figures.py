@@ -149,15 +149,15 @@ def test_the_estimate_stands_beside(told, monkeypatch):
 
 
 def test_a_real_run_agrees_with_spy_and_clock(bench, monkeypatch):
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
-    real = override.psa_attention
+    real = deciding.psa_attention
 
     def slow(*args, **kwargs):
         time.sleep(0.05)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(override, "psa_attention", slow)
+    monkeypatch.setattr(deciding, "psa_attention", slow)
     spy = Spy()
     patched = bench.patch(sparse_config(warmup_steps=2), dense_blocks=frozenset({1}))
     began = time.perf_counter()
@@ -288,7 +288,8 @@ def test_what_is_said_where_there_is_nothing_to_tell(bench):
 
 
 def test_a_run_without_a_plan_and_one_that_stepped_aside(bench, monkeypatch):
-    from psa_pack.nodes.patching import apply, override
+    from psa_engines.core import deciding
+    from psa_pack.nodes.patching import apply
 
     patched = bench.patch(sparse_config(warmup_steps=1))
 
@@ -299,7 +300,7 @@ def test_a_run_without_a_plan_and_one_that_stepped_aside(bench, monkeypatch):
         patch.setattr(apply, "plan_run", broken)
         bench.sample(patched, steps=2, cfg=1.0)
     with monkeypatch.context() as patch:
-        patch.setattr(override, "psa_attention", broken)
+        patch.setattr(deciding, "psa_attention", broken)
         bench.sample(patched, steps=2, cfg=1.0)
     _, text, data = report_on(patched)
     unplanned, aside = data["models"][0]["runs"]
@@ -309,16 +310,16 @@ def test_a_run_without_a_plan_and_one_that_stepped_aside(bench, monkeypatch):
 
 
 def test_nan_from_a_kernel_is_reported_and_does_not_spoil_the_figures(bench, monkeypatch):
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
-    real = override.psa_attention
+    real = deciding.psa_attention
 
     def spoiled(*args, **kwargs):
         out, stats = real(*args, **kwargs)
         out[..., 3, 5] = float("nan")
         return out, stats
 
-    monkeypatch.setattr(override, "psa_attention", spoiled)
+    monkeypatch.setattr(deciding, "psa_attention", spoiled)
     patched = bench.patch(sparse_config(warmup_steps=1))
     bench.sample(patched, steps=3, cfg=1.0)
     _, text, data = report_on(patched)
@@ -331,10 +332,10 @@ def test_nan_from_a_kernel_is_reported_and_does_not_spoil_the_figures(bench, mon
 
 
 def test_nan_in_q_leaves_the_mass_out(bench, monkeypatch):
+    from psa_engines.core import deciding
     from psa_pack.nodes.apply_psa import _finished
-    from psa_pack.nodes.patching import override
 
-    real, calls = override.psa_attention, []
+    real, calls = deciding.psa_attention, []
 
     def spoiled(q, k, v, **kwargs):
         calls.append(1)
@@ -344,7 +345,7 @@ def test_nan_in_q_leaves_the_mass_out(bench, monkeypatch):
             vars(stats)["head_mass"] = torch.full_like(stats.head_mass, float("nan"))
         return out, stats
 
-    monkeypatch.setattr(override, "psa_attention", spoiled)
+    monkeypatch.setattr(deciding, "psa_attention", spoiled)
     patched = bench.patch(sparse_config(warmup_steps=1, tail="none"))
     bench.sample(patched, steps=4, cfg=1.0)
     assert "NaN or Inf in the output of attention call 1" in bench.report["failure"]
@@ -381,9 +382,9 @@ def test_after_an_interrupt_the_report_says_so(bench):
 def test_a_step_that_is_cut_off_has_no_time(bench, monkeypatch):
     import comfy.model_management
 
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
-    real, calls = override.psa_attention, []
+    real, calls = deciding.psa_attention, []
 
     def cut(*args, **kwargs):
         calls.append(1)
@@ -391,7 +392,7 @@ def test_a_step_that_is_cut_off_has_no_time(bench, monkeypatch):
             raise comfy.model_management.InterruptProcessingException
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(override, "psa_attention", cut)
+    monkeypatch.setattr(deciding, "psa_attention", cut)
     patched = bench.patch(sparse_config(warmup_steps=1))
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         bench.sample(patched, steps=5, cfg=1.0)

@@ -21,9 +21,9 @@ def failing(monkeypatch):
 
     A fault is a number to put into the output, or makes the exception to raise.
     """
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
-    real = override.psa_attention
+    real = deciding.psa_attention
 
     def arrange(nth, fault):
         calls = []
@@ -37,7 +37,7 @@ def failing(monkeypatch):
                 out[..., 3, 5] = fault
             return out, stats
 
-        monkeypatch.setattr(override, "psa_attention", attention)
+        monkeypatch.setattr(deciding, "psa_attention", attention)
 
     return arrange
 

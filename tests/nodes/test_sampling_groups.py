@@ -167,9 +167,9 @@ def test_an_interrupt_leaves_nothing_and_the_next_run_begins_anew(bench):
 
 
 def test_stepping_aside_lets_go_at_once(bench, monkeypatch):
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
-    real, calls = override.psa_attention, []
+    real, calls = deciding.psa_attention, []
 
     def failing(*args, **kwargs):
         calls.append(1)
@@ -179,13 +179,13 @@ def test_stepping_aside_lets_go_at_once(bench, monkeypatch):
 
     patched = bench.patch(similar())
     undisturbed = bench.sample(patched, steps=5)
-    monkeypatch.setattr(override, "psa_attention", failing)
+    monkeypatch.setattr(deciding, "psa_attention", failing)
     alive = []
     out = bench.sample(patched, steps=5, callback=lambda *_: alive.append(groups_alive()))
     assert torch.isfinite(out).all() and not torch.equal(out, undisturbed)
     assert "no kernel" in bench.report["failure"]
     assert alive == [0, BLOCKS, BLOCKS, 0, 0]
-    monkeypatch.setattr(override, "psa_attention", real)
+    monkeypatch.setattr(deciding, "psa_attention", real)
     assert torch.equal(bench.sample(patched, steps=5), undisturbed)
 
 
@@ -216,7 +216,7 @@ def test_context_windows_keep_nothing(bench, made, comfy_inproc):
 @pytest.fixture
 def bound(monkeypatch):
     """bound(groups, plan): how many bytes of them a run may keep."""
-    from psa_pack.nodes.patching import run
+    from psa_engines.core import run
 
     def arrange(groups, plan):
         monkeypatch.setattr(run, "_memory", lambda device: 1)
@@ -253,8 +253,8 @@ def test_what_finds_no_room_is_made_anew_and_the_rest_is_kept(bench, made, bound
 
 def test_a_run_keeps_no_more_than_it_may(bench):
     """Of the bound itself, at the sizes of a large model."""
+    from psa_engines.core import run
     from psa_engines.core.schedule import Schedule
-    from psa_pack.nodes.patching import run
     from psa_pack.nodes.patching.run import PatchOptions, Run
     from psa_pack.nodes.preset_value import PresetValue
 

@@ -6,7 +6,7 @@ in the table has an unknown layout and stays dense.
 """
 
 from .contradictions import contradictions
+from .model_call import ModelCall
 from .table import token_grid
-from .token_grid import ModelCall, TokenGrid
 
-__all__ = ["ModelCall", "TokenGrid", "contradictions", "token_grid"]
+__all__ = ["ModelCall", "contradictions", "token_grid"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, is_image, patches
+from ....psa_engines.core.token_grid import TokenGrid
+from .model_call import ModelCall, is_image, patches
 
 
 def auraflow(call: ModelCall) -> TokenGrid | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...preset_value import PresetValue
-from .token_grid import TokenGrid
+from ....psa_engines.core.preset_value import PresetValue
+from ....psa_engines.core.token_grid import TokenGrid
 
 
 def contradictions(preset: PresetValue, grid: TokenGrid, latent_format: Any) -> list[str]:

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, is_image, patches
+from ....psa_engines.core.token_grid import TokenGrid
+from .model_call import ModelCall, is_image, patches
 
 
 def flux(call: ModelCall) -> TokenGrid | None:

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, is_image
+from ....psa_engines.core.token_grid import TokenGrid
+from .model_call import ModelCall, is_image
 
 
 def mage_flow(call: ModelCall) -> TokenGrid | None:

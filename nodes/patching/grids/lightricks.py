@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, latent_shapes
+from ....psa_engines.core.token_grid import TokenGrid
+from .model_call import ModelCall, latent_shapes
 
 
 def ltx(call: ModelCall) -> TokenGrid | None:

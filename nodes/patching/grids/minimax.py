@@ -7,7 +7,8 @@ import sys
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, latent_shapes, patches
+from ....psa_engines.core.token_grid import TokenGrid
+from .model_call import ModelCall, latent_shapes, patches
 
 
 def minimax(call: ModelCall) -> TokenGrid | None:

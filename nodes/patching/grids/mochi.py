@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, is_video
+from ....psa_engines.core.token_grid import TokenGrid
+from .model_call import ModelCall, is_video
 
 
 def mochi(call: ModelCall) -> TokenGrid | None:

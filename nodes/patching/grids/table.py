@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ....psa_engines.core.token_grid import TokenGrid
 from .auraflow import auraflow
 from .cogvideox import cogvideox
 from .cosmos import cosmos
@@ -18,11 +19,11 @@ from .lightricks import ltx
 from .lumina import lumina
 from .minimax import minimax
 from .mochi import mochi
+from .model_call import ModelCall
 from .omnigen import boogu, omnigen2
 from .pixeldit import pixeldit
 from .qwen_image import qwen_image
 from .sd3 import sd3
-from .token_grid import ModelCall, TokenGrid
 from .wan import animate, animate2, camera, dancer, humo, s2v, scail, vace, wan
 
 READERS: dict[str, Callable[[ModelCall], TokenGrid | None]] = {

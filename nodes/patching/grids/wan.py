@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from .token_grid import ModelCall, TokenGrid, is_video, patches
+from ....psa_engines.core.token_grid import TokenGrid
+from .model_call import ModelCall, is_video, patches
 
 
 def wan(call: ModelCall) -> TokenGrid | None:

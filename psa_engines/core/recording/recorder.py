@@ -135,9 +135,10 @@ class Recorder:
 
     def sparse(
         self, step: int, block: int, shape: CallShape, stats: Stats, begun: Begun | None,
-        redo: Callable[[], Any],
+        redo: Callable[[], Any] | None,
     ) -> None:  # fmt: skip
-        """PSA served a call. `redo` gives what would serve one like it densely, for timing."""
+        """PSA served a call. `redo` gives what would serve one like it densely, for timing, if
+        anything does."""
         host = time.perf_counter()
         with self._lock:
             cell = self._cell(step, block)
@@ -151,7 +152,7 @@ class Recorder:
             self._count(step, block, stats)
             with self._lock:
                 times = self._shapes.setdefault(shape, ShapeTimes())
-                times.redo = times.redo or redo()
+                times.redo = times.redo or (redo and redo())
             compiling = host - begun.host if compiled_kernels() > begun.kernels else None
         except Exception as error:
             self._give_up(error)

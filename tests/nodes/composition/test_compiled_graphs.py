@@ -180,9 +180,9 @@ def test_a_fault_of_the_operators_own_leaves_the_render_dense(bench, monkeypatch
 
 @pytest.mark.parametrize("fault", ["raised", "nan"])
 def test_a_fault_in_a_compiled_model_leaves_the_rest_dense(bench, monkeypatch, fault):
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
-    real, calls = override.psa_attention, []
+    real, calls = deciding.psa_attention, []
 
     def attention(*args, **kwargs):
         calls.append(1)
@@ -193,7 +193,7 @@ def test_a_fault_in_a_compiled_model_leaves_the_rest_dense(bench, monkeypatch, f
             out[..., 3, 5] = float("nan")
         return out, stats
 
-    monkeypatch.setattr(override, "psa_attention", attention)
+    monkeypatch.setattr(deciding, "psa_attention", attention)
     config = sparse_config(warmup_steps=1)
     plain = bench.sample(bench.patch(config))
     expected = bench.report
@@ -207,12 +207,12 @@ def test_a_fault_in_a_compiled_model_leaves_the_rest_dense(bench, monkeypatch, f
 def test_an_interrupt_goes_through_the_operator(bench, monkeypatch):
     from comfy.model_management import InterruptProcessingException
 
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
     def attention(*args, **kwargs):
         raise InterruptProcessingException
 
-    monkeypatch.setattr(override, "psa_attention", attention)
+    monkeypatch.setattr(deciding, "psa_attention", attention)
     with pytest.raises(InterruptProcessingException):
         bench.sample(compiled(bench.patch(sparse_config())))
     assert bench.report["ended"] == "interrupted"

@@ -10,7 +10,7 @@ import torch
 
 PATCHING = "psa_pack.nodes.patching"
 RECORDING = "psa_pack.nodes.recording"
-RECORDED = "psa_engines.core.recording"
+CORE = "psa_engines.core"
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ PLACES = (
     Place("psa_kernels.attention", "Stats"),
     Place("psa_kernels.order_state", "OrderState.centroids"),
     Place("psa_kernels.order_state", "OrderState.keep"),
-    Place(f"{PATCHING}.override", "psa_attention", gives="tensor", stops=True),
-    Place(f"{PATCHING}.run", "Run.order_state"),
+    Place(f"{CORE}.deciding", "psa_attention", gives="tensor", stops=True),
+    Place(f"{CORE}.run", "Run.order_state"),
     Place(f"{PATCHING}.attention_call", "AttentionCall.read"),
     Place(f"{PATCHING}.attention_call", "AttentionCall.unsupported"),
     Place(f"{PATCHING}.attention_call", "AttentionCall.split_heads"),
     Place(f"{PATCHING}.attention_call", "AttentionCall.join_heads", stops=True),
     Place(f"{PATCHING}.attention_call", "AttentionCall.block_index"),
     Place(f"{PATCHING}.attention_call", "AttentionCall.grid_sizes"),
-    Place("psa_engines.core.current_step", "CurrentStep.of_call"),
+    Place(f"{CORE}.current_step", "CurrentStep.of_call"),
     Place(f"{PATCHING}.apply", "_key"),
     Place(f"{PATCHING}.apply", "_by_name"),
     Place(f"{PATCHING}.apply", "contradictions"),
@@ -66,14 +66,14 @@ PLACES = (
     Place(f"{PATCHING}.apply", "plan_run", tells=False, stops=True),
     Place(f"{PATCHING}.apply", "announce", tells=False),
     Place(f"{PATCHING}.apply", "summary_line", tells=False),
-    Place(f"{PATCHING}.run", "figures", tells=False),
+    Place(f"{CORE}.run", "figures", tells=False),
     Place(f"{RECORDING}.dense_call", "DenseCall.of", tells=False),
-    Place(f"{RECORDED}.recorder", "Recorder._cell"),
-    Place(f"{RECORDED}.recorder", "Recorder._count", tells=False),
-    Place(f"{RECORDED}.recorder", "Recorder._read_spans", tells=False),
-    Place(f"{RECORDED}.recorder", "Recorder._read_tallies", tells=False),
-    Place(f"{RECORDED}.clocks", "WallClock.mark", tells=False),
-    Place(f"{RECORDED}.live", "LatestDensity.read", tells=False),
+    Place(f"{CORE}.recording.recorder", "Recorder._cell"),
+    Place(f"{CORE}.recording.recorder", "Recorder._count", tells=False),
+    Place(f"{CORE}.recording.recorder", "Recorder._read_spans", tells=False),
+    Place(f"{CORE}.recording.recorder", "Recorder._read_tallies", tells=False),
+    Place(f"{CORE}.recording.clocks", "WallClock.mark", tells=False),
+    Place(f"{CORE}.recording.live", "LatestDensity.read", tells=False),
     Place(f"{RECORDING}.run_log", "RunLog.add", tells=False),
     Place(__name__, "Told.report", tells=False),
     Place(__name__, "Told.progress", tells=False),

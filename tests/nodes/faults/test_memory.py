@@ -79,7 +79,7 @@ def test_what_is_cached_is_given_back_once_a_call_fails(bench, starving, monkeyp
 
 def test_outputs_that_cannot_be_read_are_not_trusted(bench, monkeypatch):
     """A GPU may tell of an error only when its numbers are asked for."""
-    from psa_pack.nodes.patching import override
+    from psa_engines.core import deciding
 
     class Torch:
         def __getattr__(self, name):
@@ -88,7 +88,7 @@ def test_outputs_that_cannot_be_read_are_not_trusted(bench, monkeypatch):
         def stack(self, *_):
             raise RuntimeError("CUDA error: unspecified launch failure")
 
-    monkeypatch.setattr(override, "torch", Torch())
+    monkeypatch.setattr(deciding, "torch", Torch())
     assert torch.equal(bench.sample(bench.patch(), steps=STEPS), bench.sample(steps=STEPS))
     assert "unspecified launch failure" in bench.report["failure"]
 

@@ -261,10 +261,11 @@ def with_windows(model, frames):
 
 def watch(monkeypatch):
     """(told, said): what PSA was called with, what the readers answered."""
-    from psa_pack.nodes.patching import apply, override
+    from psa_engines.core import deciding
+    from psa_pack.nodes.patching import apply
 
     told, said = [], []
-    read, attention = apply.token_grid, override.psa_attention
+    read, attention = apply.token_grid, deciding.psa_attention
 
     def psa_attention(*args, grid, extra_tokens, **kwargs):
         told.append((grid, extra_tokens))
@@ -274,7 +275,7 @@ def watch(monkeypatch):
         said.append(read(call))
         return said[-1]
 
-    monkeypatch.setattr(override, "psa_attention", psa_attention)
+    monkeypatch.setattr(deciding, "psa_attention", psa_attention)
     monkeypatch.setattr(apply, "token_grid", token_grid)
     return told, said
 
