@@ -61,6 +61,29 @@ FITS_ITS_PANEL = """(id) => {
     window.psaFrames = fits ? (window.psaFrames ?? 0) + 1 : 0
     return psaFrames >= 2
 }"""
+# Nodes never get a number again under which something may be remembered; the list of presets is
+# read again, since those of the test before are gone. Answers whether nothing of it is left.
+EMPTY = """async () => {
+    const {state} = app.graph.rootGraph ?? app.graph
+    const {lastNodeId} = state
+    document.activeElement?.blur()
+    document.querySelectorAll('dialog.psa').forEach((e) => e.querySelector('header button').click())
+    document.querySelectorAll('.psa-toast').forEach((e) => e.remove())
+    app.extensionManager.toast?.removeAll?.()
+    await app.extensionManager.command.execute('Comfy.NewBlankWorkflow')
+    app.graph.clear()
+    app.graph.state.lastNodeId = lastNodeId
+    app.extensionManager.workflow.activeWorkflow?.changeTracker?.reset()
+    const {library} = await import('/extensions/ComfyUI-PSA/library.js')
+    if (library.known) await library.refresh()
+    psaTestEvents.length = 0
+    return !document.querySelector('dialog[open], [role=dialog], [role=menu], .p-toast-message')
+        && (app.graph.rootGraph ?? app.graph) === app.graph && app.graph.nodes.length === 0
+}"""
+IDLE = """async () => {
+    const {queue_running, queue_pending} = await (await app.api.fetchApi('/queue')).json()
+    return queue_running.length + queue_pending.length === 0
+}"""
 LISTEN = """() => {
     window.psaTestEvents = []
     for (const type of ['psa.run_finished', 'execution_success', 'execution_error'])
@@ -77,14 +100,12 @@ class ComfyPage:
     ):  # fmt: skip
         self.server, self.renderer = server, renderer
         self.faults = []
-        settings = {
+        self.settings = {
             **SETTINGS,
             "Comfy.VueNodes.Enabled": renderer == "vue",
             "Comfy.ColorPalette": theme,
             "Comfy.Locale": locale,
         }
-        path = server.base / "user" / "default" / "comfy.settings.json"
-        path.write_text(json.dumps(settings), encoding="utf-8")
         self.context = context or browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             device_scale_factor=scale,
@@ -96,7 +117,6 @@ class ComfyPage:
         )
         self.context.set_default_timeout(TIMEOUT)
         self.context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
-        self.context.route(lambda url: not url.startswith(server.url), lambda route: route.abort())
         self.page = self.context.new_page()
         self._watch()
         self.load_page()
@@ -122,11 +142,22 @@ class ComfyPage:
 
     def load_page(self):
         """Also a reload: ComfyUI asks nothing then, since the address is typed anew."""
+        path = self.server.base / "user" / "default" / "comfy.settings.json"
+        path.write_text(json.dumps(self.settings), encoding="utf-8")
         self.page.goto(self.server.url, wait_until="domcontentloaded")
         self.page.wait_for_function(READY)
         self.page.evaluate(LISTEN)
         self.page.evaluate("app.graph.clear()")
         self.view()
+
+    def start_anew(self):
+        """As empty as `load_page` leaves it, in much less time."""
+        self.page.unroute_all()
+        self.page.wait_for_function(IDLE)
+        if self.page.evaluate(EMPTY):
+            self.view()
+        else:
+            self.load_page()
 
     # --- the graph
 

@@ -2,9 +2,9 @@
 
 Tests run in one combination of frontend and renderer; those marked `both` with each frontend and
 each renderer, those marked `everywhere` in all four combinations; `--all-frontends` runs every test
-in all.  The servers live for the session, browser contexts for a test (newer frontends remember
-widget values of nodes that are gone), and the driver for a module: while it lives, no other test
-could use asyncio.
+in all.  The servers live for the session; driver and browser for a module: while the driver lives,
+no other test could use asyncio.  Loading ComfyUI takes as long as many a test, so the tests of a
+module share a page, emptied for each (`comfy`); what another page must have opens one (`open_page`).
 """
 
 import importlib.metadata
@@ -27,6 +27,8 @@ TINY_WAN = "tiny_wan.safetensors"
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
+    # nothing but our servers; a route that aborts the rest would do without Chromium's cache
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 
 
@@ -55,7 +57,8 @@ def pytest_generate_tests(metafunc):
                 chosen = combinations
         if metafunc.config.getoption("--all-frontends"):
             chosen = COMBINATIONS
-        metafunc.parametrize("combination", chosen, indirect=True)
+        # a module's tests of one combination after another: they share a page
+        metafunc.parametrize("combination", chosen, indirect=True, scope="module")
 
 
 def missing(config, reason: str):
@@ -139,7 +142,7 @@ def frontend_flags(name, config):
     return ("--front-end-root", str(path))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def combination(request):
     """(frontend, renderer)"""
     return request.param
@@ -166,19 +169,44 @@ def open_page(browser, request):
         return pages[-1]
 
     yield open_page
-    folder = request.config.getoption("--screenshots")
-    for number, page in enumerate(pages):
-        if folder and request.node.stash.get(FAILED, False):
-            page.screenshot(f"{folder}/failed/{request.node.name}-{number}.png")
+    for page in pages:
+        picture_of_failure(request, page)
         page.context.close()
     faults = [fault for page in pages for fault in page.faults]
     assert not faults, faults
 
 
+@pytest.fixture(scope="module")
+def kept_page(combination):
+    """[the page that the module's tests share], or []."""
+    kept = []
+    yield kept
+    for page in kept:
+        page.context.close()
+
+
 @pytest.fixture
-def comfy(combination, server, open_page):
-    """An empty canvas, loaded and settled."""
-    return open_page(server, combination[1])
+def comfy(combination, server, browser, kept_page, request):
+    """An empty canvas, loaded and settled; afterwards none of our scripts failed."""
+    if kept_page:
+        kept_page[0].start_anew()
+    else:
+        kept_page.append(ComfyPage(browser, server, combination[1]))
+    page = kept_page[0]
+    yield page
+    picture_of_failure(request, page)
+    faults = page.faults[:]
+    page.faults.clear()
+    if faults or request.node.stash.get(FAILED, False):
+        kept_page.clear()
+        page.context.close()
+    assert not faults, faults
+
+
+def picture_of_failure(request, page):
+    folder = request.config.getoption("--screenshots")
+    if folder and request.node.stash.get(FAILED, False):
+        page.screenshot(f"{folder}/failed/{request.node.name}.png")
 
 
 FAILED = pytest.StashKey[bool]()

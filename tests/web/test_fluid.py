@@ -21,13 +21,14 @@ def questions(comfy):
 @pytest.fixture
 def crowd(comfy, questions):
     """The first of many editors, all of them up."""
-    comfy.page.evaluate(
+    first = comfy.page.evaluate(
         """([kinds, count]) => {
             for (let i = 0; i < count; i++) {
                 const node = LiteGraph.createNode(kinds[i % kinds.length])
                 node.pos = [60 + (i % 10) * 500, 130 + Math.floor(i / 10) * 950]
                 app.graph.add(node)
             }
+            return String(app.graph.nodes[0].id)
         }""",
         [KINDS, NODES],
     )
@@ -35,7 +36,7 @@ def crowd(comfy, questions):
     comfy.page.wait_for_function(
         f"document.querySelectorAll('.psa-root .psa-bar').length === {editors}"
     )
-    editor = Editor(comfy, node="1")
+    editor = Editor(comfy, node=first)
     editor.wait_for_figures()
     questions.wait_for_quiet()  # the other editors have their first figures too
     return editor
