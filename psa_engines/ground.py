@@ -14,6 +14,7 @@ if __package__ == "psa_engines":
         release_orders,
     )
     from psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
+    from psa_kernels.stats import mass_shares
     from psa_kernels.triton.compilations import compiled_kernels
 else:
     from ..psa_kernels import (
@@ -25,6 +26,7 @@ else:
         release_orders,
     )
     from ..psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
+    from ..psa_kernels.stats import mass_shares
     from ..psa_kernels.triton.compilations import compiled_kernels
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Stats",
     "StepRanges",
     "compiled_kernels",
+    "mass_shares",
     "psa_attention",
     "range_text",
     "release_orders",

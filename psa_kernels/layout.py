@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import torch
 
@@ -51,100 +52,113 @@ class Layout:
         extra_tokens: tuple[int, int] = (0, 0),
         causal: bool = False,
     ) -> Layout:
-        """Checks the call and measures it.
+        """Checks the call and measures it. Calls alike get the same object.
 
         q `[B, H, Lq, D]`, k and v `[B, Hkv, Lk, D]`, same dtype and device. Raises `CallError`.
         """
         _check_tensors(q, k, v)
-        before, after = _counts("extra_tokens", extra_tokens, "(before, after) in tokens", 2, 0)
-        batch, heads, q_len, head_dim = q.shape
-        kv_heads, k_len = k.shape[1], k.shape[2]
-        if q_len != k_len:
-            for name, given in (
-                ("grid", grid is not None),
-                ("extra_tokens", before + after > 0),
-                ("causal", causal),
-            ):
-                if given:
-                    raise CallError(
-                        f"{name}: needs as many queries as keys, found {q_len} and {k_len}"
-                    )
-        if before + after > q_len:
-            raise CallError(
-                f"extra_tokens: found {before} before and {after} after in {q_len} tokens"
-            )
+        extra_tokens = _counts("extra_tokens", extra_tokens, "(before, after) in tokens", 2, 0)
         if grid is not None:
             grid = _counts("grid", grid, "(frames, height, width) in tokens", 3, 1)
-            video = q_len - before - after
-            if math.prod(grid) != video:
-                raise CallError(
-                    f"grid: {grid} has {math.prod(grid)} tokens, but the call has {video} video "
-                    f"tokens ({q_len} less {before} + {after} extra)"
-                )
-        if config.order in NEEDS_GRID and grid is None:
-            raise CallError(
-                f"rearrange_method {config.order} needs the token grid: pass grid=(frames, height, "
-                "width), or set use_rearrange=False"
-            )
-        if causal and config.attn_impl != "old_mask_type":
-            raise CallError("causal: needs attn_impl='old_mask_type', found 'new_mask_type'")
-        if causal and config.order is not None:
-            raise CallError(
-                "causal: does not go with a rearrangement, since a permuted triangle is not "
-                "causal; set use_rearrange=False"
-            )
-        return cls(
-            batch, heads, kv_heads, q_len, k_len, head_dim,
-            grid, before, after, causal, config.block_m, config.block_n,
-        )
+        return _measured(q.shape, k.shape, config, grid, extra_tokens, bool(causal))
 
     # --- tokens ---
-    @property
+    @cached_property
     def extra(self) -> int:
         return self.before + self.after
 
-    @property
+    @cached_property
     def q_video(self) -> int:
         return self.q_len - self.extra
 
-    @property
+    @cached_property
     def k_video(self) -> int:
         return self.k_len - self.extra
 
     # --- blocks ---
-    @property
+    @cached_property
     def q_blocks(self) -> int:
         """Video query blocks; the last one may be short."""
         return -(-self.q_video // self.m)
 
-    @property
+    @cached_property
     def k_blocks(self) -> int:
         """Video key blocks; the last one may be short."""
         return -(-self.k_video // self.n)
 
-    @property
+    @cached_property
     def q_extra_blocks(self) -> int:
         return -(-self.extra // self.m)
 
-    @property
+    @cached_property
     def k_extra_blocks(self) -> int:
         return -(-self.extra // self.n)
 
     def of_heads(self, kv_heads: slice) -> tuple[Layout, slice]:
         """The layout of some key/value heads' part of the call, and its query heads."""
-        count, group = kv_heads.stop - kv_heads.start, self.heads // self.kv_heads
-        part = replace(self, heads=count * group, kv_heads=count)
-        return part, slice(kv_heads.start * group, kv_heads.stop * group)
+        return _of_heads(self, kv_heads.start, kv_heads.stop)
 
     def kv_head(self, head: int) -> int:
         """The key/value head that query head `head` attends with (grouped queries)."""
         return head // (self.heads // self.kv_heads)
 
 
+@lru_cache(maxsize=256)
+def _measured(
+    q: torch.Size, k: torch.Size, config: PSAConfig, grid: tuple[int, int, int] | None,
+    extra_tokens: tuple[int, int], causal: bool,
+) -> Layout:  # fmt: skip
+    """The layout of tensors of such shapes: the same object in every step and block of a run, so
+    that what is reckoned from it is reckoned once. Raises `CallError`."""
+    batch, heads, q_len, head_dim = q
+    kv_heads, k_len = k[1], k[2]
+    before, after = extra_tokens
+    if q_len != k_len:
+        for name, given in (
+            ("grid", grid is not None),
+            ("extra_tokens", before + after > 0),
+            ("causal", causal),
+        ):
+            if given:
+                raise CallError(f"{name}: needs as many queries as keys, found {q_len} and {k_len}")
+    if before + after > q_len:
+        raise CallError(f"extra_tokens: found {before} before and {after} after in {q_len} tokens")
+    if grid is not None:
+        video = q_len - before - after
+        if math.prod(grid) != video:
+            raise CallError(
+                f"grid: {grid} has {math.prod(grid)} tokens, but the call has {video} video "
+                f"tokens ({q_len} less {before} + {after} extra)"
+            )
+    if config.order in NEEDS_GRID and grid is None:
+        raise CallError(
+            f"rearrange_method {config.order} needs the token grid: pass grid=(frames, height, "
+            "width), or set use_rearrange=False"
+        )
+    if causal and config.attn_impl != "old_mask_type":
+        raise CallError("causal: needs attn_impl='old_mask_type', found 'new_mask_type'")
+    if causal and config.order is not None:
+        raise CallError(
+            "causal: does not go with a rearrangement, since a permuted triangle is not "
+            "causal; set use_rearrange=False"
+        )
+    return Layout(
+        batch, heads, kv_heads, q_len, k_len, head_dim,
+        grid, before, after, causal, config.block_m, config.block_n,
+    )
+
+
+@lru_cache(maxsize=256)
+def _of_heads(layout: Layout, begin: int, end: int) -> tuple[Layout, slice]:
+    count, group = end - begin, layout.heads // layout.kv_heads
+    part = replace(layout, heads=count * group, kv_heads=count)
+    return part, slice(begin * group, end * group)
+
+
 def _counts(name: str, value: object, wanted: str, length: int, least: int) -> tuple[int, ...]:
     """`length` whole numbers of at least `least`. Raises `CallError`."""
     try:
-        counts = tuple(operator.index(x) for x in value)
+        counts = tuple(map(operator.index, value))
     except TypeError:
         counts = ()
     if len(counts) != length or min(counts) < least:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -47,18 +48,22 @@ class Groups:
         return Groups(self.places[:, kv_heads], self.weights[:, kv_heads])
 
 
+SUMS = 12  # of a head
+MASS_UNIT = 2.0**-32
+
+
 class Plan(Protocol):
     """Which key blocks each query block attends to, and at which level.
 
-    mass  float32 `[B, H, video query blocks, 5]`: the share of a row of S in its blocks on levels
-          1, 2, 4, 8, 0
-    read  int32 `[B, H, video query blocks, 5]`: a row's video blocks on levels 1, 2, 4, 8; then the
-          video keys that each of its queries reads, where a pooled group is one. None where
-          `levels` must be counted for that.
+    sums     int64 `[H, 12]`, of each head over the batch: video block pairs on levels 1, 2, 4, 8,
+             0; query-key products; the mass of S in blocks on levels 1, 2, 4, 8, 0, each row times
+             its queries, in units of `MASS_UNIT`; rows of S that hold NaN or Inf, whose mass is
+             left out. Whole numbers, so that their order of summing changes no bit.
+    counted  whether the first six hold; else `levels` must be counted for them
     """
 
-    mass: torch.Tensor
-    read: torch.Tensor | None
+    sums: torch.Tensor
+    counted: bool
 
     def levels(self) -> torch.Tensor:
         """int8 `[B, H, query blocks, key blocks]`, see `Stats.levels`."""
@@ -71,14 +76,13 @@ class JoinedPlan:
 
     parts: list[Plan]
 
-    @property
-    def mass(self) -> torch.Tensor:
-        return torch.cat([part.mass for part in self.parts], 1)
+    @cached_property
+    def sums(self) -> torch.Tensor:
+        return torch.cat([part.sums for part in self.parts])
 
     @property
-    def read(self) -> torch.Tensor | None:
-        rows = [part.read for part in self.parts]
-        return None if any(x is None for x in rows) else torch.cat(rows, 1)
+    def counted(self) -> bool:
+        return all(part.counted for part in self.parts)
 
     def levels(self) -> torch.Tensor:
         return torch.cat([part.levels() for part in self.parts], 1)

@@ -51,8 +51,17 @@ class Stats:
     @cached_property
     def head_tally(self) -> torch.Tensor:
         """int64 `[H, 6]`: `tally` of each head, summed over the batch."""
-        rows = self.plan.read
-        return self._from_levels() if rows is None else self._from_rows(rows)
+        return self.plan.sums[:, :6] if self.plan.counted else self._from_levels()
+
+    @cached_property
+    def sums(self) -> torch.Tensor:
+        """int64 `[H, 12]`: `head_tally`, and what `mass_shares` makes `head_mass` of.
+
+        Those of several calls add up.
+        """
+        if self.plan.counted:
+            return self.plan.sums
+        return torch.cat((self.head_tally, self.plan.sums[:, 6:]), 1)
 
     @cached_property
     def head_mass(self) -> torch.Tensor:
@@ -60,26 +69,9 @@ class Stats:
 
         Of the mass that queries of the video have in keys of the video, as S estimates it; the mean
         over the queries and the batch. What S does not choose among (blocks that a causal mask
-        cuts) has no part in it. All zero where S is empty.
+        cuts) has no part in it. All zero where S is empty, NaN where S is not finite.
         """
-        mass = self._over_queries(self.plan.mass)
-        return mass / mass.sum(1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
-
-    def _over_queries(self, rows: torch.Tensor) -> torch.Tensor:
-        """`[H, ...]`: the sum over batch and queries of what is said of each video query block."""
-        layout = self.layout
-        total = rows.sum((0, 2)) * layout.m
-        missing = layout.q_blocks * layout.m - layout.q_video
-        # few operations: a call of a small video is not much longer than launching them
-        return total - rows[:, :, -1].sum(0) * missing if missing else total
-
-    def _from_rows(self, rows: torch.Tensor) -> torch.Tensor:
-        layout = self.layout
-        pairs = rows[..., :4].sum((0, 2))
-        all_pairs = layout.batch * layout.q_blocks * layout.k_blocks
-        exact = layout.q_video * layout.extra + layout.extra * layout.k_len
-        products = self._over_queries(rows[..., 4:]) + layout.batch * exact
-        return torch.cat((pairs, all_pairs - pairs.sum(1, keepdim=True), products), 1)
+        return mass_shares(self.plan.sums)
 
     def _from_levels(self) -> torch.Tensor:
         levels, layout = self.levels, self.layout
@@ -123,6 +115,13 @@ class Stats:
         counts = self.tally[:-1].tolist()
         total = max(1, sum(counts))
         return {level: count / total for level, count in zip(LEVELS, counts, strict=True)}
+
+
+def mass_shares(sums: torch.Tensor) -> torch.Tensor:
+    """float32 `[H, 5]`, as `Stats.head_mass`, of one call's `sums` `[H, 12]` or of several."""
+    mass = sums[:, 6:11].float()
+    shares = mass / mass.sum(1, keepdim=True).clamp(min=1)
+    return shares.masked_fill(sums[:, 11:] > 0, torch.nan)
 
 
 def _block_sizes(

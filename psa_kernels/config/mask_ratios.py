@@ -85,8 +85,10 @@ class MaskRatios(Mapping[int, tuple[float, float]]):
         return found
 
     def width(self, level: int) -> float:
-        lower, upper = self.get(level, (0.0, 0.0))
-        return upper - lower
+        for own, (lower, upper) in self._items:
+            if own == level:
+                return upper - lower
+        return 0.0
 
 
 def is_number(value: Any) -> bool:

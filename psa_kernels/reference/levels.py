@@ -9,6 +9,7 @@ import torch
 from ..causal import FREE, block_kinds
 from ..config import LEVELS, MaskRatios, PSAConfig
 from ..layout import Layout
+from ..stages import MASS_UNIT, SUMS
 from .pyramid import Pyramid
 
 
@@ -17,8 +18,8 @@ class Plan:
     """The level of each block pair, and the mass on each level; see `stages.Plan`."""
 
     matrix: torch.Tensor
-    mass: torch.Tensor
-    read: None = None
+    sums: torch.Tensor
+    counted: bool = False
 
     def levels(self) -> torch.Tensor:
         """int8 `[B, H, query blocks, key blocks]`, see `Stats.levels`."""
@@ -58,9 +59,23 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
         _limit_to_alike(levels, pyramid, layout, config)
     shares = S.masked_fill(~free, 0)
     mass = torch.stack([shares.mul(levels == x).sum(-1) for x in LEVELS], -1)
+    sums = _sums_of_mass(mass.float(), layout)
     levels = torch.where(free, levels, kinds)
     extra = (0, layout.k_extra_blocks, 0, layout.q_extra_blocks)
-    return Plan(torch.nn.functional.pad(levels, extra, value=1), mass.float())
+    return Plan(torch.nn.functional.pad(levels, extra, value=1), sums)
+
+
+def _sums_of_mass(mass: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """`Plan.sums` of the mass `[B, H, video query blocks, 5]` on each level, pairs left at 0."""
+    queries = torch.full(mass.shape[2:3], layout.m, device=mass.device)
+    if layout.q_blocks:
+        queries[-1] -= layout.q_blocks * layout.m - layout.q_video
+    spoiled = ~mass.isfinite().all(-1)
+    kept = mass.masked_fill(spoiled[..., None], 0) * (queries[:, None] / MASS_UNIT)
+    sums = torch.zeros(layout.heads, SUMS, dtype=torch.int64, device=mass.device)
+    sums[:, 6:11] = kept.round().long().sum((0, 2))
+    sums[:, 11] = spoiled.sum((0, 2))
+    return sums
 
 
 def _by_quota(counts: torch.Tensor, blocks: int, ratios: MaskRatios) -> torch.Tensor:

@@ -30,4 +30,6 @@ def __getattr__(name: str):
     if name not in _STAGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # no stage shares its name with a module here, or importing the module would shadow it
-    return getattr(import_module(f".{_STAGES[name]}", __name__), name)
+    stage = getattr(import_module(f".{_STAGES[name]}", __name__), name)
+    globals()[name] = stage  # asked for in every call
+    return stage

@@ -27,7 +27,6 @@ from .pyramid import Pyramid
 POOL_MEANS = 16  # of a program of `_pool_queries`
 
 
-@torch.no_grad()
 def importance(
     q: torch.Tensor,
     pyramid: Pyramid,

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 import triton
@@ -13,6 +16,7 @@ import triton
 from ..causal import FREE, block_kinds
 from ..config import PSAConfig
 from ..layout import Layout
+from ..stages import SUMS
 from .levels_kernel import levels_kernel
 from .pyramid import Pyramid
 from .support import MOST_KEY_BLOCKS
@@ -30,7 +34,7 @@ class Plan:
               pooled rows
     counts    int32 `[..., 4]`: valid entries of `full`, ends of the three levels in `chunks`
     coarse    int32 `[..., words]`: one bit a block, set on level 0
-    read      int32 `[..., 5]`, mass float32 `[..., 5]`: see `stages.Plan`
+    sums, counted  see `stages.Plan`
 
     The lists and `coarse` hold whole blocks only, and no block under a causal mask: a ragged last
     block, whose groups are of several sizes, is read by itself.
@@ -41,9 +45,12 @@ class Plan:
     chunks: torch.Tensor
     counts: torch.Tensor
     coarse: torch.Tensor
-    read: torch.Tensor | None
-    mass: torch.Tensor
+    sums: torch.Tensor
     layout: Layout
+
+    @property
+    def counted(self) -> bool:
+        return not self.layout.causal
 
     def levels(self) -> torch.Tensor:
         """int8 `[B, H, query blocks, key blocks]`, see `Stats.levels`."""
@@ -51,7 +58,6 @@ class Plan:
         return torch.nn.functional.pad(self.matrix, extra, value=1)
 
 
-@torch.no_grad()
 def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSAConfig) -> Plan:
     """Levels and lists from S `[B, H, video query blocks, video key blocks]`, float32."""
     batch, heads, rows, blocks = S.shape
@@ -65,9 +71,10 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     width = max(128, triton.next_power_of_2(max(1, blocks)))
     plan = Plan(
         matrix, lists(full_most), lists(chunks_most), lists(4), lists(width // 32),
-        None if layout.causal else lists(5), lists(5, torch.float32), layout,
+        torch.zeros(heads, SUMS, dtype=torch.int64, device=S.device), layout,
     )  # fmt: skip
     if S.numel() == 0:
+        plan.sums[:, 5] = batch * layout.extra * layout.k_len
         return plan
     assert blocks <= MOST_KEY_BLOCKS, blocks
     taking = [level for level in config.mask_ratios if config.mask_ratios.width(level) > 0]
@@ -85,9 +92,10 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     keeps = config.tail == "none" and layout.extra == 0 and not layout.causal
     levels_kernel[(rows, batch * heads)](
         S, matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
-        plan.counts if plan.read is None else plan.read, plan.mass, table,
+        plan.sums, table,
         pyramid.allowed if pyramid.allowed is not None else matrix,
-        heads, heads // layout.kv_heads, blocks, layout.k_video, full_most, chunks_most,
+        heads, heads // layout.kv_heads, blocks, layout.q_video, layout.k_video, layout.extra,
+        full_most, chunks_most,
         *(ends.get(level, 0) for level in ranked), *(uppers.get(level, 0.0) for level in ranked),
         *(pyramid.starts.get(level, 0) // (layout.n // 8) for level in POOLED),
         WIDTH=width, LEVEL_A=ranked[0], LEVEL_B=ranked[1], LEVEL_C=ranked[2], LEVEL_D=ranked[3],
@@ -100,12 +108,15 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     return plan
 
 
-def quota_ends(blocks: int, config: PSAConfig) -> dict[int, int]:
+@lru_cache(maxsize=256)
+def quota_ends(blocks: int, config: PSAConfig) -> Mapping[int, int]:
     """level -> the rank among `blocks` blocks at which it ends ("topk")."""
     quotas = config.mask_ratios.quotas(blocks)
-    return dict(zip(quotas, itertools.accumulate(quotas.values()), strict=True))
+    ends = zip(quotas, itertools.accumulate(quotas.values()), strict=True)
+    return MappingProxyType(dict(ends))
 
 
+@lru_cache(maxsize=256)
 def capacities(blocks: int, config: PSAConfig) -> tuple[int, int]:
     """The most entries that the lists of one query block can have: (full, chunks).
 

@@ -1,9 +1,10 @@
 """Stage 5: the levels kernel (sections 6, 8, 9).
 
 One program takes one row of S, whole, in registers (grid: query blocks, batch x heads), and writes
-its levels, its lists and its statistics. Nothing is sorted: the top r of a row, or the blocks
-before a mass, end at one value, which is found bit by bit (float32 >= 0 orders like its bits; a
-share is below 2, so 30 bits do); blocks of that very value are taken in the order of their numbers.
+its levels, its lists and its part of its head's sums. Nothing is sorted: the top r of a row, or the
+blocks before a mass, end at one value, which is found bit by bit (float32 >= 0 orders like its
+bits; a share is below 2, so 30 bits do); blocks of that very value are taken in the order of their
+numbers. Sums are whole numbers, added atomically: in any order they are the same.
 """
 
 from __future__ import annotations
@@ -56,13 +57,61 @@ def _before(bits, share, bound):
     return above | (equal & (mass + ahead * each < bound))
 
 
+@triton.jit
+def _add_to_sums(
+    sums, share, level, block, inside, own, query_block, blocks, video, extra,
+    N: tl.constexpr, CAUSAL: tl.constexpr, TAIL: tl.constexpr,
+):  # fmt: skip
+    """Adds a row of `own` queries to its head's sums (`stages.Plan`): here it costs a few sums in
+    registers, later it would cost reading everything again."""
+    place = tl.arange(0, 16)
+    found = tl.zeros([16], tl.int64)
+    spoiled = 0
+    for depth in tl.static_range(5):
+        on_level = tl.sum(tl.where(level == (1 << depth) % 16, share, 0.0), 0)
+        finite = tl.abs(on_level) < 1.0e30  # no NaN either
+        spoiled = tl.where(finite, spoiled, 1)
+        # 2^32 is one over MASS_UNIT
+        units = tl.where(finite, on_level, 0.0) * own.to(tl.float32) * 4294967296.0
+        found = tl.where(place == 6 + depth, units.to(tl.int64), found)
+    found = tl.where((place >= 6) & (spoiled > 0), 0, found)
+    found = tl.where(place == 11, spoiled, found)
+    if not CAUSAL:
+        # several small counts in one sum, as in `_top`
+        pairs = (level == 1).to(tl.int64) + ((level == 2).to(tl.int64) << 21)
+        pairs = tl.sum(pairs + ((level == 4).to(tl.int64) << 42), 0)
+        size = tl.minimum(tl.maximum(video - block * N, 0), N)
+        keys = tl.where(level == 1, size, 0)
+        keys = tl.where(level == 2, (size + 1) // 2, keys)
+        keys = tl.where(level == 4, (size + 3) // 4, keys)
+        keys = tl.where(level == 8, (size + 7) // 8, keys)
+        if TAIL > 0:
+            keys = tl.where(level == 0, (size + TAIL - 1) // TAIL, keys)
+        other = keys.to(tl.int64) + ((level == 8).to(tl.int64) << 42)
+        other = tl.sum(tl.where(inside, other, 0), 0)
+        on_1 = pairs & 0x1FFFFF
+        on_2 = (pairs >> 21) & 0x1FFFFF
+        on_4 = pairs >> 42
+        on_8 = other >> 42
+        products = own * ((other & 0x3FFFFFFFFFF) + extra)
+        # the extra queries read everything: one row of each head counts them
+        products += tl.where(query_block == 0, extra, 0).to(tl.int64) * (video + extra)
+        found = tl.where(place == 0, on_1, found)
+        found = tl.where(place == 1, on_2, found)
+        found = tl.where(place == 2, on_4, found)
+        found = tl.where(place == 3, on_8, found)
+        found = tl.where(place == 4, blocks - on_1 - on_2 - on_4 - on_8, found)
+        found = tl.where(place == 5, products, found)
+    tl.atomic_add(sums + place, found, mask=place < 12, sem="relaxed")
+
+
 @triton.jit(do_not_specialize=[
-    "blocks", "video", "full_most", "chunks_most", "end_a", "end_b", "end_c", "end_d",
-    "start_2", "start_4", "start_8",
+    "blocks", "queries", "video", "extra", "full_most", "chunks_most",
+    "end_a", "end_b", "end_c", "end_d", "start_2", "start_4", "start_8",
 ])  # fmt: skip
 def levels_kernel(
-    shares, matrix, full, chunks, counts, coarse, read, mass, ends, allowed,
-    heads, heads_per_kv, blocks, video, full_most, chunks_most,
+    shares, matrix, full, chunks, counts, coarse, sums, ends, allowed,
+    heads, heads_per_kv, blocks, queries, video, extra, full_most, chunks_most,
     end_a, end_b, end_c, end_d, upper_a, upper_b, upper_c, upper_d,
     start_2, start_4, start_8,
     WIDTH: tl.constexpr, LEVEL_A: tl.constexpr, LEVEL_B: tl.constexpr, LEVEL_C: tl.constexpr,
@@ -117,30 +166,11 @@ def levels_kernel(
         shown = tl.where(free, level, tl.where(block * N > last_query, -1, 1))
     tl.store(matrix + row * blocks + block, shown.to(tl.int8), mask=inside)
 
-    # for the statistics: here it costs a few sums, later it would cost reading everything again
-    dropped = tl.sum(tl.where(level == 0, share, 0.0), 0)
-    tl.store(mass + row * 5 + 4, dropped)
-    for depth in tl.static_range(4):
-        on_level = tl.sum(tl.where(level == (1 << depth), share, 0.0), 0)
-        tl.store(mass + row * 5 + depth, on_level)
-    if not CAUSAL:
-        # several small counts in one sum, as in `_top`
-        pairs = (level == 1).to(tl.int64) + ((level == 2).to(tl.int64) << 21)
-        pairs = tl.sum(pairs + ((level == 4).to(tl.int64) << 42), 0)
-        size = tl.minimum(tl.maximum(video - block * N, 0), N)
-        keys = tl.where(level == 1, size, 0)
-        keys = tl.where(level == 2, (size + 1) // 2, keys)
-        keys = tl.where(level == 4, (size + 3) // 4, keys)
-        keys = tl.where(level == 8, (size + 7) // 8, keys)
-        if TAIL > 0:
-            keys = tl.where(level == 0, (size + TAIL - 1) // TAIL, keys)
-        other = keys.to(tl.int64) + ((level == 8).to(tl.int64) << 42)
-        other = tl.sum(tl.where(inside, other, 0), 0)
-        tl.store(read + row * 5, (pairs & 0x1FFFFF).to(tl.int32))
-        tl.store(read + row * 5 + 1, ((pairs >> 21) & 0x1FFFFF).to(tl.int32))
-        tl.store(read + row * 5 + 2, (pairs >> 42).to(tl.int32))
-        tl.store(read + row * 5 + 3, (other >> 42).to(tl.int32))
-        tl.store(read + row * 5 + 4, (other & 0x3FFFFFFFFFF).to(tl.int32))
+    own = tl.minimum(queries - first_query, M).to(tl.int64)
+    _add_to_sums(
+        sums + pair % heads * 12, share, level, block, inside, own, query_block, blocks, video,
+        extra, N, CAUSAL, TAIL,
+    )  # fmt: skip
 
     whole = free & ((block + 1) * N <= video)
     listed = whole & (level == 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import lru_cache
 
 from ..config import PSAConfig
 from ..layout import Layout
@@ -22,6 +23,13 @@ def head_groups(layout: Layout, config: PSAConfig, element_size: int) -> list[sl
     Nearly all of a call's buffers are the pyramid: k and v once for level 1, again by 1 / size for
     every pooling size. Levels 2 and 4 together take 1.8 times k and v, in two groups 0.9 times.
     """
+    return list(_head_groups(layout, config, element_size, MOST_SHARE, SMALL))
+
+
+@lru_cache(maxsize=256)
+def _head_groups(
+    layout: Layout, config: PSAConfig, element_size: int, most_share: float, small: int
+) -> tuple[slice, ...]:
     stored = padded_dim(layout.head_dim) * element_size
     pyramid = 2 * layout.k_len * stored * (1 + sum(1 / size for size in pooling_sizes(config)))
     # of a query block: float32 mass, int8 levels, int32 lists
@@ -30,9 +38,9 @@ def head_groups(layout: Layout, config: PSAConfig, element_size: int) -> list[sl
     buffers = layout.batch * (layout.kv_heads * pyramid + layout.heads * shares)
     inputs = 2 * layout.batch * layout.kv_heads * layout.k_len * layout.head_dim * element_size
     count = 1
-    if buffers > SMALL:
+    if buffers > small:
         # by the largest group: heads seldom divide evenly
-        most = max(1, math.floor(MOST_SHARE * inputs * layout.kv_heads / buffers))
+        most = max(1, math.floor(most_share * inputs * layout.kv_heads / buffers))
         count = math.ceil(layout.kv_heads / most)
     ends = [layout.kv_heads * i // count for i in range(count + 1)]
-    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
+    return tuple(slice(begin, end) for begin, end in itertools.pairwise(ends))

@@ -12,7 +12,6 @@ from ..stages import Orders
 from .clusters import clusters_of
 
 
-@torch.no_grad()
 def reorder(
     q: torch.Tensor,
     k: torch.Tensor,

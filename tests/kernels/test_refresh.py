@@ -111,8 +111,9 @@ def test_without_room_things_are_made_anew_and_nothing_else_changes(made, refuse
     kept = {"groups": ALL[1:], "plan": ALL[:1], "both": []}[refused]
     anew = [x for x in ALL if x not in kept]
     assert found == [ALL, ALL, anew, anew, ALL]
-    # a byte for each key of each head, beside float32 weights; a byte for each pair of blocks
-    sizes = {"groups": 2 * 192 + 2 * 16 * 4, "plan": 2 * 2 * 6 + 2 * 2 * 5 * 4}
+    # a byte for each key of each head, beside float32 weights; a byte for each pair of blocks,
+    # beside twelve int64 sums of each head
+    sizes = {"groups": 2 * 192 + 2 * 16 * 4, "plan": 2 * 2 * 6 + 2 * 12 * 8}
     assert set(asked) == set(sizes.items())
     # room that was granted is not asked for again; room that was refused is
     for name in sizes:

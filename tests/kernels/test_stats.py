@@ -8,7 +8,7 @@ from psa_kernels.layout import Layout
 
 
 class GivenPlan:
-    read = None
+    counted = False
 
     def __init__(self, levels):
         self.matrix = torch.tensor(levels, dtype=torch.int8)[None, None]

@@ -100,7 +100,7 @@ class LatestDensity:
         self._coming: tuple[EventClock, Any, torch.Tensor, int] | None = None
 
     def read(self, latest: tuple[torch.Tensor, int] | None) -> float | None:
-        """The newest density that is known; `latest`: products of each head, and dense's."""
+        """The newest density that is known; `latest`: `Stats.sums`, and dense's products."""
         if self._coming is not None:
             clock, mark, number, possible = self._coming
             if not clock.passed(mark):
@@ -109,7 +109,8 @@ class LatestDensity:
             self._coming = None
         if latest is None:
             return self._known
-        products, possible = latest
+        sums, possible = latest
+        products = sums[:, 5]
         if products.device.type == "cpu":
             self._known = float(products.sum()) / possible
         elif products.device.type in ("cuda", "xpu"):

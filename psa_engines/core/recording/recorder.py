@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ...ground import Stats, compiled_kernels
+from ...ground import Stats, compiled_kernels, mass_shares
 from .borders import StepBorders
 from .clocks import Clock, NoClock, clock_of
 from .records import DENSE, OTHER, PSA, CallShape, Cell, RunRecord, ShapeTimes, Tally
@@ -51,10 +51,9 @@ class _Span:
 
 @dataclass
 class _DeviceTally:
-    """Sums over calls, on the device: int64 `[H, 6]` and float32 `[H, 5]`; see `Stats`."""
+    """Sums over calls: `Stats.sums`, on the device; possible: see `Tally`."""
 
-    counts: torch.Tensor
-    mass: torch.Tensor
+    sums: torch.Tensor
     possible: float
     calls: int
 
@@ -73,7 +72,7 @@ class Recorder:
         self._implementations: set[str] = set()
         self._reasons: set[str] = set()
         self._fault: str | None = None
-        # of the last sparse call: query-key products of each head, on the device, and dense's
+        # of the last sparse call: `Stats.sums`, on the device, and dense attention's products
         self.latest: tuple[torch.Tensor, int] | None = None
 
     # --- while the run lasts
@@ -218,18 +217,16 @@ class Recorder:
         return cell
 
     def _count(self, step: int, block: int, stats: Stats) -> None:
-        counts, mass = stats.head_tally, stats.head_mass
-        possible = stats.dense_products / stats.layout.heads
-        key = step, block, counts.shape[0], counts.device
+        sums, possible = stats.sums, stats.dense_products
+        key = step, block, sums.shape[0], sums.device
         with self._lock:
-            self.latest = counts[:, 5], stats.dense_products
+            self.latest = sums, possible
             held = self._tallies.get(key)
             if held is None:
-                self._tallies[key] = _DeviceTally(counts, mass, possible, 1)
+                self._tallies[key] = _DeviceTally(sums, possible / sums.shape[0], 1)
             else:
-                held.counts = held.counts + counts
-                held.mass = held.mass + mass
-                held.possible += possible
+                held.sums = held.sums + sums
+                held.possible += possible / sums.shape[0]
                 held.calls += 1
 
     def _end(
@@ -279,9 +276,10 @@ class Recorder:
     def _read_tallies(self) -> None:
         with self._lock:
             for (step, block, *_), held in self._tallies.items():
-                # copies: a view would keep its tensor
-                counts, mass = (x.cpu().numpy().copy() for x in (held.counts, held.mass))
-                tally = Tally(counts[:, :5], counts[:, 5], held.possible, mass, held.calls)
+                sums = held.sums.cpu()
+                mass = mass_shares(sums).mul_(held.calls).numpy()
+                sums = sums.numpy().copy()  # a view would keep its tensor
+                tally = Tally(sums[:, :5], sums[:, 5], held.possible, mass, held.calls)
                 cell = self._cell(step, block)
                 if cell.tally is None:
                     cell.tally = tally

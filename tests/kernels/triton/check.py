@@ -30,7 +30,7 @@ from psa_kernels.layout import Layout
 from psa_kernels.order_state import OrderState
 from psa_kernels.reference import attention as reference_attention
 from psa_kernels.reference.pyramid import group_counts, pool
-from psa_kernels.stages import Orders
+from psa_kernels.stages import MASS_UNIT, Orders
 
 from .check_groups import check_groups, check_places
 from .check_orders import check_orders
@@ -177,14 +177,17 @@ def check_counts(shares, plan, layout, config):
     """What the kernel counts of its rows is what its levels say."""
     levels = plan.levels()[..., : layout.q_blocks, : layout.k_blocks]
     free = block_kinds(layout, shares.device) == FREE
+    queries = torch.full((layout.q_blocks,), layout.m, device=shares.device)
+    queries[-1:] -= layout.q_blocks * layout.m - layout.q_video
     for column, level in enumerate(LEVELS):
-        wanted = shares.masked_fill(~(free & (levels == level)), 0).sum(-1)
-        torch.testing.assert_close(plan.mass[..., column], wanted, rtol=1e-5, atol=1e-6)
-    assert (plan.read is None) == layout.causal
-    if plan.read is not None:
-        counted = dataclasses.replace(plan, read=None)
-        found, wanted = (Stats(x, layout, config.tail).head_tally for x in (plan, counted))
-        assert torch.equal(found, wanted)
+        wanted = shares.masked_fill(~(free & (levels == level)), 0).sum(-1) * queries
+        found = plan.sums[:, 6 + column] * MASS_UNIT
+        wanted = wanted.double().sum((0, 2))
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+    assert plan.counted != layout.causal and not plan.sums[:, 11].any()
+    if plan.counted:
+        stats = Stats(plan, layout, config.tail)
+        assert torch.equal(plan.sums[:, :6], stats._from_levels())
 
 
 def check_spoiled(device):
@@ -213,8 +216,8 @@ def check_spoiled(device):
             assert (count <= found.shape[-1]).all()
             listed = torch.arange(found.shape[-1], device=device) < count
             assert ((found >= 0) & (found < things))[listed].all()
-        told = plan.mass.isfinite().all(-1)
-        assert told[..., 4:].all() and not told[..., :4].any()
+        assert plan.sums[:, 11].tolist() == [4]
+        assert Stats(plan, layout, config.tail).head_mass.isnan().all()
 
 
 def check_spoiled_groups(device):
