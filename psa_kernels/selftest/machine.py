@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
@@ -10,9 +9,7 @@ from importlib import metadata
 
 import torch
 
-TRITON_PACKAGES = (
-    "triton", "triton-windows", "triton-rocm", "pytorch-triton-rocm", "pytorch-triton",
-)  # fmt: skip
+from ..triton import versions
 
 
 def describe() -> dict[str, str]:
@@ -53,23 +50,14 @@ def torchs_triton() -> str:
         needed = []
     asked = (re.match(r"([\w-]+)\s*\(?\s*([=~<>!][^;)]*)?", one) for one in needed)
     return next((
-        x[1] + (x[2] or "").strip() for x in asked if x and x[1] in TRITON_PACKAGES
+        x[1] + (x[2] or "").strip() for x in asked if x and x[1] in versions.PACKAGES
     ), "")  # fmt: skip
 
 
 def triton_version() -> str:
     """The installed Triton's package and version, whether or not it imports; "" if none is."""
-    for package in TRITON_PACKAGES:
-        try:
-            return f"{metadata.version(package)} ({package})"
-        except metadata.PackageNotFoundError:
-            continue
-    return ""
-
-
-def interpreting() -> bool:
-    """Whether Triton's kernels run in its interpreter, on the CPU (a developer's setting)."""
-    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+    package, version = versions.installed()
+    return f"{version} ({package})" if package else ""
 
 
 def _torch() -> str:

@@ -13,7 +13,7 @@ from ..triton import versions
 from .agreement import TOLERANCE, agreement, dense_error
 from .cases import BASE, FEATURES, USUAL, Case, make_call
 from .diagnosis import REPORT_IT, TooOldError, diagnose, not_installed
-from .machine import describe, gpu_name, interpreting, other_gpu, triton_version
+from .machine import describe, gpu_name, other_gpu, triton_version
 from .report import FAILED, OK, SKIPPED, Check, Report
 
 Setting = tuple[Case, torch.dtype, int]  # a case, a dtype, a head dim
@@ -46,7 +46,7 @@ def run_selftest(every: bool = False) -> Report:
 def _triton(device: torch.device, every: bool = False) -> list[Check]:
     """Import, a kernel of a few lines, then the real ones: each only if the one before works."""
     name = "Triton imports"
-    runs_here = device.type == "cuda" or interpreting()
+    runs_here = device.type == "cuda" or versions.interpreting()
     if not triton_version() and not _importable():
         missing = not_installed()
         if device.type == "cuda":

@@ -2,15 +2,17 @@
 
 Nothing is tuned while a user waits. sm_90's figures were measured on an H100 (benchmarks/NOTES.md);
 the others follow from the shared memory of each architecture and from registers without spills.
+What `psa_kernels.tune` measured on this machine goes before the table (psa_kernels/measured).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 
+from .. import measured
 from .descriptors import has_tma
 from .gpus import described
 
@@ -138,14 +140,36 @@ def pick(table: dict, arch: str, dtype: torch.dtype, dim: int):
     return entries[min(width for width in entries if width >= dim)]
 
 
-def attend(device: torch.device, dtype: torch.dtype, dim: int) -> Attend:
-    entry = pick(ATTEND, architecture(device), dtype, dim)
-    return _without_tma(entry) if entry.tma and not has_tma(device) else entry
+def attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
+    """qk: what queries and keys are multiplied in."""
+    found = measured.entry(device, dim, dtype)
+    if found is not None and qk in found["attend"]:
+        return _possible(Attend(**found["attend"][qk]), device)
+    return row_attend(device, dtype, dim)
 
 
 def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
-    entry = pick(ESTIMATE, architecture(device), dtype, dim)
-    return _without_tma(entry) if entry.tma and not has_tma(device) else entry
+    found = measured.entry(device, dim, dtype)
+    if found is not None:
+        return _possible(Estimate(**found["estimate"]), device)
+    return row_estimate(device, dtype, dim)
+
+
+def row_attend(device: torch.device, dtype: torch.dtype, dim: int) -> Attend:
+    """The table's, whatever was measured."""
+    return _possible(pick(ATTEND, architecture(device), dtype, dim), device)
+
+
+def row_estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
+    """The table's, whatever was measured."""
+    return _possible(pick(ESTIMATE, architecture(device), dtype, dim), device)
+
+
+def measured_qk(device: torch.device, head_dim: int, dtype: torch.dtype) -> str:
+    """What queries and keys are multiplied in fastest, "half" or "int8", as measured on this
+    machine; "half" where nothing was."""
+    found = measured.entry(device, head_dim, dtype)
+    return "half" if found is None else found["qk"]
 
 
 def clusters(dtype: torch.dtype, dim: int) -> Clusters:
@@ -158,8 +182,9 @@ def gram_width(device: torch.device, large: bool) -> int:
     return 64 if large and architecture(device) == "sm_90" else 32
 
 
-def _without_tma(entry):
-    return type(entry)(**{**vars(entry), "tma": False})
+def _possible(entry, device: torch.device):
+    """Without descriptors where there are none."""
+    return replace(entry, tma=False) if entry.tma and not has_tma(device) else entry
 
 
 def bounded(device: torch.device, dtype: torch.dtype) -> bool:

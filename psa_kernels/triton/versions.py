@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+from importlib import metadata
 
+PACKAGES = (
+    "triton", "triton-windows", "triton-rocm", "pytorch-triton-rocm", "pytorch-triton",
+)  # fmt: skip
 OLDEST = "3.2"  # Triton
 OLDEST_TORCH = "2.6"  # the first one that goes with such a Triton
 
@@ -48,3 +53,19 @@ def older(version: str, oldest: str) -> bool:
 def too_old(version: str) -> str:
     """Why the kernels cannot use this Triton; "" if they can."""
     return f"Triton {version} is older than {OLDEST}" if older(version, OLDEST) else ""
+
+
+def installed() -> tuple[str, str]:
+    """(package, version) of the installed Triton, whether or not it imports; "" for both without
+    one."""
+    for package in PACKAGES:
+        try:
+            return package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return "", ""
+
+
+def interpreting() -> bool:
+    """Whether Triton's kernels run in its interpreter, on the CPU (a developer's setting)."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")

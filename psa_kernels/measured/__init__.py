@@ -1,0 +1,14 @@
+"""What was measured on this machine: one JSON file, written by `psa_kernels.tune`, never required.
+
+It has an entry for each GPU, head size and dtype. One that was measured on another GPU, or with
+other versions, is not used, which is said once. Importing this needs no Triton.
+"""
+
+from .entries import Found, entry, find, forget
+from .machine import Machine, machine_of
+from .place import file_in_use, use_file
+from .write import write
+
+__all__ = [
+    "Found", "Machine", "entry", "file_in_use", "find", "forget", "machine_of", "use_file", "write",
+]  # fmt: skip

@@ -1,0 +1,188 @@
+"""Reading the file: lazily, once a process, and never a reason to fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .machine import Machine, machine_of
+from .place import file_in_use
+
+log = logging.getLogger("PSA")
+
+FORMAT = 1
+AGAIN = "measure again: python -m psa_kernels.tune, or PSA Self-test with measure on"
+
+
+@dataclass(frozen=True)
+class Found:
+    """entry   what was measured here for a head size and dtype, or None
+    ignored  why what the file has is not used; "" where there is none, or it is used
+    stale    the entry that is not used
+    """
+
+    entry: Mapping[str, Any] | None = None
+    ignored: str = ""
+    stale: Mapping[str, Any] | None = None
+
+
+NOTHING = Found()
+
+
+def entry(device: torch.device, head_dim: int, dtype: torch.dtype) -> Mapping[str, Any] | None:
+    """What was measured on `device`, None without it. The first call may log one sentence."""
+    return _said(device, head_dim, dtype).entry
+
+
+def find(device: torch.device, head_dim: int, dtype: torch.dtype) -> Found:
+    """The same with the reason, and logging nothing.
+
+    Rows are stored at powers of two, so an entry serves all head sizes of one width. One of float16
+    and bfloat16 serves the other too, where that has none: they move and multiply as much.
+    """
+    return _find(file_in_use(), device, row_width(head_dim), dtype)
+
+
+def forget() -> None:
+    """The file is read anew when next asked for."""
+    for cache in (_read, _find, _said):
+        cache.cache_clear()
+
+
+def row_width(head_dim: int) -> int:
+    """Elements of a stored row of this head size."""
+    return max(16, 1 << (head_dim - 1).bit_length())
+
+
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def same_call(one: Mapping[str, Any], head_dim: int, dtype: str) -> bool:
+    """Whether an entry is of this row width and dtype."""
+    return row_width(one["head_dim"]) == row_width(head_dim) and one["dtype"] == dtype
+
+
+@lru_cache(maxsize=64)
+def _said(device: torch.device, head_dim: int, dtype: torch.dtype) -> Found:
+    found = find(device, head_dim, dtype)
+    if found.ignored:
+        _say_once(found.ignored)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _say_once(text: str) -> None:
+    log.warning("PSA: %s", text)
+
+
+@lru_cache(maxsize=64)
+def _find(path: Path, device: torch.device, width: int, dtype: torch.dtype) -> Found:
+    if dtype not in (torch.float16, torch.bfloat16):
+        return NOTHING
+    here = machine_of(device)
+    if here is None:
+        return NOTHING
+    entries, wrong = _read(path)
+    if wrong:
+        return Found(ignored=wrong)
+    other = torch.float16 if dtype == torch.bfloat16 else torch.bfloat16
+    of_gpu = [x for x in entries if x["gpu"] == here.gpu]
+    for kind in (dtype, other):
+        for one in of_gpu:
+            if not same_call(one, width, name_of(kind)):
+                continue
+            if differs := difference(one, here):
+                return Found(None, f"{path} is not used: {differs}; {AGAIN}", one)
+            return Found(one)
+    if entries and not of_gpu:
+        gpus = ", ".join(sorted({x["gpu"] for x in entries}))
+        return Found(ignored=f"{path} is not used: it was measured on {gpus}, this is {here.gpu}; "
+                     f"{AGAIN}")  # fmt: skip
+    return NOTHING
+
+
+def difference(one: Mapping[str, Any], here: Machine) -> str:
+    """What an entry was measured with that is not here; "" if nothing."""
+    names = {"driver": "the driver", "torch": "torch", "triton": "Triton"}
+    for key, name in names.items():
+        if one[key] != getattr(here, key):
+            return f"measured with {name} {one[key]}, here it is {getattr(here, key)}"
+    if one["kernels"] != here.kernels:
+        return "measured with another version of PSA's kernels"
+    return ""
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> tuple[tuple[Mapping[str, Any], ...], str]:
+    return read_file(path)
+
+
+def read_file(path: Path) -> tuple[tuple[Mapping[str, Any], ...], str]:
+    """(entries, what is wrong with the file): none of both where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return (), ""
+    except (OSError, UnicodeDecodeError) as error:
+        return (), f"{path} is not used: it cannot be read ({error})"
+    try:
+        data = json.loads(text)
+        if data["format"] != FORMAT:
+            return (), f"{path} is not used: its format is {data['format']!r}, not {FORMAT}"
+        entries = tuple(data["measured"])
+        for one in entries:
+            _check(one)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        return (), f"{path} is not used: it is not what the tuner writes ({said}); {AGAIN}"
+    return entries, ""
+
+
+_TEXTS = (*(x.name for x in dataclasses.fields(Machine)), "dtype", "date", "qk")
+
+
+def _check(one: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for an entry that the tuner would not write."""
+    from ..triton import tuning  # which reads this file
+
+    for key in _TEXTS:
+        if not isinstance(one[key], str):
+            raise ValueError(f"{key}: found {one[key]!r}, give a text")
+    if type(one["head_dim"]) is not int or not 0 < one["head_dim"] <= 256:
+        raise ValueError(f"head_dim: found {one['head_dim']!r}, give 1 to 256")
+    if one["qk"] not in one["attend"]:
+        raise ValueError(f"qk: found {one['qk']!r}, give one of {', '.join(one['attend'])}")
+    for settings in one["attend"].values():
+        _check_settings("attend", tuning.Attend, settings)
+    _check_settings("estimate", tuning.Estimate, one["estimate"])
+
+
+def _check_settings(name: str, kind: type, settings: Mapping[str, Any]) -> None:
+    names = [x.name for x in dataclasses.fields(kind)]
+    if sorted(settings) != sorted(names):
+        raise ValueError(f"{name}: found {', '.join(settings)}, give {', '.join(names)}")
+    for key, value in settings.items():
+        _check_setting(f"{name}.{key}", value)
+
+
+def _check_setting(name: str, value: Any) -> None:
+    """Tile sizes and warps are powers of two; what no kernel can run at is refused here."""
+    key = name.rpartition(".")[2]
+    if key == "tma":
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}: found {value!r}, give true or false")
+        return
+    least, most = (1, 8) if key.endswith("stages") else (1, 16) if key == "warps" else (16, 128)
+    whole = type(value) is int and least <= value <= most
+    if not whole or not (key.endswith("stages") or value & (value - 1) == 0):
+        what = "" if key.endswith("stages") else "a power of two from "
+        raise ValueError(f"{name}: found {value!r}, give {what}{least} to {most}")

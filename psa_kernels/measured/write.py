@@ -1,0 +1,43 @@
+"""Writing the file: the old one stays whole until the new one is."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .entries import FORMAT, forget, read_file, same_call
+
+ABOUT = (
+    "Settings and times that PSA measured on this machine. To help others with such a GPU, send "
+    "the file in with an issue on ComfyUI-PSA's repository."
+)
+
+
+def write(path: Path, entry: Mapping[str, Any]) -> None:
+    """Puts `entry` in the place of the one for its GPU, head size and dtype; others stay.
+
+    Raises `OSError` where the file cannot be written.
+    """
+    entries, _ = read_file(path)
+    kept = [x for x in entries if not _same_place(x, entry)]
+    text = json.dumps({"about": ABOUT, "format": FORMAT, "measured": [*kept, entry]}, indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    forget()
+
+
+def _same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one["gpu"] == other["gpu"] and same_call(one, other["head_dim"], other["dtype"])
