@@ -19,6 +19,8 @@ from pathlib import Path
 
 import torch
 
+from psa_kernels.tune.timing import Clock
+
 from . import inputs, plots, profiles, progress, report
 from .dense_peers import dense_methods
 from .measure import Settings, measure_shape
@@ -26,7 +28,6 @@ from .method import Method
 from .psa_methods import budget_methods, psa_methods
 from .sparse_peers import find_peers, sparse_methods
 from .sweep import FRAMES, sweep
-from .timing import Clock
 
 SHAPES = ("wan14b-720p", "wan1.3b-480p", "cogvideox")
 PROFILES = ("medium", "peaked", "flat", "objects")  # measured where none are named

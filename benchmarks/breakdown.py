@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from psa_kernels import PSAConfig
 from psa_kernels.stats import Stats
+from psa_kernels.tune.timing import Clock, Timing, alternate
 
 from .method import Problem
 from .psa_methods import layout_of, package_for
-from .timing import Clock, Timing, alternate
 
 
 def stage_times(

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import torch
 
+from psa_kernels.tune.timing import Clock, alternate
+
 from . import inputs, profiles
 from .breakdown import stage_times
 from .checks import CheckFailed, Truth, check, extra_memory
 from .method import Method, Problem, Unavailable
-from .timing import Clock, alternate
 
 
 @dataclass

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from psa_kernels import PSAConfig
+from psa_kernels.tune.timing import Clock, alternate
 
 from ..dense_peers import dense_methods
 from ..method import Method, Problem, Unavailable
 from ..psa_methods import psa_method
 from ..sparse_peers import find_peers, sparse_methods
-from ..timing import Clock, alternate
 from .decide import GENTLE, PRESETS, Budget
 from .density import cost_of_run, solve, sparse_steps
 from .settings import BLOCK, PEERS, Setting, Settings, named

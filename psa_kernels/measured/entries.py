@@ -42,13 +42,15 @@ def entry(device: torch.device, head_dim: int, dtype: torch.dtype) -> Mapping[st
     return _said(device, head_dim, dtype).entry
 
 
-def find(device: torch.device, head_dim: int, dtype: torch.dtype) -> Found:
-    """The same with the reason, and logging nothing.
+def find(
+    device: torch.device, head_dim: int, dtype: torch.dtype, file: Path | None = None
+) -> Found:
+    """The same with the reason, and logging nothing. `file`: another than the one in use.
 
     Rows are stored at powers of two, so an entry serves all head sizes of one width. One of float16
     and bfloat16 serves the other too, where that has none: they move and multiply as much.
     """
-    return _find(file_in_use(), device, row_width(head_dim), dtype)
+    return _find(file or file_in_use(), device, row_width(head_dim), dtype)
 
 
 def forget() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +21,13 @@ ABOUT = (
 def write(path: Path, entry: Mapping[str, Any]) -> None:
     """Puts `entry` in the place of the one for its GPU, head size and dtype; others stay.
 
+    A file that cannot be read is kept beside it, with ".unread" behind its name.
+
     Raises `OSError` where the file cannot be written.
     """
-    entries, _ = read_file(path)
+    entries, wrong = read_file(path)
+    if wrong:
+        shutil.copyfile(path, f"{path}.unread")
     kept = [x for x in entries if not _same_place(x, entry)]
     text = json.dumps({"about": ABOUT, "format": FORMAT, "measured": [*kept, entry]}, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,12 +26,14 @@ def attend(
     scale: float,
     tune: tuning.Attend | None = None,
     out: torch.Tensor | None = None,
+    launched: list | None = None,
 ) -> torch.Tensor:
     """The attention of q `[B, H, Lq, D]` by `plan`, in q's dtype and the caller's token order.
 
     It is written to `out`, of q's shape and any strides. Without it the result is a view of
     contiguous `[B, Lq, H, D]` memory: what follows attention in a model reads `[B, Lq, H * D]`,
-    which it then is without a copy.
+    which it then is without a copy. `launched` takes the compiled kernel, None in Triton's
+    interpreter.
     """
     batch, heads, dim = layout.batch, layout.heads, padded_dim(layout.head_dim)
     if out is None:
@@ -48,7 +50,7 @@ def attend(
     spread = pyramid.spread
     per_block = layout.m // rows
     grid = ((layout.q_extra_blocks + layout.q_blocks) * per_block, batch * heads)
-    attend_kernel[grid](
+    kernel = attend_kernel[grid](
         q, *q.stride(), order, order_b, order_h, out, *out.stride(),
         pyramid.full_k, pyramid.full_v, pyramid.pooled_k, pyramid.pooled_v,
         row_tiles(pyramid.full_k, tile, tune.tma), row_tiles(pyramid.full_v, tile, tune.tma),
@@ -75,6 +77,8 @@ def attend(
         TAIL_STAGES=tune.tail_stages if spread is None else tune.spread_stages,
         num_warps=tune.warps,
     )  # fmt: skip
+    if launched is not None:
+        launched.append(kernel)
     return out
 
 

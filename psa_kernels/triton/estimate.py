@@ -35,8 +35,12 @@ def importance(
     config: PSAConfig,
     scale: float,
     tune: tuning.Estimate | None = None,
+    launched: list | None = None,
 ) -> torch.Tensor:
-    """S `[B, H, video query blocks, video key blocks]`, float32; see the reference's."""
+    """S `[B, H, video query blocks, video key blocks]`, float32; see the reference's.
+
+    `launched` takes the compiled kernel, None in Triton's interpreter.
+    """
     if config.importance == "exact":
         return reference.importance(q, pyramid, orders, layout, config, scale)
     batch, heads, dim = layout.batch, layout.heads, padded_dim(layout.head_dim)
@@ -57,7 +61,7 @@ def importance(
     tune = tune or tuning.estimate(q.device, q.dtype, dim)
     spread = pyramid.spread
     tiles = row_tiles(pyramid.pooled_k, tune.groups, tune.tma)
-    _share_kernel[(triton.cdiv(means_count, tune.means), batch * heads)](
+    kernel = _share_kernel[(triton.cdiv(means_count, tune.means), batch * heads)](
         means, tiles, pyramid.log2_counts,
         *((pyramid.log2_counts,) * 2 if spread is None else (spread, pyramid.steepest)),
         shares, heads, heads // layout.kv_heads, layout.q_video, layout.k_video, means_count,
@@ -68,6 +72,8 @@ def importance(
         CAUSAL=layout.causal, TMA=tune.tma, PRECISION=tuning.precision(q.device, q.dtype),
         STAGES=tune.stages, num_warps=tune.warps,
     )  # fmt: skip
+    if launched is not None:
+        launched.append(kernel)
     return shares
 
 

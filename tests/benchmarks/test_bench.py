@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from psa_kernels import PSAConfig, reference
+from psa_kernels.tune import timing
 from psa_pack.benchmarks import __main__ as bench
 from psa_pack.benchmarks import (
     checks,
@@ -21,7 +22,6 @@ from psa_pack.benchmarks import (
     psa_methods,
     report,
     sparse_peers,
-    timing,
 )
 from psa_pack.benchmarks.method import Method, Problem, Unavailable
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from psa_kernels import own_process
 from psa_kernels.selftest import Report, apart, run_apart
 
 from ..processes import is_running, wait_for
@@ -72,7 +73,7 @@ def test_a_process_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatc
         f"os.rename({str(started.with_suffix('.new'))!r}, {str(started)!r}); time.sleep(600)"
     )
     clock = Clock()
-    monkeypatch.setattr(apart, "time", clock)
+    monkeypatch.setattr(own_process, "time", clock)
 
     def time_passes():  # as soon as it hangs: how long that takes is the machine's affair
         if started.exists():

@@ -1,0 +1,9 @@
+"""The fastest settings of the kernels on this GPU: `python -m psa_kernels.tune` measures them.
+
+It writes the file that `psa_kernels.measured` reads. `tune_apart` does the same from a process of
+its own, which a host can end.
+"""
+
+from .apart import tune_apart
+
+__all__ = ["tune_apart"]

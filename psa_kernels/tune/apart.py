@@ -1,0 +1,60 @@
+"""The tuner in a process of its own, for a host that shows how far it is and can end it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+
+from ..measured import file_in_use
+from ..measured.entries import forget
+from ..measured.place import VARIABLE
+from ..own_process import run_module
+from ..selftest.report import FAILED, OK, Check
+
+NAME = "Measured settings"
+ROOM = 60.0  # seconds beyond its own limit until it is ended
+_PROGRESS = re.compile(r"\[ *(\d+)%\] (.*)")
+
+
+def tune_apart(
+    head_dim: int,
+    dtype: str,
+    seconds: float,
+    *,
+    environment: Mapping[str, str] | None = None,
+    alive: Callable[[], None] = lambda: None,
+    progress: Callable[[float, str], None] = lambda part, text: None,
+) -> Check:
+    """`python -m psa_kernels.tune` for the file in use here; it never raises for what goes wrong.
+
+    environment  variables beside this process's own
+    alive        called a few times a second; what it raises ends the process and is raised
+    progress     called with the part of the time that has passed, and what is being done
+    """
+
+    def heard(line: str) -> None:
+        if found := _PROGRESS.match(line):
+            progress(int(found[1]) / 100, found[2])
+
+    arguments = ["--head-dim", str(head_dim), "--dtype", dtype, "--seconds", f"{seconds:g}"]
+    env = {**(environment or {}), VARIABLE: str(file_in_use())}
+    try:
+        ended = run_module("psa_kernels.tune", arguments, seconds + ROOM, environment=env,
+                           alive=alive, heard=heard)  # fmt: skip
+    except OSError as error:
+        return Check(NAME, FAILED, f"the tuner could not be started: {error}")
+    finally:
+        forget()
+    if ended.code is None:
+        return Check(NAME, FAILED, f"the tuner did not end within {seconds + ROOM:g} seconds and "
+                     "was stopped; nothing was written", lines=ended.said)  # fmt: skip
+    try:
+        report = json.loads(ended.report)
+    except ValueError:
+        detail = f"the tuner ended {ended.how}; nothing was written"
+        remedy = "the lines below, with verbose, are what was said last"
+        return Check(NAME, FAILED, detail, remedy, ended.said)
+    if "failed" in report:
+        return Check(NAME, FAILED, report["failed"])
+    return Check(NAME, OK, report["text"], lines=tuple(report["lines"]))

@@ -1,0 +1,155 @@
+"""What the search measures: the attention and the importance kernel in one call of PSA.
+
+The settings are those that shipped presets are made of: a part of the blocks in full, a part pooled
+by 8, a tail of 64 under the second moment, in Gilbert order. A small call, whose every output is
+held against the float32 reference, and a large one to be timed take the same compiled kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+
+import torch
+
+from .. import reference, triton
+from ..attention import made_current
+from ..config import PSAConfig
+from ..layout import Layout
+from ..selftest.agreement import TOLERANCE, exact_matmuls
+from ..selftest.diagnosis import diagnose
+from .candidates import Variant
+from .search import TuneError
+from .timing import Clock, Timing, alternate
+
+Grid = tuple[int, int, int]
+
+CONFIG = PSAConfig(
+    block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert",
+    mask_ratios={1: (0, 0.11), 8: (0.11, 0.44), 0: (0.44, 1)},
+)  # fmt: skip
+WIDTH = 1536  # elements of all heads of the large call: 12 heads of 128
+SMALL: Grid = (5, 20, 21)  # 2,100 tokens: the last block is short
+LARGE: Grid = (21, 30, 52)  # 32,760
+
+
+class Call:
+    """One call, with what the stages before the two kernels give them.
+
+    q, k and v `[1, heads, tokens, head_dim]` are fields that change from place to place, with
+    noise: made, for time depends little on what they hold.
+    """
+
+    def __init__(
+        self, grid: Grid, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
+    ):
+        tokens = grid[0] * grid[1] * grid[2]
+        generator = torch.Generator(device).manual_seed(0)
+
+        def draw() -> torch.Tensor:
+            shape = (1, heads, -(-tokens // 16), head_dim)
+            coarse = torch.randn(shape, generator=generator, device=device)
+            fine = coarse.repeat_interleave(16, 2)[:, :, :tokens]
+            noise = torch.randn(fine.shape, generator=generator, device=device)
+            return (fine + 0.7 * noise).to(dtype)
+
+        self.q, self.k, self.v = draw(), draw(), draw()
+        self.config, self.scale = CONFIG, head_dim**-0.5
+        self.layout = Layout.of(self.q, self.k, self.v, CONFIG, grid=grid)
+        with torch.no_grad():
+            self.orders = triton.reorder(self.q, self.k, self.layout, CONFIG)
+            self.pyramid = triton.build_pyramid(
+                self.k, self.v, self.orders, self.layout, CONFIG, None
+            )
+            mass = self._importance()
+            self.plan = triton.assign_levels(mass, self.pyramid, self.layout, CONFIG)
+
+    def run(self, variant: Variant, launched: list | None = None) -> torch.Tensor:
+        """The variant's kernel; its output."""
+        with torch.no_grad():
+            if variant.kernel == "importance":
+                return self._importance(variant.settings, launched)
+            return triton.attend(
+                self.q, self.pyramid, self.plan, self.orders, self.layout, self.config, self.scale,
+                variant.settings, launched=launched,
+            )  # fmt: skip
+
+    def _importance(self, tune=None, launched: list | None = None) -> torch.Tensor:
+        return triton.importance(
+            self.q, self.pyramid, self.orders, self.layout, self.config, self.scale, tune, launched
+        )
+
+    @cached_property
+    def right(self) -> Mapping[str, torch.Tensor]:
+        """The reference's outputs, on the levels of this call's own plan."""
+        q, k, v = (x.float() for x in (self.q, self.k, self.v))
+        with torch.no_grad(), exact_matmuls():
+            pyramid = reference.build_pyramid(k, v, self.orders, self.layout, self.config)
+            rest = self.orders, self.layout, self.config, self.scale
+            return {
+                "importance": reference.importance(q, pyramid, *rest),
+                "attention": reference.attend(q, pyramid, self.plan, *rest),
+            }
+
+
+class CallBench:
+    """A `Bench` for one head size and dtype on one device."""
+
+    def __init__(
+        self, device: torch.device, head_dim: int, dtype: torch.dtype,
+        small: Grid = SMALL, large: Grid = LARGE, width: int = WIDTH,
+    ):  # fmt: skip
+        self.device, self.dtype = device, dtype
+        with made_current(device):
+            try:
+                self.small = Call(small, 2, head_dim, dtype, device)
+                self.large = Call(large, max(1, width // head_dim), head_dim, dtype, device)
+                self.clock = Clock(device)
+                _ = self.small.right  # before threads ask for it
+            except Exception as error:
+                found = diagnose(error)
+                raise TuneError(f"{found.what}; {found.remedy}") from error
+        self.spills: dict[str, int] = {}  # of the table's settings, which come first
+
+    def prepare(self, variant: Variant) -> str:
+        launched: list = []
+        with made_current(self.device):
+            try:
+                out = self.small.run(variant, launched)
+            except Exception as error:
+                reason = _first_line(error)
+                self._see_whether_the_gpu_lives(variant, reason)
+                return reason
+            error = self._error(variant, out)
+        tolerance = TOLERANCE[self.dtype]
+        most = tolerance.importance if variant.kernel == "importance" else tolerance.output
+        if not error <= most:
+            return f"wrong numbers, rel-L2 {error:.1e}"
+        spills = getattr(launched[0], "n_spills", 0) or 0
+        if spills > self.spills.setdefault(variant.kernel, spills):
+            return f"{spills} registers spill"
+        return ""
+
+    def time(self, variants: Sequence[Variant], seconds: float) -> Mapping[Variant, Timing]:
+        with made_current(self.device):
+            calls = {x: partial(self.large.run, x) for x in variants}
+            for call in calls.values():
+                call()
+            return alternate(calls, self.clock, seconds_each=seconds)
+
+    def _error(self, variant: Variant, out: torch.Tensor) -> float:
+        right = self.small.right[variant.kernel]
+        return float((out.float() - right).norm() / right.norm())
+
+    def _see_whether_the_gpu_lives(self, variant: Variant, reason: str) -> None:
+        if self.device.type != "cuda":
+            return
+        try:
+            torch.cuda.synchronize(self.device)
+        except Exception as error:
+            raise TuneError(f"{variant.kernel}, {variant}, broke the GPU: {reason}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,124 @@
+"""Which settings are worth compiling, beginning with those of this GPU's row of the table.
+
+Compiling one takes seconds, measuring it a fraction of one: so first shapes of tiles, at the row's
+pipeline depths, then other depths of the fastest shapes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..triton.tuning import Attend, Estimate
+
+# what queries and keys are multiplied in
+PRECISIONS = ("half",)
+
+MOST_FLOATS = 192  # of sums and logits a thread: from here on registers surely spill
+DEPTHS = range(1, 5)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings of one kernel; of the attention also what queries and keys are multiplied in."""
+
+    settings: Attend | Estimate
+    qk: str = "half"
+
+    @property
+    def kernel(self) -> str:
+        return "attention" if isinstance(self.settings, Attend) else "importance"
+
+    def __str__(self) -> str:
+        s = self.settings
+        if isinstance(s, Attend):
+            text = (
+                f"{s.rows} queries x {s.tile} keys, {s.warps} warps, "
+                f"depths {s.full_stages} {s.list_stages} {s.spread_stages}"
+            )
+        else:
+            text = f"{s.means} means x {s.groups} groups, {s.warps} warps, depth {s.stages}"
+        text += ", TMA" if s.tma else ""
+        return text if self.qk == "half" else f"{text}, {self.qk}"
+
+
+def shapes(row: Variant, width: int, tma: bool) -> list[Variant]:
+    """Other tiles and warps than the row's, the likeliest first. tma: whether there is such."""
+    of_kernel = _attend_shapes if isinstance(row.settings, Attend) else _estimate_shapes
+    found = [replace(row, settings=x) for x in of_kernel(row.settings, width)]
+    if tma:
+        other = replace(row.settings, tma=not row.settings.tma)
+        found.insert(0, replace(row, settings=other))
+    if isinstance(row.settings, Attend):
+        found += [replace(row, qk=x) for x in PRECISIONS if x != row.qk]
+    return found
+
+
+def depths(best: Variant) -> list[Variant]:
+    """One pipeline a step deeper or shallower."""
+    found = []
+    for name in _pipelines(best.settings):
+        now = getattr(best.settings, name)
+        for depth in (now + 1, now - 1):
+            if depth in DEPTHS:
+                found.append(replace(best, settings=_with_depth(best.settings, name, depth)))
+    return found
+
+
+def joined(best: Variant, ones: Sequence[Variant]) -> list[Variant]:
+    """`best` with the depths of all of `ones`, each of which differs from it in one."""
+    settings = best.settings
+    for name in _pipelines(settings):
+        for one in ones:
+            depth = getattr(one.settings, name)
+            if depth != getattr(best.settings, name):
+                settings = _with_depth(settings, name, depth)
+    return [replace(best, settings=settings)] if len(ones) > 1 else []
+
+
+def _attend_shapes(row: Attend, width: int) -> list[Attend]:
+    found = []
+    for rows, tile, warps in itertools.product((128, 64), (128, 64, 32), (8, 4)):
+        if (rows, tile, warps) == (row.rows, row.tile, row.warps):
+            continue
+        if rows * (width + tile) / (32 * warps) >= MOST_FLOATS:
+            continue
+        settings = replace(row, rows=rows, tile=tile, warps=warps, tail_stages=row.spread_stages)
+        if rows * tile > row.rows * row.tile:  # what fits at the row's depths may not here
+            shallow = {name: min(getattr(row, name), 2) for name in _pipelines(row)}
+            settings = replace(settings, **shallow, tail_stages=shallow["spread_stages"])
+        found.append(settings)
+    near = (row.rows, row.tile, row.warps)
+    return sorted(found, key=lambda x: _steps((x.rows, x.tile, x.warps), near))
+
+
+def _estimate_shapes(row: Estimate, width: int) -> list[Estimate]:
+    found = []
+    for means, groups, warps in itertools.product((64, 128), (64, 128, 32), (4, 8)):
+        if (means, groups, warps) == (row.means, row.groups, row.warps):
+            continue
+        if means * groups / (32 * warps) >= MOST_FLOATS:
+            continue
+        found.append(replace(row, means=means, groups=groups, warps=warps))
+    near = (row.means, row.groups, row.warps)
+    return sorted(found, key=lambda x: _steps((x.means, x.groups, x.warps), near))
+
+
+def _steps(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many doublings are between two shapes."""
+    return sum(abs(a.bit_length() - b.bit_length()) for a, b in zip(one, other, strict=True))
+
+
+def _pipelines(settings: Attend | Estimate) -> tuple[str, ...]:
+    if isinstance(settings, Attend):
+        return "full_stages", "list_stages", "spread_stages"
+    return ("stages",)
+
+
+def _with_depth(settings: Attend | Estimate, name: str, depth: int) -> Attend | Estimate:
+    """The tail's loop without the second moment is not measured: what fits with it fits there."""
+    changes = {name: depth}
+    if name == "spread_stages":
+        changes["tail_stages"] = max(depth, settings.tail_stages)
+    return replace(settings, **changes)

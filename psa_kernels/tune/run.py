@@ -1,0 +1,143 @@
+"""The whole of it: search, compare with what the file has, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import measured
+from ..measured.entries import name_of, row_width
+from ..triton.support import MOST_HEAD_DIM
+from .candidates import Variant
+from .search import Budget, Found, Outcome, TuneError, search
+
+SECONDS = 90.0
+DTYPES = ("bfloat16", "float16")
+HEAD_DIMS = (128, 64, 256)  # of video models, the usual one first
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """text     what was found, in sentences
+    lines    every variant that was left out, and why
+    changed  whether the file was written
+    """
+
+    text: str
+    lines: tuple[str, ...]
+    changed: bool
+
+
+def tune(
+    head_dim: int = HEAD_DIMS[0],
+    dtype: torch.dtype = torch.bfloat16,
+    *,
+    budget: Budget | None = None,
+    file: Path | None = None,
+    device: torch.device | None = None,
+    make_bench: Callable | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Result:
+    """Measures for one head size and dtype, and keeps what is faster than what is in use.
+
+    file        where it is kept; that of `measured.file_in_use` if absent
+    make_bench  makes the `Bench` of (device, head_dim, dtype); the GPU's own if absent
+
+    Raises `TuneError` where nothing can be measured, `OSError` where the file cannot be written.
+    """
+    budget = budget or Budget(SECONDS)
+    file = file or measured.file_in_use()
+    device = device or torch.device("cuda", torch.cuda.current_device())
+    if not 0 < head_dim <= MOST_HEAD_DIM:
+        raise TuneError(f"head_dim: found {head_dim}, give 1 to {MOST_HEAD_DIM}")
+    if name_of(dtype) not in DTYPES:
+        raise TuneError(f"dtype: found {name_of(dtype)}, give {' or '.join(DTYPES)}")
+    here = measured.machine_of(device)
+    if here is None:
+        raise TuneError("there is no GPU here that torch can use; nothing to measure")
+    from ..triton import tuning  # here, so that asking for help needs no Triton
+    from ..triton.descriptors import has_tma
+    from .bench import CallBench
+
+    width = row_width(head_dim)
+    rows = [Variant(tuning.row_attend(device, dtype, width)),
+            Variant(tuning.row_estimate(device, dtype, width))]  # fmt: skip
+    old = measured.find(device, head_dim, dtype, file).entry
+    in_use = _of_entry(old) if old else rows
+    say(f"making calls of {head_dim} channels a head in {name_of(dtype)} on {here.gpu}")
+    bench = (make_bench or CallBench)(device, head_dim, dtype)
+    found = search(
+        bench, rows, in_use, width=width, tma=has_tma(device), budget=budget, say=say,
+        workers=1 if tuning.interpreted(device) else 0,  # the interpreter has no threads
+    )  # fmt: skip
+    entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype)
+    changed = old is None or any(old[key] != entry[key] for key in ("qk", "attend", "estimate"))
+    if changed:
+        measured.write(file, entry)
+    return Result(_text(found, changed, file), _left_out(found), changed)
+
+
+def _of_entry(entry: Mapping[str, Any]) -> list[Variant]:
+    from ..triton.tuning import Attend, Estimate
+
+    qk = entry["qk"]
+    return [Variant(Attend(**entry["attend"][qk]), qk), Variant(Estimate(**entry["estimate"]))]
+
+
+def _entry(found: Found, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
+    attention, importance = (found.outcomes[x] for x in ("attention", "importance"))
+    qk = attention.chosen.qk
+    return {
+        "head_dim": head_dim,
+        "dtype": name_of(dtype),
+        "date": time.strftime("%Y-%m-%d"),
+        "qk": qk,
+        "attend": {qk: vars(attention.chosen.settings)},
+        "estimate": vars(importance.chosen.settings),
+        "gain": {name: round(x.gain, 3) for name, x in found.outcomes.items()},
+        "tried": found.timed,
+        "left_out": list(_left_out(found)),
+    }
+
+
+def _text(found: Found, changed: bool, file: Path) -> str:
+    said = [_of_kernel(name, x) for name, x in found.outcomes.items()]
+    said.append(f"{found.timed} settings were timed{_counted(found)}.")
+    said.append(f"Written to {file}." if changed else f"{file} stays as it is.")
+    return " ".join(said)
+
+
+def _of_kernel(name: str, x: Outcome) -> str:
+    table = f"{x.ms:.3g} ms, {x.gain:.2f} times as fast as the table's settings"
+    if x.chosen == x.row:
+        return f"{name}: the table's own settings are the fastest ({x.chosen}; {x.ms:.3g} ms)."
+    if x.chosen == x.before:
+        return f"{name}: nothing is faster than what was measured before ({x.chosen}; {table})."
+    return f"{name}: {x.chosen}; {table}."
+
+
+def _counted(found: Found) -> str:
+    """How many were left out for which kind of reason."""
+    kinds = Counter(_kind(reason) for reason in found.left_out.values())
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f"; left out: {told}" if told else ""
+
+
+def _kind(reason: str) -> str:
+    if "spill" in reason:
+        return "that spill registers"
+    if "out of resource" in reason:
+        return "that ask for more than the GPU has"
+    if "wrong numbers" in reason:
+        return "with wrong numbers"
+    return "not reached in time" if reason.startswith("not reached") else "that do not compile"
+
+
+def _left_out(found: Found) -> tuple[str, ...]:
+    return tuple(f"{x.kernel}, {x}: {reason}" for x, reason in found.left_out.items())

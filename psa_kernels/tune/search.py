@@ -1,0 +1,247 @@
+"""The search for the fastest settings. It knows neither a GPU nor a kernel: see `Bench`.
+
+Rounds: the table's row first; then other shapes; then other depths of the fastest shapes; then the
+best depths together. In each, all candidates compile side by side, are held against the reference,
+and only then take turns in being timed, with nothing else to do for the machine. Each round times
+the row too, and candidates compare by their time over the row's in the same round.
+
+Last, the winner and what is in use now take turns once more, and only a gain that is more than
+noise replaces anything.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from . import candidates
+from .candidates import Variant
+from .timing import Timing
+
+NOISE = 0.02  # a gain below it changes nothing
+FINALISTS = 2  # shapes whose depths are tried
+# the part of the time after which a round starts no compilation
+SHAPES_UNTIL, DEPTHS_UNTIL, JOINED_UNTIL = 0.50, 0.72, 0.82
+MOST_EACH = 0.3  # seconds that a candidate of a round is timed for
+DUEL_EACH = 1.0  # seconds of each in the last comparison
+NOT_REACHED = "not reached in time"
+
+
+class TuneError(Exception):
+    """Nothing was measured; the text says why."""
+
+
+class Bench(Protocol):
+    """What can be measured.
+
+    prepare  compiles a variant and holds its numbers against the reference: why it is left out, ""
+             if it is right. Several threads call it at a time
+    time     of prepared variants that take turns, `seconds` for each
+    """
+
+    def prepare(self, variant: Variant) -> str: ...
+
+    def time(self, variants: Sequence[Variant], seconds: float) -> Mapping[Variant, Timing]: ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`seconds` from `start`, a `time.monotonic()`."""
+
+    seconds: float
+    start: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> float:
+        """As a part of the whole."""
+        return (time.monotonic() - self.start) / self.seconds
+
+    def left(self, until: float = 1.0) -> float:
+        """Seconds until a part of the whole has passed."""
+        return self.seconds * (until - self.spent)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one kernel.
+
+    row     the table's settings
+    before  what was in use
+    chosen  what is now: `before`, unless another was faster beyond noise
+    gain    time of the row over that of `chosen`
+    """
+
+    row: Variant
+    before: Variant
+    chosen: Variant
+    gain: float
+    ms: float
+
+
+@dataclass(frozen=True)
+class Found:
+    outcomes: Mapping[str, Outcome]
+    timed: int
+    left_out: Mapping[Variant, str]
+
+
+def search(
+    bench: Bench,
+    rows: Sequence[Variant],
+    in_use: Sequence[Variant],
+    *,
+    width: int,
+    tma: bool,
+    budget: Budget,
+    workers: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Found:
+    """The fastest settings of each kernel.
+
+    rows     the table's, one a kernel; in_use: what calls take now, in the same order
+    width    elements of a stored row
+    workers  compilations side by side; 0: what the machine has cores for
+
+    Raises `TuneError` where a row of the table does not run.
+    """
+    run = _Run(bench, rows, budget, workers or _cores(), say)
+    in_use = run.first(in_use)
+    run.round(
+        "shapes of tiles", _mixed(candidates.shapes(x, width, tma) for x in rows), SHAPES_UNTIL,
+        ready=[x for x in in_use if x not in rows],
+    )  # fmt: skip
+    best = {row: run.best(row.kernel, FINALISTS if row is rows[0] else 1) for row in rows}
+    run.round(
+        "pipeline depths",
+        _mixed([candidates.depths(x) for some in best.values() for x in some]), DEPTHS_UNTIL,
+    )  # fmt: skip
+    run.round("the best depths together", _mixed(run.joined(x) for x in best.values()),
+              JOINED_UNTIL)  # fmt: skip
+    outcomes = {row.kernel: run.outcome(row, now) for row, now in zip(rows, in_use, strict=True)}
+    return Found(outcomes, len(run.ratios), run.left_out)
+
+
+def gain_is_noise(now: Timing, other: Timing) -> bool:
+    """Whether `other` is not faster than `now` beyond what measuring can tell."""
+    error = (now.spread + other.spread) / math.sqrt(min(now.count, other.count))
+    return now.ms / other.ms < 1 + max(NOISE, error)
+
+
+class _Run:
+    def __init__(self, bench, rows, budget, workers, say):
+        self.bench, self.rows, self.budget, self.say = bench, rows, budget, say
+        self.workers = workers
+        self.seen: set[Variant] = set()
+        self.ratios: dict[Variant, float] = {}  # time over that of the kernel's row
+        self.left_out: dict[Variant, str] = {}
+        self.slowest = 0.0  # seconds that a compilation took
+
+    def first(self, in_use: Sequence[Variant]) -> list[Variant]:
+        """The rows, and what is in use, alone: what all compilations share is made by the first.
+
+        What is in use after all: the row, where it does not run.
+        """
+        found = []
+        for row, now in zip(self.rows, in_use, strict=True):
+            self.say(f"{row.kernel}: the table's settings, {row}")
+            if reason := self._prepare(row):
+                raise TuneError(f"{row.kernel}: the table's own settings do not run: {reason}")
+            self.ratios[row] = 1.0
+            self.seen |= {row, now}
+            if now != row and (reason := self._prepare(now)):
+                self.left_out[now], now = reason, row
+            found.append(now)
+        return found
+
+    def round(
+        self, name: str, variants: Iterable[Variant], until: float, ready: Iterable[Variant] = ()
+    ) -> None:
+        new = [x for x in dict.fromkeys(variants) if x not in self.seen]
+        self.seen.update(new)
+        right = [*ready, *self._compile(name, new, until)]
+        for row in self.rows:
+            some = [x for x in right if x.kernel == row.kernel]
+            if not some:
+                continue
+            each = min(MOST_EACH, self.budget.left() / 4 / len(right))
+            self.say(f"{row.kernel}: timing {len(some)} {name}")
+            times = self.bench.time([row, *some], each)
+            self.ratios |= {x: times[x].ms / times[row].ms for x in some}
+
+    def best(self, kernel: str, count: int) -> list[Variant]:
+        """The fastest of a kernel, of different shapes."""
+        return sorted((x for x in self.ratios if x.kernel == kernel), key=self.ratios.__getitem__)[
+            :count
+        ]
+
+    def joined(self, finalists: Sequence[Variant]) -> list[Variant]:
+        """Of each finalist, the depths that made it faster."""
+        found = []
+        for one in finalists:
+            better = [
+                x for x in candidates.depths(one)
+                if self.ratios.get(x, math.inf) < self.ratios[one] * (1 - NOISE / 4)
+            ]  # fmt: skip
+            found += candidates.joined(one, better)
+        return found
+
+    def outcome(self, row: Variant, now: Variant) -> Outcome:
+        (best,) = self.best(row.kernel, 1)
+        some = list(dict.fromkeys((row, now, best)))
+        self.say(f"{row.kernel}: the fastest against what is in use")
+        each = min(DUEL_EACH, max(self.budget.left() / 3 / len(some), 0.05))
+        times = self.bench.time(some, each)
+        chosen = now if gain_is_noise(times[now], times[best]) else best
+        return Outcome(row, now, chosen, times[row].ms / times[chosen].ms, times[chosen].ms)
+
+    def _compile(self, name: str, variants: list[Variant], until: float) -> list[Variant]:
+        """Those that run and are right. What would not be ready by `until` is not begun."""
+        waiting, right, done, total = list(variants), [], 0, len(variants)
+        pending: dict = {}
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            while waiting or pending:
+                while waiting and len(pending) < self.workers:
+                    if self.budget.left(until) < self.slowest:
+                        self.left_out |= dict.fromkeys(waiting, NOT_REACHED)
+                        waiting = []
+                        break
+                    variant = waiting.pop(0)
+                    pending[pool.submit(self._prepare, variant)] = variant
+                ready, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    variant, done = pending.pop(future), done + 1
+                    reason = future.result()
+                    if reason:
+                        self.left_out[variant] = reason
+                    else:
+                        right.append(variant)
+                    self.say(f"{name}: {done} of {total}: {variant.kernel}, {variant}"
+                             + (f": left out, {reason}" if reason else ""))  # fmt: skip
+        finally:
+            # where it was interrupted, what compiles now ends by itself
+            pool.shutdown(wait=False, cancel_futures=True)
+        return right
+
+    def _prepare(self, variant: Variant) -> str:
+        begin = time.monotonic()
+        reason = self.bench.prepare(variant)
+        self.slowest = max(self.slowest, time.monotonic() - begin)
+        return reason
+
+
+def _mixed(lists: Iterable[Sequence[Variant]]) -> list[Variant]:
+    """One of each list in turn, so that what time leaves out is of all."""
+    lists = [list(x) for x in lists]
+    longest = max(map(len, lists), default=0)
+    return [x[i] for i in range(longest) for x in lists if i < len(x)]
+
+
+def _cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, 16))

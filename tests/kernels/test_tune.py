@@ -1,0 +1,268 @@
+"""The tuner's search, with real calls on a CPU and with made-up times; no GPU, no kernel."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from psa_kernels import measured
+from psa_kernels.measured import Machine, entries, place
+from psa_kernels.triton import tuning
+from psa_kernels.tune import candidates, run, search
+from psa_kernels.tune.candidates import Variant
+from psa_kernels.tune.search import NOT_REACHED, Budget, TuneError, gain_is_noise
+from psa_kernels.tune.timing import Clock, Timing, alternate
+
+from ..pack_import import ROOT
+
+CPU = torch.device("cpu")
+ROWS = [Variant(tuning.ATTEND["sm_86"][128]), Variant(tuning.ESTIMATE["sm_86"][128])]
+SHAPES = [*candidates.shapes(ROWS[0], 128, False), *candidates.shapes(ROWS[1], 128, False)]
+
+
+class Told:
+    """A bench whose milliseconds, and reasons against a variant, are given."""
+
+    def __init__(self, ms=lambda variant: 1.0, reason=lambda variant: "", seconds=0.0):
+        self.ms, self.reason, self.seconds = ms, reason, seconds
+        self.prepared, self.timed = [], []
+
+    def prepare(self, variant):
+        time.sleep(self.seconds)
+        self.prepared.append(variant)
+        return self.reason(variant)
+
+    def time(self, variants, seconds):
+        assert set(variants) <= set(self.prepared), "timed before it was checked"
+        self.timed += [x for x in variants if x not in self.timed]
+        return {x: Timing(self.ms(x), self.ms(x), self.ms(x), 20) for x in variants}
+
+
+def searched(bench, in_use=ROWS, seconds=60.0, **how):
+    how = {"width": 128, "tma": False, "workers": 2} | how
+    return search.search(bench, ROWS, in_use, budget=Budget(seconds), **how)
+
+
+def chosen(found):
+    return [found.outcomes[row.kernel].chosen for row in ROWS]
+
+
+@given(st.data())
+def test_the_fastest_right_variant_wins_and_a_second_run_changes_nothing(data):
+    """Of shapes; the depths of the winner are its own."""
+    slow = st.floats(0.5, 2.0)
+    times = {x: data.draw(slow) for x in (*ROWS, *SHAPES)}
+    wrong = {x for x in SHAPES if data.draw(st.booleans())}
+    bench = Told(lambda x: times.get(x, 3.0), lambda x: "spills" if x in wrong else "")
+    found = searched(bench)
+    assert not wrong & set(bench.timed) and wrong == set(found.left_out)
+    for row in ROWS:
+        right = [x for x in times if x.kernel == row.kernel and x not in wrong]
+        best = min(right, key=times.__getitem__)
+        outcome = found.outcomes[row.kernel]
+        if times[row] / times[best] >= 1 + search.NOISE:
+            assert outcome.chosen == best
+        else:
+            assert outcome.chosen == row
+        assert math.isclose(outcome.gain, times[row] / times[outcome.chosen])
+    again = searched(bench, chosen(found))
+    assert chosen(again) == chosen(found)
+
+
+def test_depths_that_help_each_alone_are_tried_together():
+    def ms(x):
+        if x.kernel == "importance":
+            return 1.0
+        s = x.settings
+        return 2.0 - 0.1 * (s.full_stages == 3) - 0.2 * (s.list_stages == 3)
+
+    found = searched(Told(ms))
+    settings = chosen(found)[0].settings
+    assert (settings.full_stages, settings.list_stages) == (3, 3)
+    # without the second moment the tail may be no deeper than what was measured with it
+    assert settings.tail_stages == ROWS[0].settings.tail_stages
+
+
+def test_what_is_in_use_goes_only_for_a_gain_beyond_noise():
+    now = [SHAPES[0], ROWS[1]]
+    other = SHAPES[1]
+    for gain, wins in ((1.015, False), (1.03, True)):
+        ms = {now[0]: 1.0, other: 1.0 / gain, ROWS[0]: 1.5}
+        bench = Told(lambda x, ms=ms: ms.get(x, 2.0))
+        outcome = searched(bench, now).outcomes["attention"]
+        assert outcome.chosen == (other if wins else now[0])
+        assert math.isclose(outcome.gain, 1.5 / ms[outcome.chosen])
+
+
+def test_what_is_in_use_and_does_not_run_any_more_gives_way_to_the_row():
+    found = searched(Told(reason=lambda x: "gone" if x == SHAPES[0] else ""), [SHAPES[0], ROWS[1]])
+    assert found.outcomes["attention"].before == ROWS[0] and found.left_out[SHAPES[0]] == "gone"
+
+
+@pytest.mark.parametrize(("count", "noise"), [(4, True), (400, False)])
+def test_noise_is_what_so_many_turns_cannot_tell(count, noise):
+    """Each ranges over 10%, and one is 4% faster."""
+    one, other = Timing(1.04, 0.94, 1.14, count), Timing(1.0, 0.9, 1.1, count)
+    assert gain_is_noise(one, other) == noise
+    assert gain_is_noise(Timing(1.01, 1.01, 1.01, 400), Timing(1.0, 1.0, 1.0, 400))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_time_is_kept_and_what_it_left_out_is_said(workers):
+    bench = Told(seconds=0.1)
+    begin = time.monotonic()
+    found = searched(bench, seconds=1.0, workers=workers)
+    assert time.monotonic() - begin < 1.5
+    missed = [x for x, reason in found.left_out.items() if reason == NOT_REACHED]
+    assert missed and len(missed) + len(bench.prepared) >= len(SHAPES)
+    # the likeliest of both kernels came first
+    assert {x.kernel for x in bench.timed if x not in ROWS} == {"attention", "importance"}
+
+
+def test_a_row_that_does_not_run_is_an_error():
+    with pytest.raises(TuneError, match="the table's own settings do not run: no compiler"):
+        searched(Told(reason=lambda x: "no compiler" if x == ROWS[1] else ""))
+
+
+def test_candidates_are_within_what_a_kernel_takes():
+    for row in tuning.ATTEND:
+        for width in (64, 128, 256):
+            for table, dtype in ((tuning.ATTEND, torch.bfloat16), (tuning.ESTIMATE, None)):
+                base = Variant(tuning.pick(table, row, dtype or torch.float16, width))
+                found = candidates.shapes(base, width, tma=True)
+                assert 4 <= len(set(found)) == len(found) <= 14 and base not in found
+                for x in (*found, *candidates.depths(base)):
+                    for name, value in vars(x.settings).items():
+                        entries._check_setting(name, value)
+
+
+class Products:
+    """Real products on this CPU: a variant with large tiles does a quarter of the work."""
+
+    def prepare(self, variant):
+        return "" if self.call(variant)().isfinite().all() else "wrong numbers"
+
+    def call(self, variant):
+        large = variant.settings == SHAPES[0].settings
+        a = torch.ones(96 if large else 192, 192)
+        return partial(torch.mm, a, torch.ones(192, 192))
+
+    def time(self, variants, seconds):
+        return alternate({x: self.call(x) for x in variants}, Clock(CPU), seconds_each=seconds)
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch, tmp_path):
+    here = Machine("NVIDIA GeForce RTX 4090", "580.1", "2.11.0", "3.6.0", "0123456789ab")
+    for module in (measured, entries):
+        monkeypatch.setattr(module, "machine_of", lambda device: here)
+    monkeypatch.setattr(tuning, "architecture", lambda device: "sm_86")
+    monkeypatch.setenv(place.VARIABLE, str(tmp_path / "measured.json"))
+    measured.forget()
+    yield tmp_path / "measured.json"
+    measured.forget()
+
+
+def test_measured_for_real_written_used_and_left_alone(on_a_gpu):
+    how = {"device": CPU, "make_bench": lambda *call: Products()}
+    first = run.tune(budget=Budget(6.0), **how)
+    assert first.changed and str(on_a_gpu) in first.text
+    assert tuning.attend(CPU, torch.bfloat16, 128) == SHAPES[0].settings
+    (found,), _ = entries.read_file(on_a_gpu)
+    assert found["gain"]["attention"] > 1.2 and found["tried"] > 10
+    before = on_a_gpu.read_bytes()
+    second = run.tune(budget=Budget(6.0), **how)
+    assert not second.changed and "stays as it is" in second.text
+    assert on_a_gpu.read_bytes() == before
+
+
+def test_what_was_left_out_is_counted_by_kind(on_a_gpu):
+    reasons = ["40 registers spill", "OutOfResources: out of resource: shared memory",
+               "wrong numbers, rel-L2 3.0e-01"]  # fmt: skip
+    bench = Told(reason=lambda x: dict(zip(SHAPES, reasons, strict=False)).get(x, ""))
+    found = run.tune(budget=Budget(9.0), device=CPU, make_bench=lambda *call: bench)
+    assert (
+        "1 that spill registers, 1 that ask for more than the GPU has, 1 with wrong" in found.text
+    )
+    assert len(found.lines) == 3 and "rel-L2 3.0e-01" in found.lines[2]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [((0, torch.float16), "head_dim: found 0"), ((300, torch.float16), "head_dim: found 300"),
+     ((64, torch.float32), "dtype: found float32, give bfloat16 or float16")],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_refused(call, says):
+    with pytest.raises(TuneError, match=says):
+        run.tune(*call, device=CPU)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_command_says_that_there_is_no_gpu():
+    done = subprocess.run([sys.executable, "-m", "psa_kernels.tune"], cwd=ROOT,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 1 and "no GPU here" in done.stdout and not done.stderr
+
+
+INTERPRETED = Path(__file__).with_name("tune_interpreted.py")
+
+
+def start(path, *arguments):
+    return subprocess.Popen(
+        [sys.executable, INTERPRETED, str(path), *arguments], cwd=ROOT, text=True,
+        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+triton_here = pytest.mark.skipif(
+    not measured.machine.versions.installed()[0], reason="Triton is not installed"
+)
+
+
+@triton_here
+def test_real_kernels_in_the_interpreter_are_checked_and_timed(tmp_path):
+    """A variant whose numbers are wrong is found by the reference, before any time is taken."""
+    process = start(tmp_path / "measured.json", "wrong")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said[-3000:]
+    assert "left out, wrong numbers, rel-L2" in said and "all right" in said
+
+
+@triton_here
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_ends_it_and_the_old_file_stays(tmp_path):
+    path = tmp_path / "measured.json"
+    path.write_text('{"format": 1, "measured": []}')
+    process = start(path, "command")
+    for line in process.stdout:
+        if "shapes of tiles: " in line:
+            break
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Interrupted; nothing was written" in said
+    assert "Traceback" not in said
+    assert path.read_text() == '{"format": 1, "measured": []}'
+
+
+@pytest.mark.gpu
+def test_the_gpus_own_settings(tmp_path):
+    """Slow: what it takes to compile and time a part of the variants, twice."""
+    path = tmp_path / "measured.json"
+    device = torch.device("cuda", 0)
+    first = run.tune(budget=Budget(60.0), file=path, device=device)
+    assert first.changed
+    (found,), wrong = entries.read_file(path)
+    assert not wrong and min(found["gain"].values()) > 0.97 and found["tried"] > 4
+    before = path.read_bytes()
+    assert not run.tune(budget=Budget(60.0), file=path, device=device).changed
+    assert path.read_bytes() == before
