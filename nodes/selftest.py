@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 
@@ -9,6 +10,7 @@ import comfy.model_management
 from comfy_api.latest import io, ui
 
 from ..psa_kernels.selftest import run_apart
+from .measuring import HEAD_DIMS, measure_here
 
 COLUMNS = 76  # that the node shows without wrapping a line
 
@@ -37,6 +39,17 @@ class PSASelfTest(io.ComfyNode):
                     "time_limit", default=600, min=10, max=7200, step=10, optional=True,
                     tooltip="Seconds after which the test is stopped.",
                 ),
+                io.Boolean.Input(
+                    "measure", default=False, optional=True,
+                    tooltip="After the test, find the fastest settings of the kernels on this GPU "
+                    "and keep them in ComfyUI's user folder: up to 90 seconds more. Models in the "
+                    "GPU's memory are unloaded.",
+                ),
+                io.Combo.Input(
+                    "head_dim", options=list(HEAD_DIMS), default=HEAD_DIMS[0], optional=True,
+                    tooltip="Only with measure: the size of the model's attention heads. 128 for "
+                    "most video models, 64 for CogVideoX and Kandinsky 5.",
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="text", tooltip="The report."),
@@ -55,14 +68,23 @@ class PSASelfTest(io.ComfyNode):
         return time.time_ns()
 
     @classmethod
-    def execute(cls, verbose=False, every_feature=False, time_limit=600) -> io.NodeOutput:
+    def execute(
+        cls, verbose=False, every_feature=False, time_limit=600, measure=False,
+        head_dim=HEAD_DIMS[0],
+    ) -> io.NodeOutput:  # fmt: skip
+        if head_dim not in HEAD_DIMS:  # which ComfyUI 0.3.75 lets pass
+            raise ValueError(f"head_dim: found {head_dim!r}; give one of {', '.join(HEAD_DIMS)}")
         on_cpu = comfy.model_management.get_torch_device().type == "cpu"
+        alive = comfy.model_management.throw_exception_if_processing_interrupted
         report = run_apart(
             time_limit,
             every=every_feature,
             use_gpu=not on_cpu,  # as ComfyUI itself was started
-            alive=comfy.model_management.throw_exception_if_processing_interrupted,
+            alive=alive,
         )
+        if measure and report.ok:
+            found = measure_here(int(head_dim), alive)
+            report = dataclasses.replace(report, checks=(*report.checks, found))
         text, shown = report.text(verbose), report.text(verbose, COLUMNS)
         content = json.dumps(report.json(), indent=1)
         return io.NodeOutput(text, content, report.ok, ui=ui.PreviewText(shown))

@@ -19,7 +19,8 @@ from .place import file_in_use
 log = logging.getLogger("PSA")
 
 FORMAT = 1
-AGAIN = "measure again: python -m psa_kernels.tune, or PSA Self-test with measure on"
+HOW = "python -m psa_kernels.tune, or PSA Self-test with measure on"
+AGAIN = f"measure again: {HOW}"
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,9 @@ def _check(one: Mapping[str, Any]) -> None:
     for key in _TEXTS:
         if not isinstance(one[key], str):
             raise ValueError(f"{key}: found {one[key]!r}, give a text")
+    for name, gain in one["gain"].items():
+        if not isinstance(gain, float | int):
+            raise ValueError(f"gain.{name}: found {gain!r}, give a number")
     if type(one["head_dim"]) is not int or not 0 < one["head_dim"] <= 256:
         raise ValueError(f"head_dim: found {one['head_dim']!r}, give 1 to 256")
     if one["qk"] not in one["attend"]:

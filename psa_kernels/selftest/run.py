@@ -75,6 +75,11 @@ def _triton(device: torch.device, every: bool = False) -> list[Check]:
     dtype = usual_dtype(device)
     checks.append(check_dense(kernels, "Triton kernels", device, dtype, cases))
     checks.append(check_agreement(kernels, "Triton kernels", device, every))
+    if device.type == "cuda":
+        from .settings import settings_in_use
+
+        name = "Settings of the kernels"
+        checks.append(_attempt(name, lambda: settings_in_use(device))[1])
     return checks
 
 

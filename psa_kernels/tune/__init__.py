@@ -4,6 +4,6 @@ It writes the file that `psa_kernels.measured` reads. `tune_apart` does the same
 its own, which a host can end.
 """
 
-from .apart import tune_apart
+from .apart import NAME, tune_apart
 
-__all__ = ["tune_apart"]
+__all__ = ["NAME", "tune_apart"]

@@ -12,7 +12,7 @@ from ..measured.place import VARIABLE
 from ..own_process import run_module
 from ..selftest.report import FAILED, OK, Check
 
-NAME = "Measured settings"
+NAME = "Measuring this GPU"
 ROOM = 60.0  # seconds beyond its own limit until it is ended
 _PROGRESS = re.compile(r"\[ *(\d+)%\] (.*)")
 

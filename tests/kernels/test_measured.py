@@ -13,6 +13,7 @@ import torch
 
 from psa_kernels import measured
 from psa_kernels.measured import Machine, entries, place
+from psa_kernels.selftest.settings import settings_in_use
 from psa_kernels.triton import tuning
 
 from ..pack_import import ROOT
@@ -66,6 +67,24 @@ def test_what_was_measured_goes_before_the_table(file, caplog):
     assert in_use(dim=64)[0] == tuning.ATTEND["sm_86"][64]
     assert in_use(torch.float32)[0] == tuning.ATTEND["float32"][128]
     assert not caplog.records
+
+
+def test_the_self_test_says_what_is_in_use_and_what_measuring_brought(file):
+    said = settings_in_use(GPU)
+    assert said.startswith("the table's for sm_86. Nothing was measured on this GPU")
+    assert "python -m psa_kernels.tune" in said
+    gain = {"attention": 1.0634, "importance": 1.0}
+    measured.write(file, entry(gain=gain))
+    brought = "times as fast as the table's: attention 1.06, importance 1.00"
+    assert settings_in_use(GPU) == (
+        "heads of 64: the table's for sm_86; "
+        f"heads of 128: measured here on 2026-11-29, {brought}; "
+        f"heads of 256: the table's for sm_86. From {file}"
+    )
+    measured.write(file, entry(gain=gain, torch="2.9"))
+    said = settings_in_use(GPU)
+    assert f"heads of 128: the table's for sm_86 (measured before: {brought})" in said
+    assert "measured with torch 2.9, here it is 2.11.0+cu130" in said
 
 
 def test_ones_own_dtype_goes_first(file):

@@ -24,7 +24,7 @@ from psa_kernels.tune import bench, candidates, run  # noqa: E402
 from psa_kernels.tune.search import Budget  # noqa: E402
 
 CPU = torch.device("cpu")
-GRID = (1, 8, 18)
+GRID = (1, 8, 10)
 FILE = Path(sys.argv[1])
 SMALL = partial(bench.CallBench, small=GRID, large=GRID, width=64)
 ONE, OTHER = tuning.Attend(64, 32, 4, 2, 2, 2, 2), tuning.Attend(32, 64, 4, 2, 2, 2, 2)

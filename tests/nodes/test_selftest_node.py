@@ -36,6 +36,17 @@ def test_verbose_lists_every_case(graph):
     assert said.count("head dim") >= 10
 
 
+def test_measuring_needs_a_gpu_and_says_so(graph):
+    """On a GPU the tuner's own tests have it: it takes minutes."""
+    if torch.cuda.is_available():
+        return
+    g = graph()
+    g.add("PSASelfTest", {"measure": True, "head_dim": "64"}, "test")
+    (said,) = g.run().outputs["test"]["text"]
+    assert "Measuring this GPU: there is no GPU here" in " ".join(said.split())
+    assert "Result: all that can run here works" in said
+
+
 def test_it_can_be_interrupted_and_the_server_goes_on(graph):
     def stop(run, message):
         if message["type"] == "executing" and message["data"].get("node") == "test":

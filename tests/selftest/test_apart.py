@@ -5,9 +5,11 @@ import sys
 import time
 
 import pytest
+import torch
 
 from psa_kernels import own_process
 from psa_kernels.selftest import Report, apart, run_apart
+from psa_kernels.tune import tune_apart
 
 from ..processes import is_running, wait_for
 from .broken_triton import failing_import
@@ -31,6 +33,37 @@ def test_it_is_the_same_report_as_the_commands():
     assert any("head dim" in line for line in found.checks[0].lines)
     again = Report.from_json(json.loads(json.dumps(found.json())))
     assert again == found and found.json()["ok"] is True
+
+
+def test_lines_are_heard_as_they_come(tmp_path):
+    """The tuner's progress, of a process that says it slowly and in parts."""
+    heard, seen = [], []
+    program = (
+        "import sys, time\n"
+        "for text in ('[  7', '%] shapes\\n', 'noise\\n[100%] do', 'ne\\n'):\n"
+        "    print(text, end='', flush=True); time.sleep(0.3)\n"
+    )
+    (tmp_path / "slow_program.py").write_text(program)
+    ended = own_process.run_module(
+        "slow_program", [], 60.0, environment={"PYTHONPATH": str(tmp_path)},
+        alive=lambda: seen.append(len(heard)), heard=heard.append,
+    )  # fmt: skip
+    assert ended.code == 0
+    assert heard == list(ended.said) == ["[  7%] shapes", "noise", "[100%] done"]
+    assert {0, 1} < set(seen)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_tuner_apart_says_that_there_is_no_gpu():
+    found = tune_apart(128, "bfloat16", 30.0)
+    assert found.state == "failed" and "no GPU here" in found.detail
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_tuner_that_is_killed_is_a_finding(tmp_path):
+    (tmp_path / "torch.py").write_text("import os\nos.abort()\n")
+    found = tune_apart(128, "bfloat16", 30.0, environment={"PYTHONPATH": str(tmp_path)})
+    assert found.state == "failed" and "SIGABRT" in found.detail
 
 
 def test_a_missing_piece_is_named(tmp_path):
