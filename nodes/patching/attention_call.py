@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -40,33 +41,34 @@ class AttentionCall:
     def read(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionCall | None:
         """The call, or None where its signature is not one we know."""
         named = dict(zip(POSITIONS, args, strict=False)) | kwargs
-        tensors = [named.pop(name, None) for name in ("q", "k", "v")]
-        heads = named.pop("heads", None)
+        q, k, v, heads = [named.pop(name, None) for name in POSITIONS[:4]]
         if len(args) > len(POSITIONS) or type(heads) is not int or heads < 1:
             return None
-        if not all(isinstance(x, torch.Tensor) for x in tensors):
+        # written out: this runs in every attention call of the model
+        tensor = torch.Tensor
+        if not (isinstance(q, tensor) and isinstance(k, tensor) and isinstance(v, tensor)):
             return None
-        q, *others = tensors
         if named.get("skip_reshape") is True:
-            known = all(x.dim() == 4 for x in tensors) and q.shape[1] == heads
+            known = q.dim() == k.dim() == v.dim() == 4 and q.shape[1] == heads
         else:
             known = q.dim() == 3 and q.shape[-1] % heads == 0
-            known = known and all(_has_heads_of(q.shape[-1] // heads, x) for x in others)
-        if not known or not all(x.numel() for x in tensors):
+            head_dim = known and q.shape[-1] // heads
+            known = known and _has_heads_of(head_dim, k) and _has_heads_of(head_dim, v)
+        if not (known and q.numel() and k.numel() and v.numel()):
             return None
-        return cls(*tensors, heads, named)
+        return cls(q, k, v, heads, named)
 
-    @property
+    @cached_property
     def heads_first(self) -> bool:
         return self.options.get("skip_reshape") is True
 
-    @property
+    @cached_property
     def tokens(self) -> tuple[int, int]:
         """(queries, keys)"""
         axis = 2 if self.heads_first else 1
         return self.q.shape[axis], self.k.shape[axis]
 
-    @property
+    @cached_property
     def head_dim(self) -> int:
         return self.q.shape[-1] if self.heads_first else self.q.shape[-1] // self.heads
 
@@ -86,12 +88,9 @@ class AttentionCall:
             return "masked attention"
         if self.options.get("low_precision_attention") is False:
             return "model asks for full precision"
-        unknown = sorted(
-            name for name, value in self.options.items()
-            if name not in _UNDERSTOOD and value is not None
-        )
-        if unknown:
-            return f"unknown option {unknown[0]}"
+        for name in sorted(self.options.keys() - _UNDERSTOOD):
+            if self.options[name] is not None:
+                return f"unknown option {name}"
         return self._odd_tensors()
 
     def _odd_tensors(self) -> str | None:
@@ -115,12 +114,14 @@ class AttentionCall:
         One k or v for the whole batch is repeated. By tokens first ComfyUI's attention would read
         such a one as a batch of shorter sequences.
         """
-        tensors = (self.q, self.k, self.v)
+        return self._by_heads(self.q), self._by_heads(self.k), self._by_heads(self.v)
+
+    def _by_heads(self, x: torch.Tensor) -> torch.Tensor:
         if self.heads_first:
-            batch = self.q.shape[0]
-            return tuple(x.expand(batch, -1, -1, -1) if x.shape[0] == 1 else x for x in tensors)
-        by_tokens = (x if x.dim() == 4 else x.unflatten(-1, (-1, self.head_dim)) for x in tensors)
-        return tuple(x.transpose(1, 2) for x in by_tokens)
+            return x.expand(self.q.shape[0], -1, -1, -1) if x.shape[0] == 1 else x
+        if x.dim() == 3:
+            x = x.view(x.shape[0], x.shape[1], -1, self.head_dim)
+        return x.transpose(1, 2)
 
     def join_heads(self, out: torch.Tensor) -> torch.Tensor:
         """`[B, H, L, D]` in the shape the caller expects back."""

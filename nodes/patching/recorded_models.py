@@ -32,7 +32,11 @@ def unrecorded(call: Callable) -> Callable:
 
     @functools.wraps(call)
     def paused(*args: Any, **kwargs: Any) -> Any:
-        with _pause():
+        # whatever records has loaded it; older versions have no such module, or one without a pause
+        recording = sys.modules.get("comfy.model_prefetch")
+        if not hasattr(recording, "pause_malloc_graph"):
+            return call(*args, **kwargs)
+        with _pause(recording):
             return call(*args, **kwargs)
 
     return paused
@@ -53,15 +57,11 @@ class LeftAlone:
 
 
 @contextmanager
-def _pause() -> Iterator[None]:
-    # whatever records has loaded it; older versions have no such module, or one without a pause
-    recording = sys.modules.get("comfy.model_prefetch")
-    pause = getattr(recording, "pause_malloc_graph", None)
+def _pause(recording: Any) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            if pause is not None:
-                stack.enter_context(pause())
-                stack.enter_context(_outermost(recording))
+            stack.enter_context(recording.pause_malloc_graph())
+            stack.enter_context(_outermost(recording))
         except Exception as error:  # another interface, or a recording that has failed already
             log.warning("PSA cannot keep its memory out of ComfyUI's recording: %s. Fix: start "
                         "ComfyUI with --disable-comfy-compiler", one_line(error))

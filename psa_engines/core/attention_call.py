@@ -64,7 +64,7 @@ def shape_of(q: torch.Tensor) -> CallShape:
 
 def odd_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> str | None:
     """Why the kernels cannot take q, k and v, each `[B, H, L, D]`, together, or None."""
-    if not all(x.is_floating_point() for x in (q, k, v)):
+    if not (q.is_floating_point() and k.is_floating_point() and v.is_floating_point()):
         return "numbers that are not floating-point"
     if not q.dtype == k.dtype == v.dtype:
         return "mixed dtypes"

@@ -78,9 +78,10 @@ class Run:
     def order_state(self, key: Any, device: torch.device) -> OrderState:
         """What one attention call carries from step to step: see `OrderState`."""
         with self._lock:
-            if key not in self._order_states:
-                self._order_states[key] = OrderState(partial(self._room, _memory(device)))
-            return self._order_states[key]
+            state = self._order_states.get(key)
+            if state is None:
+                state = self._order_states[key] = OrderState(partial(self._room, _memory(device)))
+            return state
 
     def goes_on(self, key: Any, evaluation: Any) -> bool:
         """Whether a model call takes up the last one of its conditions, `key`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TokenGrid:
     # What else the model's blocks attend to over the same video, as the video without its text.
     also: tuple[TokenGrid, ...] = ()
 
-    @property
+    @cached_property
     def length(self) -> int:
         return self.before + math.prod(self.grid) + self.after
 

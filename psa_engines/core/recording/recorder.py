@@ -276,9 +276,10 @@ class Recorder:
     def _read_tallies(self) -> None:
         with self._lock:
             for (step, block, *_), held in self._tallies.items():
+                # copies: a view would keep its tensor
                 sums = held.sums.cpu()
-                mass = mass_shares(sums).mul_(held.calls).numpy()
-                sums = sums.numpy().copy()  # a view would keep its tensor
+                mass = mass_shares(sums).mul_(held.calls).numpy().copy()
+                sums = sums.numpy().copy()
                 tally = Tally(sums[:, :5], sums[:, 5], held.possible, mass, held.calls)
                 cell = self._cell(step, block)
                 if cell.tally is None:
