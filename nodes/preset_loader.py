@@ -10,8 +10,9 @@ from ..presets import former
 from ..presets.errors import PresetError
 from ..presets.listing import PresetInfo
 from ..presets.names import DEFAULT
+from ..psa_engines.core.preset_value import PresetValue
+from ..psa_engines.preset_by_name import of_store
 from .preset_link import PSAPreset
-from .preset_value import PresetValue
 from .queued import graph, is_asked_for, queued_inputs
 from .store import list_presets, preset_store
 
@@ -94,14 +95,4 @@ def load_preset(family: str, preset: str | None) -> PresetValue:
 
 
 def _found(family: str, preset: str | None) -> tuple[PresetInfo, PresetValue]:
-    store = preset_store()
-    info, config = store.find(family, preset)
-    known = store.get_family(family)
-    scale = known.video_scale
-    return info, PresetValue(
-        config,
-        family,
-        info.name,
-        known.text_length,
-        (scale.width_divisor, scale.height_divisor, scale.depth_divisor),
-    )
+    return of_store(preset_store(), family, preset)

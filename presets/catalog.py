@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..psa_kernels.config import PSAConfig
 from .errors import InvalidPresetError, NotFoundError, Problem
 from .family import HEADER, Family, read_family
 from .files import Reading
+from .ground import PSAConfig
 from .names import DEFAULT, nearest, same_but_for_case
 from .shapes import has_family, misplaced, nearly, wrong_section
 from .yaml_text import Document

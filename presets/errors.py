@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..psa_kernels.config import Issue
+from .ground import Issue
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..psa_kernels.config import Issue, Mend, PSAConfig, advice, readings
+from .ground import Issue, Mend, PSAConfig, advice, readings
 from .names import name_breach, nearest, same_but_for_case
 
 KEYS = ("default_attention", "video_scale", "text_length", "attention_configs")

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..psa_kernels.config import PSAConfig
 from .catalog import Catalog, header_problems, read_section, same_effect
 from .edit import Edit
 from .errors import CollisionError, InvalidPresetError, Problem
 from .family import Family
+from .ground import PSAConfig
 from .names import same_but_for_case
 from .shapes import is_single_preset, misplaced, nearly, wrong_section
 from .yaml_text import Document

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..psa_kernels.config import OddNumber
+from .ground import OddNumber
 
 MAX_LENGTH = 64
 DEFAULT = "default"  # stands for a family's default preset wherever a preset is asked for

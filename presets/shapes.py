@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..psa_kernels.config import FIELDS
 from .errors import Problem
 from .family import HEADER, KEYS
+from .ground import FIELDS
 from .names import nearest, same_but_for_case
 from .yaml_text import Document
 

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..psa_kernels.config import PSAConfig
 from .catalog import USER, Catalog
 from .edit import Edit
 from .errors import (
@@ -23,6 +22,7 @@ from .errors import (
 )
 from .family import Family
 from .files import Reading, folder_at, one_writer
+from .ground import PSAConfig
 from .importing import Imported, import_document
 from .listing import ABSENT, Listing, PresetInfo, listing, preset_info, version_of
 from .names import name_breach

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from ..psa_kernels.config import FIELDS, OddNumber
 from .errors import Problem, TextError
+from .ground import FIELDS, OddNumber
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 12

@@ -1,7 +1,7 @@
-"""What this package takes of `psa_kernels`, wherever both are.
+"""What this package takes of `psa_kernels` and the presets, wherever they are.
 
 Inside the pack, which ComfyUI loads under a name of its own, they are siblings under that name;
-after `pip install .` both are at the top. Everything else imports from here.
+after `pip install .` all are at the top. Everything else imports from here.
 """
 
 if __package__ == "psa_engines":
@@ -16,7 +16,9 @@ if __package__ == "psa_engines":
     from psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
     from psa_kernels.stats import mass_shares
     from psa_kernels.triton.compilations import compiled_kernels
+    from psa_presets import SHIPPED_DIR, PresetInfo, PresetStore
 else:
+    from ..presets import SHIPPED_DIR, PresetInfo, PresetStore
     from ..psa_kernels import (
         NoKernelsError,
         OrderState,
@@ -32,9 +34,12 @@ else:
 __all__ = [
     "DENSE",
     "LEVELS",
+    "SHIPPED_DIR",
     "NoKernelsError",
     "OrderState",
     "PSAConfig",
+    "PresetInfo",
+    "PresetStore",
     "Stats",
     "StepRanges",
     "compiled_kernels",

@@ -9,7 +9,7 @@ import torch
 from .recording.records import CallShape
 
 
-@dataclass(frozen=True)
+@dataclass
 class AttentionCall:
     """q, k, v are `[B, H, L, D]`, k and v with their own heads. Of a host whose calls look
     otherwise, a class with the same methods takes its place.

@@ -33,6 +33,7 @@ class Asked:
             video
     shape   found by the core, None where PSA could not serve such a call: its dense time says
             nothing of what PSA saves
+    layer   tells this layer from the others in every step; None: that it is the n-th of the calls
     redo    gives what would serve one like it densely, for timing after the run; None: it is not
             timed
     """
@@ -40,6 +41,7 @@ class Asked:
     device: torch.device | None = None
     block: int | None = None
     shape: CallShape | None = None
+    layer: Any = None
     redo: Callable[[], Any] | None = None
 
     def read(self) -> AttentionCall | str:
@@ -168,6 +170,7 @@ class AttentionCalls:
         grid = self.token_grid.of_length(call.tokens[0])
         q, k, v = call.split_heads()
         begun = self.run.recorder.begin(q.device)
+        layer = index if asked.layer is None else asked.layer
         try:
             out, stats = psa_attention(
                 q, k, v,
@@ -176,7 +179,7 @@ class AttentionCalls:
                 extra_tokens=(grid.before, grid.after),
                 scale=call.scale,
                 return_stats=True,
-                state=self._state(index, q.device),
+                state=self._state(layer, q.device),
                 step=self.step,
                 # On a GPU the reference would be slower than the dense attention it replaces.
                 need_kernels=q.device.type != "cpu",
@@ -204,11 +207,11 @@ class AttentionCalls:
         self.run.recorder.sparse(self.step, asked.block, asked.shape, stats, begun, asked.redo)
         return joined, ""
 
-    def _state(self, index: int, device: torch.device) -> OrderState | None:
+    def _state(self, layer: Any, device: torch.device) -> OrderState | None:
         """What the calls of one layer and one set of conditions carry from step to step."""
         if not self.key:
             return None
-        state = self.run.order_state((self.key, index), device)
+        state = self.run.order_state((self.key, layer), device)
         if not self.goes_on:
             state.next_is_apart()
         return state

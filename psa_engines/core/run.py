@@ -83,6 +83,12 @@ class Run:
                 state = self._order_states[key] = OrderState(partial(self._room, _memory(device)))
             return state
 
+    def forget(self, key: Any) -> None:
+        """No step to come has the conditions `key`: drops what their calls carry."""
+        with self._lock:
+            for place in [place for place in self._order_states if place[0] == key]:
+                del self._order_states[place]
+
     def goes_on(self, key: Any, evaluation: Any) -> bool:
         """Whether a model call takes up the last one of its conditions, `key`.
 

@@ -157,6 +157,18 @@ def plan_steps(
     )
 
 
+def plan_whole(starts: Sequence[float], warmup_steps: int, ranges: StepRanges) -> Schedule:
+    """The plan of a run whose host knows the whole schedule, the warm-up and a preset's ranges.
+
+    starts  where each step begins, in the host's own measure: sigmas, or timesteps
+    """
+    steps = (
+        Step(start, WARM_UP if i < warmup_steps else None, i / len(starts))
+        for i, start in enumerate(starts)
+    )
+    return Schedule(tuple(steps)).by_ranges(ranges)
+
+
 _ALMOST_ONE = math.nextafter(1.0, 0.0)
 
 

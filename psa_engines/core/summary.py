@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ...psa_engines.core.schedule import Step
 from ..ground import LEVELS
 from .recording.records import DENSE, OTHER, PSA, RunRecord, Tally
 from .recording.speedup import speedup_of
+from .schedule import Step
 
 
 def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ BUILD = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]
 USE = """
 import sys
 from psa_engines.core.schedule import plan_steps
+from psa_engines.diffusers import apply_psa
+from psa_engines.preset_by_name import preset_value
 from psa_kernels import PSAAttention, PSAConfig
 import torch
 q = torch.randn(1, 1, 96, 64)
@@ -21,6 +23,8 @@ out = PSAAttention(PSAConfig(use_rearrange=False))(q, q, q)
 assert out.shape == q.shape
 plan = plan_steps([3.0, 2.0, 1.0, 0.0], lambda percent: 3.0 * (1.0 - percent), 1, None)
 assert plan.describe() == "3 steps: 1 dense (warm-up), 2-3 sparse", plan.describe()
+balanced = preset_value("Wan2.1_14b")
+assert balanced.label == "Wan2.1_14b/balanced" and isinstance(balanced.config, PSAConfig)
 print([m for m in sys.modules if m.split(".")[0] in ("comfy", "comfy_api", "nodes", "server")
        or m.split(".")[0] in ("diffusers", "transformers")])
 print(sys.modules["psa_kernels"].__file__)
@@ -80,11 +84,15 @@ def built_library(tmp_path_factory):
     return folder / "installed"
 
 
-def test_the_library_alone_is_packaged(built_library):
+def test_library_engines_and_presets_are_packaged_and_nothing_else(built_library):
     top = {path.name for path in built_library.iterdir() if not path.name.endswith(".dist-info")}
-    assert top == {"psa_kernels", "psa_engines"}
-    shipped = {p.relative_to(ROOT) for name in top for p in (ROOT / name).rglob("*.py")}
-    assert {p.relative_to(built_library) for p in built_library.rglob("*.py")} == shipped
+    assert top == {"psa_kernels", "psa_engines", "psa_presets"}
+    for name in top:
+        source = ROOT / name.replace("psa_presets", "presets")
+        for kind in ("*.py", "*.yaml"):
+            shipped = {path.relative_to(source) for path in source.rglob(kind)}
+            packaged = built_library / name
+            assert {path.relative_to(packaged) for path in packaged.rglob(kind)} == shipped
 
 
 def test_the_built_library_runs_without_comfyui(built_library, tmp_path):

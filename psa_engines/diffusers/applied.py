@@ -1,0 +1,225 @@
+"""PSA on the transformers of a pipeline: its runs, one after the other, and their reports."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ..core.deciding import AttentionCalls
+from ..core.faults import one_line
+from ..core.preset_value import PresetValue
+from ..core.recording.records import RunRecord
+from ..core.run import Run
+from ..core.schedule import DENSE_PRESET, Schedule, plan_whole
+from ..core.summary import summary_line
+from ..core.token_grid import TokenGrid
+from ..core.uncompiled import uncompiled
+from .families import Family
+from .processor import PSAProcessor, Serving
+from .steps import Steps
+
+log = logging.getLogger("PSA")
+
+
+class Applied:
+    """What `apply_psa` gives. A run begins with the scheduler's `set_timesteps`.
+
+    note  why nothing can be sparse, None where it can
+    """
+
+    def __init__(
+        self, preset: PresetValue, scheduler: Any, dense_blocks: frozenset[int], min_tokens: int,
+        on_progress: Callable[[dict[str, Any]], None] | None, note: str | None,
+    ):  # fmt: skip
+        self.preset, self.scheduler, self.note = preset, scheduler, note
+        self._options = {
+            "dense_blocks": dense_blocks, "min_tokens": min_tokens, "on_progress": on_progress,
+        }  # fmt: skip
+        self._hooks: list[Any] = []
+        self._run: Run | None = None
+        self._steps: Steps | None = None
+        self._timesteps: Any = None  # the scheduler's own: another tensor is another run
+        self._step: int | None = None
+        self._calls_of_step: Counter = Counter()
+        self._finished: tuple[dict[str, Any], RunRecord] | None = None
+
+    def report(self) -> dict[str, Any]:
+        """The figures of the last run, in plain types: the same as in ComfyUI.
+
+        `note` says why there are none, where no run has begun.
+        """
+        if self._run is None:
+            return {"preset": self.preset.label, "note": self.note or "no run has begun"}
+        return {**self._finish()[0], "note": self.note}
+
+    def record(self) -> RunRecord | None:
+        """What the last run did, block by block and step by step; None before the first."""
+        return None if self._run is None else self._finish()[1]
+
+    def summary(self) -> str:
+        """The last run in one line."""
+        if self._run is None:
+            return f"{self.preset.label}: {self.note or 'no run has begun'}"
+        return summary_line(self._finish()[0])
+
+    def _finish(self) -> tuple[dict[str, Any], RunRecord]:
+        if self._finished is None:
+            self._finished = self._run.finish(None)
+        return self._finished
+
+    def put_on(self, model: torch.nn.Module, family: Family) -> None:
+        """Wraps the processors of a transformer, and listens to its calls."""
+        on_model = _OnModel(self, model, family)
+        on_model.wrap()
+        self._hooks += [
+            model.register_forward_pre_hook(on_model.before, with_kwargs=True),
+            model.register_forward_hook(on_model.after, with_kwargs=True, always_call=True),
+        ]
+
+    def take_off(self) -> None:
+        """Removes its hooks and says what the last run did. Processors are `remove_psa`'s."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._end()
+        self._timesteps = self._steps = None
+
+    def calls_of(
+        self, model: torch.nn.Module, grid: TokenGrid | None, timestep: Any, device: torch.device
+    ) -> AttentionCalls:
+        """What serves the attention of a call of `model` that begins."""
+        timesteps = getattr(self.scheduler, "timesteps", None)
+        if self._run is None or timesteps is not self._timesteps:
+            self._begin(timesteps)
+        run, self._finished = self._run, None
+        if grid is None and run.first_time("layout"):
+            log.warning("PSA %s: this call of %s does not tell where its video's tokens are; it "
+                        "stays dense", run.preset.label, type(model).__name__)  # fmt: skip
+        step = None
+        if self._steps is not None:
+            step = self._steps.of_call(self.scheduler, timestep)
+        if step != self._step:
+            self._calls_of_step.clear()
+        self._step = step
+        # conditions take turns in the same order in every step
+        self._calls_of_step[id(model)] += 1
+        key = id(model), self._calls_of_step[id(model)]
+        if grid is not None and run.grid is None:
+            run.grid = grid.grid, grid.before + grid.after
+        run.recorder.model_call(step, device)
+        return AttentionCalls(run, grid, step, key)
+
+    def call_ended(self, calls: AttentionCalls, device: torch.device | None) -> None:
+        run = calls.run
+        run.recorder.model_call_ended(device)
+        if calls.step is not None and calls.step == len(run.schedule.steps) - 1:
+            run.forget(calls.key)
+
+    def _begin(self, timesteps: torch.Tensor | None) -> None:
+        self._end()
+        config = self.preset.config
+        self._timesteps, self._step, self._steps = timesteps, None, None
+        schedule = Schedule(())
+        if timesteps is not None:
+            self._steps = Steps(timesteps)
+            schedule = plan_whole(self._steps.timesteps, config.warmup_steps, config.steps)
+            if config.type == "dense":
+                schedule = schedule.all_dense(DENSE_PRESET)
+        self._run = Run(self.preset, schedule, **self._options)
+        self._announce(schedule)
+
+    def _announce(self, schedule: Schedule) -> None:
+        label, plan = self.preset.label, schedule.describe()
+        if not schedule.steps:
+            log.warning("PSA %s: %s", label, self.note or NO_SCHEDULER)
+        elif self.preset.config.type == "dense" or schedule.sparse_steps:
+            log.info("PSA %s: %s", label, plan)
+        else:
+            log.warning("PSA %s: no step of this run is sparse (%s). Fix: use more steps, or a "
+                        "preset for few steps such as lora_4step", label, plan)  # fmt: skip
+
+    def _end(self) -> None:
+        run = self._run
+        if run is None or not run.first_time("end"):
+            return
+        try:
+            (log.error if run.failure else log.info)("PSA %s", self.summary())
+        except Exception as error:  # the video is done
+            log.warning("PSA %s: no report of this run (%s)", self.preset.label, one_line(error))
+        run.end()
+
+
+NO_SCHEDULER = (
+    "without a scheduler no step is known, and every call stays dense. Fix: "
+    "apply_psa(transformer, preset, scheduler=pipeline.scheduler)"
+)
+
+
+class _OnModel:
+    """One transformer: what its processors ask, and the hooks around its calls."""
+
+    def __init__(self, applied: Applied, model: torch.nn.Module, family: Family):
+        self.applied, self.model, self.family = applied, model, family
+        self.serving = Serving()
+        self._signature = inspect.signature(type(model).forward)
+        self._device: torch.device | None = None
+
+    def wrap(self) -> bool:
+        """Whether there were processors to wrap. The library may have put on others since."""
+        found = False
+        for layer, (block, attention) in enumerate(self.family.attentions(self.model)):
+            if not isinstance(attention.processor, PSAProcessor):
+                wrapped = PSAProcessor(attention.processor, self.serving, block, layer)
+                attention.set_processor(wrapped)
+                found = True
+        return found
+
+    @uncompiled
+    def before(self, model: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        try:
+            if self.wrap():
+                log.info("PSA %s: other attention processors were set; PSA is on those too",
+                         self.applied.preset.label)  # fmt: skip
+            call = self._signature.bind(model, *args, **kwargs).arguments
+            self._begin(model, call)
+        except Exception as error:  # a call like none in the version that we know
+            self.serving.calls = None
+            self._unreadable(error)
+
+    def _begin(self, model: torch.nn.Module, call: Mapping[str, Any]) -> None:
+        self._device = call["hidden_states"].device
+        grid = self.family.grid(model, call)
+        self.serving.seen = grid.length if self.family.padded and grid is not None else None
+        self.serving.calls = self.applied.calls_of(model, grid, call["timestep"], self._device)
+
+    def _unreadable(self, error: Exception) -> None:
+        run = self.applied._run
+        if run is not None:
+            run.step_aside(error)
+            return
+        log.error("PSA cannot read this call of %s and leaves it dense: %s",
+                  type(self.model).__name__, one_line(error))  # fmt: skip
+
+    @uncompiled
+    def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:
+        """The model's output; made again without PSA where that gave NaN or Inf."""
+        calls = self.serving.calls
+        if calls is None:
+            return None
+        try:
+            if out is not None and calls.spoiled():
+                # PSA has stepped aside by then: the same call again, dense, loses nothing
+                calls.run.repeated()
+                self.serving.calls = AttentionCalls(
+                    calls.run, calls.token_grid, calls.step, calls.key
+                )
+                return model.forward(*args, **kwargs)
+            return None
+        finally:
+            self.serving.calls = None
+            self.applied.call_ended(calls, self._device)

@@ -1,0 +1,111 @@
+"""The transformers of diffusers that PSA knows, by the names of their classes: where their
+self-attention is, and where the video lies in its tokens. Source: diffusers 0.42.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..core.token_grid import TokenGrid
+
+# the arguments of one call of a transformer, by name
+Call = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """attentions  (transformer block, its self-attention over the video) of a transformer
+    grid        of one call: its tokens, None where nothing tells
+    padded      whether a mask hides padding at the end of every call's tokens: `grid` is without it
+    """
+
+    attentions: Callable[[torch.nn.Module], Iterator[tuple[int, torch.nn.Module]]]
+    grid: Callable[[torch.nn.Module, Call], TokenGrid | None]
+    padded: bool = False
+
+
+def _of(blocks: str, attention: str) -> Callable:
+    def found(model: torch.nn.Module) -> Iterator[tuple[int, torch.nn.Module]]:
+        for i, block in enumerate(getattr(model, blocks)):
+            yield i, block.get_submodule(attention)
+
+    return found
+
+
+def _vace(model: torch.nn.Module) -> Iterator[tuple[int, torch.nn.Module]]:
+    """Blocks over the control video have the number of the main block that they belong to."""
+    yield from _of("blocks", "attn1")(model)
+    for number, block in zip(model.config.vace_layers, model.vace_blocks, strict=True):
+        yield number, block.attn1
+
+
+def _hunyuan(model: torch.nn.Module) -> Iterator[tuple[int, torch.nn.Module]]:
+    """Single-stream blocks are counted on from the double-stream ones."""
+    yield from _of("transformer_blocks", "attn")(model)
+    first = len(model.transformer_blocks)
+    for i, attention in _of("single_transformer_blocks", "attn")(model):
+        yield first + i, attention
+
+
+def _wan_grid(model: torch.nn.Module, call: Call) -> TokenGrid:
+    """The video alone; what is left over of a latent's edge is cut off."""
+    patch = tuple(model.config.patch_size)
+    sizes = call["hidden_states"].shape[2:]
+    return TokenGrid(tuple(s // p for s, p in zip(sizes, patch, strict=True)), patch)
+
+
+def _cogvideox_grid(model: torch.nn.Module, call: Call) -> TokenGrid:
+    """Text, then the video; the latent is `[B, frames, C, height, width]`."""
+    _, frames, _, height, width = call["hidden_states"].shape
+    p, p_t = model.config.patch_size, model.config.patch_size_t or 1
+    text = call["encoder_hidden_states"].shape[1]
+    return TokenGrid(
+        (-(-frames // p_t), height // p, width // p), (p_t, p, p), before=text, text=text
+    )
+
+
+def _ltx_grid(model: torch.nn.Module, call: Call) -> TokenGrid | None:
+    """The video alone. Its latent comes packed; where coordinates stand in for its size, as with
+    frames to keep to, tokens may be of anything."""
+    sizes = tuple(call.get(name) for name in ("num_frames", "height", "width"))
+    if None in sizes or call.get("video_coords") is not None:
+        return None
+    patch = (model.config.patch_size_t, model.config.patch_size, model.config.patch_size)
+    return TokenGrid(sizes, patch)
+
+
+def _hunyuan_grid(model: torch.nn.Module, call: Call) -> TokenGrid | None:
+    """The video, then text without its padding; of texts of several lengths nothing is known."""
+    p, p_t = model.config.patch_size, model.config.patch_size_t
+    sizes = zip(call["hidden_states"].shape[2:], (p_t, p, p), strict=True)
+    text = _seen_text(call)
+    if text is None:
+        return None
+    return TokenGrid(tuple(s // patch for s, patch in sizes), (p_t, p, p), after=text, text=text)
+
+
+def _seen_text(call: Call) -> int | None:
+    """How many text tokens the mask of a call leaves, None where not the same in the whole batch.
+
+    Waits for the GPU.
+    """
+    lengths = set(call["encoder_attention_mask"].sum(dim=1, dtype=torch.int).tolist())
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+FAMILIES = {
+    "WanTransformer3DModel": Family(_of("blocks", "attn1"), _wan_grid),
+    "WanVACETransformer3DModel": Family(_vace, _wan_grid),
+    "CogVideoXTransformer3DModel": Family(_of("transformer_blocks", "attn1"), _cogvideox_grid),
+    "LTXVideoTransformer3DModel": Family(_of("transformer_blocks", "attn1"), _ltx_grid),
+    "HunyuanVideoTransformer3DModel": Family(_hunyuan, _hunyuan_grid, padded=True),
+}
+
+
+def family_of(model: torch.nn.Module) -> Family | None:
+    """Of a model or of one that derives from it."""
+    names = (kind.__name__ for kind in type(model).__mro__)
+    return next((FAMILIES[name] for name in names if name in FAMILIES), None)

@@ -1,0 +1,182 @@
+"""The attention processor that asks PSA, around the one that was there.
+
+A model's own processor does the whole of its work: projections, norms, positions, LoRA. Only its
+call of `scaled_dot_product_attention` is answered by PSA, where it can be; nothing global changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+from ..core.attention_call import AttentionCall
+from ..core.deciding import Asked, AttentionCalls
+from ..core.uncompiled import uncompiled
+
+log = logging.getLogger("PSA")
+
+_NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+NO_HOOK = "attention backend without a hook"
+
+
+class Serving:
+    """What a processor asks: the calls of the model call that lasts, None outside of a run.
+
+    seen  of a model whose text is padded: the tokens that the mask of this model call leaves
+    """
+
+    def __init__(self) -> None:
+        self.calls: AttentionCalls | None = None
+        self.seen: int | None = None
+
+    @uncompiled
+    def attend(
+        self, block: int, layer: Any, func: Callable, args: tuple, kwargs: dict
+    ) -> torch.Tensor:
+        if self.calls is None:
+            return func(*args, **kwargs)
+        return self.calls.attend(_Asked(block, layer, self.seen, func, args, kwargs))
+
+    @uncompiled
+    def without_hook(self, block: int, x: Any) -> None:
+        """The attention of a layer ran where PSA could not see it."""
+        if self.calls is None:
+            return
+        run = self.calls.run
+        device = x.device if isinstance(x, torch.Tensor) else None
+        run.recorder.dense(self.calls.step, block, NO_HOOK, None, device)
+        if run.first_time("backend"):
+            log.warning(
+                "PSA %s: the transformer's attention backend does not ask PSA, which stays dense. "
+                "Fix: transformer.set_attention_backend(\"native\")", run.preset.label,
+            )  # fmt: skip
+
+
+class _Asked(Asked):
+    def __init__(
+        self, block: int, layer: Any, seen: int | None, func: Callable, args: tuple, kwargs: dict
+    ):
+        self.number, self.layer, self.seen = block, layer, seen
+        self.func, self.args, self.kwargs = func, args, kwargs
+        self.device = (args[0] if args else kwargs["query"]).device
+
+    def dense(self) -> torch.Tensor:
+        return self.func(*self.args, **self.kwargs)
+
+    def read(self) -> AttentionCall | str:
+        options = dict(zip(_NAMES, self.args, strict=False)) | self.kwargs
+        q, k, v = (options.pop(name) for name in _NAMES[:3])
+        if not (q.dim() == k.dim() == v.dim() == 4 and q.numel() and k.numel()):
+            return "unknown call signature"
+        mask, scale = options.pop("attn_mask", None), options.pop("scale", None)
+        cannot = _other(q, k, options)
+        if mask is not None and self.seen is not None and _hides_the_end(mask, q):
+            return _PaddedCall(q, k, v, mask, self.seen, scale, self.number, cannot)
+        cannot = cannot if mask is None else "masked attention"
+        return AttentionCall(q, k, v, scale, self.number, cannot, mask is not None)
+
+
+def _other(q: torch.Tensor, k: torch.Tensor, options: dict[str, Any]) -> str | None:
+    """Why the other options of a call keep PSA from serving it, or None."""
+    if options.pop("is_causal", False):
+        return "masked attention"
+    if options.pop("dropout_p", 0.0):
+        return "dropout"
+    if q.shape[1] != k.shape[1] and not options.get("enable_gqa"):
+        return "fewer key heads without enable_gqa"
+    options.pop("enable_gqa", None)
+    unknown = sorted(name for name, value in options.items() if value is not None)
+    if unknown:
+        return f"unknown option {unknown[0]}"
+    if torch.is_grad_enabled() and q.requires_grad:
+        return "gradients are asked for"
+    return None
+
+
+def _hides_the_end(mask: torch.Tensor, q: torch.Tensor) -> bool:
+    """Whether a mask is one that the model made for its padded text: `[B, 1, 1, L]` of bool."""
+    return mask.dtype == torch.bool and mask.shape == (q.shape[0], 1, 1, q.shape[2])
+
+
+class _PaddedCall(AttentionCall):
+    """One whose last tokens a mask hides from all: PSA serves those before them.
+
+    The hidden ones' own rows are dense, as the model has them.
+    """
+
+    def __init__(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, seen: int,
+        scale: float | None, block: int, cannot: str | None,
+    ):  # fmt: skip
+        first = [x[:, :, :seen] for x in (q, k, v)]
+        super().__init__(*first, scale, block, cannot)
+        self._hidden = q[:, :, seen:], k, v, mask
+
+    def join_heads(self, out: torch.Tensor) -> torch.Tensor:
+        q, k, v, mask = self._hidden
+        if not q.shape[2]:
+            return out
+        hidden = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
+        return torch.cat([out, hidden], dim=2)
+
+
+class _Answering(TorchFunctionMode):
+    """Answers `scaled_dot_product_attention`, nothing else, while one processor runs."""
+
+    def __init__(self, serving: Serving, block: int, layer: Any):
+        super().__init__()
+        self.serving, self.block, self.layer, self.asked = serving, block, layer, False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is scaled_dot_product_attention:
+            self.asked = True
+            return self.serving.attend(self.block, self.layer, func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+class PSAProcessor:
+    """Wraps the processor that is there. What is set on it or asked of it goes to that one.
+
+    layer  tells its attention from every other one of the model's
+    """
+
+    def __new__(cls, inner: Any, *_: Any) -> PSAProcessor:
+        return super().__new__(_with_parameters_of(type(inner)))
+
+    def __init__(self, inner: Any, serving: Serving, block: int, layer: Any):
+        self.__dict__.update(inner=inner, serving=serving, block=block, layer=layer)
+
+    def __call__(self, attention: Any, *args: Any, **kwargs: Any) -> Any:
+        answering = _Answering(self.serving, self.block, self.layer)
+        with answering:
+            out = self.inner(attention, *args, **kwargs)
+        if not answering.asked:  # FlashAttention, SageAttention, ...
+            states = args[0] if args else kwargs.get("hidden_states")
+            self.serving.without_hook(self.block, states)
+        return out
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["inner"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.inner, name, value)
+
+
+@functools.cache
+def _with_parameters_of(kind: type) -> type[PSAProcessor]:
+    """A wrapper whose call tells the same parameters: diffusers leaves out those that it does not
+    find there."""
+
+    def call(self: PSAProcessor, *args: Any, **kwargs: Any) -> Any:
+        return PSAProcessor.__call__(self, *args, **kwargs)
+
+    call.__signature__ = inspect.signature(kind.__call__)
+    return type("PSAProcessor", (PSAProcessor,), {"__call__": call})
