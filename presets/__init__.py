@@ -6,8 +6,6 @@
     config = store.get("Wan2.1_14b", "fast")
 """
 
-from pathlib import Path
-
 from .errors import (
     CollisionError,
     ConflictError,
@@ -21,12 +19,12 @@ from .errors import (
     TextError,
 )
 from .family import Family, VideoScale
+from .files import SHIPPED_DIR
 from .importing import Imported
 from .listing import ABSENT, FamilyInfo, Listing, PresetInfo
+from .named_file import over_shipped
 from .names import DEFAULT
 from .store import PresetStore
-
-SHIPPED_DIR = Path(__file__).parent
 
 __all__ = [
     "ABSENT",
@@ -49,4 +47,5 @@ __all__ = [
     "StorageError",
     "TextError",
     "VideoScale",
+    "over_shipped",
 ]

@@ -20,6 +20,7 @@ from pathlib import Path
 from .errors import PresetError, Problem, StorageError
 from .yaml_text import MAX_BYTES, Document, parse
 
+SHIPPED_DIR = Path(__file__).parent
 LOCK_NAME = ".presets.lock"
 LOCK_TIMEOUT = 10.0  # seconds
 _ENDS = (".yaml", ".yml")

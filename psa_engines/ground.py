@@ -16,9 +16,9 @@ if __package__ == "psa_engines":
     from psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
     from psa_kernels.stats import mass_shares
     from psa_kernels.triton.compilations import compiled_kernels
-    from psa_presets import SHIPPED_DIR, PresetInfo, PresetStore
+    from psa_presets import Family, PresetInfo, PresetStore, over_shipped
 else:
-    from ..presets import SHIPPED_DIR, PresetInfo, PresetStore
+    from ..presets import Family, PresetInfo, PresetStore, over_shipped
     from ..psa_kernels import (
         NoKernelsError,
         OrderState,
@@ -34,7 +34,7 @@ else:
 __all__ = [
     "DENSE",
     "LEVELS",
-    "SHIPPED_DIR",
+    "Family",
     "NoKernelsError",
     "OrderState",
     "PSAConfig",
@@ -44,6 +44,7 @@ __all__ = [
     "StepRanges",
     "compiled_kernels",
     "mass_shares",
+    "over_shipped",
     "psa_attention",
     "range_text",
     "release_orders",

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .core.preset_value import PresetValue
-from .ground import SHIPPED_DIR, PresetInfo, PresetStore, PSAConfig
+from .ground import Family, PresetInfo, PresetStore, PSAConfig, over_shipped
 
 
-def preset_value(preset: str | PSAConfig | PresetValue) -> PresetValue:
-    """"family/name" of a shipped preset, "family" for its default; a configuration as it is.
+def preset_value(
+    preset: str | PSAConfig | PresetValue | None,
+    file: str | Path | None = None,
+    family: str | None = None,
+) -> PresetValue:
+    """"family/name" of a preset, "family" or None for a default; a configuration as it is.
+
+    file    of presets, which go before the shipped ones
+    family  that of the model, if it is known: of "name" alone, and of None
 
     Raises the presets' `PresetError`, which says what there is, or `TypeError`.
     """
@@ -15,14 +24,17 @@ def preset_value(preset: str | PSAConfig | PresetValue) -> PresetValue:
         return preset
     if isinstance(preset, PSAConfig):
         return PresetValue(preset, name="own settings")
-    if not isinstance(preset, str):
+    if not (isinstance(preset, str) or (preset is None and family)):
         raise TypeError(
             f"preset: found {type(preset).__name__}; give a name such as \"Wan2.1_14b/balanced\" "
             "or a PSAConfig"
         )
-    family, _, name = preset.partition("/")
-    # no folder of a user's own
-    return of_store(PresetStore(SHIPPED_DIR, SHIPPED_DIR / "none"), family, name or None)[1]
+    catalog = over_shipped(file)
+    first, parted, name = (preset or family).partition("/")
+    if not parted and family and first not in catalog.families:
+        first, name = family, first
+    found, config = catalog.preset(first, name or None)
+    return _value(catalog.family(first), found, config)
 
 
 def of_store(
@@ -33,7 +45,10 @@ def of_store(
     Raises `PresetError`.
     """
     info, config = store.find(family, name)
-    known = store.get_family(family)
-    scale = known.video_scale
+    return info, _value(store.get_family(family), info.name, config)
+
+
+def _value(family: Family, name: str, config: PSAConfig) -> PresetValue:
+    scale = family.video_scale
     size = scale.width_divisor, scale.height_divisor, scale.depth_divisor
-    return info, PresetValue(config, family, info.name, known.text_length, size)
+    return PresetValue(config, family.name, name, family.text_length, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..core.preset_value import PresetValue
 from ..ground import PSAConfig
 from ..preset_by_name import preset_value
 from .applied import NO_SCHEDULER, Applied
-from .families import FAMILIES, family_of
+from .families import FAMILIES, family_of, preset_family
 from .processor import PSAProcessor
 
 log = logging.getLogger("PSA")
@@ -23,8 +24,9 @@ _KEY = "_psa_applied"
 
 def apply_psa(
     pipeline_or_transformer: Any,
-    preset: str | PSAConfig | PresetValue,
+    preset: str | PSAConfig | PresetValue | None = None,
     *,
+    presets_file: str | Path | None = None,
     scheduler: Any = None,
     dense_blocks: Iterable[int] = (),
     min_tokens: int = 0,
@@ -32,7 +34,9 @@ def apply_psa(
 ) -> Applied:
     """Serves the video self-attention of a pipeline's transformers, or of one transformer.
 
-    preset        "family/name" of a shipped preset, "family" for its default, or a configuration
+    preset        "family/name" of a preset, "family" for its default, or a configuration. Of models
+                  whose family is sure "name" is enough, and None gives their default
+    presets_file  a file of presets, which go before the shipped ones
     scheduler     which tells the steps; a pipeline's own if absent. Without any, the step of a call
                   is unknown, and it stays dense
     dense_blocks  transformer blocks that stay dense
@@ -43,17 +47,16 @@ def apply_psa(
     said in the log and in the report. Raises `TypeError` for what holds no transformer, the
     presets' `PresetError` for a preset that is not there.
     """
-    value = preset_value(preset)
     models = _transformers(pipeline_or_transformer)
     if not models:
         raise TypeError(
             f"pipeline_or_transformer: found {type(pipeline_or_transformer).__name__}, which has "
             "no transformer; give a diffusers pipeline or one of its transformers"
         )
+    value = preset_value(preset, presets_file, preset_family(models))
     remove_psa(pipeline_or_transformer)
     if scheduler is None:
         scheduler = getattr(pipeline_or_transformer, "scheduler", None)
-    known = [(model, family) for model in models if (family := family_of(model))]
     note = None if scheduler is not None else NO_SCHEDULER
     for model in models:
         if family_of(model) is None:
@@ -63,9 +66,10 @@ def apply_psa(
             )
             log.warning("PSA %s: %s", value.label, note)
     applied = Applied(value, scheduler, frozenset(dense_blocks), min_tokens, on_progress, note)
-    for model, family in known:
-        applied.put_on(model, family)
-        setattr(model, _KEY, applied)
+    for model in models:
+        if family := family_of(model):
+            applied.put_on(model, family)
+            setattr(model, _KEY, applied)
     return applied
 
 

@@ -19,11 +19,13 @@ Call = Mapping[str, Any]
 class Family:
     """attentions  (transformer block, its self-attention over the video) of a transformer
     grid        of one call: its tokens, None where nothing tells
-    padded      whether a mask hides padding at the end of every call's tokens: `grid` is without it
+    presets     the preset family of a transformer by its configuration, None where that is not sure
+    padded      whether a mask hides the end of every call's tokens, which `grid` is without
     """
 
     attentions: Callable[[torch.nn.Module], Iterator[tuple[int, torch.nn.Module]]]
     grid: Callable[[torch.nn.Module, Call], TokenGrid | None]
+    presets: Callable[[Any], str | None]
     padded: bool = False
 
 
@@ -96,12 +98,31 @@ def _seen_text(call: Call) -> int | None:
     return lengths.pop() if len(lengths) == 1 else None
 
 
+def _wan_presets(config: Any) -> str | None:
+    layers, width = config.num_layers, config.num_attention_heads * config.attention_head_dim
+    # one of Wan 2.2's two experts alone looks like this as well
+    known = {(40, 5120): "Wan2.1_14b", (30, 1536): "Wan2.1_1.3b", (30, 3072): "Wan2.2_5B"}
+    return known.get((layers, width))
+
+
+def _cogvideox_presets(config: Any) -> str | None:
+    if config.num_layers != 42:
+        return None
+    return "CogVideo1.5_5b" if config.patch_size_t else "CogVideo_5b"
+
+
 FAMILIES = {
-    "WanTransformer3DModel": Family(_of("blocks", "attn1"), _wan_grid),
-    "WanVACETransformer3DModel": Family(_vace, _wan_grid),
-    "CogVideoXTransformer3DModel": Family(_of("transformer_blocks", "attn1"), _cogvideox_grid),
-    "LTXVideoTransformer3DModel": Family(_of("transformer_blocks", "attn1"), _ltx_grid),
-    "HunyuanVideoTransformer3DModel": Family(_hunyuan, _hunyuan_grid, padded=True),
+    "WanTransformer3DModel": Family(_of("blocks", "attn1"), _wan_grid, _wan_presets),
+    "WanVACETransformer3DModel": Family(_vace, _wan_grid, _wan_presets),
+    "CogVideoXTransformer3DModel": Family(
+        _of("transformer_blocks", "attn1"), _cogvideox_grid, _cogvideox_presets
+    ),
+    "LTXVideoTransformer3DModel": Family(
+        _of("transformer_blocks", "attn1"), _ltx_grid, lambda config: "LTX-Video"
+    ),
+    "HunyuanVideoTransformer3DModel": Family(
+        _hunyuan, _hunyuan_grid, lambda config: "HunyuanVideo", padded=True
+    ),
 }
 
 
@@ -109,3 +130,11 @@ def family_of(model: torch.nn.Module) -> Family | None:
     """Of a model or of one that derives from it."""
     names = (kind.__name__ for kind in type(model).__mro__)
     return next((FAMILIES[name] for name in names if name in FAMILIES), None)
+
+
+def preset_family(models: list[torch.nn.Module]) -> str | None:
+    """The preset family of a pipeline's transformers, None where that is not sure."""
+    found = {family.presets(m.config) for m in models if (family := family_of(m))}
+    if len(models) == 2 and found == {"Wan2.1_14b"}:
+        return "Wan2.2_A14B"
+    return found.pop() if len(found) == 1 else None

@@ -8,10 +8,11 @@ import torch
 
 from psa_engines.core import deciding
 from psa_engines.diffusers import apply_psa, remove_psa
+from psa_engines.diffusers.families import preset_family
 from psa_engines.diffusers.processor import PSAProcessor
 from psa_engines.diffusers.steps import Steps
 from psa_kernels import OrderState, PSAConfig
-from psa_presets import NotFoundError
+from psa_presets import InvalidPresetError, NotFoundError
 
 diffusers = pytest.importorskip(
     "diffusers", reason="diffusers is not installed: pip install .[diffusers]"
@@ -414,4 +415,46 @@ def test_a_preset_that_is_not_there_is_told_with_what_there_is():
         apply_psa(wan(), "Wan2.1_14b/balancd")
     with pytest.raises(TypeError, match="preset: found int"):
         apply_psa(wan(), 3)
+    with pytest.raises(TypeError, match="preset: found NoneType; give a name"):
+        apply_psa(wan())
     assert apply_psa(wan(), "Wan2.1_14b").report()["preset"] == "Wan2.1_14b/balanced"
+
+
+@pytest.mark.parametrize("kind, config, family", [
+    ("WanTransformer3DModel", {}, "Wan2.1_14b"),
+    ("WanTransformer3DModel", {"num_layers": 30, "num_attention_heads": 12}, "Wan2.1_1.3b"),
+    ("WanTransformer3DModel", {"num_layers": 30, "num_attention_heads": 24, "in_channels": 48,
+                               "out_channels": 48}, "Wan2.2_5B"),
+    ("WanVACETransformer3DModel", {}, "Wan2.1_14b"),
+    ("CogVideoXTransformer3DModel", {"num_layers": 42, "num_attention_heads": 48}, "CogVideo_5b"),
+    ("CogVideoXTransformer3DModel", {"num_layers": 42, "num_attention_heads": 48,
+                                     "patch_size_t": 2, "patch_bias": False}, "CogVideo1.5_5b"),
+    ("CogVideoXTransformer3DModel", {}, None),
+    ("LTXVideoTransformer3DModel", {}, "LTX-Video"),
+    ("HunyuanVideoTransformer3DModel", {}, "HunyuanVideo"),
+])  # fmt: skip
+def test_the_preset_family_of_a_model_of_full_size_is_known(kind, config, family):
+    with torch.device("meta"):
+        model = getattr(diffusers, kind)(**config)
+    assert preset_family([model]) == family
+    if family == "Wan2.1_14b":
+        assert preset_family([model, model]) == "Wan2.2_A14B"
+        assert apply_psa(model, "fast").report()["preset"] == "Wan2.1_14b/fast"
+        assert apply_psa(model).report()["preset"] == "Wan2.1_14b/balanced"
+
+
+def test_a_file_of_presets_goes_before_the_shipped_ones(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "Wan2.1_14b:\n  default_attention: fast\n  attention_configs:\n"
+        "    fast:\n      mask_ratios: {1: [0, 1]}\n      warmup_steps: 7\n", encoding="utf-8",
+    )  # fmt: skip
+    for name in ("Wan2.1_14b/fast", "Wan2.1_14b"):
+        applied = apply_psa(wan(), name, presets_file=file)
+        assert applied.preset.label == "Wan2.1_14b/fast"
+        assert applied.preset.config.warmup_steps == 7
+    assert apply_psa(wan(), "LTX-Video/fast", presets_file=file).preset.name == "fast"
+    file.write_text(file.read_text(encoding="utf-8").replace("warmup_steps: 7", "warmup_steps: -7"))
+    with pytest.raises(InvalidPresetError, match=r"mine.yaml.*warmup_steps"):
+        apply_psa(wan(), "Wan2.1_14b/fast", presets_file=file)
+    assert apply_psa(wan(), "Wan2.1_14b/balanced", presets_file=file).preset.name == "balanced"
