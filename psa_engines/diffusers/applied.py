@@ -29,14 +29,15 @@ log = logging.getLogger("PSA")
 class Applied:
     """What `apply_psa` gives. A run begins with the scheduler's `set_timesteps`.
 
-    note  why nothing can be sparse, None where it can
+    scheduler_now  gives the scheduler: a pipeline may get another one
+    note           why nothing can be sparse, None where it can
     """
 
     def __init__(
-        self, preset: PresetValue, scheduler: Any, dense_blocks: frozenset[int], min_tokens: int,
-        on_progress: Callable[[dict[str, Any]], None] | None, note: str | None,
+        self, preset: PresetValue, scheduler_now: Callable[[], Any], dense_blocks: frozenset[int],
+        min_tokens: int, on_progress: Callable[[dict[str, Any]], None] | None, note: str | None,
     ):  # fmt: skip
-        self.preset, self.scheduler, self.note = preset, scheduler, note
+        self.preset, self._scheduler_now, self.note = preset, scheduler_now, note
         self._options = {
             "dense_blocks": dense_blocks, "min_tokens": min_tokens, "on_progress": on_progress,
         }  # fmt: skip
@@ -47,6 +48,9 @@ class Applied:
         self._step: int | None = None
         self._calls_of_step: Counter = Counter()
         self._finished: tuple[dict[str, Any], RunRecord] | None = None
+
+    def __deepcopy__(self, memo: dict) -> Applied:
+        return self  # a copy of a model takes no part in its runs
 
     def report(self) -> dict[str, Any]:
         """The figures of the last run, in plain types: the same as in ComfyUI.
@@ -93,7 +97,8 @@ class Applied:
         self, model: torch.nn.Module, grid: TokenGrid | None, timestep: Any, device: torch.device
     ) -> AttentionCalls:
         """What serves the attention of a call of `model` that begins."""
-        timesteps = getattr(self.scheduler, "timesteps", None)
+        scheduler = self._scheduler_now()
+        timesteps = getattr(scheduler, "timesteps", None)
         if self._run is None or timesteps is not self._timesteps:
             self._begin(timesteps)
         run, self._finished = self._run, None
@@ -102,7 +107,7 @@ class Applied:
                         "stays dense", run.preset.label, type(model).__name__)  # fmt: skip
         step = None
         if self._steps is not None:
-            step = self._steps.of_call(self.scheduler, timestep)
+            step = self._steps.of_call(scheduler, timestep)
         if step != self._step:
             self._calls_of_step.clear()
         self._step = step
@@ -169,6 +174,9 @@ class _OnModel:
         self._signature = inspect.signature(type(model).forward)
         self._device: torch.device | None = None
 
+    def __deepcopy__(self, memo: dict) -> _OnModel:
+        return self
+
     def wrap(self) -> bool:
         """Whether there were processors to wrap. The library may have put on others since."""
         found = False
@@ -181,6 +189,8 @@ class _OnModel:
 
     @uncompiled
     def before(self, model: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        if model is not self.model:  # a copy
+            return
         try:
             if self.wrap():
                 log.info("PSA %s: other attention processors were set; PSA is on those too",
@@ -209,7 +219,7 @@ class _OnModel:
     def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:
         """The model's output; made again without PSA where that gave NaN or Inf."""
         calls = self.serving.calls
-        if calls is None:
+        if calls is None or model is not self.model:
             return None
         try:
             if out is not None and calls.spoiled():

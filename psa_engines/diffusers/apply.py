@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,8 @@ def apply_psa(
         )
     value = preset_value(preset, presets_file, preset_family(models))
     remove_psa(pipeline_or_transformer)
-    if scheduler is None:
-        scheduler = getattr(pipeline_or_transformer, "scheduler", None)
-    note = None if scheduler is not None else NO_SCHEDULER
+    scheduler_now = _scheduler_of(pipeline_or_transformer, scheduler)
+    note = NO_SCHEDULER if scheduler_now() is None else None
     for model in models:
         if family_of(model) is None:
             note = (
@@ -65,7 +65,9 @@ def apply_psa(
                 f"{', '.join(FAMILIES)}"
             )
             log.warning("PSA %s: %s", value.label, note)
-    applied = Applied(value, scheduler, frozenset(dense_blocks), min_tokens, on_progress, note)
+    applied = Applied(
+        value, scheduler_now, frozenset(dense_blocks), min_tokens, on_progress, note
+    )  # fmt: skip
     for model in models:
         if family := family_of(model):
             applied.put_on(model, family)
@@ -83,6 +85,13 @@ def remove_psa(pipeline_or_transformer: Any) -> None:
             processor = getattr(module, "processor", None)
             if isinstance(processor, PSAProcessor):
                 module.set_processor(processor.inner)
+
+
+def _scheduler_of(given: Any, scheduler: Any) -> Callable[[], Any]:
+    if scheduler is not None:
+        return lambda: scheduler
+    pipeline = weakref.ref(given)
+    return lambda: getattr(pipeline(), "scheduler", None)
 
 
 def _transformers(given: Any) -> list[torch.nn.Module]:

@@ -6,6 +6,7 @@ call of `scaled_dot_product_attention` is answered by PSA, where it can be; noth
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import logging
@@ -162,6 +163,9 @@ class PSAProcessor:
             states = args[0] if args else kwargs.get("hidden_states")
             self.serving.without_hook(self.block, states)
         return out
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        return copy.deepcopy(self.inner, memo)  # a copy of a model is without PSA
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["inner"], name)

@@ -18,7 +18,7 @@ class Steps:
     """
 
     def __init__(self, timesteps: torch.Tensor):
-        self._entries = [float(t) for t in timesteps]
+        self._entries = [float(t) for t in timesteps.tolist()]
         steps = [list(alike) for _, alike in groupby(self._entries)]
         self.timesteps = [alike[0] for alike in steps]
         self._step_of_entry = [i for i, alike in enumerate(steps) for _ in alike]
@@ -33,6 +33,8 @@ class Steps:
         # frames that are known already have 0, as in Wan 2.2 5B
         t = float(timestep.max() if isinstance(timestep, torch.Tensor) else timestep)
         own = getattr(scheduler, "step_index", None)
+        if own is None:  # before the first
+            own = getattr(scheduler, "begin_index", None)
         if isinstance(own, int) and 0 <= own < len(self._entries) and _is(t, self._entries[own]):
             self._now = self._step_of_entry[own]
             return self._now

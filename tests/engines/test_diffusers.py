@@ -1,5 +1,6 @@
 """diffusers' transformers and pipelines, with tiny random weights, before, under and after PSA."""
 
+import copy
 import gc
 import logging
 
@@ -9,7 +10,7 @@ import torch
 from psa_engines.core import deciding
 from psa_engines.diffusers import apply_psa, remove_psa
 from psa_engines.diffusers.families import preset_family
-from psa_engines.diffusers.processor import PSAProcessor
+from psa_engines.diffusers.processor import PSAProcessor, Serving
 from psa_engines.diffusers.steps import Steps
 from psa_kernels import OrderState, PSAConfig
 from psa_presets import InvalidPresetError, NotFoundError
@@ -287,6 +288,59 @@ def test_settings_of_a_processor_go_through_and_fused_projections_work():
     assert wrapped.inner._attention_backend is wrapped._attention_backend is not None
     model.fuse_qkv_projections()
     denoised("wan", model, steps)
+    assert calls_of(applied) == {"sparse": STEPS * 2, "dense": {}}
+
+
+def test_another_scheduler_of_the_pipeline_counts_and_a_copied_model_is_without_psa():
+    pipe = diffusers.WanPipeline(
+        tokenizer=None, text_encoder=None, vae=None, scheduler=scheduler(), transformer=made("wan")
+    )
+    applied = apply_psa(pipe, everything(warmup_steps=1))
+    pipe.scheduler = scheduler(shift=5.0)
+    out = denoised("wan", pipe.transformer, pipe.scheduler)
+    assert calls_of(applied) == {"sparse": 3 * 2, "dense": {"warm-up": 2}}
+    twin = copy.deepcopy(pipe.transformer)
+    assert not any(isinstance(p, PSAProcessor) for p in twin.attn_processors.values())
+    again = denoised("wan", twin, scheduler(shift=5.0))
+    torch.testing.assert_close(again, out, rtol=1e-4, atol=1e-4)
+    assert calls_of(applied) == {"sparse": 3 * 2, "dense": {"warm-up": 2}}
+
+
+def test_blocks_that_a_step_skips_leave_what_the_others_keep_alone(monkeypatch):
+    layers, real, attend = {}, deciding.psa_attention, Serving.attend
+    now = []
+
+    def noted(self, block, layer, *more):
+        now[:] = [layer]
+        return attend(self, block, layer, *more)
+
+    def spy(*args, state, **more):
+        layers.setdefault(id(state), (state, set()))[1].update(now)
+        return real(*args, state=state, **more)
+
+    monkeypatch.setattr(Serving, "attend", noted)
+    monkeypatch.setattr(deciding, "psa_attention", spy)
+    model, steps = made("wan"), scheduler()
+    applied, whole = apply_psa(model, everything(), scheduler=steps), model.blocks
+    steps.set_timesteps(STEPS)
+    x, inputs = conditions("wan")
+    with torch.no_grad():
+        for i, t in enumerate(steps.timesteps):
+            model.blocks = whole if i % 2 == 0 else whole[1:]
+            model(hidden_states=x, timestep=t.expand(1), **inputs)
+    assert [step["sparse"] for step in applied.report()["steps"]] == [2, 1, 2, 1]
+    assert sorted(map(sorted, (found for _, found in layers.values()))) == [[0], [1]]
+
+
+def test_offloaded_groups_of_layers_are_served():
+    from diffusers.hooks import apply_group_offloading
+
+    model, steps = made("wan"), scheduler()
+    dense = denoised("wan", model, steps)
+    cpu = torch.device("cpu")
+    apply_group_offloading(model, cpu, cpu, offload_type="leaf_level")
+    applied = apply_psa(model, everything(), scheduler=steps)
+    torch.testing.assert_close(denoised("wan", model, steps), dense, rtol=1e-4, atol=1e-4)
     assert calls_of(applied) == {"sparse": STEPS * 2, "dense": {}}
 
 
