@@ -108,7 +108,19 @@ def _gpu_missing() -> str | None:
     return None if torch.cuda.is_available() else "needs a GPU; torch sees none"
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from .side_by_side import ByUnits
+
+    return ByUnits(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        from .side_by_side import in_order
+
+        in_order(items)
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_items and (reason := _gpu_missing()):
         for item in gpu_items:

@@ -70,7 +70,6 @@ EMPTY = """async () => {
     document.querySelectorAll('dialog.psa').forEach((e) => e.querySelector('header button').click())
     document.querySelectorAll('.psa-toast').forEach((e) => e.remove())
     app.extensionManager.toast?.removeAll?.()
-    await app.extensionManager.command.execute('Comfy.NewBlankWorkflow')
     app.graph.clear()
     app.graph.state.lastNodeId = lastNodeId
     app.extensionManager.workflow.activeWorkflow?.changeTracker?.reset()

@@ -3,8 +3,9 @@
 Tests run in one combination of frontend and renderer; those marked `both` with each frontend and
 each renderer, those marked `everywhere` in all four combinations; `--all-frontends` runs every test
 in all.  The servers live for the session; driver and browser for a module: while the driver lives,
-no other test could use asyncio.  Loading ComfyUI takes as long as many a test, so the tests of a
-module share a page, emptied for each (`comfy`); what another page must have opens one (`open_page`).
+no other test could use asyncio.  Loading ComfyUI takes as long as many a test, so a module's tests
+share a page, emptied for each (`comfy`); a test that needs a page of its own, or one that remembers
+nothing, opens it (`open_page`).
 """
 
 import importlib.metadata

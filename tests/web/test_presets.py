@@ -151,7 +151,8 @@ def test_the_manager_shows_what_another_tab_stores_and_the_keyboard_stays(comfy)
     expect(button).to_be_focused()
 
 
-def test_without_a_list_the_manager_says_why(comfy):
+def test_without_a_list_the_manager_says_why(server, combination, open_page):
+    comfy = open_page(server, combination[1])  # which has read no list yet
     comfy.page.route("**/psa/presets", lambda route: route.abort())
     loader = comfy.add("PSAPresetLoader", (100, 130))
     panel = comfy.panel(loader)
@@ -200,7 +201,8 @@ def test_unsaved_changes_can_be_saved_on_the_way(comfy):
     assert files(comfy)[FAMILY]["kept"]["warmup_steps"] == 5
 
 
-def test_what_is_chosen_is_what_is_loaded_however_late_it_comes(comfy):
+def test_what_is_chosen_is_what_is_loaded_however_late_it_comes(server, combination, open_page):
+    comfy = open_page(server, combination[1])  # which has read no preset yet
     held = []
     comfy.page.route(f"**/psa/presets/{FAMILY}/fast", lambda route: held.append(route))
     loader = comfy.add("PSAPresetLoader", (100, 130), family=FAMILY, preset="faithful")
