@@ -1,4 +1,4 @@
-"""The pages that people read: links lead somewhere, paths exist, examples load, README_zh keeps up."""
+"""The pages: links lead somewhere, paths exist, examples load, README_zh.md keeps up."""
 
 import re
 from collections import Counter
@@ -91,7 +91,7 @@ def test_a_readme_is_short_and_names_two_commands(page):
 
 
 def sections(page):
-    """The numbers in each section's prose, in no order: sentences are built otherwise in Chinese."""
+    """The numbers in each section, in no order: Chinese sentences put them elsewhere."""
     parts = re.split(r"^#+ .*$", prose(page), flags=re.MULTILINE)
     return [Counter(re.findall(r"\d+(?:[.,]\d+)*", part)) for part in parts]
 
