@@ -1,6 +1,6 @@
 """Keeps which models and features had tests that passed: `--write-coverage DIR`.
 
-A test says what it shows of which model family; a family is a row of the README's table, a feature
+A test says what it shows of which model family; a family is a row of docs/models.md, a feature
 a column (tools/coverage_matrix.py):
 
     @pytest.mark.covers("Mochi", "batch 3")

@@ -1,4 +1,4 @@
-"""Writes the README's table of models and features from the tests that passed.
+"""Writes the tables of docs/models.md, models and features, from the tests that passed.
 
     python -m pytest tests/nodes -m covers --write-coverage docs/coverage
     python -m tools.coverage_matrix
@@ -15,11 +15,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "coverage"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "models.md"
 
 # What a test can show of a model family, with what the table's heading means.
 FEATURES = {
-    "sparse & exact": "the calls that the plan makes sparse are, and with every block at full "
+    "sparse & exact": "calls are sparse where the plan says so, and with every block at full "
     "resolution the result is the dense one, to rounding",
     "odd sizes": "latents that the patch size does not divide, one frame, grids one token high",
     "batch 3": "three videos at once",
@@ -198,18 +198,18 @@ def _with_footnote(text: str, reason: str, reasons: list[str]) -> str:
     return f"{text}<sup>{reasons.index(reason) + 1}</sup>"
 
 
-def with_table(readme: str, text: str) -> str:
-    """The README's text with the table between the two comments replaced."""
-    before, start, rest = readme.partition(START)
+def with_table(page: str, text: str) -> str:
+    """The page's text with the table between the two comments replaced."""
+    before, start, rest = page.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"the README has no table between {START!r} and {END!r}")
+        raise ValueError(f"{PAGE.name} has no table between {START!r} and {END!r}")
     return f"{before}{START}\n\n{text}\n\n{END}{after}"
 
 
 def main() -> None:
-    readme = README.read_text(encoding="utf-8")
-    README.write_text(with_table(readme, table(recorded())), encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(with_table(page, table(recorded())), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ from ..pack_import import ROOT
 
 PAGE = (ROOT / "benchmarks" / "deciding.md").read_text(encoding="utf-8")
 WORDS = " ".join(PAGE.split())
-README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMPARED, PRESETS = (
+    " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
+    for page in ("speed-and-quality.md", "presets.md")
+)
 CHOOSING, CONFIRMING, BESIDE = (tables.load(name) for name in tables.SHOWN)
 SMALL, SEED, LAYERS = tables.MODELS
 GRID = (8, 32, 32)
@@ -49,6 +53,12 @@ def narrow(preset=None):
     four = ("lora_4step", "1 dense, nothing dropped")
     tried += [(*four, {"model": x, "steps": 4}) for x in tables.MODELS]
     return [gain(name, f"{label}, blocks 128 x 64", label, **where) for name, label, where in tried]
+
+
+def spread(values):
+    """The least and the most of them."""
+    found = list(values)
+    return min(found), max(found)
 
 
 def spread_of_dense(preset):
@@ -112,9 +122,6 @@ NODE, SOL = (f"comfy-kitchen sol_attn tau {x}" for x in ("1.3, token_aug 256", "
          [max(map(spread_of_dense, FALLING))]),
         ("had are {:.1f} dB better than 3 and a falling one",
          [gain("balanced", "as shipped, like keys", FALLING["balanced"], grid=(16, 32, 32))]),
-        ("two clips of this size that nothing was chosen on have {:.1f} and {:.1f} dB in the mean",
-         [tables.mean(tables.row_of(run(runs=CONFIRMING, grid=(16, 32, 32)), "presets", preset),
-                      "psnr") for preset in ("balanced", "fast")]),
         ("At 20 steps `fast` gains {:.1f} dB, `balanced` {:.1f}, `faithful` {:.1f}",
          [over_former(preset) for preset in FALLING]),
         ("at 16,384 tokens {:.1f}, {:.1f}, {:.1f}",
@@ -126,20 +133,52 @@ NODE, SOL = (f"comfy-kitchen sol_attn tau {x}" for x in ("1.3, token_aug 256", "
          [calibrated(preset) for preset in FALLING]),
         ("not by their root, gain {:.1f}, {:.1f} and {:.1f}",
          [calibrated(preset, "probes taken whole") for preset in FALLING]),
-        ("sol_attn` at tau 1.5, `balanced` is {:.1f} dB better", [over_peer("balanced", SOL)[0]]),
         ("`balanced` is {:.1f} dB better in {:.2f} of the time and", over_peer("balanced", NODE)),
         ("and `faithful` {:.1f} dB in {:.2f} of it", over_peer("faithful", NODE)),
-        ("tokens added) `balanced` is {:.1f} dB better in {:.2f} of", over_peer("balanced", NODE)),
         ("stays {:.1f} dB below `balanced` at tau 1.5",
          [over_peer("balanced", f"{SOL}, along the curve")[0]]),
-        ("`faithful` is {:.1f} dB better than FlashAttention-3 in fp8, in {:.2f} of its time",
-         over_peer("faithful", "FlashAttention-3 fp8")),
         ("`SemanticAware` and `Hybrid` are {:.1f} and {:.1f} dB better than Gilbert",
          [over_gilbert(order) for order in ("SemanticAware", "Hybrid")]),
     ],
 )  # fmt: skip
 def test_a_figure_in_its_words(words, values):
-    assert words.format(*values) in WORDS + README
+    assert words.format(*values) in WORDS
+
+
+BLOCK_SPARSE = [(label, "2 dense, block-sparse, falling 3:2:1") for label in FALLING.values()]
+FOUR = (f"{name}lora_4step, 4 sampler steps" for name in ("", "former_"))
+
+
+@pytest.mark.parametrize(
+    "page, words, values",
+    [
+        (COMPARED, "two clips of this size that nothing was chosen on have {:.1f} and {:.1f} dB in",
+         [tables.mean(tables.row_of(run(runs=CONFIRMING, grid=(16, 32, 32)), "presets", preset),
+                      "psnr") for preset in ("balanced", "fast")]),
+        (COMPARED, "keeps or drops whole blocks is {:.0f} to {:.0f} dB worse at equal cost",
+         spread(gain(preset, *labels)
+                for preset, labels in zip(FALLING, BLOCK_SPARSE, strict=True))),
+        (COMPARED, "trained for minutes, it is {:.0f} to {:.0f} dB worse",
+         spread(gain(preset, *labels, model)
+                for preset, labels in zip(FALLING, BLOCK_SPARSE, strict=True)
+                for model in (SEED, LAYERS))),
+        (COMPARED, "former settings are {:.1f} to {:.1f} dB worse",
+         spread([*map(over_former, FALLING),
+                 tables.gain(run(runs=CONFIRMING), "presets", *FOUR)])),
+        (COMPARED, "`Hybrid` and `SemanticAware` orders are {:.1f} and {:.1f} dB better than",
+         [over_gilbert(order) for order in ("Hybrid", "SemanticAware")]),
+        (COMPARED, "`sol_attn` at tau 1.5, `balanced` is {:.1f} dB better",
+         [over_peer("balanced", SOL)[0]]),
+        (COMPARED, "tokens added) `balanced` is {:.1f} dB better in {:.2f} of",
+         over_peer("balanced", NODE)),
+        (COMPARED, "`faithful` is {:.1f} dB better than FlashAttention-3 in fp8, in {:.2f} of its "
+         "time", over_peer("faithful", "FlashAttention-3 fp8")),
+        (PRESETS, "{:.1f} dB at the cost of `faithful`, {:.1f} at that of `balanced`, {:.1f} at "
+         "that of `fast`", [calibrated(preset) for preset in ("faithful", "balanced", "fast")]),
+    ],
+)  # fmt: skip
+def test_a_figure_where_users_read_it(page, words, values):
+    assert words.format(*values) in page
 
 
 def test_what_was_decided_holds_on_every_model():
@@ -191,18 +230,17 @@ def test_what_is_confirmed_costs_less_at_20_steps():
     "preset", ["faithful", "balanced", "fast", "lora_4step, 4 sampler steps"]
 )  # fmt: skip
 def test_the_readmes_table_is_the_data_s(preset):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     row = tables.row_of(run(runs=CONFIRMING), "presets", preset)
     name, *steps = preset.split(", ")
     label = f"`{name}`" + ", 4 steps" * len(steps)
     cost, psnr, ssim, haarpsi = (
         tables.mean(row, figure) for figure in ("overall_density", "psnr", "ssim", "haarpsi")
     )
-    assert f"| {label} | {cost:.0%} | {psnr:.1f} dB | {ssim:.2f} | {haarpsi:.2f} |" in readme
+    assert f"| {label} | {cost:.0%} | {psnr:.1f} dB | {ssim:.2f} | {haarpsi:.2f} |" in README
 
 
 def test_the_readmes_picture_is_of_the_shipped_model_and_its_figures_are_those_of_the_clip():
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join(README.split())
     path = ROOT / "benchmarks" / "results" / "quality-picture.json"
     about = json.loads(path.read_text(encoding="utf-8"))
     model = ROOT / "examples" / "small_wan" / "small_wan.safetensors"

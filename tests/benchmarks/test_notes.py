@@ -1,4 +1,4 @@
-"""The tables of calls and steps in benchmarks/NOTES.md and README are what the runs' JSON says."""
+"""The tables of calls and steps in NOTES.md, README and docs are what the runs' JSON says."""
 
 import json
 import math
@@ -10,6 +10,7 @@ import pytest
 from ..pack_import import ROOT
 
 NOTES, README = ROOT / "benchmarks" / "NOTES.md", ROOT / "README.md"
+PAGE = ROOT / "docs" / "speed-and-quality.md"
 # how the tables write a method -> how the JSON does
 NAMES = {"second moment": "2nd moment", "the default": "default", "its default": "default"}
 # first cell of a table's heading -> (file, shape)
@@ -102,8 +103,8 @@ def test_time_against_tokens():
             assert ms == pytest.approx(found, rel=6e-3), (tokens, method)
 
 
-def test_the_readmes_speed_of_single_calls():
-    rows = dict(zip(TABLES, table(README, SPEED), strict=True))
+def test_the_pages_speed_of_single_calls():
+    rows = dict(zip(TABLES, table(PAGE, SPEED), strict=True))
     method = "PSA 5% full, 15% at 8, tail 32"
     for heading, (_, dense, ours, error) in rows.items():
         name, shape = TABLES[heading]

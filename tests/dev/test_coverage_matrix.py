@@ -1,4 +1,4 @@
-"""The README's table of models: from recorded runs to Markdown, and that it is up to date."""
+"""The table of docs/models.md: from recorded runs to Markdown, and that it is up to date."""
 
 import json
 import subprocess
@@ -180,12 +180,12 @@ def test_what_stands_beside_psa_has_a_table_of_its_own():
     assert rows["| two experts"].endswith(" |  |")
 
 
-def test_readme_has_the_table_of_the_recorded_runs():
-    from psa_pack.tools.coverage_matrix import README, recorded, table, with_table
+def test_the_page_has_the_table_of_the_recorded_runs():
+    from psa_pack.tools.coverage_matrix import PAGE, recorded, table, with_table
 
-    readme = README.read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
     assert recorded(), "nothing recorded in docs/coverage"
-    assert with_table(readme, table(recorded())) == readme, "run: python -m tools.coverage_matrix"
+    assert with_table(page, table(recorded())) == page, "run: python -m tools.coverage_matrix"
 
 
 def test_versions_are_in_order(tmp_path):

@@ -2,7 +2,7 @@
 
     pytest tests/web/test_pictures.py --screenshots docs/editor
 
-writes the pictures of the README anew; those of every frontend, theme and width go to everywhere/
+writes the pictures of docs/editor.md anew; every frontend, theme and width goes to everywhere/
 beside them.
 """
 

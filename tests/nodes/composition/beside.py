@@ -9,7 +9,7 @@ in_both_orders = pytest.mark.parametrize("order", ["other node, then PSA", "PSA,
 
 
 def covers(partner):
-    """Marks a test as one that shows `partner` of the README's second table."""
+    """Marks a test as one that shows `partner` of the second table in docs/models.md."""
     return pytest.mark.covers("Wan 2.1, beside", partner)
 
 

@@ -1,4 +1,4 @@
-"""The README's Python example runs as it stands."""
+"""The Python example of docs/python.md runs as it stands."""
 
 import re
 
@@ -8,8 +8,9 @@ from ..pack_import import ROOT
 
 
 def test_the_example_runs(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
-    # the README names the library as pip installs it; here it is a part of the pack
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    # the page names the library as pip installs it; here it is a part of the pack
     names = {}
     torch.manual_seed(0)
     exec(example.replace("from psa_kernels", "from psa_pack.psa_kernels"), names)
