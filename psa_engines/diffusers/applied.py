@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..core.deciding import AttentionCalls
-from ..core.faults import one_line
+from ..core.faults import one_line, told
 from ..core.preset_value import PresetValue
 from ..core.recording.records import RunRecord
 from ..core.run import Run
@@ -30,7 +30,7 @@ class Applied:
     """What `apply_psa` gives. A run begins with the scheduler's `set_timesteps`.
 
     scheduler_now  gives the scheduler: a pipeline may get another one
-    note           why nothing can be sparse, None where it can
+    note           why nothing can be sparse, or a call was not, None where there is nothing to say
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Applied:
         """The last run in one line."""
         if self._run is None:
             return f"{self.preset.label}: {self.note or 'no run has begun'}"
-        return summary_line(self._finish()[0])
+        return summary_line(self._finish()[0]) + (f"; {self.note}" if self.note else "")
 
     def _finish(self) -> tuple[dict[str, Any], RunRecord]:
         if self._finished is None:
@@ -208,12 +208,11 @@ class _OnModel:
         self.serving.calls = self.applied.calls_of(model, grid, call["timestep"], self._device)
 
     def _unreadable(self, error: Exception) -> None:
-        run = self.applied._run
-        if run is not None:
-            run.step_aside(error)
-            return
-        log.error("PSA cannot read this call of %s and leaves it dense: %s",
-                  type(self.model).__name__, one_line(error))  # fmt: skip
+        note = f"PSA could not read a call of {type(self.model).__name__}, which stayed dense"
+        note = f"{note}: {one_line(error)}"
+        if self.applied.note != note:
+            self.applied.note = note
+            log.error("%s\n%s", note, told(error))
 
     @uncompiled
     def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:
