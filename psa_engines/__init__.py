@@ -1,6 +1,6 @@
-"""PSA's engines: one neutral core that decides in a run, and one small module an engine.
+"""PSA's engines: one neutral core that decides in a run (`core`), and a package an engine over it.
 
-    from psa_engines.core.schedule import plan_steps
+    from psa_engines.diffusers import apply_psa
 
 Importing it imports no engine. ComfyUI's side of the pack, `nodes`, stands on the same core.
 """

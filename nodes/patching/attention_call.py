@@ -37,6 +37,8 @@ class AttentionCall:
     heads: int
     options: dict[str, Any]
 
+    causal = False
+
     @classmethod
     def read(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionCall | None:
         """The call, or None where its signature is not one we know."""

@@ -28,5 +28,5 @@ and writes down what ran. A host never sees an exception of PSA's from `Attentio
     report, record = run.finish(None)           # figures in plain types, and all of them
     run.end()                                   # drops every tensor
 
-Of steps nothing is known in a prefill: one `Schedule` of one step serves it.
+A prefill has no steps: the plan of one, `plan_whole([1.0], 0, config.steps)`, serves it, its calls `causal`.
 """

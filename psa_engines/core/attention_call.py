@@ -15,6 +15,7 @@ class AttentionCall:
     otherwise, a class with the same methods takes its place.
 
     block   the transformer block, None where the host does not know: calls are then counted
+    causal  each query sees keys up to its own position
     cannot  why the host knows that PSA cannot serve it: a mask, dropout, ...; None if it can
     """
 
@@ -25,6 +26,7 @@ class AttentionCall:
     block: int | None = None
     cannot: str | None = None
     masked: bool = False
+    causal: bool = False
 
     @property
     def tokens(self) -> tuple[int, int]:

@@ -177,6 +177,7 @@ class AttentionCalls:
                 config=config,
                 grid=grid.grid,
                 extra_tokens=(grid.before, grid.after),
+                causal=call.causal,
                 scale=call.scale,
                 return_stats=True,
                 state=self._state(layer, q.device),
