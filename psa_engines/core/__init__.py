@@ -28,5 +28,6 @@ and writes down what ran. A host never sees an exception of PSA's from `Attentio
     report, record = run.finish(None)           # figures in plain types, and all of them
     run.end()                                   # drops every tensor
 
-A prefill has no steps: the plan of one, `plan_whole([1.0], 0, config.steps)`, serves it, its calls `causal`.
+A prefill has no steps: the plan of one, `plan_whole([1.0], 0, config.steps)`, serves it, its calls
+`causal`.
 """
