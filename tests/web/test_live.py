@@ -28,18 +28,18 @@ def test_the_node_tells_of_its_run(comfy, pytestconfig):
     links = {"model": comfy.model(), "preset": (editor.node, 0)}
     apply = comfy.add("PSAApply", (800, 130), links=links, min_tokens=0)
     # long enough for some lines: there are at most four a second
-    comfy.sampler((apply, 0), steps=120)
+    comfy.sampler((apply, 0), steps=60)
     line = line_of(comfy, apply)
     expect(line).to_be_hidden()
     line.locator(".psa-live-text").evaluate(WATCH)
     report = comfy.run()
     expect(line).to_have_attribute("data-state", "sparse")
     expect(line).to_contain_text(
-        f"120 steps: {report['calls']['sparse']} of 240 self-attention calls sparse"
+        f"60 steps: {report['calls']['sparse']} of 120 self-attention calls sparse"
     )
     expect(line.locator("progress")).to_be_hidden()
     shown = comfy.page.evaluate("psaTestShown")
-    running = [re.fullmatch(r"step (\d+)/120, (dense \(warm-up\)|sparse.*)", t) for t, _ in shown]
+    running = [re.fullmatch(r"step (\d+)/60, (dense \(warm-up\)|sparse.*)", t) for t, _ in shown]
     assert all(running[:-1]) and running[0][1] == "1" and running[-1] is None
     steps = [int(match[1]) for match in running[:-1]]
     assert len(steps) > 2 and steps == sorted(steps)

@@ -11,13 +11,13 @@ import pytest
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
 )
-COUNT = 14
+COUNT = 9
 
 
 def test_random_configurations_agree_with_the_reference():
     # Triton reads the setting when it is imported, so the kernels need a process of their own
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("sweep.py"), "0", str(COUNT), "2"],
+        [sys.executable, Path(__file__).with_name("sweep.py"), "0", str(COUNT), "1"],
         env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

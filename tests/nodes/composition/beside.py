@@ -5,7 +5,8 @@ import torch
 
 from ..sampling import ROUNDING, Spy, agree, dense_level_config, sparse_config
 
-in_both_orders = pytest.mark.parametrize("order", ["other node, then PSA", "PSA, then other node"])
+ORDERS = ["other node, then PSA", "PSA, then other node"]
+in_both_orders = pytest.mark.parametrize("order", ORDERS)
 
 
 def covers(partner):

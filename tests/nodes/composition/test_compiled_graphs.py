@@ -81,7 +81,7 @@ def history(bench, lora, patch, compiling, steps=4, look=lambda model, out, samp
 @pytest.mark.parametrize(
     ("compiling", "patches"),
     [
-        (compiled, (sparse, dense, over_another)),
+        (compiled, (dense, over_another)),
         (compiled_without_guards, (sparse,)),
         (compiled_blocks, (sparse,)),
         (blocks_compiled_without_guards, (sparse,)),

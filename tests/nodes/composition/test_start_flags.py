@@ -17,10 +17,11 @@ CALLS = STEPS * BLOCKS
 # ComfyUI refuses --lowvram and --novram beside --cpu; test_weights.py has what they do to a model
 FLAGS = {
     "split attention": ("--use-split-cross-attention", ["--cache-none"]),
-    "sub-quadratic attention": ("--use-quad-cross-attention", ["--disable-smart-memory"]),
-    "half precision": (ATTENTION, ["--force-fp16", "--deterministic"]),
+    "half precision, sub-quadratic attention": (
+        "--use-quad-cross-attention", ["--force-fp16", "--disable-smart-memory", "--deterministic"]
+    ),
     "bfloat16": (ATTENTION, ["--bf16-unet", "--force-upcast-attention"]),
-}
+}  # fmt: skip
 # float32, whichever attention; half precision rounds after every layer, over four steps at cfg 6
 ROUNDING = {"half": 3e-2, "bfloat16": 1e-1}
 
