@@ -54,6 +54,7 @@ class PSAConfig:
     grouping: str = "order"
     refresh: int = 4
     steps: StepRanges | Mapping[str, Any] = NO_RANGES
+    qk: str = "half"
 
     def __post_init__(self) -> None:
         values = {field.argument: getattr(self, field.argument) for field in FIELDS}

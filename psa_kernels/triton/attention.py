@@ -38,10 +38,15 @@ def attend(
     batch, heads, dim = layout.batch, layout.heads, padded_dim(layout.head_dim)
     if out is None:
         out = q.new_empty(batch, layout.q_len, heads, layout.head_dim).transpose(1, 2)
-    tune = tune or tuning.attend(q.device, q.dtype, dim)
+    full_k, pooled_k, scales, peaks = pyramid.full_k, pyramid.pooled_k, pyramid.longest, None
+    int8 = pyramid.byte_keys is not None
+    if int8:
+        full_k, pooled_k = pyramid.byte_keys.full, pyramid.byte_keys.pooled
+        scales, peaks = pyramid.byte_keys.scales, pyramid.byte_keys.peaks
+    tune = tune or tuning.attend(q.device, q.dtype, dim, "int8" if int8 else "half")
     rows = min(tune.rows, layout.m)
-    # blocks narrower than 64 go several to a tile (`full_blocks`)
-    tile = min(tune.tile, layout.n) if layout.n >= 64 else tune.tile
+    # blocks narrower than 64 go several to a tile (`full_blocks`), bytes one
+    tile = min(tune.tile, layout.n) if layout.n >= 64 or int8 else tune.tile
     sizes = [x for x in POOLED if x in pyramid.starts and _is_listed(x, config)]
     tail = 0 if config.tail == "none" or config.mask_ratios.width(0) == 0 else config.tail
     if layout.k_blocks == 0:
@@ -52,13 +57,13 @@ def attend(
     grid = ((layout.q_extra_blocks + layout.q_blocks) * per_block, batch * heads)
     kernel = attend_kernel[grid](
         q, *q.stride(), order, order_b, order_h, out, *out.stride(),
-        pyramid.full_k, pyramid.full_v, pyramid.pooled_k, pyramid.pooled_v,
-        row_tiles(pyramid.full_k, tile, tune.tma), row_tiles(pyramid.full_v, tile, tune.tma),
-        row_tiles(pyramid.pooled_k, tune.tile, tune.tma),
+        full_k, pyramid.full_v, pooled_k, pyramid.pooled_v,
+        row_tiles(full_k, tile, tune.tma), row_tiles(pyramid.full_v, tile, tune.tma),
+        row_tiles(pooled_k, tune.tile, tune.tma),
         row_tiles(pyramid.pooled_v, tune.tile, tune.tma),
         pyramid.log2_counts,
         *((pyramid.log2_counts,) * 2 if spread is None else (spread, pyramid.steepest)),
-        pyramid.longest,
+        pyramid.longest, scales, scales if peaks is None else peaks,
         plan.matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
         plan.full.shape[-1], plan.chunks.shape[-1], plan.coarse.shape[-1],
         heads, heads // layout.kv_heads, layout.q_len, layout.k_len, layout.q_video, layout.k_video,
@@ -72,7 +77,7 @@ def attend(
         LISTED=sum(sizes), POOLED=bool(sizes) or tail > 0, SPREAD=spread is not None,
         ORDERED=ordered, CAUSAL=layout.causal, NEGATIVE=scale < 0, TMA=tune.tma,
         PRECISION=tuning.precision(q.device, q.dtype),
-        BOUNDED=tuning.bounded(q.device, q.dtype), FULL_STAGES=tune.full_stages,
+        BOUNDED=tuning.bounded(q.device, q.dtype), INT8=int8, FULL_STAGES=tune.full_stages,
         LIST_STAGES=tune.list_stages,
         TAIL_STAGES=tune.tail_stages if spread is None else tune.spread_stages,
         num_warps=tune.warps,

@@ -38,6 +38,13 @@ def log2_count(rows, size, video):
 
 
 @triton.jit
+def as_bytes(values):
+    """int8 of float32 values of at most 127 and a half, rounded to nearest, ties to even."""
+    # past 2^23 float32 holds whole numbers: its last bits are the rounded value
+    return (values + 12582912.0).to(tl.int32, bitcast=True).to(tl.int8)
+
+
+@triton.jit
 def columns_of(values, offsets, valid):
     """`values` at `offsets`, one thread a column; 0 where not `valid`.
 

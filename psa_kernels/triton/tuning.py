@@ -98,6 +98,9 @@ ATTEND = {
         256: Attend(16, 32, 4, 1, 1, 1, 1),
     },
 }
+# products of queries and keys on int8, whose keys take half the shared memory
+ATTEND_INT8 = ATTEND | {
+}
 ESTIMATE = {
     "sm_80": {128: Estimate(64, 64, 4, 2), 256: Estimate(64, 64, 8, 1)},
     "sm_86": {128: Estimate(64, 64, 4, 1), 256: Estimate(64, 64, 8, 1)},
@@ -141,11 +144,11 @@ def pick(table: dict, arch: str, dtype: torch.dtype, dim: int):
 
 
 def attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
-    """qk: what queries and keys are multiplied in."""
+    """qk: what queries and keys are multiplied in, "half" or "int8"."""
     found = measured.entry(device, dim, dtype)
     if found is not None and qk in found["attend"]:
         return _possible(Attend(**found["attend"][qk]), device)
-    return row_attend(device, dtype, dim)
+    return row_attend(device, dtype, dim, qk)
 
 
 def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
@@ -155,9 +158,10 @@ def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
     return row_estimate(device, dtype, dim)
 
 
-def row_attend(device: torch.device, dtype: torch.dtype, dim: int) -> Attend:
+def row_attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
     """The table's, whatever was measured."""
-    return _possible(pick(ATTEND, architecture(device), dtype, dim), device)
+    table = ATTEND_INT8 if qk == "int8" else ATTEND
+    return _possible(pick(table, architecture(device), dtype, dim), device)
 
 
 def row_estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
