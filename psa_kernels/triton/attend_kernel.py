@@ -83,19 +83,19 @@ def _attend_all(
     if POOLED:
         acc, high, total = ragged_block(
             queries, pooled_k, pooled_v, log2_counts, spread, ragged_start, ragged_rows, acc, high,
-            total, norms, pooled_scale, dims, SMALL, SPREAD, ONLINE, PRECISION,
+            total, norms, pooled_scale, dims, SMALL, SPREAD, INT8, ONLINE, PRECISION,
         )  # fmt: skip
     if LISTED > 0:
         acc, high, total = pooled_list(
             queries, pooled_k, pooled_v, spread, chunks + row * chunks_most, end_2, end_4,
-            chunk_count * (N // 8), acc, high, total, norms, pooled_scale, capped, dims, N // 8, LISTED,
-            DIM, TILE, SPREAD, ONLINE, PRECISION, LIST_STAGES,
+            chunk_count * (N // 8), acc, high, total, norms, pooled_scale, capped, dims, N // 8,
+            LISTED, DIM, TILE, SPREAD, INT8, ONLINE, PRECISION, LIST_STAGES,
         )  # fmt: skip
     if TAIL > 0:
         acc, high, total = tail_level(
             queries, tail_k_tiles, tail_v_tiles, pooled_base + tail_start, spread + tail_start,
-            coarse + row * words, tail_rows, acc, high, total, norms, pooled_scale, capped, N // TAIL,
-            LOG2_TAIL, DIM, TILE, TMA, SPREAD, ONLINE, PRECISION, TAIL_STAGES,
+            coarse + row * words, tail_rows, acc, high, total, norms, pooled_scale, capped,
+            N // TAIL, LOG2_TAIL, DIM, TILE, TMA, SPREAD, INT8, ONLINE, PRECISION, TAIL_STAGES,
         )  # fmt: skip
     return acc, total
 
@@ -170,7 +170,7 @@ def attend_kernel(
         largest = tl.max(tl.abs(values), 1)
         queries = as_bytes(values * tl.where(largest > 0, 127.0 / largest, 0.0)[:, None])
         # NaN and infinity, which bytes cannot say, spoil the row
-        scale = (scale * (largest / 127.0 + (squares - squares)))[:, None]
+        scale = scale * (largest / 127.0 + (squares - squares))
         peak = tl.load(peaks + kv_pair)
         pooled_scale = scale * (peak / 127.0 + (peak - peak))
         scales += kv_pair * (k_blocks + (k_len - k_video + N - 1) // N)

@@ -156,7 +156,7 @@ def build_pyramid(
             SIZES=sum(sizes), DEPTH=max(sizes, default=1).bit_length() - 1,
             GROUPED=whole > 0, COUNTS=is_key, SPREAD=is_key and spread is not None,
             ALIKE=is_key and allowed is not None, BYTES=in_bytes, HALF=full is not None,
-            num_warps=4 if dim <= 128 else 8,
+            num_warps=8 if dim > 128 or in_bytes else 4,
         )
     if as_bytes:
         bytes_kernel[(-(-rows // TILE), batch * heads)](

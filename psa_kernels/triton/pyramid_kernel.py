@@ -164,9 +164,9 @@ def pool_kernel(
             if BYTES:
                 values = tl.where(real[:, None], values - center[None, :], 0.0)
                 tops = tl.maximum(tops, tl.max(tl.abs(values), 1))
-            squares = tl.sum(values * values, 1)
-            norms = tl.maximum(norms, squares)
-            spoilt += squares - squares  # NaN where a key is NaN or infinite
+            own_norms = tl.sum(values * values, 1)
+            norms = tl.maximum(norms, own_norms)
+            spoilt += own_norms - own_norms  # NaN where a key is NaN or infinite
         stored = stored + (place,)  # noqa: RUF005
         members = members + (member.to(tl.float32),)  # noqa: RUF005 - no unpacking in kernels
         reals = reals + (real.to(tl.float32),)  # noqa: RUF005
@@ -175,14 +175,15 @@ def pool_kernel(
         tl.atomic_max(longest + pair, _bits(tl.max(norms, 0)))
     if BYTES:
         # one scale a block; it spoils what a key spoils, which bytes cannot say
-        peak = tl.max(tl.reshape(tops, [TILE // BLOCK, BLOCK // 8]), 1)
+        block_peak = tl.max(tl.reshape(tops, [TILE // BLOCK, BLOCK // 8]), 1)
         number = tl.where(is_extra, tile - video_tiles, tile) * (TILE // BLOCK)
         number += tl.arange(0, TILE // BLOCK)
         inside = number < tl.where(is_extra, scaled_blocks - blocks, blocks)
         number += tl.where(is_extra, blocks, 0)
         wrong = tl.sum(tl.reshape(spoilt, [TILE // BLOCK, BLOCK // 8]), 1)
-        tl.store(scales + pair * scaled_blocks + number, peak / 127.0 + wrong, mask=inside)
-        per_step = tl.where(peak > 0, 127.0 / peak, 0.0)
+        tl.store(scales + pair * scaled_blocks + number, block_peak / 127.0 + wrong,
+                 mask=inside)  # fmt: skip
+        per_step = tl.where(block_peak > 0, 127.0 / block_peak, 0.0)
         per_step = tl.broadcast_to(per_step[:, None], [TILE // BLOCK, BLOCK // 8])
         per_step = tl.reshape(per_step, [EIGHTHS])
         for j in tl.static_range(8):
