@@ -80,7 +80,7 @@ def attend(
         BOUNDED=tuning.bounded(q.device, q.dtype), INT8=int8, FULL_STAGES=tune.full_stages,
         LIST_STAGES=tune.list_stages,
         TAIL_STAGES=tune.tail_stages if spread is None else tune.spread_stages,
-        num_warps=tune.warps,
+        num_warps=tune.warps, **({"maxnreg": tune.registers} if tune.registers else {}),
     )  # fmt: skip
     if launched is not None:
         launched.append(kernel)

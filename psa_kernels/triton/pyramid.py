@@ -10,6 +10,7 @@ import torch
 
 from ..config import PSAConfig
 from ..layout import Layout
+from ..reference.pyramid import pooling_sizes
 from ..stages import Groups, Orders
 from . import tuning
 from .common import order_args, padded_dim
@@ -75,19 +76,6 @@ class Pyramid:
     @cached_property
     def rows(self) -> int:
         return self.pooled_k.shape[2]
-
-
-def pooling_sizes(config: PSAConfig) -> list[int]:
-    """The group sizes this configuration can read, finest first."""
-    sizes = {x for x in (2, 4, 8) if config.mask_ratios.width(x) > 0}
-    if config.use_sim_mask and sizes:
-        # the similarity constraint can send a block to any finer level
-        sizes |= {x for x in (2, 4, 8) if x < max(sizes)}
-    if config.importance == "sub_block":
-        sizes.add(8)
-    if config.tail != "none":
-        sizes.add(config.tail)
-    return sorted(sizes)
 
 
 @torch.no_grad()

@@ -71,6 +71,7 @@ def _store_level(
     if BYTES:
         # the estimator reads them too: its softmax does not notice what all keys have in common
         mean = tl.where((weight > 0)[:, None], mean - center[None, :], 0.0)
+        mean = mean.to(pooled.dtype.element_ty).to(tl.float32)
         peak = tl.max(tl.abs(mean), 1)
         norm = tl.sum(mean, 1)
         # infinite where a key is NaN or infinite, which bytes cannot say

@@ -22,6 +22,8 @@ class Attend:
     """rows: queries a program, at most m. tile: keys an inner step. One pipeline depth a loop.
 
     The tail's loop has another depth under the second moment, which needs shared memory too.
+    registers: the most a thread may use, so that more programs fit on a multiprocessor; 0: as many
+    as the compiler likes.
     """
 
     rows: int
@@ -32,6 +34,7 @@ class Attend:
     tail_stages: int
     spread_stages: int
     tma: bool = False
+    registers: int = 0
 
 
 @dataclass(frozen=True)
