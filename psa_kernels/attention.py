@@ -34,7 +34,7 @@ from .layout import CallError, Layout
 from .order_state import Kept, OrderState
 from .stages import JoinedPlan
 from .stats import Stats
-from .triton.support import unsupported
+from .triton.support import int8_unused, unsupported
 
 
 class NoKernelsError(RuntimeError):
@@ -107,6 +107,9 @@ def psa_attention(
     if not return_stats:
         return out
     name = package.__name__.rpartition(".")[2]
+    if package is not reference and config.qk == "int8":
+        unused = int8_unused(q, layout, config)
+        reason = reason or (unused and f"qk int8 not used: {unused}")
     return out, Stats(plan, layout, config.tail, name, reason)
 
 

@@ -65,6 +65,7 @@ GOOD = {
     "verbose": False,
     "grouping": "similar",
     "refresh": 6,
+    "qk": "int8",
     "steps": {"0-12.5%": "dense", "50-100%": {"second_moment": True, "blocks": {"3-4": "dense"}}},
 }
 
@@ -99,6 +100,7 @@ WRONG_VALUES = {
     "verbose": _BOOLS,
     "grouping": [*_JUNK, "Similar", "likeness"],
     "refresh": [None, 0, 101, 2.0, NAN, True, "4", [4], {}],
+    "qk": [*_JUNK, "Int8", "fp8", "bf16"],
 }
 
 # wrong key -> the known path that the message must offer
@@ -108,6 +110,7 @@ MISSPELT = {
     "mask_ratio": "mask_ratios", "tails": "tail", "second_momentum": "second_moment",
     "attn_imp": "attn_impl", "use_simmask": "use_sim_mask", "warmup_step": "warmup_steps",
     "verbos": "verbose", "groupings": "grouping", "refreshs": "refresh", "stepss": "steps",
+    "qkk": "qk",
     "block_n": "block_size.n", "tile_n": "block_size.tile_n",
     "sim_2x_threshold": "sim_thresholds.x2", "block_size.mm": "block_size.m",
     "block_size.tilen": "block_size.tile_n", "sim_thresholds.x_2": "sim_thresholds.x2",
