@@ -110,7 +110,6 @@ MISSPELT = {
     "mask_ratio": "mask_ratios", "tails": "tail", "second_momentum": "second_moment",
     "attn_imp": "attn_impl", "use_simmask": "use_sim_mask", "warmup_step": "warmup_steps",
     "verbos": "verbose", "groupings": "grouping", "refreshs": "refresh", "stepss": "steps",
-    "qkk": "qk",
     "block_n": "block_size.n", "tile_n": "block_size.tile_n",
     "sim_2x_threshold": "sim_thresholds.x2", "block_size.mm": "block_size.m",
     "block_size.tilen": "block_size.tile_n", "sim_thresholds.x_2": "sim_thresholds.x2",
