@@ -220,9 +220,9 @@ def attend_kernel(
                 full_most, chunks_most, words, block, is_extra, full_count, end_2, end_4,
                 chunk_count, tail_rows, ragged_start, ragged_rows, first, whole, key_base,
                 pooled_base, tail_start, k_len, k_video, before, norms, capped, scale,
-                pooled_scale, scales, k_blocks, high, acc, total, DIM, M, N, FULL_TILE, TILE, SMALL, TAIL, LOG2_TAIL, LISTED, POOLED,
-                SPREAD, CAUSAL, TMA, PRECISION, FULL_STAGES, LIST_STAGES, TAIL_STAGES, INT8,
-                bounded == 0,
+                pooled_scale, scales, k_blocks, high, acc, total, DIM, M, N, FULL_TILE, TILE,
+                SMALL, TAIL, LOG2_TAIL, LISTED, POOLED, SPREAD, CAUSAL, TMA, PRECISION,
+                FULL_STAGES, LIST_STAGES, TAIL_STAGES, INT8, bounded == 0,
             )  # fmt: skip
 
     result = acc / total[:, None]

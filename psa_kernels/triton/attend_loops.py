@@ -6,8 +6,8 @@ a bound known beforehand: no maximum per score, no rescaling of the accumulator,
 threads before the exponential. A branch on that inside the loops would cost half of the gain, so
 the whole of them exists twice in a kernel.
 
-With INT8 queries and keys are bytes (section 6d), and `scale` has one number a query, which makes up
-for the queries' steps too; full keys are of one block to a tile, whose step comes from `scales`.
+With INT8 queries and keys are bytes (section 6d), and `scale` has one number a query, which makes
+up for the queries' steps too; full keys are of one block to a tile, whose step comes from `scales`.
 """
 
 from __future__ import annotations
