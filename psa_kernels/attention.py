@@ -96,8 +96,8 @@ def psa_attention(
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
     package, reason = choose_implementation(q, layout, config)
-    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    if needs_gradient and not reason:
+    needs_gradient = q.requires_grad or k.requires_grad or v.requires_grad
+    if needs_gradient and torch.is_grad_enabled() and not reason:
         package, reason = reference, "the Triton kernels have no backward pass"
     if need_kernels and package is reference:
         raise NoKernelsError(reason)

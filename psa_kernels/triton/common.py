@@ -61,7 +61,7 @@ def columns_of(values, offsets, valid):
 
 def padded_dim(head_dim: int) -> int:
     """Elements of a stored row: a power of two, at least the 16 that a matrix product takes."""
-    return max(16, triton.next_power_of_2(head_dim))
+    return max(16, 1 << (head_dim - 1).bit_length())
 
 
 def order_args(

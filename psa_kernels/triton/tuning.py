@@ -146,6 +146,7 @@ def pick(table: dict, arch: str, dtype: torch.dtype, dim: int):
     return entries[min(width for width in entries if width >= dim)]
 
 
+@measured.kept_until_forgotten
 def attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
     """qk: what queries and keys are multiplied in, "half" or "int8"."""
     found = measured.entry(device, dim, dtype)
@@ -154,6 +155,7 @@ def attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half")
     return row_attend(device, dtype, dim, qk)
 
 
+@measured.kept_until_forgotten
 def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
     found = measured.entry(device, dim, dtype)
     if found is not None:
@@ -172,6 +174,7 @@ def row_estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate
     return _possible(pick(ESTIMATE, architecture(device), dtype, dim), device)
 
 
+@measured.kept_until_forgotten
 def measured_qk(device: torch.device, head_dim: int, dtype: torch.dtype) -> str:
     """What queries and keys are multiplied in fastest, "half" or "int8", as measured on this
     machine; "half" where nothing was."""
@@ -190,8 +193,17 @@ def gram_width(device: torch.device, large: bool) -> int:
 
 
 def _possible(entry, device: torch.device):
-    """Without descriptors where there are none."""
-    return replace(entry, tma=False) if entry.tma and not has_tma(device) else entry
+    """Without descriptors, and a limit on registers, where there are none."""
+    if entry.tma and not has_tma(device):
+        entry = replace(entry, tma=False)
+    if isinstance(entry, Attend) and entry.registers and not limits_registers(device):
+        entry = replace(entry, registers=0)
+    return entry
+
+
+def limits_registers(device: torch.device) -> bool:
+    """Whether kernels on `device` can be held to a number of registers: on NVIDIA's GPUs."""
+    return device.type == "cuda" and not architecture(device).startswith("gfx")
 
 
 def bounded(device: torch.device, dtype: torch.dtype) -> bool:
