@@ -1,7 +1,8 @@
 """Tile sizes, warps and pipeline depths per GPU architecture and stored row width: one table.
 
-Nothing is tuned while a user waits. sm_90's figures were measured on an H100 (benchmarks/NOTES.md);
-the others follow from the shared memory of each architecture and from registers without spills.
+Nothing is tuned while a user waits. sm_90's figures were measured on an H100 and an H200
+(benchmarks/NOTES.md); the others follow from the shared memory of each architecture and from
+registers without spills.
 What `psa_kernels.tune` measured on this machine goes before the table (psa_kernels/measured).
 """
 
@@ -71,7 +72,8 @@ ATTEND = {
     },
     "sm_90": {
         64: Attend(64, 64, 4, 2, 2, 2, 2, tma=True),
-        128: Attend(128, 128, 8, 3, 2, 3, 2, tma=True),
+        # two programs a multiprocessor are worth more than what this spills
+        128: Attend(128, 64, 8, 3, 2, 2, 2, tma=True, registers=128),
         256: Attend(128, 64, 8, 2, 2, 2, 2, tma=True),
     },
     "sm_100": {
@@ -101,8 +103,13 @@ ATTEND = {
         256: Attend(16, 32, 4, 1, 1, 1, 1),
     },
 }
-# products of queries and keys on int8, whose keys take half the shared memory
+# with products of queries and keys on int8, which take half the shared memory and registers; where
+# no row is its own, that of half precision
 ATTEND_INT8 = ATTEND | {
+    "sm_80": ATTEND["sm_80"] | {64: Attend(128, 64, 8, 2, 2, 2, 2)},
+    "sm_86": ATTEND["sm_86"] | {256: Attend(64, 32, 8, 2, 2, 2, 2)},
+    "sm_90": ATTEND["sm_90"] | {128: Attend(64, 64, 4, 3, 2, 2, 2, tma=True, registers=168)},
+    "sm_120": ATTEND["sm_120"] | {256: Attend(64, 32, 8, 2, 2, 2, 2)},
 }
 ESTIMATE = {
     "sm_80": {128: Estimate(64, 64, 4, 2), 256: Estimate(64, 64, 8, 1)},
