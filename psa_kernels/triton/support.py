@@ -31,15 +31,24 @@ def _no_triton() -> str:
     return versions.too_old(triton.__version__)
 
 
+def no_int8(device: torch.device, head_dim: int) -> str:
+    """Why these kernels have no products of queries and keys on int8 here; "" if they have."""
+    from . import tuning
+
+    if head_dim < LEAST_INT8_DIM:
+        return f"heads of {head_dim} channels are shorter than an int8 product's 32"
+    if tuning.architecture(device).startswith("gfx"):
+        return "on AMD GPUs it has not been tried"
+    return ""
+
+
 def int8_unused(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
     """Why these kernels multiply queries and keys in half precision, where `config.qk` is not
     "half"; "" if they do so on int8."""
     from . import tuning
 
-    if layout.head_dim < LEAST_INT8_DIM:
-        return f"heads of {layout.head_dim} channels are shorter than an int8 product's 32"
-    if tuning.architecture(q.device).startswith("gfx"):
-        return "on AMD GPUs it has not been tried"
+    if reason := no_int8(q.device, layout.head_dim):
+        return reason
     if config.qk == "auto" and tuning.measured_qk(q.device, layout.head_dim, q.dtype) != "int8":
         return "no measurement on this GPU says that int8 is faster"
     return ""
