@@ -34,7 +34,7 @@ from .layout import CallError, Layout
 from .order_state import Kept, OrderState
 from .stages import JoinedPlan
 from .stats import Stats
-from .triton.support import unsupported
+from .triton.support import int8_unused, unsupported
 
 
 class NoKernelsError(RuntimeError):
@@ -96,8 +96,8 @@ def psa_attention(
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
     package, reason = choose_implementation(q, layout, config)
-    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    if needs_gradient and not reason:
+    needs_gradient = q.requires_grad or k.requires_grad or v.requires_grad
+    if needs_gradient and torch.is_grad_enabled() and not reason:
         package, reason = reference, "the Triton kernels have no backward pass"
     if need_kernels and package is reference:
         raise NoKernelsError(reason)
@@ -107,6 +107,9 @@ def psa_attention(
     if not return_stats:
         return out
     name = package.__name__.rpartition(".")[2]
+    if package is not reference and config.qk == "int8":
+        unused = int8_unused(q, layout, config)
+        reason = reason or (unused and f"qk int8 not used: {unused}")
     return out, Stats(plan, layout, config.tail, name, reason)
 
 

@@ -22,7 +22,7 @@ class Stats:
     layout          sizes of the call
     tail            "none", or the pooling level of the pairs on level 0
     implementation  which package served the call
-    reason          why no faster one did; empty if none could be faster
+    reason          why no faster one did, or what of it did not; empty if none could be faster
     """
 
     plan: Plan

@@ -65,6 +65,7 @@ GOOD = {
     "verbose": False,
     "grouping": "similar",
     "refresh": 6,
+    "qk": "int8",
     "steps": {"0-12.5%": "dense", "50-100%": {"second_moment": True, "blocks": {"3-4": "dense"}}},
 }
 
@@ -99,6 +100,7 @@ WRONG_VALUES = {
     "verbose": _BOOLS,
     "grouping": [*_JUNK, "Similar", "likeness"],
     "refresh": [None, 0, 101, 2.0, NAN, True, "4", [4], {}],
+    "qk": [*_JUNK, "Int8", "fp8", "bf16"],
 }
 
 # wrong key -> the known path that the message must offer

@@ -236,6 +236,13 @@ FIELDS: tuple[Field, ...] = (
         "60-100%: {tail: 64}. The plain Python call has no steps and does not read it.",
         "schedule", per_block=False, per_range=False, quiet=True,
     ),
+    Field(
+        "qk", "qk", "choice", "half", "Query-key products",
+        "What queries and keys are multiplied in. half: the model's own precision. int8: 8-bit "
+        "integers, faster on many GPUs; adds up to 0.8% of error. auto: int8 where a measurement "
+        "on this GPU says that it is faster, else half.",
+        "pyramid", choices=("half", "int8", "auto"), quiet=True,
+    ),
 )
 
 FIELD_BY_PATH = {field.path: field for field in FIELDS}

@@ -54,6 +54,7 @@ class PSAConfig:
     grouping: str = "order"
     refresh: int = 4
     steps: StepRanges | Mapping[str, Any] = NO_RANGES
+    qk: str = "half"
 
     def __post_init__(self) -> None:
         values = {field.argument: getattr(self, field.argument) for field in FIELDS}
@@ -62,6 +63,18 @@ class PSAConfig:
             raise ConfigError(map(_in_python, issues), names="python", where="PSAConfig")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        """Asked for several times a call, of two dozen fields."""
+        return hash(tuple(self._arguments.values()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # not the hash, which is another in the next process
+        return self._arguments
 
     @classmethod
     def from_preset(cls, mapping: Mapping[str, Any], where: str = "") -> PSAConfig:
@@ -143,7 +156,7 @@ class PSAConfig:
     def _arguments(self) -> dict[str, Any]:
         return {field.argument: getattr(self, field.argument) for field in FIELDS}
 
-    @property
+    @functools.cached_property
     def order(self) -> str | None:
         """The rearrangement in force: `rearrange_method`, or None for raster order."""
         return self.rearrange_method if self.use_rearrange else None

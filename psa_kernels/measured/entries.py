@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +36,7 @@ class Found:
 
 
 NOTHING = Found()
+_caches: list = []  # of `kept_until_forgotten`
 
 
 def entry(device: torch.device, head_dim: int, dtype: torch.dtype) -> Mapping[str, Any] | None:
@@ -56,8 +57,15 @@ def find(
 
 def forget() -> None:
     """The file is read anew when next asked for."""
-    for cache in (_read, _find, _said):
+    for cache in _caches:
         cache.cache_clear()
+
+
+def kept_until_forgotten(function: Callable) -> Callable:
+    """`lru_cache` for what hangs on the file: `forget` empties it."""
+    cache = lru_cache(maxsize=64)(function)
+    _caches.append(cache)
+    return cache
 
 
 def row_width(head_dim: int) -> int:
@@ -74,7 +82,7 @@ def same_call(one: Mapping[str, Any], head_dim: int, dtype: str) -> bool:
     return row_width(one["head_dim"]) == row_width(head_dim) and one["dtype"] == dtype
 
 
-@lru_cache(maxsize=64)
+@kept_until_forgotten
 def _said(device: torch.device, head_dim: int, dtype: torch.dtype) -> Found:
     found = find(device, head_dim, dtype)
     if found.ignored:
@@ -87,7 +95,7 @@ def _say_once(text: str) -> None:
     log.warning("PSA: %s", text)
 
 
-@lru_cache(maxsize=64)
+@kept_until_forgotten
 def _find(path: Path, device: torch.device, width: int, dtype: torch.dtype) -> Found:
     if dtype not in (torch.float16, torch.bfloat16):
         return NOTHING
@@ -124,7 +132,7 @@ def difference(one: Mapping[str, Any], here: Machine) -> str:
     return ""
 
 
-@lru_cache(maxsize=4)
+@kept_until_forgotten
 def _read(path: Path) -> tuple[tuple[Mapping[str, Any], ...], str]:
     return read_file(path)
 
@@ -186,6 +194,10 @@ def _check_setting(name: str, value: Any) -> None:
     if key == "tma":
         if not isinstance(value, bool):
             raise ValueError(f"{name}: found {value!r}, give true or false")
+        return
+    if key == "registers":
+        if type(value) is not int or not (value == 0 or 24 <= value <= 255):
+            raise ValueError(f"{name}: found {value!r}, give 24 to 255, or 0 for any number")
         return
     least, most = (1, 8) if key.endswith("stages") else (1, 16) if key == "warps" else (16, 128)
     whole = type(value) is int and least <= value <= most

@@ -1,4 +1,4 @@
-"""Stage 6: one softmax over keys of all levels (sections 4, 6b and 6c)."""
+"""Stage 6: one softmax over keys of all levels (sections 4, 6b, 6c and 6d)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from ..config import PSAConfig
 from ..layout import Layout
 from ..stages import Orders, Plan
-from .pyramid import Pyramid, group_counts, pool
+from .integers import centered, in_steps, keys_in_steps, queries_in_steps
+from .pyramid import Pyramid, group_counts, pool, pooling_sizes
 from .tokens import caller_positions, permuted
 
 
@@ -20,6 +21,7 @@ class _Rows:
     keys, values `[R, D]`; for each row its `level` (0: the tail's), the key `block` it lies in, how
     many keys it stands for (`log_count`), their `spread` (None without the second moment), and for
     single keys the caller's `position`, -1 for pooled ones, which no causal mask ever hides.
+    `in_steps`: keys are what int8 holds of them, and queries are to be so too (section 6d).
     """
 
     keys: torch.Tensor
@@ -29,6 +31,7 @@ class _Rows:
     log_count: torch.Tensor
     spread: torch.Tensor | None
     position: torch.Tensor
+    in_steps: bool
 
 
 def attend(
@@ -84,7 +87,8 @@ def _attend_block(
     """Output `[tokens, D]` of one query block `[tokens, D]`, whose `levels` are `[key blocks]`."""
     kept = (levels[rows.block] == rows.level).nonzero()[:, 0]
     log_count = rows.log_count[kept]
-    logits = queries @ rows.keys[kept].T * scale + log_count
+    factors = queries_in_steps(queries) if rows.in_steps else queries
+    logits = factors @ rows.keys[kept].T * scale + log_count
     if rows.spread is not None:
         norms = queries.square().sum(1, keepdim=True)
         # a level-1 row has ln 1 = 0 as its cap: no term
@@ -105,11 +109,20 @@ def _rows(
 ) -> _Rows:
     """The rows of those levels that occur in `levels`."""
     keys, values = pyramid.keys(b, kv_head), pyramid.values(b, kv_head)
+    int8 = config.qk == "int8"
+    if int8:
+        keys = centered(keys, layout.k_video)
     together, together_values = (pyramid.grouped(b, kv_head, x) for x in (keys, values))
     video, n = layout.k_video, layout.n
     places = torch.arange(layout.k_len, device=keys.device)
     block = torch.where(places < video, places // n, layout.k_blocks + (places - video) // n)
     single = keys.new_zeros(layout.k_len)
+    peak = None
+    if int8:
+        keys = keys_in_steps(keys, block)
+        # the finest are means of the fewest: none of the others is larger
+        if video and (sizes := pooling_sizes(config)):
+            peak = pool(together, sizes[0]).abs().max()
     parts = [(keys, values, 1, block, single, single, pyramid.positions(b, kv_head))]
     for level, size in ((2, 2), (4, 4), (8, 8), (0, config.tail)):
         if size == "none" or not (levels == level).any():
@@ -121,6 +134,8 @@ def _rows(
         if config.second_moment:
             spread = pyramid.spread(b, kv_head, together, means, size)
         pooled = pool(together_values, size)
+        if int8:
+            means = in_steps(means, peak)
         parts.append((means, pooled, level, block, log_count, spread, torch.full_like(block, -1)))
     keys, values, level, block, log_count, spread, position = zip(*parts, strict=True)
     return _Rows(
@@ -131,4 +146,5 @@ def _rows(
         log_count=torch.cat(log_count),
         spread=torch.cat(spread) if config.second_moment else None,
         position=torch.cat(position),
+        in_steps=int8,
     )

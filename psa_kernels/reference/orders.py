@@ -17,7 +17,6 @@ from .semantic import by_cluster, gathers
 from .tiles import tile_order
 
 
-@torch.no_grad()
 def reorder(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -39,6 +38,7 @@ def reorder(
     return _semantic_orders(q, k, layout, config, state or OrderState(), clusters_of)
 
 
+@torch.no_grad()
 def _semantic_orders(q, k, layout: Layout, config: PSAConfig, state, clusters_of) -> Orders:
     """By cluster in the heads where that gathers like keys; the others keep the order of place."""
     by_place = {length: _by_place(q.device, length, layout, config)

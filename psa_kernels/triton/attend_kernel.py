@@ -21,6 +21,8 @@ come from comparing column numbers and from bits, not from memory.
 Where |q| and the longest key bound every logit of a program tightly enough, its softmax is taken
 below that bound and needs no running maximum (`BOUND_ROOM`): no maximum per score, no rescaling of
 the accumulator, no exchange between threads before the exponential.
+
+With INT8 (section 6d) a program makes bytes of its queries when it has loaded them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import triton
 import triton.language as tl
 
 from .attend_loops import full_blocks, masked_keys, pooled_list, ragged_block, tail_level
-from .common import BOUND, BOUND_ROOM, EMPTY, POOLED_MOST, caller_position
+from .common import BOUND, BOUND_ROOM, EMPTY, POOLED_MOST, as_bytes, caller_position
 
 
 @triton.jit
@@ -38,32 +40,41 @@ def _attend_all(
     tail_k_tiles, tail_v_tiles, log2_counts, spread, full, chunks, coarse, row, full_most,
     chunks_most, words, block, is_extra, full_count, end_2, end_4, chunk_count, tail_rows,
     ragged_start, ragged_rows, first, whole, key_base, pooled_base, tail_start, k_len, k_video,
-    before, norms, capped, scale, high, acc, total,
+    before, norms, capped, scale, pooled_scale, scales, k_blocks, high, acc, total,
     DIM: tl.constexpr, M: tl.constexpr, N: tl.constexpr, FULL_TILE: tl.constexpr,
     TILE: tl.constexpr, SMALL: tl.constexpr, TAIL: tl.constexpr, LOG2_TAIL: tl.constexpr,
     LISTED: tl.constexpr, POOLED: tl.constexpr, SPREAD: tl.constexpr, CAUSAL: tl.constexpr,
     TMA: tl.constexpr, PRECISION: tl.constexpr, FULL_STAGES: tl.constexpr,
-    LIST_STAGES: tl.constexpr, TAIL_STAGES: tl.constexpr, ONLINE: tl.constexpr,
+    LIST_STAGES: tl.constexpr, TAIL_STAGES: tl.constexpr, INT8: tl.constexpr,
+    ONLINE: tl.constexpr,
 ):  # fmt: skip
     """(acc, total) over everything that one program reads."""
     dims = tl.arange(0, DIM)
+    origin = first
+    if INT8:
+        # no tile of bytes may lie in two blocks: video and extra keys each by themselves
+        origin = tl.where(is_extra, 0, k_video)
     acc, high, total = full_blocks(
         queries, full_k_tiles, full_v_tiles, full_k, full_v, key_base, full + row * full_most,
-        full_count, first, whole, k_len, acc, high, total, scale, dims, N, DIM, FULL_TILE, TMA,
-        ONLINE, PRECISION, FULL_STAGES, LIST_STAGES,
+        full_count, origin, whole, k_len, acc, high, total, scale, scales, k_video, k_blocks, dims,
+        N, DIM, FULL_TILE, TMA, INT8, ONLINE, PRECISION, FULL_STAGES, LIST_STAGES,
     )  # fmt: skip
-    rest_first = first
-    if CAUSAL:
-        begin = tl.where(is_extra, 0, block * M)
-        end = tl.where(is_extra, k_video, tl.minimum(block * M + M, k_video))
+    rest_first = origin + whole * FULL_TILE
+    if CAUSAL or INT8:
+        begin = tl.where(is_extra, whole * FULL_TILE, first)
+        end = k_video
+        if CAUSAL:
+            begin = tl.where(is_extra, 0, block * M)
+            end = tl.where(is_extra, k_video, tl.minimum(block * M + M, k_video))
         acc, high, total = masked_keys(
             queries, position, full_k_tiles, full_v_tiles, key_base, begin, end, k_len, k_video,
-            before, acc, high, total, scale, DIM, FULL_TILE, CAUSAL, TMA, ONLINE, PRECISION,
+            before, acc, high, total, scale, scales, k_blocks, N, DIM, FULL_TILE, CAUSAL, TMA,
+            INT8, ONLINE, PRECISION,
         )  # fmt: skip
-        rest_first = k_video
+        rest_first = tl.where(is_extra, k_video, k_video + whole * FULL_TILE)
     acc, high, total = masked_keys(
-        queries, position, full_k_tiles, full_v_tiles, key_base, rest_first + whole * FULL_TILE,
-        k_len, k_len, k_video, before, acc, high, total, scale, DIM, FULL_TILE, CAUSAL, TMA,
+        queries, position, full_k_tiles, full_v_tiles, key_base, rest_first, k_len, k_len, k_video,
+        before, acc, high, total, scale, scales, k_blocks, N, DIM, FULL_TILE, CAUSAL, TMA, INT8,
         ONLINE, PRECISION,
     )  # fmt: skip
     pooled_k += pooled_base * DIM
@@ -72,19 +83,19 @@ def _attend_all(
     if POOLED:
         acc, high, total = ragged_block(
             queries, pooled_k, pooled_v, log2_counts, spread, ragged_start, ragged_rows, acc, high,
-            total, norms, scale, dims, SMALL, SPREAD, ONLINE, PRECISION,
+            total, norms, pooled_scale, dims, SMALL, SPREAD, INT8, ONLINE, PRECISION,
         )  # fmt: skip
     if LISTED > 0:
         acc, high, total = pooled_list(
             queries, pooled_k, pooled_v, spread, chunks + row * chunks_most, end_2, end_4,
-            chunk_count * (N // 8), acc, high, total, norms, scale, capped, dims, N // 8, LISTED,
-            DIM, TILE, SPREAD, ONLINE, PRECISION, LIST_STAGES,
+            chunk_count * (N // 8), acc, high, total, norms, pooled_scale, capped, dims, N // 8,
+            LISTED, DIM, TILE, SPREAD, INT8, ONLINE, PRECISION, LIST_STAGES,
         )  # fmt: skip
     if TAIL > 0:
         acc, high, total = tail_level(
             queries, tail_k_tiles, tail_v_tiles, pooled_base + tail_start, spread + tail_start,
-            coarse + row * words, tail_rows, acc, high, total, norms, scale, capped, N // TAIL,
-            LOG2_TAIL, DIM, TILE, TMA, SPREAD, ONLINE, PRECISION, TAIL_STAGES,
+            coarse + row * words, tail_rows, acc, high, total, norms, pooled_scale, capped,
+            N // TAIL, LOG2_TAIL, DIM, TILE, TMA, SPREAD, INT8, ONLINE, PRECISION, TAIL_STAGES,
         )  # fmt: skip
     return acc, total
 
@@ -98,7 +109,7 @@ def attend_kernel(
     q, q_batch, q_head, q_row, q_dim, order, order_batch, order_head,
     out, out_batch, out_head, out_row, out_dim,
     full_k, full_v, pooled_k, pooled_v, full_k_tiles, full_v_tiles, tail_k_tiles, tail_v_tiles,
-    log2_counts, spread, steepest, longest,
+    log2_counts, spread, steepest, longest, scales, peaks,
     matrix, full, chunks, counts, coarse, full_most, chunks_most, words,
     heads, heads_per_kv, q_len, k_len, q_video, k_video, before, q_blocks, k_blocks,
     extra_programs, pooled_rows, start_2, start_4, start_8, tail_start, scale, spread_scale,
@@ -106,8 +117,8 @@ def attend_kernel(
     ROWS: tl.constexpr, FULL_TILE: tl.constexpr, TILE: tl.constexpr, SMALL: tl.constexpr,
     TAIL: tl.constexpr, LOG2_TAIL: tl.constexpr, LISTED: tl.constexpr, POOLED: tl.constexpr,
     SPREAD: tl.constexpr, ORDERED: tl.constexpr, CAUSAL: tl.constexpr, NEGATIVE: tl.constexpr,
-    TMA: tl.constexpr, PRECISION: tl.constexpr, BOUNDED: tl.constexpr, FULL_STAGES: tl.constexpr,
-    LIST_STAGES: tl.constexpr, TAIL_STAGES: tl.constexpr,
+    TMA: tl.constexpr, PRECISION: tl.constexpr, BOUNDED: tl.constexpr, INT8: tl.constexpr,
+    FULL_STAGES: tl.constexpr, LIST_STAGES: tl.constexpr, TAIL_STAGES: tl.constexpr,
 ):  # fmt: skip
     # compilers hand Python floats over as float64 (or float32): fix one
     scale = tl.full([], scale, tl.float32)
@@ -152,6 +163,17 @@ def attend_kernel(
         # written so that an infinite or NaN bound means the running maximum
         online = not (tl.max(bound, 0) <= BOUND)
         high = tl.where(online, high, bound + (POOLED_MOST - BOUND_ROOM))
+    pooled_scale = scale
+    if INT8:
+        # rounding lengthens neither a query nor a key by more than 6%: some bits of BOUND_ROOM
+        values = queries.to(tl.float32)
+        largest = tl.max(tl.abs(values), 1)
+        queries = as_bytes(values * tl.where(largest > 0, 127.0 / largest, 0.0)[:, None])
+        # NaN and infinity, which bytes cannot say, spoil the row
+        scale = scale * (largest / 127.0 + (squares - squares))
+        peak = tl.load(peaks + kv_pair)
+        pooled_scale = scale * (peak / 127.0 + (peak - peak))
+        scales += kv_pair * (k_blocks + (k_len - k_video + N - 1) // N)
     # contiguous keys of this program: the extra ones, a ragged last block; all for extra queries
     zero = k_video * 0  # of the type that the branches assign
     first = tl.where(is_extra, zero, k_video)
@@ -182,6 +204,8 @@ def attend_kernel(
             end_2 = tl.load(counts + row * 4 + 1) * (N // 8)
             end_4 = tl.load(counts + row * 4 + 2) * (N // 8)
     whole = (k_len - first) // FULL_TILE
+    if INT8:
+        whole = tl.where(is_extra, k_video, k_len - k_video) // FULL_TILE
     if CAUSAL:
         whole = zero
 
@@ -195,9 +219,10 @@ def attend_kernel(
                 tail_k_tiles, tail_v_tiles, log2_counts, spread, full, chunks, coarse, row,
                 full_most, chunks_most, words, block, is_extra, full_count, end_2, end_4,
                 chunk_count, tail_rows, ragged_start, ragged_rows, first, whole, key_base,
-                pooled_base, tail_start, k_len, k_video, before, norms, capped, scale, high,
-                acc, total, DIM, M, N, FULL_TILE, TILE, SMALL, TAIL, LOG2_TAIL, LISTED, POOLED,
-                SPREAD, CAUSAL, TMA, PRECISION, FULL_STAGES, LIST_STAGES, TAIL_STAGES, bounded == 0,
+                pooled_base, tail_start, k_len, k_video, before, norms, capped, scale,
+                pooled_scale, scales, k_blocks, high, acc, total, DIM, M, N, FULL_TILE, TILE,
+                SMALL, TAIL, LOG2_TAIL, LISTED, POOLED, SPREAD, CAUSAL, TMA, PRECISION,
+                FULL_STAGES, LIST_STAGES, TAIL_STAGES, INT8, bounded == 0,
             )  # fmt: skip
 
     result = acc / total[:, None]

@@ -5,6 +5,9 @@ weights are taken below, the sum of weights. With ONLINE `high` is a running max
 a bound known beforehand: no maximum per score, no rescaling of the accumulator, no exchange between
 threads before the exponential. A branch on that inside the loops would cost half of the gain, so
 the whole of them exists twice in a kernel.
+
+With INT8 queries and keys are bytes (section 6d), and `scale` has one number a query, which makes
+up for the queries' steps too; full keys are of one block to a tile, whose step comes from `scales`.
 """
 
 from __future__ import annotations
@@ -31,6 +34,34 @@ def _fold(logits, values, acc, high, total, ONLINE: tl.constexpr, PRECISION: tl.
 
 
 @triton.jit
+def _products(queries, keys, PRECISION: tl.constexpr):
+    """float32 products of all queries and keys; of bytes they are whole numbers, exactly."""
+    return tl.dot(queries, tl.trans(keys), input_precision=PRECISION).to(tl.float32)
+
+
+@triton.jit
+def _scaled(products, scale, INT8: tl.constexpr):
+    if INT8:
+        return products * scale[:, None]
+    else:
+        return products * scale
+
+
+@triton.jit
+def _block_scale(
+    scale, total, scales, start, k_video, k_blocks, N: tl.constexpr, INT8: tl.constexpr
+):  # fmt: skip
+    """The factor of products with the keys of the block that begins at, or before, row `start`."""
+    if INT8:
+        # never so: it makes the compiler bring `scale` into the layout of the scores before the
+        # loop, not its product with the step in each round
+        scale = tl.where(total < 0.0, 0.0, scale)
+        extra = k_blocks + (start - k_video) // N
+        scale = scale * tl.load(scales + tl.where(start < k_video, start // N, extra))
+    return scale
+
+
+@triton.jit
 def _tile(source, base, row, limit, DIM: tl.constexpr, TILE: tl.constexpr, TMA: tl.constexpr):
     """Stored rows from `row` on of a head that begins at `base`; past `limit` any numbers."""
     if TMA:
@@ -46,11 +77,11 @@ def _tile(source, base, row, limit, DIM: tl.constexpr, TILE: tl.constexpr, TMA: 
 @triton.jit
 def _pooled(
     q, keys, values, acc, high, total, norms, bias, widths, scale, capped,
-    SPREAD: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
+    SPREAD: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """A tile of pooled keys: `bias` is the log2 of their counts, `norms` x `widths` the second
     moment's term (section 6c), which may pass the bias only where not `capped`."""
-    logits = tl.dot(q, tl.trans(keys), input_precision=PRECISION) * scale + bias[None, :]
+    logits = _scaled(_products(q, keys, PRECISION), scale, INT8) + bias[None, :]
     if SPREAD:
         corrected = logits + norms[:, None] * widths[None, :]
         if capped:
@@ -63,15 +94,16 @@ def _pooled(
 @triton.jit
 def masked_keys(
     queries, position, tiles_k, tiles_v, key_base, begin, end, k_len, k_video, before,
-    acc, high, total, scale,
-    DIM: tl.constexpr, TILE: tl.constexpr, CAUSAL: tl.constexpr, TMA: tl.constexpr,
-    ONLINE: tl.constexpr, PRECISION: tl.constexpr,
+    acc, high, total, scale, scales, k_blocks,
+    N: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, CAUSAL: tl.constexpr,
+    TMA: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Contiguous keys from `begin` to `end`, with a mask per column, and per token if causal."""
     for start in tl.range(begin, end, TILE, num_stages=1):
         column = start + tl.arange(0, TILE)
         keys = _tile(tiles_k, key_base, start, k_len, DIM, TILE, TMA)
-        logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
+        factor = _block_scale(scale, total, scales, start, k_video, k_blocks, N, INT8)
+        logits = _scaled(_products(queries, keys, PRECISION), factor, INT8)
         logits += tl.where(column < end, 0.0, EMPTY)[None, :]
         if CAUSAL:
             seen = caller_position(position, column, k_video, before, False)
@@ -84,14 +116,15 @@ def masked_keys(
 @triton.jit
 def full_blocks(
     queries, tiles_k, tiles_v, full_k, full_v, key_base, entries, count, first, whole, k_len,
-    acc, high, total, scale, dims,
-    N: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, TMA: tl.constexpr,
+    acc, high, total, scale, scales, k_video, k_blocks, dims,
+    N: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, TMA: tl.constexpr, INT8: tl.constexpr,
     ONLINE: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
     GATHER_STAGES: tl.constexpr,
 ):  # fmt: skip
     """`count` listed blocks of N keys, then `whole` tiles from row `first` on."""
     SPLIT: tl.constexpr = N // TILE if N > TILE else 1
     GATHER: tl.constexpr = TILE > N
+    tl.static_assert(not (GATHER and INT8))
     listed = count * SPLIT
     if GATHER:
         listed = count * 0  # of the same type, which a branch must not change
@@ -101,15 +134,16 @@ def full_blocks(
             step < listed, entry * N + step % SPLIT * TILE, first + (step - listed) * TILE
         )
         keys = _tile(tiles_k, key_base, start, k_len, DIM, TILE, TMA)
-        logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
+        factor = _block_scale(scale, total, scales, start, k_video, k_blocks, N, INT8)
+        logits = _products(queries, keys, PRECISION)
         if ONLINE:
-            higher = tl.maximum(high, tl.max(logits, 1) * scale)
+            higher = tl.maximum(high, tl.max(logits, 1) * factor)
             shrink = tl.exp2(high - higher)
             total = total * shrink
             acc = acc * shrink[:, None]
             high = higher
         # scaled in the subtraction: one operation per score
-        weights = tl.exp2(logits * scale - high[:, None])
+        weights = tl.exp2(_scaled(logits, factor, INT8) - high[:, None])
         total += tl.sum(weights, 1)
         values = _tile(tiles_v, key_base, start, k_len, DIM, TILE, TMA)
         acc = tl.dot(weights.to(values.dtype), values, acc, input_precision=PRECISION)
@@ -124,7 +158,7 @@ def full_blocks(
             source = rows[:, None] * DIM + dims[None, :]
             keys = tl.load(full_k + key_base * DIM + source)
             values = tl.load(full_v + key_base * DIM + source)
-            logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
+            logits = _products(queries, keys, PRECISION) * scale
             logits += tl.where(valid, 0.0, EMPTY)[None, :]
             acc, high, total = _fold(logits, values, acc, high, total, ONLINE, PRECISION)
     return acc, high, total
@@ -133,7 +167,8 @@ def full_blocks(
 @triton.jit
 def ragged_block(
     queries, pooled_k, pooled_v, log2_counts, spread, start, rows, acc, high, total, norms, scale,
-    dims, SMALL: tl.constexpr, SPREAD: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
+    dims, SMALL: tl.constexpr, SPREAD: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """A ragged last block that is pooled: groups of several sizes, which alone need a bias from
     memory."""
@@ -150,7 +185,7 @@ def ragged_block(
             widths = tl.load(spread + row, mask=valid, other=0.0)
         acc, high, total = _pooled(
             queries, keys, values, acc, high, total, norms, bias, widths, scale, True,
-            SPREAD, ONLINE, PRECISION,
+            SPREAD, INT8, ONLINE, PRECISION,
         )  # fmt: skip
     return acc, high, total
 
@@ -160,7 +195,8 @@ def pooled_list(
     queries, pooled_k, pooled_v, spread, chunks, end_2, end_4, end, acc, high, total, norms, scale,
     capped, dims,
     CHUNK: tl.constexpr, LISTED: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr,
-    SPREAD: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    SPREAD: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Chunks of level 2 up to column `end_2`, of level 4 up to `end_4`, of level 8 up to `end`."""
     columns = tl.arange(0, TILE)
@@ -185,7 +221,7 @@ def pooled_list(
         values = tl.load(pooled_v + source)
         acc, high, total = _pooled(
             queries, keys, values, acc, high, total, norms, bias, widths, scale, capped,
-            SPREAD, ONLINE, PRECISION,
+            SPREAD, INT8, ONLINE, PRECISION,
         )  # fmt: skip
     return acc, high, total
 
@@ -195,8 +231,8 @@ def tail_level(
     queries, tiles_k, tiles_v, base, spread, coarse, tail_rows, acc, high, total, norms, scale,
     capped,
     PER_BLOCK: tl.constexpr, LOG2_TAIL: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr,
-    TMA: tl.constexpr, SPREAD: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
-    STAGES: tl.constexpr,
+    TMA: tl.constexpr, SPREAD: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The tail's level from stored row `base` on; `spread` and `coarse` begin there too."""
     BLOCKS: tl.constexpr = TILE // PER_BLOCK
@@ -221,6 +257,6 @@ def tail_level(
         values = _tile(tiles_v, base, start, tail_rows, DIM, TILE, TMA)
         acc, high, total = _pooled(
             queries, keys, values, acc, high, total, norms, bias, widths, scale, capped,
-            SPREAD, ONLINE, PRECISION,
+            SPREAD, INT8, ONLINE, PRECISION,
         )  # fmt: skip
     return acc, high, total

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import torch
 
 from ..config import PSAConfig
@@ -12,10 +15,64 @@ from .attend_kernel import attend_kernel
 from .common import LOG2E, order_args, padded_dim
 from .descriptors import row_tiles
 from .levels import POOLED, Plan
-from .pyramid import Pyramid
+from .pyramid import Pyramid, pooled_rows
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class _Launch:
+    """What the sizes of a call, its configuration and its GPU say of the kernel's arguments.
+
+    tile, pooled_tile  rows a tile of full and of pooled keys
+    numbers            from `heads` to `tail_start`, in the order of `attend_kernel`
+    constants          what it is compiled for
+    """
+
+    tile: int
+    pooled_tile: int
+    tma: bool
+    grid: tuple[int, int]
+    numbers: tuple[int, ...]
+    constants: dict
+
+
+@lru_cache(maxsize=256)
+def _launch_of(
+    layout: Layout, config: PSAConfig, tune: tuning.Attend, dtype: torch.dtype,
+    device: torch.device, int8: bool, negative: bool,
+) -> _Launch:  # fmt: skip
+    starts, stored = pooled_rows(layout, config)
+    rows = min(tune.rows, layout.m)
+    # blocks narrower than 64 go several to a tile (`full_blocks`), bytes one
+    tile = min(tune.tile, layout.n) if layout.n >= 64 or int8 else tune.tile
+    sizes = [x for x in POOLED if x in starts and _is_listed(x, config)]
+    tail = 0 if config.tail == "none" or config.mask_ratios.width(0) == 0 else config.tail
+    if layout.k_blocks == 0:
+        sizes, tail = [], 0
+    per_block = layout.m // rows
+    numbers = (
+        layout.heads, layout.heads // layout.kv_heads, layout.q_len, layout.k_len, layout.q_video,
+        layout.k_video, layout.before, layout.q_blocks, layout.k_blocks,
+        layout.q_extra_blocks * per_block, stored, *(starts.get(x, 0) for x in (2, 4, 8, tail)),
+    )  # fmt: skip
+    constants = {
+        "HEAD_DIM": layout.head_dim, "DIM": padded_dim(layout.head_dim), "M": layout.m,
+        "N": layout.n, "ROWS": rows, "FULL_TILE": tile, "TILE": tune.tile,
+        "SMALL": min(64, tune.tile), "TAIL": tail,
+        "LOG2_TAIL": float(max(tail, 1).bit_length() - 1),
+        # powers of two: their sum names the levels in the list
+        "LISTED": sum(sizes), "POOLED": bool(sizes) or tail > 0, "SPREAD": config.second_moment,
+        "CAUSAL": layout.causal, "NEGATIVE": negative, "TMA": tune.tma,
+        "PRECISION": tuning.precision(device, dtype), "BOUNDED": tuning.bounded(device, dtype),
+        "INT8": int8, "FULL_STAGES": tune.full_stages, "LIST_STAGES": tune.list_stages,
+        "TAIL_STAGES": tune.spread_stages if config.second_moment else tune.tail_stages,
+        "num_warps": tune.warps,
+    }  # fmt: skip
+    if tune.registers:
+        constants["maxnreg"] = tune.registers
+    grid = ((layout.q_extra_blocks + layout.q_blocks) * per_block, layout.batch * layout.heads)
+    return _Launch(tile, tune.tile, tune.tma, grid, numbers, constants)
+
+
 def attend(
     q: torch.Tensor,
     pyramid: Pyramid,
@@ -35,47 +92,38 @@ def attend(
     which it then is without a copy. `launched` takes the compiled kernel, None in Triton's
     interpreter.
     """
-    batch, heads, dim = layout.batch, layout.heads, padded_dim(layout.head_dim)
     if out is None:
-        out = q.new_empty(batch, layout.q_len, heads, layout.head_dim).transpose(1, 2)
-    tune = tune or tuning.attend(q.device, q.dtype, dim)
-    rows = min(tune.rows, layout.m)
-    # blocks narrower than 64 go several to a tile (`full_blocks`)
-    tile = min(tune.tile, layout.n) if layout.n >= 64 else tune.tile
-    sizes = [x for x in POOLED if x in pyramid.starts and _is_listed(x, config)]
-    tail = 0 if config.tail == "none" or config.mask_ratios.width(0) == 0 else config.tail
-    if layout.k_blocks == 0:
-        sizes, tail = [], 0
+        out = q.new_empty(layout.batch, layout.q_len, layout.heads, layout.head_dim)
+        out = out.transpose(1, 2)
+    full_k, pooled_k, full_v, pooled_v = (
+        pyramid.full_k, pyramid.pooled_k, pyramid.full_v, pyramid.pooled_v,
+    )  # fmt: skip
+    # what a kernel without bytes, or without the second moment, is given but does not read
+    scales = peaks = pyramid.longest
+    spread = steepest = counts = pyramid.log2_counts
+    in_bytes = pyramid.byte_keys
+    if in_bytes is not None:
+        full_k, pooled_k = in_bytes.full, in_bytes.pooled
+        scales, peaks = in_bytes.scales, in_bytes.peaks
+    if pyramid.spread is not None:
+        spread, steepest = pyramid.spread, pyramid.steepest
+    int8 = in_bytes is not None
+    tune = tune or tuning.attend(
+        q.device, q.dtype, pooled_v.shape[-1], "int8" if int8 else "half"
+    )
+    launch = _launch_of(layout, config, tune, q.dtype, q.device, int8, scale < 0)
     order, order_b, order_h, ordered = order_args(orders.q, q)
-    spread = pyramid.spread
-    per_block = layout.m // rows
-    grid = ((layout.q_extra_blocks + layout.q_blocks) * per_block, batch * heads)
-    kernel = attend_kernel[grid](
+    tile, pooled_tile, tma = launch.tile, launch.pooled_tile, launch.tma
+    kernel = attend_kernel[launch.grid](
         q, *q.stride(), order, order_b, order_h, out, *out.stride(),
-        pyramid.full_k, pyramid.full_v, pyramid.pooled_k, pyramid.pooled_v,
-        row_tiles(pyramid.full_k, tile, tune.tma), row_tiles(pyramid.full_v, tile, tune.tma),
-        row_tiles(pyramid.pooled_k, tune.tile, tune.tma),
-        row_tiles(pyramid.pooled_v, tune.tile, tune.tma),
-        pyramid.log2_counts,
-        *((pyramid.log2_counts,) * 2 if spread is None else (spread, pyramid.steepest)),
-        pyramid.longest,
+        full_k, full_v, pooled_k, pooled_v,
+        row_tiles(full_k, tile, tma), row_tiles(full_v, tile, tma),
+        row_tiles(pooled_k, pooled_tile, tma), row_tiles(pooled_v, pooled_tile, tma),
+        counts, spread, steepest, pyramid.longest, scales, peaks,
         plan.matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
-        plan.full.shape[-1], plan.chunks.shape[-1], plan.coarse.shape[-1],
-        heads, heads // layout.kv_heads, layout.q_len, layout.k_len, layout.q_video, layout.k_video,
-        layout.before, layout.q_blocks, layout.k_blocks, layout.q_extra_blocks * per_block,
-        pyramid.rows, *(pyramid.starts.get(x, 0) for x in (2, 4, 8, tail)),
+        plan.full.shape[-1], plan.chunks.shape[-1], plan.coarse.shape[-1], *launch.numbers,
         abs(scale) * LOG2E, 0.5 * scale * scale * LOG2E,
-        HEAD_DIM=layout.head_dim, DIM=dim, M=layout.m, N=layout.n, ROWS=rows, FULL_TILE=tile,
-        TILE=tune.tile, SMALL=min(64, tune.tile), TAIL=tail,
-        LOG2_TAIL=float(max(tail, 1).bit_length() - 1),
-        # powers of two: their sum names the levels in the list
-        LISTED=sum(sizes), POOLED=bool(sizes) or tail > 0, SPREAD=spread is not None,
-        ORDERED=ordered, CAUSAL=layout.causal, NEGATIVE=scale < 0, TMA=tune.tma,
-        PRECISION=tuning.precision(q.device, q.dtype),
-        BOUNDED=tuning.bounded(q.device, q.dtype), FULL_STAGES=tune.full_stages,
-        LIST_STAGES=tune.list_stages,
-        TAIL_STAGES=tune.tail_stages if spread is None else tune.spread_stages,
-        num_warps=tune.warps,
+        ORDERED=ordered, **launch.constants,
     )  # fmt: skip
     if launched is not None:
         launched.append(kernel)

@@ -38,6 +38,13 @@ def log2_count(rows, size, video):
 
 
 @triton.jit
+def as_bytes(values):
+    """int8 of float32 values of at most 127 and a half, rounded to nearest, ties to even."""
+    # past 2^23 float32 holds whole numbers: its last bits are the rounded value
+    return (values + 12582912.0).to(tl.int32, bitcast=True).to(tl.int8)
+
+
+@triton.jit
 def columns_of(values, offsets, valid):
     """`values` at `offsets`, one thread a column; 0 where not `valid`.
 
@@ -54,7 +61,7 @@ def columns_of(values, offsets, valid):
 
 def padded_dim(head_dim: int) -> int:
     """Elements of a stored row: a power of two, at least the 16 that a matrix product takes."""
-    return max(16, triton.next_power_of_2(head_dim))
+    return max(16, 1 << (head_dim - 1).bit_length())
 
 
 def order_args(

@@ -28,5 +28,5 @@ def row_tiles(rows: torch.Tensor, tile: int, tma: bool):
     """
     if not tma:
         return rows
-    flat = rows.view(-1, rows.shape[-1])
-    return TensorDescriptor.from_tensor(flat, [tile, rows.shape[-1]])
+    width = rows.shape[-1]
+    return TensorDescriptor(rows, [rows.numel() // width, width], [width, 1], [tile, width])

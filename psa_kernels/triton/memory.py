@@ -8,9 +8,9 @@ from functools import lru_cache
 
 from ..config import PSAConfig
 from ..layout import Layout
+from ..reference.pyramid import pooling_sizes
 from .common import padded_dim
 from .levels import capacities
-from .pyramid import pooling_sizes
 
 MOST_SHARE = 1.25  # of the bytes of k and v
 # below this, memory is not what a call is short of, and more launches would cost time

@@ -4,18 +4,37 @@ host's side of it."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 
 from ..config import PSAConfig
 from ..layout import Layout
+from ..reference.pyramid import pooling_sizes
 from ..stages import Groups, Orders
 from . import tuning
 from .common import order_args, padded_dim
-from .pyramid_kernel import pool_kernel
+from .pyramid_kernel import bytes_kernel, pool_kernel, sum_keys_kernel
+from .support import int8_unused
 
 TILE = 128  # places a program: no group of any level crosses a multiple of it
+CHUNK = 1024  # keys a program of `sum_keys_kernel`
+
+
+@dataclass(frozen=True)
+class ByteKeys:
+    """Keys for integer products (section 6d), less the mean of their head's video keys.
+
+    full    int8 `[B, Hkv, Lk, DP]`: times the block's of `scales`
+    scales  float32 `[B, Hkv, key blocks, extra ones too]`
+    pooled  int8 `[B, Hkv, rows, DP]`: times the head's of `peaks` / 127
+    peaks   float32 `[B, Hkv]`: the largest magnitude of a pooled key
+    """
+
+    full: torch.Tensor
+    scales: torch.Tensor
+    pooled: torch.Tensor
+    peaks: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -23,17 +42,21 @@ class Pyramid:
     """Stored rows are `padded_dim(D)` wide, zeros past D.
 
     full_k, full_v      `[B, Hkv, Lk, DP]`: permuted video tokens, then extra ones; keys of the
-                        inputs' dtype, values of `tuning.values_dtype`
-    pooled_k, pooled_v  `[B, Hkv, rows, DP]`: one pooling level after the other, see `starts`
+                        inputs' dtype, values of `tuning.values_dtype`; with `byte_keys` no full_k,
+                        but for the exact importance
+    pooled_k, pooled_v  `[B, Hkv, rows, DP]`: one pooling level after the other, see `starts`; with
+                        `byte_keys` keys are less the mean of their head's video keys
     log2_counts         float32 `[rows]`: log2 of the tokens behind a pooled row, very low for none
     spread              float32 `[B, Hkv, rows]` (section 6c); None without the second moment
     steepest            float32 `[B, Hkv]`: the largest spread / log2 count of a head's pooled rows
-    longest             float32 `[B, Hkv]`: the largest squared norm of a head's keys
+    longest             float32 `[B, Hkv]`: the largest squared norm of a head's keys, with
+                        `byte_keys` less their mean
     allowed             int8 `[B, Hkv, key blocks]` (section 8); None without the similarity mask
     starts              pooling size -> its first pooled row
+    byte_keys           what queries are multiplied with, if that is not full_k and pooled_k
     """
 
-    full_k: torch.Tensor
+    full_k: torch.Tensor | None
     full_v: torch.Tensor
     pooled_k: torch.Tensor
     pooled_v: torch.Tensor
@@ -44,6 +67,7 @@ class Pyramid:
     allowed: torch.Tensor | None
     starts: dict[int, int]
     layout: Layout
+    byte_keys: ByteKeys | None = None
 
     def keys(self, b: int, kv_head: int) -> torch.Tensor:
         """float32 `[Lk, D]` in permuted order: video keys, then extra keys."""
@@ -54,71 +78,149 @@ class Pyramid:
         return self.pooled_k.shape[2]
 
 
-def pooling_sizes(config: PSAConfig) -> list[int]:
-    """The group sizes this configuration can read, finest first."""
-    sizes = {x for x in (2, 4, 8) if config.mask_ratios.width(x) > 0}
-    if config.use_sim_mask and sizes:
-        # the similarity constraint can send a block to any finer level
-        sizes |= {x for x in (2, 4, 8) if x < max(sizes)}
-    if config.importance == "sub_block":
-        sizes.add(8)
-    if config.tail != "none":
-        sizes.add(config.tail)
-    return sorted(sizes)
+def pooled_rows(layout: Layout, config: PSAConfig) -> tuple[dict[int, int], int]:
+    """(starts, rows) as in `Pyramid`."""
+    starts, rows = {}, 0
+    for size in pooling_sizes(config):
+        starts[size] = rows
+        rows += layout.k_blocks * (layout.n // size)
+    return starts, max(rows, 1)
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class _Launch:
+    """What the sizes of a call, its configuration and its GPU say of the kernels' arguments.
+
+    starts, rows  as in `Pyramid`
+    values        the dtype that values are stored in
+    numbers       from `before` on, in the order of `pool_kernel`
+    keys, others  what `pool_kernel` is compiled for; `others`: for values
+    """
+
+    dim: int
+    starts: dict[int, int]
+    rows: int
+    values: torch.dtype
+    scaled_blocks: int
+    keep_keys: bool
+    whole: int
+    grid: tuple[int, int]
+    bytes_grid: tuple[int, int]
+    numbers: tuple
+    keys: dict
+    others: dict
+
+
+@lru_cache(maxsize=256)
+def _launch_of(
+    layout: Layout, config: PSAConfig, dtype: torch.dtype, device: torch.device, int8: bool,
+    grouped: bool,
+) -> _Launch:  # fmt: skip
+    sizes = pooling_sizes(config)
+    starts, rows = pooled_rows(layout, config)
+    dim = padded_dim(layout.head_dim)
+    whole = layout.k_video // layout.n * layout.n if grouped else 0
+    video_tiles = -(-layout.k_video // TILE)
+    pairs = layout.batch * layout.kv_heads
+    scaled_blocks = layout.k_blocks + layout.k_extra_blocks
+    numbers = (
+        layout.kv_heads, layout.k_len, layout.k_video, whole, layout.before, video_tiles, rows,
+        layout.k_blocks, scaled_blocks, *(starts.get(x, 0) for x in (2, 4, 8, 16, 32, 64, 128)),
+        config.sim_2x_threshold, config.sim_4x_threshold, config.sim_8x_threshold,
+    )  # fmt: skip
+    keep_keys = not int8 or config.importance == "exact"
+    common = {
+        "HEAD_DIM": layout.head_dim, "DIM": dim, "BLOCK": layout.n, "TILE": TILE,
+        # powers of two: their sum names the levels
+        "SIZES": sum(sizes), "DEPTH": max(sizes, default=1).bit_length() - 1, "GROUPED": whole > 0,
+    }  # fmt: skip
+    keys = common | {
+        "COUNTS": True, "SPREAD": config.second_moment, "ALIKE": config.use_sim_mask,
+        "BYTES": int8, "HALF": keep_keys, "num_warps": 8 if dim > 128 or int8 else 4,
+    }  # fmt: skip
+    others = common | {
+        "COUNTS": False, "SPREAD": False, "ALIKE": False, "BYTES": False, "HALF": True,
+        "num_warps": 8 if dim > 128 else 4,
+    }  # fmt: skip
+    return _Launch(
+        dim, starts, rows, tuning.values_dtype(device, dtype), scaled_blocks, keep_keys, whole,
+        (video_tiles + -(-layout.extra // TILE), pairs), (-(-rows // TILE), pairs), numbers, keys,
+        others,
+    )  # fmt: skip
+
+
 def build_pyramid(
     k: torch.Tensor, v: torch.Tensor, orders: Orders, layout: Layout, config: PSAConfig,
     groups: Groups | None = None,
 ) -> Pyramid:  # fmt: skip
     """The pyramid of k and v `[B, Hkv, Lk, D]`, of any strides. Without `groups`, neighbours are
     pooled."""
+    int8 = config.qk != "half" and not int8_unused(k, layout, config)
+    launch = _launch_of(layout, config, k.dtype, k.device, int8, groups is not None)
     batch, heads, length = layout.batch, layout.kv_heads, layout.k_len
-    dim = padded_dim(layout.head_dim)
-    sizes = pooling_sizes(config)
-    starts, rows = {}, 0
-    for size in sizes:
-        starts[size] = rows
-        rows += layout.k_blocks * (layout.n // size)
-    rows = max(rows, 1)
+    dim, rows, device, values = launch.dim, launch.rows, k.device, launch.values
 
-    kinds = k.dtype, tuning.values_dtype(k.device, k.dtype)
-    full_k, full_v = (k.new_empty(batch, heads, length, dim, dtype=kind) for kind in kinds)
-    pooled_k, pooled_v = (k.new_empty(batch, heads, rows, dim, dtype=kind) for kind in kinds)
-    counts = torch.empty(rows, dtype=torch.float32, device=k.device)
-    spread = allowed = None
-    longest, steepest = torch.zeros(2, batch, heads, dtype=torch.float32, device=k.device)
+    pooled_k = k.new_empty(batch, heads, rows, dim)
+    pooled_v = k.new_empty(batch, heads, rows, dim, dtype=values)
+    full_v = k.new_empty(batch, heads, length, dim, dtype=values)
+    full_k = k.new_empty(batch, heads, length, dim) if launch.keep_keys else None
+    counts = torch.empty(rows, dtype=torch.float32, device=device)
+    spread = allowed = byte_keys = center = None
+    # the same memory twice: an atomic maximum of floats takes their bits
+    extremes = torch.zeros(3, batch, heads, dtype=torch.float32, device=device)
+    longest, steepest, peaks = extremes.unbind()
+    longest_bits, steepest_bits, peaks_bits = extremes.view(torch.int32).unbind()
+    if int8:
+        center = _mean_key(k, layout)
+        byte_keys = ByteKeys(
+            torch.empty(batch, heads, length, dim, dtype=torch.int8, device=device),
+            torch.empty(batch, heads, launch.scaled_blocks, dtype=torch.float32, device=device),
+            torch.empty(batch, heads, rows, dim, dtype=torch.int8, device=device), peaks,
+        )  # fmt: skip
     if config.second_moment:
-        spread = torch.empty(batch, heads, rows, dtype=torch.float32, device=k.device)
+        spread = torch.empty(batch, heads, rows, dtype=torch.float32, device=device)
     if config.use_sim_mask:
-        allowed = torch.empty(batch, heads, layout.k_blocks, dtype=torch.int8, device=k.device)
+        allowed = torch.empty(batch, heads, layout.k_blocks, dtype=torch.int8, device=device)
 
     order, order_b, order_h, ordered = order_args(orders.k, k)
-    whole = layout.k_video // layout.n * layout.n if groups is not None else 0
     places, places_b, places_h, weights, weights_b, weights_h = counts, 0, 0, counts, 0, 0
-    if whole:
+    if launch.whole:
         places, places_b, places_h = groups.places, *groups.places.stride()[:2]
         weights, weights_b, weights_h = groups.weights, *groups.weights.stride()[:2]
-    video_tiles = -(-layout.k_video // TILE)
-    grid = (video_tiles + -(-layout.extra // TILE), batch * heads)
-    for x, full, pooled, is_key in ((k, full_k, pooled_k, True), (v, full_v, pooled_v, False)):
-        pool_kernel[grid](
-            x, *x.stride(), order, order_b, order_h,
-            places, places_b, places_h, weights, weights_b, weights_h, full, pooled,
-            counts, spread if spread is not None else counts,
-            steepest.view(torch.int32), longest.view(torch.int32),
-            allowed if allowed is not None else counts,
-            heads, length, layout.k_video, whole, layout.before, video_tiles, rows, layout.k_blocks,
-            *(starts.get(size, 0) for size in (2, 4, 8, 16, 32, 64, 128)),
-            config.sim_2x_threshold, config.sim_4x_threshold, config.sim_8x_threshold,
-            HEAD_DIM=layout.head_dim, DIM=dim, BLOCK=layout.n, TILE=TILE, ORDERED=ordered,
-            # powers of two: their sum names the levels
-            SIZES=sum(sizes), DEPTH=max(sizes, default=1).bit_length() - 1,
-            GROUPED=whole > 0, COUNTS=is_key, SPREAD=is_key and spread is not None,
-            ALIKE=is_key and allowed is not None, num_warps=4 if dim <= 128 else 8,
+    in_order = (
+        order, order_b, order_h, places, places_b, places_h, weights, weights_b, weights_h,
+    )  # fmt: skip
+    sums = (
+        peaks_bits, counts, counts if spread is None else spread, steepest_bits, longest_bits,
+        counts if allowed is None else allowed, *launch.numbers,
+    )  # fmt: skip
+    key_bytes = (byte_keys.full, byte_keys.scales, center) if int8 else (counts, counts, counts)
+    pool = pool_kernel[launch.grid]
+    pool(
+        k, *k.stride(), *in_order, pooled_k if full_k is None else full_k, pooled_k, *key_bytes,
+        *sums, ORDERED=ordered, **launch.keys,
+    )  # fmt: skip
+    pool(
+        v, *v.stride(), *in_order, full_v, pooled_v, counts, counts, counts, *sums,
+        ORDERED=ordered, **launch.others,
+    )  # fmt: skip
+    if int8:
+        bytes_kernel[launch.bytes_grid](
+            pooled_k, byte_keys.pooled, peaks, rows, DIM=dim, TILE=TILE, num_warps=8
         )
     return Pyramid(
-        full_k, full_v, pooled_k, pooled_v, counts, spread, steepest, longest, allowed, starts,
-        layout,
-    )
+        full_k, full_v, pooled_k, pooled_v, counts, spread, steepest, longest, allowed,
+        launch.starts, layout, byte_keys,
+    )  # fmt: skip
+
+
+def _mean_key(k: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """float32 `[B, Hkv, D]`: the mean of a head's video keys."""
+    batch, heads, dim = layout.batch, layout.kv_heads, layout.head_dim
+    chunks = max(1, -(-layout.k_video // CHUNK))
+    sums = torch.empty(batch, heads, chunks, dim, dtype=torch.float32, device=k.device)
+    sum_keys_kernel[(chunks, batch * heads)](
+        k, *k.stride(), sums, heads, layout.k_video, layout.before, chunks,
+        HEAD_DIM=dim, DIM=padded_dim(dim), ROWS=32, CHUNK=CHUNK, num_warps=4,
+    )  # fmt: skip
+    return sums.sum(2) / max(1, layout.k_video)

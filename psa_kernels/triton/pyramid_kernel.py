@@ -8,6 +8,12 @@ first, second to eighth tokens of all groups of 8 are tensors of their own, so t
 level 8. Where like keys are together (section 3b), the members of a group are gathered from their
 block, whose rows stay in token order at full resolution. The similarity constraint, whose blocks
 are of 128 keys, one to a program, reads the ends of its groups once more.
+
+Keys for integer products (section 6d) are written as bytes, less the mean of the head's video keys:
+those of a block over the block's largest magnitude. `sum_keys_kernel` finds the mean before (grid:
+chunks of the video; batch x heads). Pooled keys, a fraction of all, are written less the mean too;
+`bytes_kernel` divides them by the largest of their head once that is known (grid: tiles of pooled
+rows; batch x heads).
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .common import caller_position, log2_count
+from .common import as_bytes, caller_position, log2_count
 
 
 @triton.jit
@@ -55,12 +61,22 @@ def _over_channels(squares, in_whole, channels, GROUPED: tl.constexpr):
 
 @triton.jit
 def _store_level(
-    mean, weight, deviation, pooled, counts, spread, steepest, row_base, start, group, kept, video,
-    pair, dims, DIM: tl.constexpr, HEAD_DIM: tl.constexpr, SIZE: tl.constexpr,
-    COUNTS: tl.constexpr, SPREAD: tl.constexpr,
+    mean, weight, deviation, pooled, center, peaks, counts, spread, steepest, row_base, start,
+    group, kept, video, pair, dims,
+    DIM: tl.constexpr, HEAD_DIM: tl.constexpr, SIZE: tl.constexpr, COUNTS: tl.constexpr,
+    SPREAD: tl.constexpr, BYTES: tl.constexpr,
 ):  # fmt: skip
     """Writes one pooling level of some groups: means, counts, spreads."""
     row = start + group
+    if BYTES:
+        # the estimator reads them too: its softmax does not notice what all keys have in common
+        mean = tl.where((weight > 0)[:, None], mean - center[None, :], 0.0)
+        mean = mean.to(pooled.dtype.element_ty).to(tl.float32)
+        peak = tl.max(tl.abs(mean), 1)
+        norm = tl.sum(mean, 1)
+        # infinite where a key is NaN or infinite, which bytes cannot say
+        peak = tl.where(norm - norm == 0, peak, float("inf"))
+        tl.atomic_max(peaks + pair, _bits(tl.max(peak, 0)))
     tl.store(
         pooled + row[:, None] * DIM + dims[None, :], mean.to(pooled.dtype.element_ty),
         mask=kept[:, None],
@@ -76,19 +92,22 @@ def _store_level(
 
 
 @triton.jit(do_not_specialize=[
-    "length", "video", "whole", "before", "video_tiles", "rows", "blocks",
+    "length", "video", "whole", "before", "video_tiles", "rows", "blocks", "scaled_blocks",
 ])  # fmt: skip
 def pool_kernel(
     x, x_batch, x_head, x_row, x_dim, order, order_batch, order_head,
     places, places_batch, places_head, weights, weights_batch, weights_head, full, pooled,
+    full_bytes, scales, centers, peaks,
     counts, spread, steepest, longest, allowed,
-    heads, length, video, whole, before, video_tiles, rows, blocks,
+    heads, length, video, whole, before, video_tiles, rows, blocks, scaled_blocks,
     start_2, start_4, start_8, start_16, start_32, start_64, start_128,
     threshold_2, threshold_4, threshold_8,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
     ORDERED: tl.constexpr, SIZES: tl.constexpr, DEPTH: tl.constexpr, GROUPED: tl.constexpr,
-    COUNTS: tl.constexpr, SPREAD: tl.constexpr, ALIKE: tl.constexpr,
+    COUNTS: tl.constexpr, SPREAD: tl.constexpr, ALIKE: tl.constexpr, BYTES: tl.constexpr,
+    HALF: tl.constexpr,
 ):  # fmt: skip
+    """HALF, BYTES: in which forms rows of full resolution are written."""
     EIGHTHS: tl.constexpr = TILE // 8
     # the spread of a whole block counts all channels alike
     PLAIN: tl.constexpr = GROUPED and SPREAD and (SIZES & BLOCK) > 0
@@ -101,6 +120,10 @@ def pool_kernel(
     pooled += pair * rows * DIM
     row_base = pair * rows
     dims = tl.arange(0, DIM)
+    center = dims
+    if BYTES:
+        full_bytes += pair * length * DIM
+        center = tl.load(centers + pair * HEAD_DIM + dims, mask=dims < HEAD_DIM, other=0.0)
 
     is_extra = tile >= video_tiles
     end = tl.where(is_extra, length, video)
@@ -116,7 +139,10 @@ def pool_kernel(
     # eight tensors, one for each place in a group of 8: pooling is then plain arithmetic
     members = ()
     reals = ()
+    stored = ()
     norms = tl.zeros([EIGHTHS], tl.float32)
+    tops = tl.zeros([EIGHTHS], tl.float32)
+    spoilt = tl.zeros([EIGHTHS], tl.float32)
     for j in tl.static_range(8):
         place = first + eighth * 8 + j
         real = place < end
@@ -129,18 +155,44 @@ def pool_kernel(
             x + position[:, None] * x_row + dims[None, :] * x_dim,
             mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
         )  # fmt: skip
-        tl.store(
-            full + place[:, None] * DIM + dims[None, :], member.to(full.dtype.element_ty),
-            mask=real[:, None],
-        )  # fmt: skip
+        if HALF:
+            tl.store(
+                full + place[:, None] * DIM + dims[None, :], member.to(full.dtype.element_ty),
+                mask=real[:, None],
+            )  # fmt: skip
         if COUNTS:
             values = member.to(tl.float32)
-            norms = tl.maximum(norms, tl.sum(values * values, 1))
+            if BYTES:
+                values = tl.where(real[:, None], values - center[None, :], 0.0)
+                tops = tl.maximum(tops, tl.max(tl.abs(values), 1))
+            own_norms = tl.sum(values * values, 1)
+            norms = tl.maximum(norms, own_norms)
+            spoilt += own_norms - own_norms  # NaN where a key is NaN or infinite
+        stored = stored + (place,)  # noqa: RUF005
         members = members + (member.to(tl.float32),)  # noqa: RUF005 - no unpacking in kernels
         reals = reals + (real.to(tl.float32),)  # noqa: RUF005
 
     if COUNTS:
         tl.atomic_max(longest + pair, _bits(tl.max(norms, 0)))
+    if BYTES:
+        # one scale a block; it spoils what a key spoils, which bytes cannot say
+        block_peak = tl.max(tl.reshape(tops, [TILE // BLOCK, BLOCK // 8]), 1)
+        number = tl.where(is_extra, tile - video_tiles, tile) * (TILE // BLOCK)
+        number += tl.arange(0, TILE // BLOCK)
+        inside = number < tl.where(is_extra, scaled_blocks - blocks, blocks)
+        number += tl.where(is_extra, blocks, 0)
+        wrong = tl.sum(tl.reshape(spoilt, [TILE // BLOCK, BLOCK // 8]), 1)
+        tl.store(scales + pair * scaled_blocks + number, block_peak / 127.0 + wrong,
+                 mask=inside)  # fmt: skip
+        per_step = tl.where(block_peak > 0, 127.0 / block_peak, 0.0)
+        per_step = tl.broadcast_to(per_step[:, None], [TILE // BLOCK, BLOCK // 8])
+        per_step = tl.reshape(per_step, [EIGHTHS])
+        for j in tl.static_range(8):
+            tl.store(
+                full_bytes + stored[j][:, None] * DIM + dims[None, :],
+                as_bytes((members[j] - center[None, :]) * per_step[:, None]),
+                mask=reals[j][:, None] > 0,
+            )  # fmt: skip
     if not is_extra:
         group = tile * EIGHTHS + eighth
         none = tl.zeros([EIGHTHS], tl.float32)
@@ -156,9 +208,9 @@ def pool_kernel(
                     for i in tl.static_range(2):
                         off = (members[2 * j + i] - mean) * reals[2 * j + i][:, None]
                         deviation += _over_channels(off * off, in_whole, channels, GROUPED)
-                _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
-                             start_2, group * 4 + j, kept, video, pair, dims, DIM, HEAD_DIM, 2,
-                             COUNTS, SPREAD)  # fmt: skip
+                _store_level(mean, weight, deviation, pooled, center, peaks, counts, spread,
+                             steepest, row_base, start_2, group * 4 + j, kept, video, pair, dims,
+                             DIM, HEAD_DIM, 2, COUNTS, SPREAD, BYTES)  # fmt: skip
         if (SIZES >> 2) & 1:
             for j in tl.static_range(2):
                 weight = none
@@ -174,9 +226,9 @@ def pool_kernel(
                         off = (members[4 * j + i] - mean) * reals[4 * j + i][:, None]
                         squares += off * off
                     deviation = _over_channels(squares, in_whole, channels, GROUPED)
-                _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
-                             start_4, group * 2 + j, kept, video, pair, dims, DIM, HEAD_DIM, 4,
-                             COUNTS, SPREAD)  # fmt: skip
+                _store_level(mean, weight, deviation, pooled, center, peaks, counts, spread,
+                             steepest, row_base, start_4, group * 2 + j, kept, video, pair, dims,
+                             DIM, HEAD_DIM, 4, COUNTS, SPREAD, BYTES)  # fmt: skip
         weight = none
         mean = tl.zeros([EIGHTHS, DIM], tl.float32)
         for j in tl.static_range(8):
@@ -194,9 +246,9 @@ def pool_kernel(
             if PLAIN:
                 plain = tl.sum(squares, 1)
         if (SIZES >> 3) & 1:
-            _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
-                         start_8, group, kept, video, pair, dims, DIM, HEAD_DIM, 8,
-                         COUNTS, SPREAD)  # fmt: skip
+            _store_level(mean, weight, deviation, pooled, center, peaks, counts, spread,
+                         steepest, row_base, start_8, group, kept, video, pair, dims,
+                         DIM, HEAD_DIM, 8, COUNTS, SPREAD, BYTES)  # fmt: skip
         for depth in tl.static_range(4, DEPTH + 1):
             halves = tl.reshape(mean, [TILE >> depth, 2, DIM])
             shares = tl.reshape(weight, [TILE >> depth, 2])
@@ -227,9 +279,9 @@ def pool_kernel(
                 if depth == 7:
                     start = start_128
                 kept = group < blocks * (BLOCK >> depth)
-                _store_level(mean, weight, deviation, pooled, counts, spread, steepest, row_base,
-                             start, group, kept, video, pair, dims, DIM, HEAD_DIM, 1 << depth,
-                             COUNTS, SPREAD)  # fmt: skip
+                _store_level(mean, weight, deviation, pooled, center, peaks, counts, spread,
+                             steepest, row_base, start, group, kept, video, pair, dims,
+                             DIM, HEAD_DIM, 1 << depth, COUNTS, SPREAD, BYTES)  # fmt: skip
         if ALIKE:
             level = 1
             alike = _alike(x, x_row, x_dim, order, tile * TILE, video, before, dims,
@@ -242,3 +294,40 @@ def pool_kernel(
                            HEAD_DIM, 8, TILE, ORDERED)  # fmt: skip
             level = tl.where(alike > threshold_8, 8, level)
             tl.store(allowed + pair * blocks + tile, level.to(tl.int8))
+
+
+@triton.jit(do_not_specialize=["video", "before", "chunks"])
+def sum_keys_kernel(
+    k, k_batch, k_head, k_row, k_dim, sums, heads, video, before, chunks,
+    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    """The sum of the video keys of a chunk, whose order does not matter."""
+    chunk = tl.program_id(0)
+    pair = tl.program_id(1).to(tl.int64)
+    k += (pair // heads) * k_batch + (pair % heads) * k_head
+    dims = tl.arange(0, DIM)
+    total = tl.zeros([ROWS, DIM], tl.float32)
+    for start in range(0, CHUNK, ROWS):
+        row = chunk * CHUNK + start + tl.arange(0, ROWS)
+        values = tl.load(
+            k + (before + row).to(tl.int64)[:, None] * k_row + dims[None, :] * k_dim,
+            mask=(row < video)[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
+        )  # fmt: skip
+        total += values.to(tl.float32)
+    tl.store(
+        sums + (pair * chunks + chunk) * HEAD_DIM + dims, tl.sum(total, 0), mask=dims < HEAD_DIM
+    )
+
+
+@triton.jit(do_not_specialize=["rows"])
+def bytes_kernel(
+    pooled, pooled_bytes, peaks, rows, DIM: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Pooled keys as bytes, over the largest magnitude of the head's."""
+    pair = tl.program_id(1).to(tl.int64)
+    row = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    at = pair * rows * DIM + row[:, None] * DIM + tl.arange(0, DIM)[None, :]
+    peak = tl.load(peaks + pair)
+    values = tl.load(pooled + at, mask=(row < rows)[:, None], other=0.0).to(tl.float32)
+    per_step = tl.where(peak > 0, 127.0 / peak, 0.0)
+    tl.store(pooled_bytes + at, as_bytes(values * per_step), mask=(row < rows)[:, None])

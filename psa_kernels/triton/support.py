@@ -13,6 +13,7 @@ from . import versions
 from .gpus import described, too_old
 
 MOST_HEAD_DIM = 256
+LEAST_INT8_DIM = 17  # stored as 32
 MOST_KEYS = 2**31 // MOST_HEAD_DIM - 1  # offsets inside a head are int32
 MOST_KEY_BLOCKS = 32768  # one row of the importance matrix is held in registers
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -28,6 +29,29 @@ def _no_triton() -> str:
     except Exception as error:  # a broken installation can raise anything
         return f"Triton does not import: {type(error).__name__}: {error}"
     return versions.too_old(triton.__version__)
+
+
+def no_int8(device: torch.device, head_dim: int) -> str:
+    """Why these kernels have no products of queries and keys on int8 here; "" if they have."""
+    from . import tuning
+
+    if head_dim < LEAST_INT8_DIM:
+        return f"heads of {head_dim} channels are shorter than an int8 product's 32"
+    if tuning.architecture(device).startswith("gfx"):
+        return "on AMD GPUs it has not been tried"
+    return ""
+
+
+def int8_unused(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
+    """Why these kernels multiply queries and keys in half precision, where `config.qk` is not
+    "half"; "" if they do so on int8."""
+    from . import tuning
+
+    if reason := no_int8(q.device, layout.head_dim):
+        return reason
+    if config.qk == "auto" and tuning.measured_qk(q.device, layout.head_dim, q.dtype) != "int8":
+        return "no measurement on this GPU says that int8 is faster"
+    return ""
 
 
 def unsupported(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:

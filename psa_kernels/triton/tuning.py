@@ -1,7 +1,8 @@
 """Tile sizes, warps and pipeline depths per GPU architecture and stored row width: one table.
 
-Nothing is tuned while a user waits. sm_90's figures were measured on an H100 (benchmarks/NOTES.md);
-the others follow from the shared memory of each architecture and from registers without spills.
+Nothing is tuned while a user waits. sm_90's figures were measured on an H100 and an H200
+(benchmarks/NOTES.md); the others follow from the shared memory of each architecture and from
+registers without spills.
 What `psa_kernels.tune` measured on this machine goes before the table (psa_kernels/measured).
 """
 
@@ -22,6 +23,8 @@ class Attend:
     """rows: queries a program, at most m. tile: keys an inner step. One pipeline depth a loop.
 
     The tail's loop has another depth under the second moment, which needs shared memory too.
+    registers: the most a thread may use, so that more programs fit on a multiprocessor; 0: as many
+    as the compiler likes.
     """
 
     rows: int
@@ -32,6 +35,7 @@ class Attend:
     tail_stages: int
     spread_stages: int
     tma: bool = False
+    registers: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ ATTEND = {
     },
     "sm_90": {
         64: Attend(64, 64, 4, 2, 2, 2, 2, tma=True),
-        128: Attend(128, 128, 8, 3, 2, 3, 2, tma=True),
+        # two programs a multiprocessor are worth more than what this spills
+        128: Attend(128, 64, 8, 3, 2, 2, 2, tma=True, registers=128),
         256: Attend(128, 64, 8, 2, 2, 2, 2, tma=True),
     },
     "sm_100": {
@@ -97,6 +102,14 @@ ATTEND = {
         128: Attend(32, 32, 4, 1, 1, 1, 1),
         256: Attend(16, 32, 4, 1, 1, 1, 1),
     },
+}
+# with products of queries and keys on int8, which take half the shared memory and registers; where
+# no row is its own, that of half precision
+ATTEND_INT8 = ATTEND | {
+    "sm_80": ATTEND["sm_80"] | {64: Attend(128, 64, 8, 2, 2, 2, 2)},
+    "sm_86": ATTEND["sm_86"] | {256: Attend(64, 32, 8, 2, 2, 2, 2)},
+    "sm_90": ATTEND["sm_90"] | {128: Attend(64, 64, 4, 3, 2, 2, 2, tma=True, registers=168)},
+    "sm_120": ATTEND["sm_120"] | {256: Attend(64, 32, 8, 2, 2, 2, 2)},
 }
 ESTIMATE = {
     "sm_80": {128: Estimate(64, 64, 4, 2), 256: Estimate(64, 64, 8, 1)},
@@ -140,14 +153,16 @@ def pick(table: dict, arch: str, dtype: torch.dtype, dim: int):
     return entries[min(width for width in entries if width >= dim)]
 
 
+@measured.kept_until_forgotten
 def attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
-    """qk: what queries and keys are multiplied in."""
+    """qk: what queries and keys are multiplied in, "half" or "int8"."""
     found = measured.entry(device, dim, dtype)
     if found is not None and qk in found["attend"]:
         return _possible(Attend(**found["attend"][qk]), device)
-    return row_attend(device, dtype, dim)
+    return row_attend(device, dtype, dim, qk)
 
 
+@measured.kept_until_forgotten
 def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
     found = measured.entry(device, dim, dtype)
     if found is not None:
@@ -155,9 +170,10 @@ def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
     return row_estimate(device, dtype, dim)
 
 
-def row_attend(device: torch.device, dtype: torch.dtype, dim: int) -> Attend:
+def row_attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
     """The table's, whatever was measured."""
-    return _possible(pick(ATTEND, architecture(device), dtype, dim), device)
+    table = ATTEND_INT8 if qk == "int8" else ATTEND
+    return _possible(pick(table, architecture(device), dtype, dim), device)
 
 
 def row_estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
@@ -165,6 +181,7 @@ def row_estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate
     return _possible(pick(ESTIMATE, architecture(device), dtype, dim), device)
 
 
+@measured.kept_until_forgotten
 def measured_qk(device: torch.device, head_dim: int, dtype: torch.dtype) -> str:
     """What queries and keys are multiplied in fastest, "half" or "int8", as measured on this
     machine; "half" where nothing was."""
@@ -183,8 +200,17 @@ def gram_width(device: torch.device, large: bool) -> int:
 
 
 def _possible(entry, device: torch.device):
-    """Without descriptors where there are none."""
-    return replace(entry, tma=False) if entry.tma and not has_tma(device) else entry
+    """Without descriptors, and a limit on registers, where there are none."""
+    if entry.tma and not has_tma(device):
+        entry = replace(entry, tma=False)
+    if isinstance(entry, Attend) and entry.registers and not limits_registers(device):
+        entry = replace(entry, registers=0)
+    return entry
+
+
+def limits_registers(device: torch.device) -> bool:
+    """Whether kernels on `device` can be held to a number of registers: on NVIDIA's GPUs."""
+    return device.type == "cuda" and not architecture(device).startswith("gfx")
 
 
 def bounded(device: torch.device, dtype: torch.dtype) -> bool:

@@ -65,12 +65,17 @@ class Call:
             self.plan = triton.assign_levels(mass, self.pyramid, self.layout, CONFIG)
 
     def run(self, variant: Variant, launched: list | None = None) -> torch.Tensor:
-        """The variant's kernel; its output."""
+        """The variant's kernel; its output. The attention after the pyramid, which its bytes cost
+        more."""
         with torch.no_grad():
             if variant.kernel == "importance":
                 return self._importance(variant.settings, launched)
+            config = self.config.replace(qk=variant.qk)
+            pyramid = triton.build_pyramid(
+                self.k, self.v, self.orders, self.layout, config, None
+            )
             return triton.attend(
-                self.q, self.pyramid, self.plan, self.orders, self.layout, self.config, self.scale,
+                self.q, pyramid, self.plan, self.orders, self.layout, config, self.scale,
                 variant.settings, launched=launched,
             )  # fmt: skip
 
@@ -89,7 +94,11 @@ class Call:
             return {
                 "importance": reference.importance(q, pyramid, *rest),
                 "attention": reference.attend(q, pyramid, self.plan, *rest),
-            }
+                "attention on int8": reference.attend(
+                    q, pyramid, self.plan, self.orders, self.layout,
+                    self.config.replace(qk="int8"), self.scale,
+                ),
+            }  # fmt: skip
 
 
 class CallBench:

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 
 from ..triton.tuning import Attend, Estimate
 
-# what queries and keys are multiplied in
-PRECISIONS = ("half",)
-
+# most registers a thread, by warps, where more programs then fit on a multiprocessor
+LIMITS = {4: 168, 8: 128}
 MOST_FLOATS = 192  # of sums and logits a thread: from here on registers surely spill
 DEPTHS = range(1, 5)
 
@@ -28,7 +27,9 @@ class Variant:
 
     @property
     def kernel(self) -> str:
-        return "attention" if isinstance(self.settings, Attend) else "importance"
+        if isinstance(self.settings, Estimate):
+            return "importance"
+        return "attention" if self.qk == "half" else f"attention on {self.qk}"
 
     def __str__(self) -> str:
         s = self.settings
@@ -37,21 +38,25 @@ class Variant:
                 f"{s.rows} queries x {s.tile} keys, {s.warps} warps, "
                 f"depths {s.full_stages} {s.list_stages} {s.spread_stages}"
             )
+            text += f", {s.registers} registers" if s.registers else ""
         else:
             text = f"{s.means} means x {s.groups} groups, {s.warps} warps, depth {s.stages}"
-        text += ", TMA" if s.tma else ""
-        return text if self.qk == "half" else f"{text}, {self.qk}"
+        return f"{text}, TMA" if s.tma else text
 
 
-def shapes(row: Variant, width: int, tma: bool) -> list[Variant]:
-    """Other tiles and warps than the row's, the likeliest first. tma: whether there is such."""
-    of_kernel = _attend_shapes if isinstance(row.settings, Attend) else _estimate_shapes
-    found = [replace(row, settings=x) for x in of_kernel(row.settings, width)]
+def shapes(row: Variant, width: int, tma: bool, limits: bool) -> list[Variant]:
+    """Other tiles, warps and limits on registers than the row's, the likeliest first.
+
+    tma, limits: whether there are descriptors, and limits on registers.
+    """
+    if isinstance(row.settings, Attend):
+        of_kernel = _attend_shapes(row.settings, width, limits)
+    else:
+        of_kernel = _estimate_shapes(row.settings, width)
+    found = [replace(row, settings=x) for x in of_kernel]
     if tma:
         other = replace(row.settings, tma=not row.settings.tma)
         found.insert(0, replace(row, settings=other))
-    if isinstance(row.settings, Attend):
-        found += [replace(row, qk=x) for x in PRECISIONS if x != row.qk]
     return found
 
 
@@ -77,20 +82,26 @@ def joined(best: Variant, ones: Sequence[Variant]) -> list[Variant]:
     return [replace(best, settings=settings)] if len(ones) > 1 else []
 
 
-def _attend_shapes(row: Attend, width: int) -> list[Attend]:
+def _attend_shapes(row: Attend, width: int, limits: bool) -> list[Attend]:
     found = []
     for rows, tile, warps in itertools.product((128, 64), (128, 64, 32), (8, 4)):
-        if (rows, tile, warps) == (row.rows, row.tile, row.warps):
-            continue
         if rows * (width + tile) / (32 * warps) >= MOST_FLOATS:
             continue
-        settings = replace(row, rows=rows, tile=tile, warps=warps, tail_stages=row.spread_stages)
+        settings = row
+        if (rows, tile, warps) != (row.rows, row.tile, row.warps):
+            settings = replace(
+                row, rows=rows, tile=tile, warps=warps, tail_stages=row.spread_stages
+            )
         if rows * tile > row.rows * row.tile:  # what fits at the row's depths may not here
             shallow = {name: min(getattr(row, name), 2) for name in _pipelines(row)}
             settings = replace(settings, **shallow, tail_stages=shallow["spread_stages"])
-        found.append(settings)
+        for registers in (0, LIMITS[warps]) if limits else (0,):
+            found.append(replace(settings, registers=registers))
     near = (row.rows, row.tile, row.warps)
-    return sorted(found, key=lambda x: _steps((x.rows, x.tile, x.warps), near))
+    return sorted(
+        (x for x in found if x != row),
+        key=lambda x: _steps((x.rows, x.tile, x.warps), near) + (x.registers != row.registers),
+    )
 
 
 def _estimate_shapes(row: Estimate, width: int) -> list[Estimate]:

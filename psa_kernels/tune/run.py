@@ -13,9 +13,10 @@ import torch
 
 from .. import measured
 from ..measured.entries import name_of, row_width
-from ..triton.support import MOST_HEAD_DIM
+from ..triton.support import MOST_HEAD_DIM, no_int8
+from ..triton.tuning import Attend, Estimate
 from .candidates import Variant
-from .search import Budget, Found, Outcome, TuneError, search
+from .search import NOISE, Budget, Found, Outcome, TuneError, search
 
 SECONDS = 90.0
 DTYPES = ("bfloat16", "float16")
@@ -68,38 +69,46 @@ def tune(
     width = row_width(head_dim)
     rows = [Variant(tuning.row_attend(device, dtype, width)),
             Variant(tuning.row_estimate(device, dtype, width))]  # fmt: skip
+    if not no_int8(device, head_dim):
+        rows.insert(1, Variant(tuning.row_attend(device, dtype, width, "int8"), "int8"))
     old = measured.find(device, head_dim, dtype, file).entry
-    in_use = _of_entry(old) if old else rows
+    in_use = [_in_use(old, row) for row in rows] if old else rows
     say(f"making calls of {head_dim} channels a head in {name_of(dtype)} on {here.gpu}")
     bench = (make_bench or CallBench)(device, head_dim, dtype)
     found = search(
-        bench, rows, in_use, width=width, tma=has_tma(device), budget=budget, say=say,
+        bench, rows, in_use, width=width, tma=has_tma(device),
+        limits=tuning.limits_registers(device), budget=budget, say=say,
         workers=1 if tuning.interpreted(device) else 0,  # the interpreter has no threads
     )  # fmt: skip
-    entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype)
+    entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype, old["qk"] if old else "half")
     changed = old is None or any(old[key] != entry[key] for key in ("qk", "attend", "estimate"))
     if changed:
         measured.write(file, entry)
     return Result(_text(found, changed, file), _left_out(found), changed)
 
 
-def _of_entry(entry: Mapping[str, Any]) -> list[Variant]:
-    from ..triton.tuning import Attend, Estimate
+def _in_use(entry: Mapping[str, Any], row: Variant) -> Variant:
+    """What the entry has in the row's place, the row itself where it has nothing."""
+    if isinstance(row.settings, Estimate):
+        return Variant(Estimate(**entry["estimate"]))
+    found = entry["attend"].get(row.qk)
+    return Variant(Attend(**found), row.qk) if found else row
 
-    qk = entry["qk"]
-    return [Variant(Attend(**entry["attend"][qk]), qk), Variant(Estimate(**entry["estimate"]))]
 
-
-def _entry(found: Found, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
-    attention, importance = (found.outcomes[x] for x in ("attention", "importance"))
-    qk = attention.chosen.qk
+def _entry(found: Found, head_dim: int, dtype: torch.dtype, qk: str) -> dict[str, Any]:
+    """qk: what was the faster precision before."""
+    attends = [x for x in found.outcomes.values() if isinstance(x.chosen.settings, Attend)]
+    times = {x.chosen.qk: x.ms for x in attends}
+    best = min(times, key=times.__getitem__)
+    if qk not in times or times[qk] > times[best] * (1 + NOISE):
+        qk = best
     return {
         "head_dim": head_dim,
         "dtype": name_of(dtype),
         "date": time.strftime("%Y-%m-%d"),
         "qk": qk,
-        "attend": {qk: vars(attention.chosen.settings)},
-        "estimate": vars(importance.chosen.settings),
+        "attend": {x.chosen.qk: vars(x.chosen.settings) for x in attends},
+        "estimate": vars(found.outcomes["importance"].chosen.settings),
         "gain": {name: round(x.gain, 3) for name, x in found.outcomes.items()},
         "tried": found.timed,
         "left_out": list(_left_out(found)),

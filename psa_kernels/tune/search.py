@@ -97,6 +97,7 @@ def search(
     *,
     width: int,
     tma: bool,
+    limits: bool,
     budget: Budget,
     workers: int = 0,
     say: Callable[[str], None] = lambda text: None,
@@ -105,6 +106,7 @@ def search(
 
     rows     the table's, one a kernel; in_use: what calls take now, in the same order
     width    elements of a stored row
+    tma, limits  as in `candidates.shapes`
     workers  compilations side by side; 0: what the machine has cores for
 
     Raises `TuneError` where a row of the table does not run.
@@ -112,7 +114,8 @@ def search(
     run = _Run(bench, rows, budget, workers or _cores(), say)
     in_use = run.first(in_use)
     run.round(
-        "shapes of tiles", _mixed(candidates.shapes(x, width, tma) for x in rows), SHAPES_UNTIL,
+        "shapes of tiles",
+        _mixed(candidates.shapes(x, width, tma, limits) for x in rows), SHAPES_UNTIL,
         ready=[x for x in in_use if x not in rows],
     )  # fmt: skip
     best = {row: run.best(row.kernel, FINALISTS if row is rows[0] else 1) for row in rows}

@@ -34,6 +34,11 @@ def columns_of(rows):
     return [np.array(column) for column in zip(*rows, strict=True)]
 
 
+def in_steps(x, peak):
+    """`x` in whole steps of `peak` / 127 (section 6d)."""
+    return np.rint(x * (127 / peak)) * (peak / 127) if peak > 0 else np.zeros_like(x)
+
+
 # --- one head: q [Lq, D], k and v [Lk, D] ------------------------------------------------------
 
 
@@ -69,13 +74,42 @@ class Head:
         return entries
 
     # section 4
-    def logits(self, query, keys, counts, spreads):
-        """Of one token with many groups; a token of level 1 is a group of count 1 and spread 0."""
-        logits = self.scale * (keys @ query) + np.log(counts)
+    def logits(self, query, keys, counts, spreads, factor=None):
+        """Of one token with many groups; a token of level 1 is a group of count 1 and spread 0.
+
+        `factor`: what keys are multiplied with, if that is not the query itself.
+        """
+        logits = self.scale * (keys @ (query if factor is None else factor)) + np.log(counts)
         if self.config.second_moment:
             gauss = 0.5 * self.scale**2 * (query @ query) * spreads
             logits += np.minimum(gauss, np.log(counts))
         return logits
+
+    # section 6d
+    def integer_keys(self):
+        """(keys `[Lk, D]` on level 1, what a pooled key becomes)."""
+        video = [s for block in self.k_video for s in block]
+        mean = self.k[video].mean(axis=0) if video else 0.0
+        keys = np.zeros_like(self.k)
+        for block in self.k_video + self.k_extra:
+            own = self.k[block] - mean
+            keys[block] = in_steps(own, np.abs(own).max())
+        sizes = self.readable()
+        pooled = [
+            entry[0] - mean
+            for j in range(len(self.k_video)) for size in sizes for entry in self.pooled(j, size)
+        ]  # fmt: skip
+        peak = max((np.abs(key).max() for key in pooled), default=0.0)
+        return keys, lambda key: in_steps(key - mean, peak)
+
+    def readable(self):
+        """The sizes that some pair may be pooled by, or that importance reads."""
+        config = self.config
+        sizes = {x for x in (2, 4, 8) if np.diff(config.mask_ratios.get(x, (0, 0))) > 0}
+        if config.use_sim_mask and sizes:
+            sizes |= {x for x in (2, 4, 8) if x < max(sizes)}
+        sizes |= {8} if config.importance == "sub_block" else set()
+        return sizes | ({config.tail} - {"none"})
 
     # section 9
     def kind(self, rows, block):
@@ -204,6 +238,8 @@ class Head:
         """(output [Lq, D], query-key products computed) under the given levels."""
         out, products = np.zeros_like(self.q), 0
         k_blocks = self.k_video + self.k_extra
+        int8 = self.config.qk == "int8"
+        single, pooled_key = self.integer_keys() if int8 else (self.k, lambda key: key)
         for i, tokens in enumerate(self.q_video + self.q_extra):
             entries = []  # (key, value, count, spread, position or -1)
             for j, block in enumerate(k_blocks):
@@ -211,14 +247,17 @@ class Head:
                 if level == 0 and self.config.tail != "none":
                     level = self.config.tail
                 if level == 1:
-                    entries += [(self.k[s], self.v[s], 1, 0.0, s) for s in block]
+                    entries += [(single[s], self.v[s], 1, 0.0, s) for s in block]
                 elif level > 1:
-                    entries += [(*group, -1) for group in self.pooled(j, level)]
+                    groups = self.pooled(j, level)
+                    entries += [(pooled_key(key), *rest, -1) for key, *rest in groups]
             *groups, positions = columns_of(entries)
             for t in tokens:
                 seen = positions <= (t if self.causal else math.inf)
                 keys, values, counts, spreads = (column[seen] for column in groups)
-                logits = self.logits(self.q[t], keys, counts, spreads)
+                query = self.q[t]
+                factor = in_steps(query, np.abs(query).max()) if int8 else query
+                logits = self.logits(query, keys, counts, spreads, factor)
                 weights = np.exp(logits - logits.max())
                 out[t] = weights @ values / weights.sum()
                 products += len(logits)

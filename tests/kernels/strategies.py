@@ -55,6 +55,7 @@ def arguments(draw, always_old=False):
         "verbose": st.booleans(),
         "grouping": st.sampled_from(["order", "similar"]),
         "refresh": st.integers(1, 100),
+        "qk": st.sampled_from(["half", "int8", "auto"]),
     }
     return {name: draw(values) for name, values in every.items()}
 

@@ -18,6 +18,11 @@ from .token_blocks import sta_order
 torch.set_num_threads(1)
 
 
+def exact(call):
+    """The same call without int8 products, which round values of float32 either way."""
+    return dataclasses.replace(call, config=call.config.replace(qk="half"))
+
+
 def stages(call):
     """(layout, orders, groups) that the reference makes for a call."""
     q, k, v = call.q, call.k, call.v
@@ -132,6 +137,7 @@ MILD = ("normal", "smooth", "zero rows", "duplicates")
 @settings(max_examples=80, deadline=None)
 @given(calls(dtype=torch.float32, contents=MILD))
 def test_float32(call):
+    call = exact(call)
     out, stats = run(call)
     expected = ask(call, stats.levels.numpy())
     np.testing.assert_allclose(out, expected.out, rtol=1e-5, atol=1e-5)
@@ -160,7 +166,8 @@ def test_whatever_the_input_the_output_is_finite_and_repeats_bit_for_bit(call):
 @settings(max_examples=40, deadline=None)
 @given(calls(dtype=torch.float32, contents=MILD))
 def test_every_block_on_level_1_is_dense_attention(call):
-    call = dataclasses.replace(call, config=call.config.replace(mask_ratios={1: (0, 1)}))
+    config = call.config.replace(mask_ratios={1: (0, 1)}, qk="half")
+    call = dataclasses.replace(call, config=config)
     out, stats = run(call)
     groups = call.q.shape[1] // call.k.shape[1]
     k, v = (x.repeat_interleave(groups, dim=1) for x in (call.k, call.v))

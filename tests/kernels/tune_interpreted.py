@@ -44,7 +44,7 @@ class Wrong(bench.CallBench):
 
 
 if sys.argv[2] == "wrong":
-    candidates.shapes = lambda row, width, tma: (
+    candidates.shapes = lambda row, width, tma, limits: (
         [candidates.Variant(ONE), candidates.Variant(OTHER)] if row.kernel == "attention" else []
     )
     candidates.depths = lambda best: []

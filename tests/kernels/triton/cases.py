@@ -72,6 +72,8 @@ def random_case(seed: int, dtypes, dims, most_tokens=10**9, device="cpu") -> Cas
     config = random_config(fixed, rng)
     causal = config.attn_impl == "old_mask_type" and fixed.random() < 0.4
     dtype, dim = fixed.choice(dtypes), fixed.choice(dims)
+    if seed // 3 % 2:
+        config, dim = config.replace(qk="int8"), max(dim, 32)
     strides = fixed.choice(STRIDES)
     if causal:
         config = config.replace(use_rearrange=False)

@@ -29,6 +29,7 @@ from psa_kernels.config import LEVELS
 from psa_kernels.layout import Layout
 from psa_kernels.order_state import OrderState
 from psa_kernels.reference import attention as reference_attention
+from psa_kernels.reference.integers import centered
 from psa_kernels.reference.pyramid import group_counts, pool
 from psa_kernels.stages import MASS_UNIT, Orders
 
@@ -103,13 +104,23 @@ def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None,
 def check_pyramid(pyramid, exact, layout, config):
     for b in range(layout.batch):
         for head in range(layout.kv_heads):
-            for full, pooled, rows in (
-                (pyramid.full_k, pyramid.pooled_k, exact.keys(b, head)),
-                (pyramid.full_v, pyramid.pooled_v, exact.values(b, head)),
-            ):
-                dtype = full.dtype
-                near = {"rtol": UNIT[dtype], "atol": 1e-6 if dtype != torch.float16 else 1e-5}
-                assert torch.equal(full[b, head, :, : layout.head_dim], rows.to(dtype))
+            keys = exact.keys(b, head)
+            if pyramid.full_k is not None:
+                assert torch.equal(pyramid.full_k[b, head, :, : layout.head_dim].float(), keys)
+            if pyramid.byte_keys is not None:
+                keys = centered(keys, layout.k_video)
+                check_bytes(pyramid, b, head, keys, layout)
+            values = exact.values(b, head)
+            stored = pyramid.full_v[b, head, :, : layout.head_dim]
+            assert torch.equal(stored, values.to(stored.dtype))
+            for pooled, rows in ((pyramid.pooled_k, keys), (pyramid.pooled_v, values)):
+                dtype = pooled.dtype
+                # a mean less that of all keys has lost what the two have in common
+                lost = exact.keys(b, head).abs().max().item() if rows is keys else 0
+                near = {
+                    "rtol": UNIT[dtype],
+                    "atol": max(1e-6 if dtype != torch.float16 else 1e-5, 1e-6 * lost),
+                }
                 rows = exact.grouped(b, head, rows)
                 for size, start in pyramid.starts.items():
                     means = pool(rows, size)
@@ -125,6 +136,27 @@ def check_pyramid(pyramid, exact, layout, config):
                     found = pyramid.spread[b, head, start : start + len(counts)]
                     scale = video.square().mean().item() if len(video) else 0
                     torch.testing.assert_close(found, spread, rtol=1e-4, atol=1e-6 * scale)
+
+
+def check_bytes(pyramid, b, head, keys, layout):
+    """Bytes times their step are the keys `[Lk, D]`, less their mean, to half a step."""
+    found, dim = pyramid.byte_keys, layout.head_dim
+    places = torch.arange(layout.k_len, device=keys.device)
+    block = torch.where(
+        places < layout.k_video, places // layout.n,
+        layout.k_blocks + (places - layout.k_video) // layout.n,
+    )  # fmt: skip
+    step = found.scales[b, head][block][:, None]
+    error = found.full[b, head, :, :dim] * step - keys
+    assert (error.abs() <= 0.502 * step + 1e-6 * keys.abs().max()).all()
+    assert (found.full[b, head].abs() <= 127).all() and not found.full[b, head, :, dim:].any()
+    peak = found.peaks[b, head]
+    for size, start in pyramid.starts.items():
+        rows = slice(start, start + -(-layout.k_video // size))
+        means = pyramid.pooled_k[b, head, rows].float()
+        assert (means.abs() <= peak).all()
+        error = found.pooled[b, head, rows] * (peak / 127) - means
+        assert (error.abs() <= 0.502 * peak / 127).all()
 
 
 def check_shares(shares, q, exact, orders, layout, config, scale, ordinary):
