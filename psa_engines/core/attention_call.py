@@ -17,6 +17,7 @@ class AttentionCall:
     block   the transformer block, None where the host does not know: calls are then counted
     causal  each query sees keys up to its own position
     cannot  why the host knows that PSA cannot serve it: a mask, dropout, ...; None if it can
+    causal  each query sees the keys up to its own
     """
 
     q: torch.Tensor
