@@ -17,8 +17,8 @@ except ModuleNotFoundError as error:
     if error.name != "transformers":
         raise
     raise ModuleNotFoundError(
-        "psa_engines.transformers needs transformers, which is not installed. Fix: "
-        "pip install \"pyramid-sparse-attention[transformers]\"",
+        "psa_engines.transformers needs transformers, which is not installed. Fix: pip "
+        "install transformers",
         name="transformers",
     ) from None
 
