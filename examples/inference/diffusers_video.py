@@ -19,7 +19,7 @@ PIPELINE_OPTIONS = ("negative_prompt", "height", "width", "num_frames", "num_inf
 
 def parser():
     found = argparse.ArgumentParser(description="Makes a clip with a pipeline of diffusers.")
-    found.add_argument("--model", required=True, help="folder of a pipeline, or its name on the Hub")
+    found.add_argument("--model", required=True, help="a folder, or a name on the Hub")
     found.add_argument("--prompt", required=True)
     found.add_argument("--use_psa", action="store_true", help="Pyramid Sparse Attention")
     found.add_argument("--attention_preset", metavar="NAME",

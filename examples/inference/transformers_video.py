@@ -16,7 +16,7 @@ import torch
 
 def parser():
     found = argparse.ArgumentParser(description="Asks a model of transformers about a video.")
-    found.add_argument("--model", required=True, help="folder of a model, or its name on the Hub")
+    found.add_argument("--model", required=True, help="a folder, or a name on the Hub")
     found.add_argument("--video", required=True, help="a file that PyAV reads")
     found.add_argument("--prompt", required=True)
     found.add_argument("--use_psa", action="store_true", help="Pyramid Sparse Attention")

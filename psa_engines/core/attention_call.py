@@ -65,6 +65,12 @@ def shape_of(q: torch.Tensor) -> CallShape:
     return CallShape(batch, heads, tokens, head_dim, dtype, device)
 
 
+def gradients_asked(*tensors: torch.Tensor) -> str | None:
+    """Why the kernels, which have no backward, cannot serve such a call, or None."""
+    asked = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    return "gradients are asked for" if asked else None
+
+
 def odd_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> str | None:
     """Why the kernels cannot take q, k and v, each `[B, H, L, D]`, together, or None."""
     if not (q.is_floating_point() and k.is_floating_point() and v.is_floating_point()):

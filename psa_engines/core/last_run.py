@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from .faults import one_line
+import torch
+
+from .faults import one_line, told
 from .preset_value import PresetValue
 from .recording.records import RunRecord
 from .run import Run
@@ -40,6 +42,14 @@ class LastRun:
         if self._run is None:
             return f"{self.preset.label}: {self.note or 'no run has begun'}"
         return summary_line(self._finish()[0]) + (f"; {self.note}" if self.note else "")
+
+    def could_not_read(self, model: torch.nn.Module, error: Exception) -> None:
+        """A call like none in the version that we know stays dense. Said once."""
+        note = f"PSA could not read a call of {type(model).__name__}, which stayed dense"
+        note = f"{note}: {one_line(error)}"
+        if self.note != note:
+            self.note = note
+            log.error("%s\n%s", note, told(error))
 
     def _finish(self) -> tuple[dict[str, Any], RunRecord]:
         if self._finished is None:

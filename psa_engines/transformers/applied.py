@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..core.deciding import AttentionCalls
-from ..core.faults import one_line, told
 from ..core.last_run import LastRun
 from ..core.preset_value import PresetValue
 from ..core.run import Run
@@ -120,12 +119,9 @@ class _OnModel:
         try:
             call = self._signature.bind(model, *args, **kwargs).arguments
             self.applied.begin_call(model, call, self.serving)
-        except Exception as error:  # a call like none in the version that we know
-            note = f"PSA could not read a call of {type(model).__name__}, which stayed dense"
-            note = f"{note}: {one_line(error)}"
-            if self.applied.note != note:
-                self.applied.note = note
-                log.error("%s\n%s", note, told(error))
+        except Exception as error:
+            self.serving.end()
+            self.applied.could_not_read(model, error)
 
     @uncompiled
     def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:

@@ -10,7 +10,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from ..core.attention_call import AttentionCall
+from ..core.attention_call import AttentionCall, gradients_asked
 from ..core.deciding import Asked, AttentionCalls
 from ..core.uncompiled import uncompiled
 
@@ -116,9 +116,7 @@ class _Asked(Asked):
         for name in sorted(self.options.keys() - _UNDERSTOOD - _NEUTRAL):
             if self.options[name] is not None and self.options[name] is not False:
                 return f"unknown option {name}"
-        if torch.is_grad_enabled() and any(x.requires_grad for x in (self.q, self.k, self.v)):
-            return "gradients are asked for"
-        return None
+        return gradients_asked(self.q, self.k, self.v)
 
 
 class _Call(AttentionCall):
