@@ -344,6 +344,7 @@ def test_blocks_that_a_step_skips_leave_what_the_others_keep_alone(monkeypatch):
 
 
 def test_offloaded_groups_of_layers_are_served():
+    pytest.importorskip("accelerate", reason="diffusers moves groups of layers with accelerate")
     from diffusers.hooks import apply_group_offloading
 
     model, steps = made("wan"), scheduler()

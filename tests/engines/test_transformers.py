@@ -2,10 +2,14 @@
 
 import copy
 import logging
+from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from psa_engines.core import deciding
 from psa_kernels import CallError, PSAConfig
@@ -16,8 +20,9 @@ transformers = pytest.importorskip(
 )
 
 from psa_engines.transformers import apply_psa, remove_psa  # noqa: E402
+from psa_engines.transformers.prompt import video_of  # noqa: E402
 
-from .small_transformers import GRID, LAYERS, TEXT, answered, made, prompt  # noqa: E402
+from .small_transformers import GRID, LAYERS, TEXT, VIDEO, answered, made, prompt  # noqa: E402
 
 EVERYTHING = {1: (0.0, 1.0)}
 LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
@@ -175,6 +180,44 @@ def test_a_prompt_that_cannot_be_served_is_dense_bit_for_bit(reason):
     assert calls_of(applied) == {"sparse": 0, "dense": {reason: LAYERS}}
 
 
+def test_embeddings_alone_tell_no_place():
+    model = made()
+    applied = apply_psa(model, little())
+    model.model(inputs_embeds=torch.randn(1, 300, 64))
+    assert calls_of(applied)["dense"] == {"no input_ids": LAYERS}
+
+
+@given(st.lists(st.sampled_from([5, VIDEO]), min_size=1, max_size=12), st.integers(1, 3),
+       st.integers(0, 3))  # fmt: skip
+def test_where_the_video_is(row, batch, videos):
+    """`videos` grids are told in all, each of the video's tokens in a line; 0: none are told."""
+    model = SimpleNamespace(config=SimpleNamespace(
+        video_token_id=VIDEO, vision_config=SimpleNamespace(
+            spatial_merge_size=2, temporal_patch_size=2, patch_size=14
+        )
+    ))  # fmt: skip
+    call = {"input_ids": torch.tensor([row] * batch)}
+    tokens = row.count(VIDEO)
+    if videos:
+        call["video_grid_thw"] = torch.tensor([[tokens, 2, 2]] * videos)
+    found = video_of(model, call)
+    runs = [list(alike) for kind, alike in groupby(row) if kind == VIDEO]
+    if not runs:
+        assert found == "no video in the prompt"
+    elif videos and videos != batch:
+        assert found == "several videos in a prompt"
+    elif len(runs) > 1:
+        assert found == "video in several runs of tokens"
+    else:
+        before = row.index(VIDEO)
+        assert (found.before, found.after) == (before, len(row) - before - tokens)
+        assert found.grid == ((tokens, 1, 1) if videos else (1, 1, tokens))
+        assert found.length == len(row) and found.text == len(row) - tokens
+        if videos:
+            call["video_grid_thw"] += torch.tensor([1, 0, 0])
+            assert video_of(model, call) == "part of a video"
+
+
 def test_a_video_in_several_runs_of_tokens_is_dense():
     model, inputs = made("qwen3-vl"), prompt("qwen3-vl")
     dense = logits(model, inputs)
@@ -187,7 +230,7 @@ def test_prompts_of_several_kinds_in_a_batch_are_dense():
     model, inputs = made(), prompt(batch=2)
     ids = inputs["input_ids"]
     ids[1] = torch.cat([ids[1, 1:], ids[1, :1]])  # its video begins one token earlier
-    inputs["mm_token_type_ids"][1] = (ids[1] == 151).int() * 2
+    inputs["mm_token_type_ids"][1] = (ids[1] == VIDEO).int() * 2
     applied = apply_psa(model, little())
     logits(model, inputs)
     assert calls_of(applied)["dense"] == {"prompts of several kinds in a batch": LAYERS}
