@@ -12,17 +12,22 @@ from .shapes import misplaced
 from .yaml_text import parse
 
 
-def over_shipped(path: str | Path | None) -> Catalog:
-    """The shipped families, with the presets and the defaults of a file over them; None: no file.
+def over_shipped(*paths: str | Path | None) -> Catalog:
+    """The shipped families, with the presets and the defaults of files over them, each over those
+    before; None: no file.
 
     Unlike in a user's folder, which `PresetStore` reads, a preset of the file takes the place of a
     shipped one by its name, and a broken one hides it. Raises `TextError` or `InvalidPresetError`
     for a file that is none of families, `OSError` for one that cannot be read.
     """
     catalog = Catalog.of(folder_at(SHIPPED_DIR).read(), Reading())
-    if path is None:
-        return catalog
-    path = Path(path)
+    for path in paths:
+        if path is not None:
+            _put_over(catalog, Path(path))
+    return catalog
+
+
+def _put_over(catalog: Catalog, path: Path) -> None:
     document = parse(path.read_bytes(), path.name)
     wrong = misplaced(document)
     if wrong is not None:
@@ -38,4 +43,3 @@ def over_shipped(path: str | Path | None) -> Catalog:
             presets.pop(problem.preset, None)
         presets |= part.attention_configs
         catalog.families[name] = replace(part, attention_configs=presets)
-    return catalog

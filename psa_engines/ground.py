@@ -14,6 +14,7 @@ if __package__ == "psa_engines":
         release_orders,
     )
     from psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
+    from psa_kernels.layout import check_causal
     from psa_kernels.stats import mass_shares
     from psa_kernels.triton.compilations import compiled_kernels
     from psa_presets import Family, PresetInfo, PresetStore, over_shipped
@@ -28,6 +29,7 @@ else:
         release_orders,
     )
     from ..psa_kernels.config import DENSE, LEVELS, StepRanges, range_text
+    from ..psa_kernels.layout import check_causal
     from ..psa_kernels.stats import mass_shares
     from ..psa_kernels.triton.compilations import compiled_kernels
 
@@ -42,6 +44,7 @@ __all__ = [
     "PresetStore",
     "Stats",
     "StepRanges",
+    "check_causal",
     "compiled_kernels",
     "mass_shares",
     "over_shipped",

@@ -12,11 +12,13 @@ def preset_value(
     preset: str | PSAConfig | PresetValue | None,
     file: str | Path | None = None,
     family: str | None = None,
+    engines: str | Path | None = None,
 ) -> PresetValue:
     """"family/name" of a preset, "family" or None for a default; a configuration as it is.
 
-    file    of presets, which go before the shipped ones
-    family  that of the model, if it is known: of "name" alone, and of None
+    file     of presets, which go before the shipped ones
+    family   that of the model, if it is known: of "name" alone, and of None
+    engines  file of the presets that an engine brings along, for models that ComfyUI has not
 
     Raises the presets' `PresetError`, which says what there is, or `TypeError`.
     """
@@ -29,7 +31,7 @@ def preset_value(
             f"preset: found {type(preset).__name__}; give a name such as \"Wan2.1_14b/balanced\" "
             "or a PSAConfig"
         )
-    catalog = over_shipped(file)
+    catalog = over_shipped(engines, file)
     first, parted, name = (preset or family).partition("/")
     if not parted and family and first not in catalog.families:
         first, name = family, first

@@ -135,17 +135,23 @@ def _measured(
             f"rearrange_method {config.order} needs the token grid: pass grid=(frames, height, "
             "width), or set use_rearrange=False"
         )
-    if causal and config.attn_impl != "old_mask_type":
-        raise CallError("causal: needs attn_impl='old_mask_type', found 'new_mask_type'")
-    if causal and config.order is not None:
-        raise CallError(
-            "causal: does not go with a rearrangement, since a permuted triangle is not "
-            "causal; set use_rearrange=False"
-        )
+    if causal:
+        check_causal(config)
     return Layout(
         batch, heads, kv_heads, q_len, k_len, head_dim,
         grid, before, after, causal, config.block_m, config.block_n,
     )
+
+
+def check_causal(config: PSAConfig) -> None:
+    """Raises `CallError` for settings that no causal call can have."""
+    if config.attn_impl != "old_mask_type":
+        raise CallError("causal: needs attn_impl='old_mask_type', found 'new_mask_type'")
+    if config.order is not None:
+        raise CallError(
+            "causal: does not go with a rearrangement, since a permuted triangle is not "
+            "causal; set use_rearrange=False"
+        )
 
 
 @lru_cache(maxsize=256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -36,6 +36,7 @@ class AttentionCall:
     v: torch.Tensor
     heads: int
     options: dict[str, Any]
+    causal: ClassVar[bool] = False  # such calls have a mask
 
     causal = False
 

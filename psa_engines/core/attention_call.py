@@ -17,6 +17,7 @@ class AttentionCall:
     block   the transformer block, None where the host does not know: calls are then counted
     causal  each query sees keys up to its own position
     cannot  why the host knows that PSA cannot serve it: a mask, dropout, ...; None if it can
+    causal  each query sees the keys up to its own
     """
 
     q: torch.Tensor
@@ -62,6 +63,12 @@ def shape_of(q: torch.Tensor) -> CallShape:
     batch, heads, tokens, head_dim = q.shape
     dtype, device = str(q.dtype).removeprefix("torch."), str(q.device)
     return CallShape(batch, heads, tokens, head_dim, dtype, device)
+
+
+def gradients_asked(*tensors: torch.Tensor) -> str | None:
+    """Why the kernels, which have no backward, cannot serve such a call, or None."""
+    asked = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    return "gradients are asked for" if asked else None
 
 
 def odd_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> str | None:

@@ -11,12 +11,10 @@ from typing import Any
 import torch
 
 from ..core.deciding import AttentionCalls
-from ..core.faults import one_line, told
+from ..core.last_run import LastRun
 from ..core.preset_value import PresetValue
-from ..core.recording.records import RunRecord
 from ..core.run import Run
 from ..core.schedule import DENSE_PRESET, Schedule, plan_whole
-from ..core.summary import summary_line
 from ..core.token_grid import TokenGrid
 from ..core.uncompiled import uncompiled
 from .families import Family
@@ -26,55 +24,29 @@ from .steps import Steps
 log = logging.getLogger("PSA")
 
 
-class Applied:
+class Applied(LastRun):
     """What `apply_psa` gives. A run begins with the scheduler's `set_timesteps`.
 
     scheduler_now  gives the scheduler: a pipeline may get another one
-    note           why nothing can be sparse, or a call was not, None where there is nothing to say
     """
 
     def __init__(
         self, preset: PresetValue, scheduler_now: Callable[[], Any], dense_blocks: frozenset[int],
         min_tokens: int, on_progress: Callable[[dict[str, Any]], None] | None, note: str | None,
     ):  # fmt: skip
-        self.preset, self._scheduler_now, self.note = preset, scheduler_now, note
+        super().__init__(preset, note)
+        self._scheduler_now = scheduler_now
         self._options = {
             "dense_blocks": dense_blocks, "min_tokens": min_tokens, "on_progress": on_progress,
         }  # fmt: skip
         self._hooks: list[Any] = []
-        self._run: Run | None = None
         self._steps: Steps | None = None
         self._timesteps: Any = None  # the scheduler's own: another tensor is another run
         self._step: int | None = None
         self._calls_of_step: Counter = Counter()
-        self._finished: tuple[dict[str, Any], RunRecord] | None = None
 
     def __deepcopy__(self, memo: dict) -> Applied:
         return self  # a copy of a model takes no part in its runs
-
-    def report(self) -> dict[str, Any]:
-        """The figures of the last run, in plain types: the same as in ComfyUI.
-
-        `note` says why there are none, where no run has begun.
-        """
-        if self._run is None:
-            return {"preset": self.preset.label, "note": self.note or "no run has begun"}
-        return {**self._finish()[0], "note": self.note}
-
-    def record(self) -> RunRecord | None:
-        """What the last run did, block by block and step by step; None before the first."""
-        return None if self._run is None else self._finish()[1]
-
-    def summary(self) -> str:
-        """The last run in one line."""
-        if self._run is None:
-            return f"{self.preset.label}: {self.note or 'no run has begun'}"
-        return summary_line(self._finish()[0]) + (f"; {self.note}" if self.note else "")
-
-    def _finish(self) -> tuple[dict[str, Any], RunRecord]:
-        if self._finished is None:
-            self._finished = self._run.finish(None)
-        return self._finished
 
     def put_on(self, model: torch.nn.Module, family: Family) -> None:
         """Wraps the processors of a transformer, and listens to its calls."""
@@ -148,16 +120,6 @@ class Applied:
             log.warning("PSA %s: no step of this run is sparse (%s). Fix: use more steps, or a "
                         "preset for few steps such as lora_4step", label, plan)  # fmt: skip
 
-    def _end(self) -> None:
-        run = self._run
-        if run is None or not run.first_time("end"):
-            return
-        try:
-            (log.error if run.failure else log.info)("PSA %s", self.summary())
-        except Exception as error:  # the video is done
-            log.warning("PSA %s: no report of this run (%s)", self.preset.label, one_line(error))
-        run.end()
-
 
 NO_SCHEDULER = (
     "without a scheduler no step is known, and every call stays dense. Fix: "
@@ -199,20 +161,13 @@ class _OnModel:
             self._begin(model, call)
         except Exception as error:  # a call like none in the version that we know
             self.serving.calls = None
-            self._unreadable(error)
+            self.applied.could_not_read(model, error)
 
     def _begin(self, model: torch.nn.Module, call: Mapping[str, Any]) -> None:
         self._device = call["hidden_states"].device
         grid = self.family.grid(model, call)
         self.serving.seen = grid.length if self.family.padded and grid is not None else None
         self.serving.calls = self.applied.calls_of(model, grid, call["timestep"], self._device)
-
-    def _unreadable(self, error: Exception) -> None:
-        note = f"PSA could not read a call of {type(self.model).__name__}, which stayed dense"
-        note = f"{note}: {one_line(error)}"
-        if self.applied.note != note:
-            self.applied.note = note
-            log.error("%s\n%s", note, told(error))
 
     @uncompiled
     def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:

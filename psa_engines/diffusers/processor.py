@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from ..core.attention_call import AttentionCall
+from ..core.attention_call import AttentionCall, gradients_asked
 from ..core.deciding import Asked, AttentionCalls
 from ..core.uncompiled import uncompiled
 
@@ -77,14 +77,16 @@ class _Asked(Asked):
         if not (q.dim() == k.dim() == v.dim() == 4 and q.numel() and k.numel()):
             return "unknown call signature"
         mask, scale = options.pop("attn_mask", None), options.pop("scale", None)
-        cannot = _other(q, k, options)
+        cannot = _other(q, k, v, options)
         if mask is not None and self.seen is not None and _hides_the_end(mask, q):
             return _PaddedCall(q, k, v, mask, self.seen, scale, self.number, cannot)
         cannot = cannot if mask is None else "masked attention"
         return AttentionCall(q, k, v, scale, self.number, cannot, mask is not None)
 
 
-def _other(q: torch.Tensor, k: torch.Tensor, options: dict[str, Any]) -> str | None:
+def _other(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, options: dict[str, Any]
+) -> str | None:
     """Why the other options of a call keep PSA from serving it, or None."""
     if options.pop("is_causal", False):
         return "masked attention"
@@ -96,9 +98,7 @@ def _other(q: torch.Tensor, k: torch.Tensor, options: dict[str, Any]) -> str | N
     unknown = sorted(name for name, value in options.items() if value is not None)
     if unknown:
         return f"unknown option {unknown[0]}"
-    if torch.is_grad_enabled() and q.requires_grad:
-        return "gradients are asked for"
-    return None
+    return gradients_asked(q, k, v)
 
 
 def _hides_the_end(mask: torch.Tensor, q: torch.Tensor) -> bool:

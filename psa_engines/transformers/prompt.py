@@ -1,0 +1,74 @@
+"""Where the video's tokens are in a prompt, as one call of the model tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..core.token_grid import TokenGrid
+
+# the arguments of one call of a model, by name
+Call = Mapping[str, Any]
+
+NO_VIDEO = "no video in the prompt"
+UNLIKE = "prompts of several kinds in a batch"
+
+
+def cached(call: Call) -> int:
+    """How many tokens came before those of this call. Of a static cache it waits for the GPU."""
+    cache = call.get("past_key_values")
+    return 0 if cache is None else int(cache.get_seq_length())
+
+
+def video_of(model: torch.nn.Module, call: Call) -> TokenGrid | str:
+    """The one video of a prompt, or why PSA cannot serve it. Waits for the GPU.
+
+    The model's placeholders for a video tell where it is; all rows of a batch must be alike.
+    """
+    ids = call.get("input_ids")
+    if ids is None:
+        return "no input_ids"
+    is_video = ids == model.config.video_token_id
+    # the first and the last one of each run of video tokens, of each row
+    edges = torch.nn.functional.pad(is_video, (1, 1)).int().diff(dim=1)
+    runs = (edges == 1).sum(dim=1).tolist()
+    if not any(runs):
+        return NO_VIDEO
+    batch, length = ids.shape
+    grids = call.get("video_grid_thw")
+    grids = None if grids is None else [tuple(grid) for grid in grids.tolist()]
+    if _padded(call.get("attention_mask")):
+        return "padded batch"
+    if not bool((is_video == is_video[:1]).all()):
+        return UNLIKE
+    if grids is not None and len(grids) != batch:
+        return "several videos in a prompt"
+    if runs[0] != 1:
+        return "video in several runs of tokens"
+    start, end = edges[0].nonzero().flatten().tolist()
+    return _grid(model, grids, start, end, length)
+
+
+def _padded(mask: Any) -> bool:
+    return isinstance(mask, torch.Tensor) and mask.dim() == 2 and not bool(mask.all())
+
+
+def _grid(
+    model: torch.nn.Module, grids: list[tuple[int, int, int]] | None, start: int, end: int,
+    length: int,
+) -> TokenGrid | str:  # fmt: skip
+    """Causal attention keeps the tokens in their order: a model that tells no grid has a line."""
+    tokens, patch = end - start, (1, 1, 1)
+    grid = 1, 1, tokens
+    if grids is not None:
+        vision = model.config.vision_config
+        merge = vision.spatial_merge_size
+        patch = vision.temporal_patch_size, vision.patch_size * merge, vision.patch_size * merge
+        grid = grids[0][0], grids[0][1] // merge, grids[0][2] // merge
+        if len(set(grids)) != 1:
+            return UNLIKE
+        if grid[0] * grid[1] * grid[2] != tokens:
+            return "part of a video"
+    return TokenGrid(grid, patch, before=start, after=length - end, text=start + length - end)

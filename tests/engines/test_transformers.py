@@ -1,0 +1,424 @@
+"""transformers' models for video understanding, with tiny random weights, under PSA."""
+
+import copy
+import logging
+from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from psa_engines.core import deciding
+from psa_kernels import CallError, PSAConfig
+from psa_presets import NotFoundError
+
+transformers = pytest.importorskip(
+    "transformers", reason="transformers is not installed: pip install .[transformers]"
+)
+
+from psa_engines.transformers import apply_psa, remove_psa  # noqa: E402
+from psa_engines.transformers.prompt import video_of  # noqa: E402
+
+from .small_transformers import GRID, LAYERS, TEXT, VIDEO, answered, made, prompt  # noqa: E402
+
+EVERYTHING = {1: (0.0, 1.0)}
+LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
+CAUSAL = {"attn_impl": "old_mask_type", "block_n": 128}
+ONE_RUN = ("qwen2.5-vl", "qwen2-vl", "llava-onevision")
+
+
+def everything(**more):
+    return PSAConfig(mask_ratios=EVERYTHING, **CAUSAL, **more)
+
+
+def little(**more):
+    return PSAConfig(mask_ratios=LITTLE, **CAUSAL, **more)
+
+
+def logits(model, inputs):
+    return model(**inputs).logits
+
+
+def calls_of(applied):
+    report = applied.report()
+    assert report["failure"] is None
+    return report["calls"]
+
+
+@pytest.fixture
+def messages(caplog):
+    caplog.set_level(logging.INFO, logger="PSA")
+    return lambda level: [r.getMessage() for r in caplog.records if r.levelname == level]
+
+
+# --- every model
+
+
+@pytest.mark.parametrize("name", ONE_RUN)
+def test_every_block_at_level_1_equals_dense(name):
+    model, inputs = made(name), prompt(name)
+    dense = logits(model, inputs)
+    applied = apply_psa(model, everything())
+    out = logits(model, inputs)
+    assert calls_of(applied) == {"sparse": LAYERS, "dense": {}}
+    report = applied.report()
+    assert report["density"] == pytest.approx(1.0) and report["note"] is None
+    assert not torch.equal(out, dense), "PSA served nothing"
+    torch.testing.assert_close(out, dense, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ONE_RUN)
+def test_off_and_removed_are_bit_identical(name):
+    model, inputs = made(name), prompt(name)
+    dense = answered(model, inputs)
+    applied = apply_psa(model, everything(type="dense"))
+    for out, expected in zip(answered(model, inputs), dense, strict=True):
+        assert torch.equal(out, expected)
+    counted = {"dense preset": LAYERS, "decode step": 3 * LAYERS}
+    assert calls_of(applied) == {"sparse": 0, "dense": counted}
+    remove_psa(model)
+    for out, expected in zip(answered(model, inputs), dense, strict=True):
+        assert torch.equal(out, expected)
+    assert model.model.language_model.config._attn_implementation == "sdpa"
+    assert not model.model._forward_pre_hooks and not model.model._forward_hooks
+
+
+@pytest.mark.parametrize("name", ONE_RUN)
+def test_a_sparse_prefill_is_followed_by_dense_decode_steps_over_its_cache(name):
+    model, inputs = made(name), prompt(name)
+    dense = answered(model, inputs)[1]
+    applied = apply_psa(model, little())
+    tokens, out = answered(model, inputs, tokens=6)
+    assert calls_of(applied) == {"sparse": LAYERS, "dense": {"decode step": 5 * LAYERS}}
+    report = applied.report()
+    assert 0.2 < report["density"] < 0.9
+    assert not torch.allclose(out[:4], dense, rtol=1e-3, atol=1e-3)
+    again = answered(model, inputs, tokens=6)
+    assert torch.equal(again[0], tokens) and torch.equal(again[1], out)
+    assert applied.report()["calls"] == report["calls"]
+
+
+def test_the_video_is_sparse_and_the_text_is_exact(monkeypatch):
+    seen, real = [], deciding.psa_attention
+
+    def spy(q, k, v, **more):
+        out = real(q, k, v, **more)
+        seen.append((q, k, v, more, out[0]))
+        return out
+
+    monkeypatch.setattr(deciding, "psa_attention", spy)
+    model, inputs = made(), prompt()
+    apply_psa(model, little())
+    logits(model, inputs)
+    q, k, v, more, out = seen[0]
+    assert more["grid"] == GRID and more["extra_tokens"] == TEXT and more["causal"]
+    dense = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, is_causal=True, scale=more["scale"], enable_gqa=True
+    )
+    before, after = TEXT
+    torch.testing.assert_close(out[:, :, :before], dense[:, :, :before])
+    torch.testing.assert_close(out[:, :, -after:], dense[:, :, -after:])
+    assert not torch.allclose(out[:, :, before:-after], dense[:, :, before:-after], atol=1e-3)
+
+
+def test_no_token_sees_what_comes_after_it():
+    model, inputs = made(), prompt()
+    apply_psa(model, little())
+    out = logits(model, inputs)
+    frames = GRID[0]
+    for changed in (frames - 1, frames // 2):
+        other = dict(inputs)
+        rows = other["pixel_values_videos"].clone()
+        first = changed * rows.shape[0] // frames
+        rows[first:] = rows[first:].flip(1) + 1
+        other["pixel_values_videos"] = rows
+        # the queries of a block choose their levels together: so far nothing may hang on it
+        length = TEXT[0] + changed * GRID[1] * GRID[2] // 128 * 128
+        out_of_other = logits(model, other)
+        torch.testing.assert_close(out_of_other[:, :length], out[:, :length])
+        assert not torch.allclose(out_of_other[:, length:], out[:, length:], atol=1e-3)
+
+
+def test_prompts_of_one_layout_are_served_in_a_batch():
+    model, inputs = made(), prompt(batch=2)
+    dense = logits(model, inputs)
+    applied = apply_psa(model, everything())
+    torch.testing.assert_close(logits(model, inputs), dense, rtol=1e-4, atol=1e-4)
+    assert calls_of(applied)["sparse"] == LAYERS
+    answered(model, prompt(), num_beams=2)
+    assert calls_of(applied)["sparse"] == LAYERS
+
+
+# --- what stays dense, and why
+
+
+def padded(inputs):
+    """Two prompts, the second with two tokens less, padded on the left."""
+    inputs = dict(inputs)
+    row = inputs["input_ids"][1]
+    inputs["input_ids"][1] = torch.cat([torch.tensor([2, 2]), row[2:]])
+    inputs["attention_mask"][1, :2] = 0
+    return inputs
+
+
+DENSE = {
+    "several videos in a prompt": lambda: prompt(videos=2),
+    "padded batch": lambda: padded(prompt(batch=2)),
+    "no video in the prompt": lambda: {"input_ids": torch.tensor([[5, 6, 7, 8]])},
+}
+
+
+@pytest.mark.parametrize("reason", DENSE)
+def test_a_prompt_that_cannot_be_served_is_dense_bit_for_bit(reason):
+    model, inputs = made(), DENSE[reason]()
+    dense = logits(model, inputs)
+    applied = apply_psa(model, little())
+    assert torch.equal(logits(model, inputs), dense)
+    assert calls_of(applied) == {"sparse": 0, "dense": {reason: LAYERS}}
+
+
+def test_embeddings_alone_tell_no_place():
+    model = made()
+    applied = apply_psa(model, little())
+    model.model(inputs_embeds=torch.randn(1, 300, 64))
+    assert calls_of(applied)["dense"] == {"no input_ids": LAYERS}
+
+
+@given(st.lists(st.sampled_from([5, VIDEO]), min_size=1, max_size=12), st.integers(1, 3),
+       st.integers(0, 3))  # fmt: skip
+def test_where_the_video_is(row, batch, videos):
+    """`videos` grids are told in all, each of the video's tokens in a line; 0: none are told."""
+    model = SimpleNamespace(config=SimpleNamespace(
+        video_token_id=VIDEO, vision_config=SimpleNamespace(
+            spatial_merge_size=2, temporal_patch_size=2, patch_size=14
+        )
+    ))  # fmt: skip
+    call = {"input_ids": torch.tensor([row] * batch)}
+    tokens = row.count(VIDEO)
+    if videos:
+        call["video_grid_thw"] = torch.tensor([[tokens, 2, 2]] * videos)
+    found = video_of(model, call)
+    runs = [list(alike) for kind, alike in groupby(row) if kind == VIDEO]
+    if not runs:
+        assert found == "no video in the prompt"
+    elif videos and videos != batch:
+        assert found == "several videos in a prompt"
+    elif len(runs) > 1:
+        assert found == "video in several runs of tokens"
+    else:
+        before = row.index(VIDEO)
+        assert (found.before, found.after) == (before, len(row) - before - tokens)
+        assert found.grid == ((tokens, 1, 1) if videos else (1, 1, tokens))
+        assert found.length == len(row) and found.text == len(row) - tokens
+        if videos:
+            call["video_grid_thw"] += torch.tensor([1, 0, 0])
+            assert video_of(model, call) == "part of a video"
+
+
+def test_a_video_in_several_runs_of_tokens_is_dense():
+    model, inputs = made("qwen3-vl"), prompt("qwen3-vl")
+    dense = logits(model, inputs)
+    applied = apply_psa(model, little())
+    assert torch.equal(logits(model, inputs), dense)
+    assert calls_of(applied)["dense"] == {"video in several runs of tokens": LAYERS}
+
+
+def test_prompts_of_several_kinds_in_a_batch_are_dense():
+    model, inputs = made(), prompt(batch=2)
+    ids = inputs["input_ids"]
+    ids[1] = torch.cat([ids[1, 1:], ids[1, :1]])  # its video begins one token earlier
+    inputs["mm_token_type_ids"][1] = (ids[1] == VIDEO).int() * 2
+    applied = apply_psa(model, little())
+    logits(model, inputs)
+    assert calls_of(applied)["dense"] == {"prompts of several kinds in a batch": LAYERS}
+
+
+def test_the_rest_of_a_chunked_prefill_is_dense():
+    model, inputs = made(), prompt()
+    ids, cut = inputs["input_ids"], 3
+    first, rest = ids[:, :cut], dict(inputs, input_ids=ids[:, cut:])
+    rest["mm_token_type_ids"] = inputs["mm_token_type_ids"][:, cut:]
+    del rest["attention_mask"]
+
+    def run():
+        cache = transformers.DynamicCache()
+        model(input_ids=first, past_key_values=cache)
+        positions = torch.arange(cut, ids.shape[1]).expand(3, 1, -1)
+        return model(**rest, past_key_values=cache, position_ids=positions).logits
+
+    dense = run()
+    applied = apply_psa(model, little())
+    assert torch.equal(run(), dense)
+    reasons = {"no video in the prompt": LAYERS, "chunked prefill": LAYERS}
+    assert calls_of(applied) == {"sparse": 0, "dense": reasons}
+
+
+def test_a_static_cache_stays_dense():
+    model, inputs = made(), prompt()
+    dense = answered(model, inputs, cache_implementation="static", disable_compile=True)
+    applied = apply_psa(model, little())
+    out = answered(model, inputs, cache_implementation="static", disable_compile=True)
+    assert torch.equal(out[1], dense[1])
+    reasons = {"keys that are not the prompt's": LAYERS, "decode step": 3 * LAYERS}
+    assert calls_of(applied) == {"sparse": 0, "dense": reasons}
+
+
+def test_a_sliding_window_stays_dense():
+    model = made(use_sliding_window=True, sliding_window=64, max_window_layers=1)
+    inputs = prompt()
+    dense = logits(model, inputs)
+    applied = apply_psa(model, everything())
+    torch.testing.assert_close(logits(model, inputs), dense, rtol=1e-4, atol=1e-4)
+    assert calls_of(applied) == {"sparse": 1, "dense": {"sliding window": 1}}
+
+
+def test_gradients_stay_dense():
+    model, inputs = made(), prompt()
+    model.requires_grad_(True)
+
+    def gradient():
+        model.zero_grad()
+        logits(model, inputs).float().square().mean().backward()
+        return model.model.language_model.layers[0].self_attn.k_proj.weight.grad
+
+    dense = gradient().clone()
+    applied = apply_psa(model, little())
+    assert torch.equal(gradient(), dense)
+    assert calls_of(applied) == {"sparse": 0, "dense": {"gradients are asked for": LAYERS}}
+
+
+def test_dense_blocks_and_min_tokens():
+    model, inputs = made(), prompt()
+    applied = apply_psa(model, little(), dense_blocks={1})
+    logits(model, inputs)
+    assert calls_of(applied) == {"sparse": 1, "dense": {"dense block": 1}}
+    applied = apply_psa(model, little(), min_tokens=769)
+    logits(model, inputs)
+    assert calls_of(applied)["dense"] == {"fewer than min_tokens": LAYERS}
+
+
+# --- faults
+
+
+def test_an_error_inside_psa_costs_nothing(monkeypatch, messages):
+    model, inputs = made(), prompt()
+    dense = answered(model, inputs)
+    applied = apply_psa(model, little())
+
+    def broken(*args, **more):
+        raise RuntimeError("no such kernel")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deciding, "psa_attention", broken)
+        assert torch.equal(answered(model, inputs)[1], dense[1])
+    report = applied.report()
+    assert report["failure"] == "RuntimeError: no such kernel"
+    assert report["calls"]["dense"]["PSA stepped aside"] == LAYERS
+    assert len([m for m in messages("ERROR") if "steps aside" in m]) == 1
+    # the next prompt is another run
+    answered(model, inputs)
+    assert calls_of(applied)["sparse"] == LAYERS
+
+
+def test_a_prefill_that_gave_nan_is_made_again_dense_with_a_clean_cache(monkeypatch):
+    model, inputs = made(), prompt()
+    dense = answered(model, inputs)
+    applied, real = apply_psa(model, little()), deciding.psa_attention
+
+    def spoiled(*args, **more):
+        out, stats = real(*args, **more)
+        out[..., 0, 0] = float("nan")
+        return out, stats
+
+    monkeypatch.setattr(deciding, "psa_attention", spoiled)
+    tokens, out = answered(model, inputs)
+    assert torch.equal(out, dense[1]) and torch.equal(tokens, dense[0])
+    report = applied.report()
+    assert report["repeated"] == 1 and "NaN or Inf" in report["failure"]
+
+
+# --- putting on and taking off
+
+
+def test_a_copy_and_the_vision_tower_are_without_psa():
+    model, inputs = made(), prompt()
+    dense = logits(model, inputs)
+    applied = apply_psa(model, little())
+    assert model.model.visual.config._attn_implementation == "sdpa"
+    other = copy.deepcopy(model)
+    assert torch.equal(logits(other, inputs), dense)
+    assert applied.report() == {"preset": "own settings", "note": "no run has begun"}
+    logits(model, inputs)
+    assert calls_of(applied)["sparse"] == LAYERS
+
+
+def test_an_unknown_model_stays_dense_and_says_so(messages):
+    config = transformers.LlamaConfig(
+        vocab_size=32, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config)
+    applied = apply_psa(model, little())
+    assert "does not know LlamaForCausalLM" in applied.report()["note"]
+    assert any("Qwen2_5_VLModel" in m for m in messages("WARNING"))
+    with pytest.raises(TypeError, match="model: found str"):
+        apply_psa("model", little())
+
+
+@pytest.mark.parametrize("preset, message", [
+    ("Wan2.1_14b/fast", "attn_impl='old_mask_type'"),
+    (PSAConfig(rearrange_method="Gilbert", use_rearrange=True, **CAUSAL),
+     "causal: does not go with a rearrangement"),
+])  # fmt: skip
+def test_what_cannot_be_causal_is_refused(preset, message):
+    model = made()
+    with pytest.raises(CallError, match=message):
+        apply_psa(model, preset)
+    assert model.model.language_model.config._attn_implementation == "sdpa"
+
+
+def test_presets_of_the_model_its_default_and_a_file(tmp_path):
+    model, inputs = made(), prompt()
+    dense = logits(model, inputs)
+    found = {}
+    for name in (None, "faithful", "Qwen2.5-VL/baseline"):
+        applied = apply_psa(model, name)
+        found[applied.preset.name] = (logits(model, inputs) - dense).norm() / dense.norm()
+    assert list(found) == ["balanced", "faithful", "baseline"]
+    assert found["baseline"] == 0 < found["faithful"] < found["balanced"]
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "Qwen2.5-VL:\n  default_attention: mine\n  attention_configs:\n    mine:\n"
+        "      use_rearrange: false\n      attn_impl: old_mask_type\n      warmup_steps: 5\n"
+        "      block_size: {m: 128, n: 128}\n      mask_ratios: {1: [0, 1]}\n",
+        encoding="utf-8",
+    )  # fmt: skip
+    applied = apply_psa(model, presets_file=file)
+    logits(model, inputs)
+    # a prefill has no steps, so no warm-up either
+    assert applied.preset.label == "Qwen2.5-VL/mine" and calls_of(applied)["sparse"] == LAYERS
+    with pytest.raises(NotFoundError, match="balanced"):
+        apply_psa(model, "Qwen2.5-VL/balancd")
+
+
+def test_progress_and_summary(messages):
+    heard = []
+    model = made()
+    applied = apply_psa(model, little(), on_progress=heard.append)
+    logits(model, prompt())
+    assert heard and heard[0]["text"].startswith("step 1/1, sparse")
+    assert applied.summary().startswith("own settings: 2 attention calls sparse at ")
+    record = applied.record()
+    assert [(cell.step, cell.block, cell.sparse) for cell in record.cells] == [(0, 0, 1), (0, 1, 1)]
+    remove_psa(model)
+    assert any("own settings: 2 attention calls sparse" in m for m in messages("INFO"))
+
+
+def test_saved_models_do_not_ask_for_psa(tmp_path):
+    model = made()
+    apply_psa(model, little())
+    model.config.save_pretrained(tmp_path)
+    assert '"psa"' not in Path(tmp_path, "config.json").read_text(encoding="utf-8")
