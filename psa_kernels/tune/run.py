@@ -109,6 +109,8 @@ def _entry(found: Found, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
 def _text(found: Found, changed: bool, file: Path) -> str:
     said = [_of_kernel(name, x) for name, x in found.outcomes.items()]
     said.append(f"{found.timed} settings were timed{_counted(found)}.")
+    took = " and ".join(f"{what} {seconds:.0f} s" for what, seconds in found.seconds.items())
+    said.append(f"It took {took}.")
     said.append(f"Written to {file}." if changed else f"{file} stays as it is.")
     return " ".join(said)
 

@@ -46,6 +46,8 @@ class Told:
         self.timed += [x for x in variants if x not in self.timed]
         return {x: Timing(self.ms(x), self.ms(x), self.ms(x), 20) for x in variants}
 
+    time_long = time
+
 
 def searched(bench, in_use=ROWS, seconds=60.0, **how):
     how = {"width": 128, "tma": False, "workers": 2} | how
@@ -159,6 +161,8 @@ class Products:
     def time(self, variants, seconds):
         return alternate({x: self.call(x) for x in variants}, Clock(CPU), seconds_each=seconds)
 
+    time_long = time
+
 
 @pytest.fixture
 def on_a_gpu(monkeypatch, tmp_path):
@@ -175,7 +179,7 @@ def on_a_gpu(monkeypatch, tmp_path):
 def test_measured_for_real_written_used_and_left_alone(on_a_gpu):
     how = {"device": CPU, "make_bench": lambda *call: Products()}
     first = run.tune(budget=Budget(6.0), **how)
-    assert first.changed and str(on_a_gpu) in first.text
+    assert first.changed and str(on_a_gpu) in first.text and "It took compiling " in first.text
     assert tuning.attend(CPU, torch.bfloat16, 128) == SHAPES[0].settings
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["gain"]["attention"] > 1.2 and found["tried"] > 10
@@ -236,6 +240,14 @@ def test_real_kernels_in_the_interpreter_are_checked_and_timed(tmp_path):
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said[-3000:]
     assert "left out, wrong numbers, rel-L2" in said and "all right" in said
+
+
+@triton_here
+def test_calls_of_all_sizes_take_the_same_compiled_kernels(tmp_path):
+    """Else each variant is compiled a second time, one after another, when it is to be timed."""
+    process = start(tmp_path / "measured.json", "alike")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0 and "all alike" in said, said[-3000:]
 
 
 @triton_here

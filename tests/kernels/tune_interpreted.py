@@ -1,9 +1,11 @@
 """The tuner over real kernels in Triton's interpreter (a program of test_tune.py).
 
 python tune_interpreted.py FILE wrong      a few variants, one of them with wrong numbers
+python tune_interpreted.py FILE alike      what the kernels of the two sizes are compiled for
 python tune_interpreted.py FILE command    as the command runs it, to be interrupted
 """
 
+import inspect
 import os
 import sys
 from functools import partial
@@ -18,7 +20,7 @@ pack_import.install()
 import torch  # noqa: E402
 
 from psa_kernels import measured  # noqa: E402
-from psa_kernels.triton import tuning  # noqa: E402
+from psa_kernels.triton import attention, estimate, tuning  # noqa: E402
 from psa_kernels.tune import __main__ as command  # noqa: E402
 from psa_kernels.tune import bench, candidates, run  # noqa: E402
 from psa_kernels.tune.search import Budget  # noqa: E402
@@ -26,7 +28,7 @@ from psa_kernels.tune.search import Budget  # noqa: E402
 CPU = torch.device("cpu")
 GRID = (1, 8, 10)
 FILE = Path(sys.argv[1])
-SMALL = partial(bench.CallBench, small=GRID, large=GRID, width=64)
+SMALL = partial(bench.CallBench, small=GRID, large=GRID, long=GRID, width=64)
 ONE, OTHER = tuning.Attend(64, 32, 4, 2, 2, 2, 2), tuning.Attend(32, 64, 4, 2, 2, 2, 2)
 
 
@@ -34,7 +36,7 @@ class Wrong(bench.CallBench):
     """The kernels, of whose outputs those of one variant are a little off."""
 
     def __init__(self, *call):
-        super().__init__(*call, small=GRID, large=GRID, width=64)
+        super().__init__(*call, small=GRID, large=GRID, long=GRID, width=64)
         right = self.small.run
 
         def off(variant, launched=None):
@@ -43,7 +45,37 @@ class Wrong(bench.CallBench):
         self.small.run = off
 
 
-if sys.argv[2] == "wrong":
+def compiled_for(call, module, kernel):
+    """What Triton compiles a kernel anew for: of pointers and numbers, whether 16 divides them."""
+    real, seen = getattr(module, kernel), []
+
+    class Noted:
+        def __getitem__(self, grid):
+            return lambda *values, **constants: seen.append(values)
+
+    setattr(module, kernel, Noted())
+    for row in (tuning.row_attend, tuning.row_estimate):
+        call.run(candidates.Variant(row(CPU, torch.float16, 64)))
+    setattr(module, kernel, real)
+    names = [x for x in inspect.signature(real.fn).parameters]
+    free = set(real.kwargs["do_not_specialize"])
+    (values,) = seen
+    return {
+        name: x.data_ptr() % 16 == 0 if isinstance(x, torch.Tensor) else (x == 1, x % 16 == 0)
+        for name, x in zip(names, values, strict=False)
+        if name not in free and not isinstance(x, float)
+    }
+
+
+if sys.argv[2] == "alike":
+    calls = bench.CallBench(CPU, 64, torch.float16, small=GRID, large=(2, 8, 10), long=GRID,
+                            width=768)  # fmt: skip
+    assert calls.large.q.shape[1] == 12
+    for module, kernel in ((attention, "attend_kernel"), (estimate, "_share_kernel")):
+        small, large = (compiled_for(x, module, kernel) for x in (calls.small, calls.large))
+        assert small and small == large, (small, large)
+    print("all alike")
+elif sys.argv[2] == "wrong":
     candidates.shapes = lambda row, width, tma: (
         [candidates.Variant(ONE), candidates.Variant(OTHER)] if row.kernel == "attention" else []
     )
