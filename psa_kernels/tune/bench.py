@@ -40,7 +40,8 @@ LONG: Grid = (21, 45, 80)  # 75,600: 720p
 def made_up(
     tokens: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, ...]:
-    """q, k and v `[1, heads, tokens, head_dim]`: fields that change from place to place, with noise.
+    """q, k and v `[1, heads, tokens, head_dim]`: fields that change from place to place, and noise.
+
     Time depends little on what they hold.
     """
     generator = torch.Generator(device).manual_seed(0)

@@ -49,7 +49,9 @@ class Bench(Protocol):
 
     def time(self, variants: Sequence[Variant], seconds: float) -> Mapping[Variant, Timing]: ...
 
-    def time_long(self, variants: Sequence[Variant], seconds: float) -> Mapping[Variant, Timing]: ...
+    def time_long(
+        self, variants: Sequence[Variant], seconds: float
+    ) -> Mapping[Variant, Timing]: ...
 
 
 @dataclass(frozen=True)
