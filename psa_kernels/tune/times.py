@@ -2,7 +2,7 @@
 
 Estimates rest on it. PSA's calls are those of shipped presets: key blocks of 128 in Gilbert order, a
 tail under the second moment; in token order, and with like keys together where groups and plan are
-made anew and where they are kept.
+made anew and where they are kept. The first of them also with key blocks of 64.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def measure(
     """(times, length -> why it was left out); times, where there are any:
 
     matmul_tflops  of a large matrix product
-    calls          of each length: tokens, heads, dense_ms by the name of the attention, and for each
-                   density order_ms, anew_ms and kept_ms
+    calls          of each length: tokens, heads, dense_ms by the name of the attention, for each
+                   density order_ms, anew_ms and kept_ms, and n64_ms
     """
     calls, left_out, last = [], {}, None
     with made_current(device), torch.no_grad():
@@ -88,6 +88,8 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> dict[str, Any]:
         calls |= {(i, "order_ms"): partial(call, config=config),
                   (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
         densities.append(call(config=config, return_stats=True)[1].density)
+    small = SETTINGS[0].replace(block_n=64)
+    calls["n64"] = partial(call, config=small)
     for once in calls.values():
         once()
     times = alternate(calls, clock, seconds_each=EACH)
@@ -99,6 +101,7 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> dict[str, Any]:
             | {name: _rounded(times[i, name].ms) for name in ("order_ms", "anew_ms", "kept_ms")}
             for i, density in enumerate(densities)
         ],
+        "n64_ms": _rounded(times["n64"].ms),
     }  # fmt: skip
 
 
