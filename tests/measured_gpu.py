@@ -1,8 +1,9 @@
-"""A GPU that no test machine has, and what was measured on it: figures that are easy to reckon with.
+"""A GPU that no test machine has, and what was measured there: easy figures to reckon with.
 
 Dense calls run at 100 TFLOP/s at either length. In units of them a call of PSA takes 0.05 and 1.2
-times its density; 0.02 more where groups of like keys are made anew, 0.01 less where they are kept. With key blocks of 64 all
-of it takes 1.1 times as long. The rest of a model runs at 200 TFLOP/s.
+times its density; 0.02 more where groups of like keys are made anew, 0.01 less where they are
+kept. With key blocks of 64 all of it takes 1.1 times as long. The rest of a model runs at 200
+TFLOP/s.
 """
 
 import json

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m psa_kernels.tune",
         description="Finds the fastest settings of PSA's kernels on this GPU by measuring, and "
-        "what attention takes here, for estimates; keeps both in a file that PSA reads from then on.",
+        "what attention takes, for estimates; keeps both in a file that PSA reads from then on.",
     )
     parser.add_argument("--head-dim", type=int, default=HEAD_DIMS[0],
                         help="channels of a head (default: %(default)s)")  # fmt: skip

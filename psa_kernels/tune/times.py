@@ -1,8 +1,8 @@
 """What whole calls take on this GPU: dense attention and PSA's, at a few lengths and densities.
 
-Estimates rest on it. PSA's calls are those of shipped presets: key blocks of 128 in Gilbert order, a
-tail under the second moment; in token order, and with like keys together where groups and plan are
-made anew and where they are kept. The first of them also with key blocks of 64.
+Estimates rest on it. PSA's calls are those of shipped presets: key blocks of 128 in Gilbert order,
+a tail under the second moment; in token order, and with like keys together where groups and plan
+are made anew and where they are kept. The first of them also with key blocks of 64.
 """
 
 from __future__ import annotations

@@ -218,8 +218,10 @@ def test_times_that_nobody_measured_are_refused(on_a_gpu):
     how = {"device": CPU, "make_bench": lambda *call: Told(), "measure_times": Times()}
     run.tune(budget=Budget(6.0), **how)
     text = on_a_gpu.read_text()
-    for wrong in (('"matmul_tflops": 90.0', '"matmul_tflops": 0'), ('"density": 0.3', '"x": 1'),
-                  ('"density": 0.3', '"density": 0.1'), ('"tokens": 32760', '"tokens": "x"')):  # fmt: skip
+    for wrong in (
+        ('"matmul_tflops": 90.0', '"matmul_tflops": 0'), ('"density": 0.3', '"x": 1'),
+        ('"density": 0.3', '"density": 0.1'), ('"tokens": 32760', '"tokens": "x"'),
+    ):  # fmt: skip
         assert wrong[0] in text
         on_a_gpu.write_text(text.replace(*wrong))
         found, reason = entries.read_file(on_a_gpu)

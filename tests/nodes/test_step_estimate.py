@@ -221,6 +221,40 @@ def test_without_a_measurement_only_arithmetic_is_said(gpu, monkeypatch):
     assert (times.here(128).offer, times.this_gpu()) == ("", None)
 
 
+def test_what_is_dense_in_comfyui_is_timed_beside_the_tuners_calls(unmeasured):
+    from psa_pack.nodes import measuring
+    from psa_pack.nodes.estimate.times import here
+
+    calls = [measured_gpu.call(tokens, 2, against="the library's") for tokens in (256, 512)]
+    times = {"matmul_tflops": 200.0, "calls": calls}
+    measured_gpu.write(unmeasured, measured_gpu.entry(times=False) | {"times": times})
+    measured.forget()
+    assert here(128).offer == "128" and "the library's" in here(128).reason
+    asked = []
+    said = measuring.time_dense(128, lambda: asked.append(1))
+    assert said.startswith(f"{DENSE}, which is dense in ComfyUI here, took ") and len(asked) == 2
+    found = measured.find(measuring.comfy.model_management.get_torch_device(), 128,
+                          measuring.torch.bfloat16).entry["times"]["calls"]  # fmt: skip
+    assert all(call["dense_ms"].keys() == {"the library's", DENSE} for call in found)
+    assert here(128).times.source["against"] == DENSE and here(128).offer == ""
+
+
+def test_a_dense_attention_that_fails_is_named_and_leaves_the_file(unmeasured, monkeypatch):
+    from psa_pack.nodes import measuring
+
+    def attention_sage(q, k, v, heads, skip_reshape):
+        raise AssertionError("no such head size")
+
+    measured_gpu.write(unmeasured)
+    measured.forget()
+    before = unmeasured.read_bytes()
+    attention = measuring.comfy.ldm.modules.attention
+    monkeypatch.setattr(attention, "optimized_attention", attention_sage)
+    said = measuring.time_dense(128, lambda: None)
+    assert "SageAttention" in said and "no such head size" in said
+    assert unmeasured.read_bytes() == before
+
+
 def test_a_model_of_unknown_sizes_has_no_step(gpu):
     from psa_pack.nodes.estimate.models import Model
 
