@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import comfy.ldm.modules.attention
 import comfy.model_management
 import comfy.utils
 import folder_paths
+import torch
 
 from ..psa_kernels import measured
-from ..psa_kernels.selftest.report import SKIPPED, Check
+from ..psa_kernels.selftest.report import OK, SKIPPED, Check
 from ..psa_kernels.tune import NAME, tune_apart
+from .patching.dense_kernel import dense_kernel
 from .queued import DEFAULT_USER
 
 FILE = "psa/measured.json"  # one for all users of the machine: it is of the GPU
@@ -38,4 +43,36 @@ def measure_here(head_dim: int, alive: Callable[[], None]) -> Check:
     def progress(part: float, text: str) -> None:
         bar.update_absolute(round(100 * part), 100)
 
-    return tune_apart(head_dim, DTYPE, SECONDS, alive=alive, progress=progress)
+    found = tune_apart(head_dim, DTYPE, SECONDS, alive=alive, progress=progress)
+    if found.state != OK:
+        return found
+    return dataclasses.replace(found, detail=f"{found.detail} {time_dense(head_dim, alive)}")
+
+
+def time_dense(head_dim: int, alive: Callable[[], None]) -> str:
+    """Times what is dense in ComfyUI now, beside the calls that the tuner timed; what it took."""
+    from ..psa_kernels.tune.times import dense_ms, differ
+
+    device = comfy.model_management.get_torch_device()
+    file = measured.file_in_use()
+    entry = measured.find(device, head_dim, getattr(torch, DTYPE)).entry
+    calls = (entry or {}).get("times", {}).get("calls")
+    if not calls:
+        return "Dense attention was not timed, for no whole call was."
+    attention = comfy.ldm.modules.attention.optimized_attention
+    name, timed = dense_kernel(attention, None).name, []
+    for call in calls:
+        alive()
+        one = partial(attention, heads=call["heads"], skip_reshape=True)
+        size = call["heads"], entry["head_dim"], call["tokens"]
+        try:
+            ms = dense_ms(one, *size, getattr(torch, DTYPE), device)
+        except Exception as error:  # whatever another's kernel may raise
+            return f"{name}, which is dense in ComfyUI here, could not be timed: {error}"
+        timed.append({**call, "dense_ms": {**call["dense_ms"], name: ms}})
+    times = {**entry["times"], "calls": timed}
+    if differ(entry["times"], times):
+        measured.write(file, {**entry, "times": times})
+    one = timed[0]
+    took = f"{one['dense_ms'][name]:.3g} ms in the call of {one['tokens']:,} tokens"
+    return f"{name}, which is dense in ComfyUI here, took {took}."

@@ -1,4 +1,4 @@
-// Figures of POST /psa/estimate as people read them. Each says whether it was measured.
+// Figures of POST /psa/estimate as people read them. Each says what it rests on.
 
 import { t } from "./i18n.js";
 
@@ -15,15 +15,29 @@ export const times = ({ speedup, kind }) =>
 export const basis = ({ reason, note, measured }) =>
   [reason, note, measured ? t("estimate.source", measured) : ""].filter(Boolean).join("\n");
 
-/** [text, basis] of attention's part of a dense step, in time if that is known; or null. */
-export function share({ time_share: time, flops_share: counted }) {
+/** [[text, basis], ...] of what is known of a step beside its gain. */
+export function factsOf(answer) {
+  const { step, break_even: even, tokens, offer } = answer;
+  const offered = offer && [t("estimate.offer", { offer }), step.reason];
+  return [share(step), seconds(step), breakEven(even, tokens), offered].filter(Boolean);
+}
+
+/** Of attention's part of a dense step, in time if that is known. */
+function share({ time_share: time, flops_share: counted }) {
   if (time.value != null) return [t("estimate.share", { share: rounded(time.value) }), basis(time)];
   if (counted.value == null) return null;
   return [t("estimate.shareCounted", { share: rounded(counted.value) }), basis(counted)];
 }
 
-/** [text, basis] of the length from which on PSA is the faster, or null. */
-export function breakEven({ break_even: found, tokens }) {
+/** Of a step's time. */
+function seconds({ dense_s: dense, sparse_s: sparse }) {
+  if (sparse.value == null) return null;
+  const [inDense, inSparse] = [dense, sparse].map(({ value }) => Number(value.toPrecision(2)));
+  return [t("estimate.seconds", { dense: inDense, sparse: inSparse }), basis(sparse)];
+}
+
+/** Of the length from which on PSA is the faster. */
+function breakEven(found, tokens) {
   if (found.tokens == null) return null;
   const values = { tokens: found.tokens.toLocaleString(), here: tokens.total.toLocaleString() };
   return [t("estimate.breakEven", values), basis(found)];

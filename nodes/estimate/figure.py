@@ -11,10 +11,10 @@ from typing import Any
 @dataclass(frozen=True)
 class Figure:
     """value     None with a `reason`
-    kind      "measured" (this very thing was), "extrapolated" (from measured ones), "arithmetic"
-              (counted, no time in it) or "dense"; None without a value
+    kind      "extrapolated" (from measured calls), "arithmetic" (counted, no time in it) or
+              "dense"; None without a value
     note      what it rests on
-    measured  the measurement behind it: gpu, versions, date, against, source
+    measured  the measurement behind it: gpu, versions, date, against
     """
 
     value: float | None
@@ -23,14 +23,11 @@ class Figure:
     note: str | None = None
     measured: Mapping[str, Any] | None = None
 
-    def noted(self, note: str, kind: str | None = None) -> Figure:
-        """The same with a note more, and of another kind where it was measured."""
-        if not note or self.value is None or self.kind == "dense":
+    def noted(self, note: str) -> Figure:
+        """The same with a note more."""
+        if self.value is None or self.kind == "dense":
             return self
-        kind = kind if kind and self.kind == "measured" else self.kind
-        return dataclasses.replace(
-            self, kind=kind, note="; ".join(filter(None, (self.note, note)))
-        )
+        return dataclasses.replace(self, note="; ".join(filter(None, (self.note, note))))
 
 
 EVEN = 1.05  # a speed-up is shown with two digits, and nobody feels less

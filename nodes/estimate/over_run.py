@@ -1,16 +1,30 @@
-"""What a preset does on average over a run whose steps have settings of their own."""
+"""Which calls the sparse steps of a run make, and how dense they are on average."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
-from ...psa_kernels.config import DENSE, PSAConfig
-from .density import Density, Tokens, averaged, density
-from .figure import Figure
-from .models import Model
-from .plan import Plan, of_run
-from .step import StepEstimate, break_even_here, estimate_step
+from ...psa_kernels.config import DENSE, BlockOverrides, PSAConfig, Range
+from .density import Density, Tokens, averaged, density, parts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run of `steps` sampler steps, of which `sparse` are not dense.
+
+    ranges  how many of the sparse ones are in each of the preset's ranges of steps
+    """
+
+    steps: int
+    sparse: int
+    ranges: Mapping[Range, int] = field(default_factory=dict)
+
+    def of(self, range_: Range | None) -> int:
+        """How many sparse steps a range has; None: those in no range."""
+        if range_ is None:
+            return self.sparse - sum(self.ranges.values())
+        return self.ranges.get(range_, 0)
 
 
 def parts_of_run(config: PSAConfig, plan: Plan | None = None) -> list[tuple[float, PSAConfig]]:
@@ -39,6 +53,26 @@ def parts_of_run(config: PSAConfig, plan: Plan | None = None) -> list[tuple[floa
     return [(weight, own) for own, weight in weights.items()] or [(1.0, whole)]
 
 
+def calls_of_run(
+    config: PSAConfig, blocks: int, plan: Plan | None = None, dense_blocks: Collection[int] = ()
+) -> list[tuple[float, PSAConfig]]:
+    """(part of the calls, settings of one block) in the sparse steps; of a dense block its type is.
+
+    blocks  how many the model has; 0: settings of single blocks are left out
+    """
+    found: dict[PSAConfig, float] = {}
+    runs = parts_of_run(config, plan)
+    total, left = sum(weight for weight, _ in runs), dict.fromkeys(dense_blocks, DENSE)
+    for weight, own in runs:
+        own = own.replace(blocks=BlockOverrides({**own.blocks, **left}))
+        alike = not blocks or not own.blocks or own.type == DENSE
+        of_blocks = [(1, own.replace(blocks={}))] if alike else parts(own, blocks)
+        for count, part in of_blocks:
+            share = weight / total * count / sum(n for n, _ in of_blocks)
+            found[part] = found.get(part, 0.0) + share
+    return [(share, part) for part, share in found.items()]
+
+
 def shape_of_run(
     config: PSAConfig, tokens: Tokens, blocks: int = 0
 ) -> list[tuple[float, float, float | None]]:
@@ -63,7 +97,7 @@ def run_density(
 ) -> Density:
     """Of the sparse steps' attention calls; `blocks` as for `density`."""
     found = [(n, density(part, tokens, blocks)) for n, part in parts_of_run(config, plan)]
-    return found[0][1] if len(found) == 1 else averaged(found, _note(len(found)))
+    return found[0][1] if len(found) == 1 else averaged(found, note_of(len(found)))
 
 
 def whole_density(sparse: Density, plan: Plan) -> float | None:
@@ -73,59 +107,5 @@ def whole_density(sparse: Density, plan: Plan) -> float | None:
     return 1 - plan.sparse / plan.steps * (1 - (sparse.value or 0.0))
 
 
-def estimate_run(
-    config: PSAConfig,
-    tokens: Tokens,
-    model: Model | None,
-    plan: Plan | None = None,
-    *,
-    gpu: str | None,
-    dense_blocks: Collection[int] = (),
-    found: Density | None = None,
-) -> StepEstimate:
-    """`estimate_step`, of which a sparse step's figures are the mean over all sparse steps."""
-    parts = parts_of_run(config, plan)
-    how = {"gpu": gpu, "dense_blocks": dense_blocks}
-    if len(parts) == 1:
-        return estimate_step(parts[0][1], tokens, model, plan, found=found, **how)
-    each = [(n, estimate_step(part, tokens, model, **how)) for n, part in parts]
-    first, note = each[0][1], _note(len(parts))
-
-    def mean(name: str, of: Callable[[float], float]) -> Figure:
-        return _mean([(n, getattr(one, name)) for n, one in each], of, note)
-
-    step = mean("step", _inverse)
-    found = found or run_density(config, tokens, model.blocks if model else 0, plan)
-    most = max(parts, key=lambda part: part[0])[1]
-    return dataclasses.replace(
-        first,
-        less_work=mean("less_work", _inverse),
-        sparse_s=mean("sparse_s", lambda seconds: seconds),
-        step=step,
-        run=of_run(step, plan),
-        break_even=break_even_here(most, tokens, found, model, gpu),
-        attention=mean("attention", _inverse),
-        sparse_calls=mean("sparse_calls", _inverse),
-    )
-
-
-def _note(parts: int) -> str:
+def note_of(parts: int) -> str:
     return f"mean over the sparse steps, which have {parts} sets of settings"
-
-
-def _inverse(factor: float) -> float:
-    return 1 / factor
-
-
-def _mean(found: list[tuple[float, Figure]], of: Callable[[float], float], note: str) -> Figure:
-    """The figure for which `of`, its own inverse, is the mean."""
-    for _, one in found:
-        if one.value is None:
-            return one
-    total = sum(n for n, _ in found)
-    value = of(sum(n * of(one.value) for n, one in found) / total)
-    kinds = {one.kind for _, one in found} - {"dense"}
-    kind = "extrapolated" if "extrapolated" in kinds else min(kinds, default="dense")
-    told = next((one for _, one in found if one.kind == kind), found[0][1])
-    said = "; ".join(filter(None, (note, told.note)))
-    return Figure(value, kind, note=said, measured=told.measured)

@@ -1,35 +1,26 @@
-"""How much faster a whole step and a whole run become, before they are run.
+"""How much less a step and a run compute, and how much faster that is on this machine.
 
 A model evaluation is self-attention over the sequence in every block, and the rest: projections,
-cross-attention, feed-forward. Their FLOPs follow from the model's sizes (work.py). Their times come
-from the measured step of the model that is nearest in length, where there is one
-(measured_steps.py); else attention goes by measured calls (speed.py) and the rest at the measured
-rate of matrix products, which a model does not quite reach: norms, activations and launches come on
-top.
+cross-attention, feed-forward. Their FLOPs follow from the model's sizes (work.py). Times are known
+where this machine was measured (times.py): attention's from calls, the rest's from its rate of
+matrix products, which a model does not quite reach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
-from ...psa_kernels.config import PSAConfig
-from .density import Density, Tokens, density, how_mixed, parts
+from ...psa_kernels.config import DENSE, PSAConfig
+from .density import BLOCKS_UNKNOWN, Tokens, density, how_mixed
 from .figure import Figure
-from .measured_steps import nearest_step, parts_of, row_of, tokens_of, within_a_step
 from .models import Model
-from .plan import Plan, of_run
-from .speed import (
-    about_groups,
-    break_even,
-    dense_call,
-    far_from_measured,
-    same_work,
-    speedup,
-    table,
-)
-from .work import Work, work_of
+from .over_run import Plan, calls_of_run, note_of, parts_of_run
+from .times import Here, Times, here, unmeasured
+from .work import work_of
+
+DENSE_PRESET = "a dense preset runs the model's own attention"
 
 
 @dataclass(frozen=True)
@@ -42,9 +33,7 @@ class StepEstimate:
     step         a dense step's time over a sparse step's
     run          a dense run's time over that of a run by the plan; None without a plan
     break_even   tokens of the sequence from which on PSA's attention is the faster
-    attention    dense attention's time over that of the attention of all blocks in a sparse step,
-                 against the same dense attention as `step`; blocks that the preset leaves dense
-                 count as such, `dense_blocks` do not
+    attention    dense attention's time over that of the attention of all blocks in a sparse step
     sparse_calls  the same of the sparse calls alone: what a report measures
     """
 
@@ -60,238 +49,144 @@ class StepEstimate:
     sparse_calls: Figure
 
 
-def estimate_step(
+def estimate_run(
     config: PSAConfig,
     tokens: Tokens,
     model: Model | None,
     plan: Plan | None = None,
     *,
-    gpu: str | None,
     dense_blocks: Collection[int] = (),
-    found: Density | None = None,
 ) -> StepEstimate:
-    """What a preset does to a step and a run.
+    """What a preset does to a step and a run; a sparse step's figures are the mean over all."""
+    blocks = model.blocks if model else 0
+    calls = calls_of_run(config, blocks, plan, dense_blocks)
+    densities = {part: density(part, tokens) for _, part in calls}
+    unknown = next((x.note for x in densities.values() if x.value is None), None)
+    note = _mixed(config, model, plan)
+    found = _counted(calls, densities, tokens, model, unknown, note)
 
-    gpu           as torch names it; None: there is none
-    dense_blocks  indices of blocks that stay dense in sparse steps
-    found         the preset's density, where it is known already
-    """
-    found = found or density(config, tokens, model.blocks if model else 0)
-    even = break_even_here(config, tokens, found, model, gpu)
-    work = work_of(model, tokens)
-    if isinstance(work, str):
-        nothing = Figure(None, reason=work)
-        call = _single_call(config, tokens, found, model, gpu)
-        run = of_run(nothing, plan)
-        return _for_size(StepEstimate(*[nothing] * 6, run, even, call, call), model)
-    blocks = _Blocks.of(config, model, frozenset(dense_blocks))
-    flops_share = Figure(work.attention / work.total, "arithmetic", note=work.note)
-    if found.value is None:
-        less_work = Figure(None, reason=found.note)
-    else:
-        less = work.total / (work.rest + work.attention * blocks.density(tokens))
-        less_work = Figure(less, "arithmetic", note=f"{work.note}; {_NO_TIME}")
-    times = _times(config, tokens, model, gpu, work, blocks)
-    if isinstance(times, str):
-        share = dense_s = sparse_s = step = Figure(None, reason=times)
-    else:
-        note = "; ".join(filter(None, (times.note, model.assumed)))
-        basis = {"note": note, "measured": times.measured}
-        share = Figure(times.share, times.dense_kind, **basis)
-        dense_s = Figure(times.dense, times.dense_kind, **basis)
-        basis["note"] += times.of_groups
-        sparse_s = Figure(times.sparse, times.sparse_kind, **basis)
-        step = Figure(times.dense / times.sparse, times.sparse_kind, **basis)
-    if config.type == "dense":
-        step = Figure(1.0, "dense", note="a dense preset runs the model's own attention")
-    attention, calls = _attention(config, tokens, model, found, gpu)
-    return _for_size(
-        StepEstimate(
-            flops_share, less_work, share, dense_s, sparse_s, step, of_run(step, plan), even,
-            attention, calls,
-        ), model,
-    )  # fmt: skip
+    known = here(model.head_dim) if model else Here(reason=NO_HEADS)
+    sparse = [(n, part) for n, part in calls if part.type != DENSE]
+    reasons = (unknown, known.reason, *(unmeasured(x) for _, x in sparse))
+    reason = next(filter(None, reasons), None)
+    if not sparse:
+        one = Figure(1.0, "dense", note=DENSE_PRESET if config.type == DENSE else ALL_DENSE)
+        found |= {"attention": one, "sparse_calls": one, "step": one}
+        found["break_even"] = Figure(None, reason=one.note)
+    if reason is None:
+        found = _timed(known.times, sparse, densities, tokens, model, note) | found
+    nothing = Figure(None, reason=reason)
+    for name in ("time_share", "dense_s", "sparse_s", "step", "break_even", "attention",
+                 "sparse_calls"):  # fmt: skip
+        found.setdefault(name, nothing)
+    found["run"] = _of_run(found["step"], plan)
+    if model and model.note:
+        found = {name: x and x.noted(model.note) for name, x in found.items()}
+    return StepEstimate(**found)
 
 
-def _for_size(found: StepEstimate, model: Model | None) -> StepEstimate:
-    """Each figure says of which size of model it is, where its family has several."""
-    if model is None or not model.note:
-        return found
-    return replace(
-        found, **{name: x.noted(model.note) for name, x in vars(found).items() if x is not None}
-    )
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """sparse  (how many, their settings) of the blocks that PSA changes; `count`: of all"""
-
-    sparse: list[tuple[int, PSAConfig]]
-    count: int
-
-    @classmethod
-    def of(cls, config: PSAConfig, model: Model, dense: frozenset[int] = frozenset()) -> _Blocks:
-        """A block that both the preset and `dense` leave dense counts once."""
-        if config.type == "dense":
-            return cls([], model.blocks)
-        found = parts(config, model.blocks, dense)
-        return cls([(n, part) for n, part in found if part.type != "dense"], model.blocks)
-
-    @property
-    def changed(self) -> float:
-        """The part of the blocks that is not dense."""
-        return sum(n for n, _ in self.sparse) / self.count
-
-    def density(self, tokens: Tokens) -> float:
-        kept = sum(n * density(part, tokens).value for n, part in self.sparse)
-        return 1 - self.changed + kept / self.count
-
-    def calls(self, tokens: Tokens, model: Model) -> float | str:
-        """The time of the sparse calls in dense ones (speed.py), or why it is not known."""
-        time = 0.0
-        for n, part in self.sparse:
-            call = speedup(part, tokens, density(part, tokens), model)
-            if call.value is None:
-                return call.reason
-            time += n / call.value
-        return time
-
-    def only(self) -> PSAConfig | None:
-        """The settings of all sparse blocks, if they have the same."""
-        first = self.sparse[0][1] if self.sparse else None
-        return first if all(same_work(part, first) for _, part in self.sparse) else None
-
-
+NO_HEADS = "the family's heads and their size are not known; give model"
+ALL_DENSE = "every block is dense"
 _NO_TIME = (
     "choosing the blocks is left out too, and time gains as much only if all of it runs at one rate"
 )
-
-
-@dataclass(frozen=True)
-class _Times:
-    """Seconds of one evaluation; `share` is attention's part of `dense`. `attention` is that of a
-    dense evaluation, `sparse_calls` that of a sparse one in blocks that are not dense. `of_groups`
-    goes to the note of what sparse calls are in.
-    """
-
-    dense: float
-    sparse: float
-    share: float
-    dense_kind: str
-    sparse_kind: str
-    note: str
-    measured: Mapping[str, Any]
-    attention: float
-    sparse_calls: float
-    of_groups: str = ""
-
-
-def _times(
-    config: PSAConfig, tokens: Tokens, model: Model, gpu: str | None, work: Work, blocks: _Blocks
-) -> _Times | str:
-    """The times, or why they are not known."""
-    near = nearest_step(model, tokens, gpu)
-    if near is None and gpu != table()["gpu"]:
-        return _not_here(gpu)
-    calls, changed = blocks.calls(tokens, model), blocks.changed
-    if isinstance(calls, str):
-        return calls
-    one = dense_call(tokens, model)
-    if one is None:
-        return f"heads of {model.head_dim} have not been measured"
-    attention, sparse_calls = one * model.blocks, one * calls
-    exact = near is not None and tokens_of(near) == tokens
-    if near is None:
-        rest = work.rest / (table()["matmul"]["tflops"] * 1e12)
-        source = {name: table()[name] for name in ("gpu", "versions", "date", "against", "source")}
-        note = _ASSUMED.format(**source, tflops=table()["matmul"]["tflops"])
-        note += far_from_measured(model, tokens.total)
-    else:
-        attention, rest = parts_of(near)
-        then = work_of(model, tokens_of(near))
-        attention *= work.attention / then.attention
-        rest *= work.rest / then.rest
-        sparse_calls *= within_a_step(near, model)
-        source = {name: near[name] for name in ("gpu", "versions", "date", "source")}
-        source["against"] = near["backend"]
-        note = f"from whole steps measured on one {gpu} with {near['backend']} where dense"
-        if not exact:
-            note += f", at {tokens_of(near).total:,} tokens, and the FLOPs of this length"
-    dense = near["dense_s"] / near["evaluations"] if exact else attention + rest
-    sparse = rest + attention * (1 - changed) + sparse_calls
-    only = blocks.only()
-    row = row_of(near, only) if exact and only else None
-    if row is not None:
-        sparse = dense * (1 - changed) + row["s"] / near["evaluations"] * changed
-        sparse_calls = row["attention_s"] / near["evaluations"] * changed
-        of_groups = ""
-    else:
-        of_groups = next(filter(None, (about_groups(part) for _, part in blocks.sparse)), "")
-    whole = row is not None and changed == 1
-    if whole:
-        note = f"whole steps of these sizes on one {gpu}, with {near['backend']} where dense"
-    return _Times(
-        dense, sparse, attention / dense, "measured" if exact else "extrapolated",
-        "measured" if whole else "extrapolated", note, source, attention, sparse_calls,
-        of_groups,
-    )  # fmt: skip
-
-
-_ASSUMED = (
-    "from calls measured on one {gpu}, where the fastest dense attention is {against}, and the "
-    "rest of the step at its measured rate of matrix products, {tflops} TFLOP/s: norms, "
-    "activations and launches come on top, so a real step gains a little less"
+_CALLS = "from calls measured on this {gpu} on {date}, where dense attention is {against}"
+AT_THIS = "at this density"
+_REST = (
+    "the rest of a step at this GPU's rate of matrix products, {:.0f} TFLOP/s: norms, activations "
+    "and launches come on top, so a real step gains a little less"
 )
 
 
-def _attention(
-    config: PSAConfig, tokens: Tokens, model: Model, found: Density, gpu: str | None
-) -> tuple[Figure, Figure]:
-    """Of the attention of all blocks, and of the sparse calls alone."""
-    if config.type == "dense" or nearest_step(model, tokens, gpu) is None:
-        every = _single_call(config, tokens, found, model, gpu)
-        blocks = _Blocks.of(config, model)
-        if every.value is None or not 0 < blocks.changed < 1:
-            return every, every
-        calls = blocks.calls(tokens, model)
-        return every, replace(every, value=blocks.changed * model.blocks / calls)
-    blocks = _Blocks.of(config, model)
-    times = _times(config, tokens, model, gpu, work_of(model, tokens), blocks)
-    if isinstance(times, str):
-        nothing = Figure(None, reason=times)
-        return nothing, nothing
-    if not blocks.sparse:
-        dense = Figure(1.0, "dense", note="every block is dense")
-        return dense, dense
-    note = f"attention calls, reordering included; {times.note}{times.of_groups}"
-    if config.blocks:
-        note = f"{how_mixed(config, model.blocks)}; {note}"
-    left = times.attention * (1 - blocks.changed)
-    basis = {"kind": times.sparse_kind, "note": note, "measured": times.measured}
-    return (
-        Figure(times.attention / (left + times.sparse_calls), **basis),
-        Figure(times.attention * blocks.changed / times.sparse_calls, **basis),
-    )
+def _mixed(config: PSAConfig, model: Model | None, plan: Plan | None) -> str:
+    """Which means the figures are."""
+    runs = parts_of_run(config, plan)
+    notes = [note_of(len(runs))] if len(runs) > 1 else []
+    if config.blocks and config.type != DENSE:
+        blocks = model.blocks if model else 0
+        notes.append(how_mixed(config, blocks) if blocks else BLOCKS_UNKNOWN)
+    return "; ".join(notes)
 
 
-def _single_call(
-    config: PSAConfig, tokens: Tokens, found: Density, model: Model | None, gpu: str | None
-) -> Figure:
-    call = speedup(config, tokens, found, model)
-    if call.value is not None and config.type != "dense" and gpu != table()["gpu"]:
-        return Figure(None, reason=_not_here(gpu))
-    return call
+def _counted(calls, densities, tokens, model, unknown, note) -> dict[str, Figure]:
+    work = work_of(model, tokens)
+    if isinstance(work, str):
+        nothing = Figure(None, reason=work)
+        return dict.fromkeys(
+            ("flops_share", "less_work", "time_share", "dense_s", "sparse_s", "step"), nothing
+        )
+    found = {"flops_share": Figure(work.attention / work.total, "arithmetic", note=work.note)}
+    if unknown:
+        return found | {"less_work": Figure(None, reason=unknown)}
+    kept = sum(n * densities[part].value for n, part in calls)
+    less = work.total / (work.rest + work.attention * kept)
+    said = "; ".join(filter(None, (note, work.note, _NO_TIME)))
+    return found | {"less_work": Figure(less, "arithmetic", note=said)}
 
 
-def break_even_here(
-    config: PSAConfig, tokens: Tokens, found: Density, model: Model | None, gpu: str | None
-) -> Figure:
-    """`break_even` on the GPU that it is known of."""
-    if config.type != "dense" and gpu != table()["gpu"]:
-        return Figure(None, reason=_not_here(gpu))
-    return break_even(config, tokens, found, model)
+def _timed(times: Times, sparse, densities, tokens, model, note) -> dict[str, Figure]:
+    """Figures of time; `sparse`: (part of the calls, settings)."""
+    length, basis = tokens.total, _CALLS.format(**times.source)
+    outside = _outside(times, length, [densities[part].value for _, part in sparse])
+
+    def figure(value: float, *notes: str) -> Figure:
+        said = "; ".join(filter(None, (*notes, basis, *outside)))
+        return Figure(value, "extrapolated", note=said, measured=times.source)
+
+    def share(at: float) -> float:
+        """The time of the sparse calls, in dense calls of that length."""
+        return sum(n * times.sparse(part, at, densities[part].value) for n, part in sparse)
+
+    changed, took, found = sum(n for n, _ in sparse), share(length), {}
+    if sparse:
+        found["break_even"] = _break_even(changed, share, lambda x: figure(x, note, AT_THIS))
+        found["sparse_calls"] = figure(changed / took, note)
+        found["attention"] = figure(1 / (1 - changed + took), note)
+    work = work_of(model, tokens)
+    if isinstance(work, str):
+        return found
+    attention = model.blocks * times.dense(length, model.heads)
+    rest = work.rest / (times.tflops * 1e12)
+    more = model.assumed, _REST.format(times.tflops)
+    seconds = rest + attention * (1 - changed + took)
+    return found | {
+        "time_share": figure(attention / (attention + rest), *more),
+        "dense_s": figure(attention + rest, *more),
+        "sparse_s": figure(seconds, note, *more),
+        "step": figure((attention + rest) / seconds, note, *more),
+    }
 
 
-def _not_here(gpu: str | None) -> str:
-    here = "there is no GPU here" if gpu is None else f"this is {gpu}"
-    return f"times are known for {table()['gpu']} only, and {here}"
+def _outside(times: Times, length: int, densities: list[float]) -> list[str]:
+    """Words for a note, where a call is far from all that were measured."""
+    said, (low, high) = [], times.densities
+    if not times.lengths[0] / 2 <= length <= times.lengths[-1] * 2:
+        known = dict.fromkeys((times.lengths[0], times.lengths[-1]))
+        said.append(f"measured at {' and '.join(f'{x:,}' for x in known)} tokens only")
+    if any(not low / 2 <= x <= high * 1.5 for x in densities):
+        said.append(f"measured at densities of {low:.2g} and {high:.2g} only")
+    return said
+
+
+def _break_even(changed: float, share, figure) -> Figure:
+    """The length at which the calls take as long as dense ones, to two digits."""
+    low, high = 64.0, 4e6
+    if share(high) > changed:
+        return Figure(None, reason="at this density PSA is slower than dense attention throughout")
+    if share(low) <= changed:
+        high = low  # faster at any length worth a call
+    while high > low * 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if share(middle) > changed else (low, middle)
+    return figure(float(f"{high:.2g}"))
+
+
+def _of_run(step: Figure, plan: Plan | None) -> Figure | None:
+    """The gain of a run from that of its sparse steps; None without a plan."""
+    if plan is None or step.value is None:
+        return plan and step
+    if not plan.sparse:
+        return Figure(1.0, "dense", note="no step is sparse")
+    share = plan.sparse / plan.steps
+    note = f"{plan.sparse} of {plan.steps} steps sparse, all steps of equal work; {step.note}"
+    return replace(step, value=1 / (1 - share + share / step.value), note=note)

@@ -8,10 +8,10 @@ from typing import Any
 
 from ...psa_kernels.config import parse_range
 from ..estimate.density import Tokens
-from ..estimate.gpu import this_gpu
 from ..estimate.models import MODELS
-from ..estimate.over_run import estimate_run
-from ..estimate.plan import Plan
+from ..estimate.over_run import Plan
+from ..estimate.step import estimate_run
+from ..estimate.times import here
 from ..recording.run_log import LoggedRun
 
 
@@ -29,11 +29,12 @@ def estimated(logged: LoggedRun) -> dict[str, Any] | None:
     sparse = [step["range"] for step in steps if step["sparse"]]
     ranges = Counter(parse_range(name) for name in sparse if name is not None)
     step = estimate_run(
-        config, tokens, model, Plan(len(steps), len(sparse), ranges), gpu=this_gpu(),
+        config, tokens, model, Plan(len(steps), len(sparse), ranges),
         dense_blocks=logged.dense_blocks,
     )  # fmt: skip
     figures = {
         "attention": step.sparse_calls, "share": step.time_share,
         "step": step.step, "run": step.run, "break_even": step.break_even,
     }  # fmt: skip
-    return {name: None if x is None else asdict(x) for name, x in figures.items()}
+    found = {name: None if x is None else asdict(x) for name, x in figures.items()}
+    return found | {"offer": here(model.head_dim).offer}

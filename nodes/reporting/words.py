@@ -114,31 +114,31 @@ def timing(run: dict[str, Any]) -> list[str]:
     return lines
 
 
+OFFER = (
+    "No times were estimated beforehand. For those of this GPU, run PSA Self-test once with measure "
+    "on (head_dim {})"
+)
+
+
 def expectation(run: dict[str, Any]) -> str | None:
     """What the estimate made without running says of the same."""
     found = run["estimate"] or {}
     parts = [
-        f"{name} {estimate(found[key])}"
+        f"{name} {times(found[key]['value'])}"
         for key, name in (("attention", "attention"), ("step", "a step"), ("run", "the run"))
         if found.get(key) and found[key]["value"] is not None
     ]
     if not parts:
-        return None
+        offer = found.get("offer")
+        return OFFER.format(offer) if offer else None
     line = "Estimated beforehand: " + ", ".join(parts)
     even = found.get("break_even")
     if even and even["value"] is not None:
         line += f"; PSA breaks even at about {even['value']:,.0f} tokens"
     measured = (found.get("attention") or {}).get("measured")
     if measured:
-        line += f"; dense attention there was {measured['against']}"
+        line += f"; measured on {measured['date']} against {measured['against']}"
     return line
-
-
-def estimate(figure: dict[str, Any]) -> str:
-    """An estimated factor, and the GPU whose measurements it rests on."""
-    measured = figure["measured"]
-    of = f" ({measured['gpu'].removeprefix('NVIDIA ').split()[0]})" if measured else ""
-    return times(figure["value"]) + of
 
 
 def budget(run: dict[str, Any]) -> str | None:

@@ -16,17 +16,15 @@ from ...psa_kernels.config import DENSE, PSAConfig, parse_range
 from ..dense_blocks import read_dense_blocks
 from ..estimate.density import Density, Tokens
 from ..estimate.figure import Figure, verdict
-from ..estimate.gpu import this_gpu
 from ..estimate.models import MODELS, Model
-from ..estimate.over_run import estimate_run, run_density, whole_density
-from ..estimate.plan import Plan
-from ..estimate.step import StepEstimate
+from ..estimate.over_run import Plan, run_density, whole_density
+from ..estimate.step import StepEstimate, estimate_run
+from ..estimate.times import here, this_gpu
 from .bodies import REQUIRED, Body, bad_request
 from .drafts import take_draft
 from .users import store_of
 
 MOST_PIXELS, MOST_FRAMES, MOST_TOKENS = 16_384, 10_000, 50_000_000
-LONGEST_NAME = 100  # of a GPU
 
 
 def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +33,6 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     name = body.take("family", str)
     video = video_size(body)
     model = _model(name, body.take("model", dict, None))
-    gpu = (body.take("gpu", str, None) or "")[:LONGEST_NAME] or this_gpu()
     plan = _plan(body.take("plan", dict, None), config)
     min_tokens = body.number("min_tokens", int, 0, MOST_TOKENS, 0)
     dense_blocks = dense_blocks_of(body)
@@ -43,9 +40,7 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     family = store.get_family(name)
     tokens = tokens_of(family, video)
     found = run_density(config, tokens, model.blocks if model else 0, plan)
-    whole = estimate_run(
-        config, tokens, model, plan, gpu=gpu, dense_blocks=dense_blocks, found=found
-    )
+    whole = estimate_run(config, tokens, model, plan, dense_blocks=dense_blocks)
     if family.text_length is None:
         found, whole = _without_text(found), _each(whole, _NO_TEXT)
     run, over_run = whole.run, whole_density(found, plan) if plan else None
@@ -73,7 +68,8 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
             "density": over_run,
         } if plan else None,
         "break_even": _json(whole.break_even, "tokens"),
-        "gpu": gpu,
+        "gpu": this_gpu(),
+        "offer": (model and here(model.head_dim).offer) or None,
     }
 
 
@@ -107,7 +103,7 @@ def _without_text(found: Density) -> Density:
 
 
 def _each(whole: StepEstimate, note: str) -> StepEstimate:
-    figures = {name: x.noted(note, "extrapolated") for name, x in vars(whole).items() if x}
+    figures = {name: x.noted(note) for name, x in vars(whole).items() if x}
     return dataclasses.replace(whole, **figures)
 
 

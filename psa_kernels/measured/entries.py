@@ -178,6 +178,24 @@ def _check(one: Mapping[str, Any]) -> None:
     for settings in one["attend"].values():
         _check_settings("attend", tuning.Attend, settings)
     _check_settings("estimate", tuning.Estimate, one["estimate"])
+    if "times" in one:
+        _check_times(one["times"])
+
+
+def _check_times(times: Mapping[str, Any]) -> None:
+    """`psa_kernels.tune.times.measure` has what they are."""
+    figures = [times["matmul_tflops"]]
+    for call in times["calls"]:
+        figures += [call[x] for x in ("tokens", "heads", "n64_ms")] + [*call["dense_ms"].values()]
+        for one in call["psa"]:
+            figures += [one[x] for x in ("density", "order_ms", "anew_ms", "kept_ms")]
+        if len({one["density"] for one in call["psa"]}) < 2:
+            raise ValueError("times.calls.psa: two densities are needed")
+    if not times["calls"]:
+        raise ValueError("times.calls: found none")
+    for figure in figures:
+        if not isinstance(figure, float | int) or not 0 < figure < 1e12:
+            raise ValueError(f"times: found {figure!r}, give a number above 0")
 
 
 def _check_settings(name: str, kind: type, settings: Mapping[str, Any]) -> None:

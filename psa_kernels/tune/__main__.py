@@ -17,13 +17,14 @@ def main(argv: list[str] | None = None) -> int:
     import torch
 
     from ..measured import file_in_use
+    from ..measured.place import VARIABLE
     from .run import DTYPES, HEAD_DIMS, SECONDS, tune
     from .search import Budget, TuneError
 
     parser = argparse.ArgumentParser(
         prog="python -m psa_kernels.tune",
         description="Finds the fastest settings of PSA's kernels on this GPU by measuring, and "
-        "keeps them in a file that PSA reads from then on.",
+        "what attention takes, for estimates; keeps both in a file that PSA reads from then on.",
     )
     parser.add_argument("--head-dim", type=int, default=HEAD_DIMS[0],
                         help="channels of a head (default: %(default)s)")  # fmt: skip
@@ -39,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     if not args.seconds > 0:
         parser.error(f"--seconds: found {args.seconds:g}, give more than 0")
     budget = Budget(args.seconds, START)
+    if args.file:
+        os.environ[VARIABLE] = str(args.file)  # calls take its settings too
 
     def say(text: str) -> None:
         print(f"[{min(budget.spent, 1):4.0%}] {text}", flush=True)
@@ -72,7 +75,7 @@ def end(program: Callable[[], int]) -> None:
     try:
         code = program()
     except KeyboardInterrupt:
-        print("Interrupted; nothing was written.", flush=True)
+        print("Interrupted; what was measured to its end is kept.", flush=True)
         code = 130
     sys.stdout.flush()
     os._exit(code)

@@ -43,12 +43,16 @@ def tune(
     file: Path | None = None,
     device: torch.device | None = None,
     make_bench: Callable | None = None,
+    measure_times: Callable | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Measures for one head size and dtype, and keeps what is faster than what is in use.
 
-    file        where it is kept; that of `measured.file_in_use` if absent
-    make_bench  makes the `Bench` of (device, head_dim, dtype); the GPU's own if absent
+    Then the times of whole calls, which take the settings that the file in use has.
+
+    file           where it is kept; that of `measured.file_in_use` if absent
+    make_bench     makes the `Bench` of (device, head_dim, dtype); the GPU's own if absent
+    measure_times  as `times.measure`, which it is if absent
 
     Raises `TuneError` where nothing can be measured, `OSError` where the file cannot be written.
     """
@@ -64,6 +68,7 @@ def tune(
         raise TuneError("there is no GPU here that torch can use; nothing to measure")
     from ..triton import tuning  # here, so that asking for help needs no Triton
     from ..triton.descriptors import has_tma
+    from . import times
     from .bench import CallBench
 
     width = row_width(head_dim)
@@ -83,8 +88,18 @@ def tune(
     entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype, old["qk"] if old else "half")
     changed = old is None or any(old[key] != entry[key] for key in ("qk", "attend", "estimate"))
     if changed:
-        measured.write(file, entry)
-    return Result(_text(found, changed, file), _left_out(found), changed)
+        measured.write(file, entry)  # the calls that are timed next take it
+    else:
+        entry = dict(old)
+    del bench
+    calls, missed = (measure_times or times.measure)(
+        device, head_dim, dtype, budget=budget, say=say
+    )
+    if times.differ(entry.get("times"), calls):
+        measured.write(file, entry | {"times": calls})
+        changed = True
+    left_out = (*_left_out(found), *(f"{name}: {reason}" for name, reason in missed.items()))
+    return Result(_text(found, calls, missed, changed, file), left_out, changed)
 
 
 def _in_use(entry: Mapping[str, Any], row: Variant) -> Variant:
@@ -115,9 +130,15 @@ def _entry(found: Found, head_dim: int, dtype: torch.dtype, qk: str) -> dict[str
     }
 
 
-def _text(found: Found, changed: bool, file: Path) -> str:
+def _text(
+    found: Found, times: Mapping[str, Any], missed: Mapping[str, str], changed: bool, file: Path
+) -> str:
     said = [_of_kernel(name, x) for name, x in found.outcomes.items()]
     said.append(f"{found.timed} settings were timed{_counted(found)}.")
+    took = " and ".join(f"{what} {seconds:.0f} s" for what, seconds in found.seconds.items())
+    said.append(f"It took {took}.")
+    said += [_of_calls(x) for x in times.get("calls", ())[:1]]
+    said += [f"Left out: {name}, {reason}." for name, reason in missed.items()]
     said.append(f"Written to {file}." if changed else f"{file} stays as it is.")
     return " ".join(said)
 
@@ -129,6 +150,18 @@ def _of_kernel(name: str, x: Outcome) -> str:
     if x.chosen == x.before:
         return f"{name}: nothing is faster than what was measured before ({x.chosen}; {table})."
     return f"{name}: {x.chosen}; {table}."
+
+
+def _of_calls(one: Mapping[str, Any]) -> str:
+    (dense,) = one["dense_ms"].values()
+    psa = " and ".join(
+        f"{x['anew_ms']:.3g} ms at density {x['density']:.2g} ({x['kept_ms']:.3g} with groups kept)"
+        for x in one["psa"]
+    )
+    return (
+        f"A whole call of {one['tokens']:,} tokens, {one['heads']} heads: dense {dense:.3g} ms, "
+        f"PSA {psa}."
+    )
 
 
 def _counted(found: Found) -> str:

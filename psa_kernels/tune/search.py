@@ -5,8 +5,8 @@ best depths together. In each, all candidates compile side by side, are held aga
 and only then take turns in being timed, with nothing else to do for the machine. Each round times
 the row too, and candidates compare by their time over the row's in the same round.
 
-Last, the winner and what is in use now take turns once more, and only a gain that is more than
-noise replaces anything.
+Last, the winner and what is in use now take turns once more, in a longer call, and only a gain that
+is more than noise replaces anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from .timing import Timing
 NOISE = 0.02  # a gain below it changes nothing
 FINALISTS = 2  # shapes whose depths are tried
 # the part of the time after which a round starts no compilation
-SHAPES_UNTIL, DEPTHS_UNTIL, JOINED_UNTIL = 0.50, 0.72, 0.82
+SHAPES_UNTIL, DEPTHS_UNTIL, JOINED_UNTIL = 0.45, 0.62, 0.70
+CHOSEN_UNTIL = 0.80  # the rest is for the times of whole calls
 MOST_EACH = 0.3  # seconds that a candidate of a round is timed for
 DUEL_EACH = 1.0  # seconds of each in the last comparison
 NOT_REACHED = "not reached in time"
@@ -41,12 +42,16 @@ class Bench(Protocol):
 
     prepare  compiles a variant and holds its numbers against the reference: why it is left out, ""
              if it is right. Several threads call it at a time
-    time     of prepared variants that take turns, `seconds` for each
+    time     of prepared variants that take turns, `seconds` for each; time_long: in a longer call
     """
 
     def prepare(self, variant: Variant) -> str: ...
 
     def time(self, variants: Sequence[Variant], seconds: float) -> Mapping[Variant, Timing]: ...
+
+    def time_long(
+        self, variants: Sequence[Variant], seconds: float
+    ) -> Mapping[Variant, Timing]: ...
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Found:
+    """seconds  that compiling (with the checks) and timing took"""
+
     outcomes: Mapping[str, Outcome]
     timed: int
     left_out: Mapping[Variant, str]
+    seconds: Mapping[str, float]
 
 
 def search(
@@ -126,7 +134,7 @@ def search(
     run.round("the best depths together", _mixed(run.joined(x) for x in best.values()),
               JOINED_UNTIL)  # fmt: skip
     outcomes = {row.kernel: run.outcome(row, now) for row, now in zip(rows, in_use, strict=True)}
-    return Found(outcomes, len(run.ratios), run.left_out)
+    return Found(outcomes, len(run.ratios), run.left_out, run.seconds)
 
 
 def gain_is_noise(now: Timing, other: Timing) -> bool:
@@ -143,6 +151,7 @@ class _Run:
         self.ratios: dict[Variant, float] = {}  # time over that of the kernel's row
         self.left_out: dict[Variant, str] = {}
         self.slowest = 0.0  # seconds that a compilation took
+        self.seconds = {"compiling": 0.0, "timing": 0.0}
 
     def first(self, in_use: Sequence[Variant]) -> list[Variant]:
         """The rows, and what is in use, alone: what all compilations share is made by the first.
@@ -150,6 +159,7 @@ class _Run:
         What is in use after all: the row, where it does not run.
         """
         found = []
+        begin = time.monotonic()
         for row, now in zip(self.rows, in_use, strict=True):
             self.say(f"{row.kernel}: the table's settings, {row}")
             if reason := self._prepare(row):
@@ -159,6 +169,7 @@ class _Run:
             if now != row and (reason := self._prepare(now)):
                 self.left_out[now], now = reason, row
             found.append(now)
+        self._took("compiling", begin, "the settings in use")
         return found
 
     def round(
@@ -166,7 +177,11 @@ class _Run:
     ) -> None:
         new = [x for x in dict.fromkeys(variants) if x not in self.seen]
         self.seen.update(new)
+        begin = time.monotonic()
         right = [*ready, *self._compile(name, new, until)]
+        if new:
+            self._took("compiling", begin, name)
+        begin = time.monotonic()
         for row in self.rows:
             some = [x for x in right if x.kernel == row.kernel]
             if not some:
@@ -175,6 +190,8 @@ class _Run:
             self.say(f"{row.kernel}: timing {len(some)} {name}")
             times = self.bench.time([row, *some], each)
             self.ratios |= {x: times[x].ms / times[row].ms for x in some}
+        if right:
+            self._took("timing", begin, name)
 
     def best(self, kernel: str, count: int) -> list[Variant]:
         """The fastest of a kernel, of different shapes."""
@@ -197,8 +214,10 @@ class _Run:
         (best,) = self.best(row.kernel, 1)
         some = list(dict.fromkeys((row, now, best)))
         self.say(f"{row.kernel}: the fastest against what is in use")
-        each = min(DUEL_EACH, max(self.budget.left() / 3 / len(some), 0.05))
-        times = self.bench.time(some, each)
+        each = min(DUEL_EACH, max(self.budget.left(CHOSEN_UNTIL) / 3 / len(some), 0.05))
+        begin = time.monotonic()
+        times = self.bench.time_long(some, each)
+        self._took("timing", begin, f"{row.kernel}, the fastest")
         chosen = now if gain_is_noise(times[now], times[best]) else best
         return Outcome(row, now, chosen, times[row].ms / times[chosen].ms, times[chosen].ms)
 
@@ -230,6 +249,11 @@ class _Run:
             # where it was interrupted, what compiles now ends by itself
             pool.shutdown(wait=False, cancel_futures=True)
         return right
+
+    def _took(self, what: str, begin: float, name: str) -> None:
+        seconds = time.monotonic() - begin
+        self.seconds[what] += seconds
+        self.say(f"{name}: {what} took {seconds:.1f} s")
 
     def _prepare(self, variant: Variant) -> str:
         begin = time.monotonic()

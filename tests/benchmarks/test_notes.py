@@ -1,7 +1,6 @@
 """The tables of calls and steps in NOTES.md, README and docs are what the runs' JSON says."""
 
 import json
-import math
 import re
 from functools import cache
 
@@ -171,20 +170,6 @@ def test_the_readmes_speed_of_steps():
         for said, way in ((balanced, "PSA, balanced"), (fast, "PSA, fast")):
             seconds = next(row["seconds"] for row in rows if row["way"] == way)
             assert said == f"{seconds:.{places}f} ({own['seconds'] / seconds:.2f}x)", (cell, way)
-
-
-def test_the_steps_that_estimates_rest_on():
-    table_of = json.loads((ROOT / "nodes" / "estimate" / "measured.json").read_text("utf-8"))
-    for step in table_of["steps"]:
-        video = {75_600: "720p", 32_760: "480p"}[math.prod(step["grid"])]
-        rows = steps_of(step["model"].rpartition("_")[2].upper(), video)
-        assert step["dense_s"] == pytest.approx(rows[0]["seconds"], abs=6e-4)
-        assert step["dense_attention_s"] == pytest.approx(rows[0]["attention"], abs=6e-4)
-        ours = [row for row in rows if row["report"]]
-        assert len(ours) == len(step["psa"])
-        for row, kept in zip(ours, step["psa"], strict=True):
-            assert kept["s"] == pytest.approx(row["seconds"], abs=6e-4)
-            assert kept["attention_s"] == pytest.approx(row["attention"], abs=6e-4)
 
 
 def test_what_compiling_saves():

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from psa_kernels import measured
 from psa_kernels.measured import Machine, entries, place
 from psa_kernels.triton import tuning
-from psa_kernels.tune import candidates, run, search
+from psa_kernels.tune import candidates, run, search, times
 from psa_kernels.tune.candidates import Variant
 from psa_kernels.tune.search import NOT_REACHED, Budget, TuneError, gain_is_noise
 from psa_kernels.tune.timing import Clock, Timing, alternate
@@ -45,6 +45,8 @@ class Told:
         assert set(variants) <= set(self.prepared), "timed before it was checked"
         self.timed += [x for x in variants if x not in self.timed]
         return {x: Timing(self.ms(x), self.ms(x), self.ms(x), 20) for x in variants}
+
+    time_long = time
 
 
 def searched(bench, in_use=ROWS, seconds=60.0, **how):
@@ -159,6 +161,8 @@ class Products:
     def time(self, variants, seconds):
         return alternate({x: self.call(x) for x in variants}, Clock(CPU), seconds_each=seconds)
 
+    time_long = time
+
 
 @pytest.fixture
 def on_a_gpu(monkeypatch, tmp_path):
@@ -172,10 +176,66 @@ def on_a_gpu(monkeypatch, tmp_path):
     measured.forget()
 
 
-def test_measured_for_real_written_used_and_left_alone(on_a_gpu):
-    how = {"device": CPU, "make_bench": lambda *call: Products()}
+def call_of(tokens, dense_ms, factor=1.0):
+    psa = [
+        {"density": density} | dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms * factor)
+        for density, ms in ((0.1, 2.0), (0.3, 4.0))
+    ]
+    dense = {times.LIBRARY: dense_ms}
+    return {"tokens": tokens, "heads": 12, "dense_ms": dense, "psa": psa, "n64_ms": 3.0 * factor}
+
+
+class Times:
+    """Of whole calls, as given; `factor` of them the next time."""
+
+    factor = 1.0
+
+    def __call__(self, device, head_dim, dtype, *, budget, say):
+        calls = [call_of(32760, 9.0, self.factor)]
+        return {"matmul_tflops": 90.0, "calls": calls}, {"times at 75,600 tokens": NOT_REACHED}
+
+
+def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu):
+    timed = Times()
+    how = {"device": CPU, "make_bench": lambda *call: Told(), "measure_times": timed}
     first = run.tune(budget=Budget(6.0), **how)
-    assert first.changed and str(on_a_gpu) in first.text
+    (found,), wrong = entries.read_file(on_a_gpu)
+    assert not wrong and found["times"]["calls"] == [call_of(32760, 9.0)]
+    assert "A whole call of 32,760 tokens, 12 heads: dense 9 ms, PSA 2 ms at density 0.1" in (
+        first.text
+    )
+    assert first.lines[-1] == f"times at 75,600 tokens: {NOT_REACHED}"
+    before = on_a_gpu.read_bytes()
+    for factor, changes in ((1.05, False), (0.8, True)):
+        timed.factor = factor
+        assert run.tune(budget=Budget(6.0), **how).changed == changes
+        assert (on_a_gpu.read_bytes() != before) == changes
+    (found,), _ = entries.read_file(on_a_gpu)
+    assert found["times"]["calls"] == [call_of(32760, 9.0, 0.8)]
+
+
+def test_times_that_nobody_measured_are_refused(on_a_gpu):
+    how = {"device": CPU, "make_bench": lambda *call: Told(), "measure_times": Times()}
+    run.tune(budget=Budget(6.0), **how)
+    text = on_a_gpu.read_text()
+    for wrong in (
+        ('"matmul_tflops": 90.0', '"matmul_tflops": 0'), ('"density": 0.3', '"x": 1'),
+        ('"density": 0.3', '"density": 0.1'), ('"tokens": 32760', '"tokens": "x"'),
+    ):  # fmt: skip
+        assert wrong[0] in text
+        on_a_gpu.write_text(text.replace(*wrong))
+        found, reason = entries.read_file(on_a_gpu)
+        assert not found and "not what the tuner writes" in reason
+
+
+def no_times(*call, **how):
+    return {}, {}
+
+
+def test_measured_for_real_written_used_and_left_alone(on_a_gpu):
+    how = {"device": CPU, "make_bench": lambda *call: Products(), "measure_times": no_times}
+    first = run.tune(budget=Budget(6.0), **how)
+    assert first.changed and str(on_a_gpu) in first.text and "It took compiling " in first.text
     assert tuning.attend(CPU, torch.bfloat16, 128) == SHAPES[0].settings
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["gain"]["attention"] > 1.2 and found["tried"] > 10
@@ -214,7 +274,8 @@ def test_what_was_left_out_is_counted_by_kind(on_a_gpu):
     reasons = ["40 registers spill", "OutOfResources: out of resource: shared memory",
                "wrong numbers, rel-L2 3.0e-01"]  # fmt: skip
     bench = Told(reason=lambda x: dict(zip(SHAPES, reasons, strict=False)).get(x, ""))
-    found = run.tune(budget=Budget(9.0), device=CPU, make_bench=lambda *call: bench)
+    found = run.tune(budget=Budget(9.0), device=CPU, make_bench=lambda *call: bench,
+                     measure_times=no_times)  # fmt: skip
     assert (
         "1 that spill registers, 1 that ask for more than the GPU has, 1 with wrong" in found.text
     )
@@ -264,6 +325,22 @@ def test_real_kernels_in_the_interpreter_are_checked_and_timed(tmp_path):
 
 
 @triton_here
+def test_whole_calls_are_timed(tmp_path):
+    """Here by the torch reference, and once each."""
+    process = start(tmp_path / "measured.json", "times")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0 and "all timed" in said, said[-3000:]
+
+
+@triton_here
+def test_calls_of_all_sizes_take_the_same_compiled_kernels(tmp_path):
+    """Else each variant is compiled a second time, one after another, when it is to be timed."""
+    process = start(tmp_path / "measured.json", "alike")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0 and "all alike" in said, said[-3000:]
+
+
+@triton_here
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_ends_it_and_the_old_file_stays(tmp_path):
     path = tmp_path / "measured.json"
@@ -274,7 +351,7 @@ def test_ctrl_c_ends_it_and_the_old_file_stays(tmp_path):
             break
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Interrupted; nothing was written" in said
+    assert process.returncode == 130 and "Interrupted; what was measured to its end" in said
     assert "Traceback" not in said
     assert path.read_text() == '{"format": 1, "measured": []}'
 
@@ -288,6 +365,9 @@ def test_the_gpus_own_settings(tmp_path):
     assert first.changed
     (found,), wrong = entries.read_file(path)
     assert not wrong and min(found["gain"].values()) > 0.97 and found["tried"] > 4
-    before = path.read_bytes()
-    assert not run.tune(budget=Budget(60.0), file=path, device=device).changed
-    assert path.read_bytes() == before
+    assert len(found["times"]["calls"]) == len(times.SIZES)
+    run.tune(budget=Budget(60.0), file=path, device=device)
+    (again,), _ = entries.read_file(path)
+    assert {x: again[x] for x in ("attend", "estimate")} == {
+        x: found[x] for x in ("attend", "estimate")
+    }

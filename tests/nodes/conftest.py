@@ -2,6 +2,8 @@
 
 import pytest
 
+from .. import measured_gpu
+
 
 @pytest.fixture(scope="session")
 def one_thread():
@@ -42,3 +44,28 @@ def graph(comfy_client, comfy_server):
     from .graphs import Graph
 
     return lambda: Graph(comfy_client, comfy_server.base)
+
+
+@pytest.fixture
+def unmeasured(comfy_inproc, monkeypatch, tmp_path):
+    """A GPU of which nothing is known."""
+    from psa_kernels import measured
+    from psa_kernels.measured import Machine, entries, place
+    from psa_pack.nodes.estimate import times
+
+    for module in (entries, times):
+        monkeypatch.setattr(module, "machine_of", lambda device: Machine(**measured_gpu.MACHINE))
+    monkeypatch.setenv(place.VARIABLE, str(tmp_path / "measured.json"))
+    measured.forget()
+    yield tmp_path / "measured.json"
+    measured.forget()
+
+
+@pytest.fixture
+def gpu(unmeasured):
+    """What was measured there is in the file."""
+    from psa_kernels import measured
+
+    measured_gpu.write(unmeasured)
+    measured.forget()
+    return unmeasured

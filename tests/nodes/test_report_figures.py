@@ -130,22 +130,30 @@ def test_maps_are_of_blocks_steps_and_heads(told):
     assert run["retained"] == pytest.approx(1 - run["mass"]["0"])
 
 
-def test_the_estimate_stands_beside(told, monkeypatch):
-    from psa_pack.nodes.reporting import estimated, words
+def test_the_estimate_stands_beside(told, gpu):
+    from psa_pack.nodes.reporting import words
 
-    (here,) = told(made_run())
-    if not torch.cuda.is_available():  # no times of another machine are told as this one's
-        assert here["estimate"]["attention"]["value"] is None
-        assert "no GPU" in here["estimate"]["attention"]["reason"]
-    monkeypatch.setattr(estimated, "this_gpu", lambda: "NVIDIA H100 80GB HBM3")
     (run,) = told(made_run())
-    assert run["estimate"]["attention"]["value"] > 1
-    # on whose word: figures of one GPU say little of another
-    assert "(H100)" in words.expectation(run)
-    against = run["estimate"]["attention"]["measured"]["against"]
-    assert words.expectation(run).endswith(f"dense attention there was {against}")
+    assert run["estimate"]["attention"]["value"] > 1 and run["estimate"]["offer"] == ""
+    said = words.expectation(run)
+    assert said.startswith("Estimated beforehand: attention ") and " the run " in said
+    assert said.endswith("; measured on 2031-01-01 against PyTorch attention")
     (other,) = told(made_run(heads=12))  # a preset of another family's
-    assert other["estimate"] is None
+    assert other["estimate"] is None and words.expectation(other) is None
+
+
+def test_what_was_not_measured_is_offered_in_a_sentence(told, unmeasured, monkeypatch):
+    from psa_pack.nodes.estimate import times
+    from psa_pack.nodes.reporting import words
+
+    (run,) = told(made_run())
+    assert run["estimate"]["attention"]["value"] is None
+    (said,) = (line for line in words.timing(run) if "beforehand" in line)
+    assert said == words.expectation(run) and "PSA Self-test" in said and "head_dim 128" in said
+    # no times of another machine are told as this one's, and a CPU cannot be measured
+    monkeypatch.setattr(times, "machine_of", lambda device: None)
+    (run,) = told(made_run())
+    assert "no GPU" in run["estimate"]["attention"]["reason"] and words.expectation(run) is None
 
 
 def test_a_real_run_agrees_with_spy_and_clock(bench, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 
@@ -45,6 +46,15 @@ def test_measuring_needs_a_gpu_and_says_so(graph):
     (said,) = g.run().outputs["test"]["text"]
     assert "Measuring this GPU: there is no GPU here" in " ".join(said.split())
     assert "Result: all that can run here works" in said
+
+
+def test_a_head_size_that_is_no_choice_is_refused(comfy_inproc):
+    """By the node itself: ComfyUI 0.3.75 lets it pass."""
+    comfy_inproc.load_pack()
+    from psa_pack.nodes.selftest import PSASelfTest
+
+    with pytest.raises(ValueError, match="head_dim: found '96'; give one of 128, 64, 256"):
+        PSASelfTest.execute(measure=True, head_dim="96")
 
 
 def test_it_can_be_interrupted_and_the_server_goes_on(graph):

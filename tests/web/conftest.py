@@ -107,7 +107,8 @@ def start_server(comfyui_path):
     servers = []
 
     def start(pack=ROOT, flags=()):
-        packs = {"ComfyUI-PSA": pack, "psa_test_prompts": ROOT / "tests" / "packs" / "prompts"}
+        ours = {f"psa_test_{x}": ROOT / "tests" / "packs" / x for x in ("prompts", "gpu")}
+        packs = {"ComfyUI-PSA": pack, **ours}
         # more threads would only get into the browser's way
         server = ComfyServer(comfyui_path, packs, flags=flags, env={"OMP_NUM_THREADS": "1"})
         servers.append(server.__enter__())

@@ -1,15 +1,14 @@
-"""What the page shows on a machine with another GPU than the tests'."""
+"""What the page shows on a machine with a GPU that none of the tests' has (tests/packs/gpu)."""
 
 import json
 
-H100 = "NVIDIA H100 80GB HBM3"
+from .. import measured_gpu
 
 
-def on_gpu(comfy, name):
-    """The page's questions for estimates are for this GPU; the server answers them itself."""
-
-    def asked(route):
-        body = json.dumps({**route.request.post_data_json, "gpu": name})
-        route.continue_(post_data=body)
-
-    comfy.page.route("**/psa/estimate", asked)
+def on_gpu(comfy, measured=True):
+    """The server's machine has that GPU, and it was measured or not."""
+    folder = comfy.server.base / "user" / "default" / "psa"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "test_gpu.json").write_text(json.dumps(measured_gpu.MACHINE), encoding="utf-8")
+    if measured:
+        measured_gpu.write(folder / "measured.json")

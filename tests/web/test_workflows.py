@@ -7,7 +7,7 @@ import pytest
 
 from ..pack_import import ROOT
 from .editor import Editor
-from .gpu import H100, on_gpu
+from .gpu import on_gpu
 from .pointer import box_at_rest, drag_by_mouse
 from .words import say
 
@@ -147,7 +147,7 @@ def test_the_shipped_workflow_opens_with_its_faces(comfy):
 @pytest.mark.parametrize("path", ["wan2.1_t2v_psa.json", "demo/psa_demo.json"])
 def test_no_node_of_a_shipped_workflow_covers_another(comfy, path):
     """Also when Apply PSA has all its lines: plan, estimate and what its run did."""
-    on_gpu(comfy, H100)
+    on_gpu(comfy)
     comfy.load_workflow(json.loads((ROOT / "example_workflows" / path).read_text("utf-8")))
     apply = comfy.page.evaluate("String(app.graph.findNodesByType('PSAApply')[0].id)")
     plan = comfy.panel(apply)

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { h, setText } from "../dom.js";
-import { basis, breakEven, percent, share, times } from "../figures.js";
+import { basis, factsOf, percent, times } from "../figures.js";
 import { videoOf } from "../graph.js";
 import { t } from "../i18n.js";
 
@@ -37,7 +37,7 @@ export class RunEstimate {
     if (this.asked !== asked) return;
     const { width, height, frames } = request;
     const speed = runSpeed(answer.run, { width, height, frames });
-    this.#say(speed, [meanDensity(answer), share(answer.step), breakEven(answer)]);
+    this.#say(speed, [meanDensity(answer), ...factsOf(answer)]);
   }
 
   #say([text, title], facts) {

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { h, setText } from "../dom.js";
-import { basis, breakEven, percent, share, times } from "../figures.js";
+import { basis, factsOf, percent, times } from "../figures.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
 import { numberInput, showNumber } from "./controls.js";
@@ -162,7 +162,7 @@ export class Estimate {
       setText(tile.note, shown[i].note);
       tile.element.title = shown[i].title ?? "";
     });
-    const facts = answer ? [share(answer.step), breakEven(answer)].filter(Boolean) : [];
+    const facts = answer ? factsOf(answer) : [];
     this.facts.replaceChildren(
       ...facts.map(([fact, from]) => h("span", { class: "psa-fact", title: from }, fact)),
     );
@@ -187,24 +187,12 @@ function densityTile({ density, tokens }) {
   };
 }
 
-const MEASURED = {
-  faster: "estimate.measured",
-  even: "estimate.measuredEven",
-  slower: "estimate.measuredSlower",
-};
-const EXTRAPOLATED = {
-  faster: "estimate.extrapolated",
-  even: "estimate.extrapolatedEven",
-  slower: "estimate.extrapolatedSlower",
-};
-
-// a dense preset is of neither kind
-const WORDS = { measured: MEASURED, extrapolated: EXTRAPOLATED };
+const WORDS = { faster: "estimate.faster", even: "estimate.even", slower: "estimate.slower" };
 
 function speedTile(found) {
   if (found.speedup == null) return { value: "–", note: t("estimate.unknown"), title: found.reason };
-  const words = WORDS[found.kind];
-  const note = t(words ? words[found.verdict] : "estimate.dense");
+  // a dense preset has no verdict
+  const note = t(WORDS[found.verdict] ?? "estimate.dense");
   return { value: times(found), note, title: basis(found) };
 }
 

@@ -71,7 +71,7 @@ def gains(canvas: Canvas, y: int, run: dict[str, Any]) -> int:
         canvas.text((x + PAD, y + 102), fitted(below, 17, width - 2 * PAD), 17)
         figure = expected.get(key) if key else None
         if figure and figure["value"] is not None:
-            said = f"estimated before: {words.estimate(figure)}"
+            said = f"estimated before: {words.times(figure['value'])}"
             canvas.text((x + PAD, y + 124), said, 16, MUTED)
     return y + 148 + GAP
 

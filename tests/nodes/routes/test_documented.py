@@ -66,7 +66,7 @@ PARTLY = ("config", "widgets", "not_applicable", "lines", "profiles", "measured"
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda s: f"{s[0]} {s[1]}")
-def test_every_example_answers_as_it_says(app, section):
+def test_every_example_answers_as_it_says(app, gpu, section):
     method, path, text = section
     if "night" in text and method != "PUT":
         assert app.ask("PUT", "/psa/presets/Wan2.1_1.3b/night", NIGHT)[0] == 200

@@ -1,0 +1,149 @@
+"""What whole calls take on this GPU: dense attention and PSA's, at a few lengths and densities.
+
+Estimates rest on it. PSA's calls are those of shipped presets: key blocks of 128 in Gilbert order,
+a tail under the second moment; in token order, and with like keys together where groups and plan
+are made anew and where they are kept. The first of them also with key blocks of 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from ..attention import made_current, psa_attention
+from ..config import PSAConfig
+from ..order_state import FIRST_STEPS, OrderState
+from ..selftest.diagnosis import diagnose
+from . import bench
+from .search import Budget
+from .timing import Clock, alternate
+
+LIBRARY = "scaled_dot_product_attention"  # what dense attention is outside a host
+SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
+# (grid, elements of all heads): the usual one first, for where time is short
+SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))
+ORDERED = PSAConfig(block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert")
+SETTINGS = tuple(
+    ORDERED.replace(mask_ratios={1: (0, full), 8: (full, rest), 0: (rest, 1)})
+    for full, rest in ((0.05, 0.2), (0.25, 0.5))
+)
+MATRIX = 8192, 4096, 4096  # of the product that stands for the rest of a model
+EACH = 0.3  # seconds that a call is timed for
+CHANGE = 0.1  # a smaller one of all times is none
+
+
+def measure(
+    device: torch.device,
+    head_dim: int,
+    dtype: torch.dtype,
+    *,
+    budget: Budget,
+    say: Callable[[str], None] = lambda text: None,
+    sizes: tuple = SIZES,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """(times, length -> why it was left out); times, where there are any:
+
+    matmul_tflops  of a large matrix product
+    calls          of each length: tokens, heads, dense_ms by the name of the attention, for each
+                   density order_ms, anew_ms and kept_ms, and n64_ms
+    """
+    calls, left_out, last = [], {}, None
+    with made_current(device), torch.no_grad():
+        clock = Clock(device)
+        for grid, width in sizes:
+            tokens, heads = grid[0] * grid[1] * grid[2], max(1, width // head_dim)
+            work = tokens**2 * heads * head_dim
+            name = f"times at {tokens:,} tokens"
+            if budget.left() < (0 if last is None else last[1] * max(1, work / last[0])):
+                left_out[name] = "not reached in time"
+                continue
+            say(f"{name}: dense attention and PSA")
+            before = budget.left()
+            try:
+                calls.append(_of_size(grid, heads, head_dim, dtype, device, clock))
+                last = last or (work, before - budget.left())
+            except Exception as error:
+                left_out[name] = diagnose(error).what
+        tflops = _matmul(dtype, device, clock) if calls else None
+    return ({"matmul_tflops": tflops, "calls": calls} if calls else {}), left_out
+
+
+def _of_size(grid, heads, head_dim, dtype, device, clock) -> dict[str, Any]:
+    tokens = grid[0] * grid[1] * grid[2]
+    q, k, v = bench.made_up(tokens, heads, head_dim, dtype, device)
+    calls: dict[Any, Callable] = {"dense": partial(scaled_dot_product_attention, q, k, v)}
+    densities = []
+    for i, config in enumerate(SETTINGS):
+        similar = config.replace(grouping="similar", refresh=4)
+        call = partial(psa_attention, q, k, v, grid=grid, need_kernels=device.type == "cuda")
+        state = OrderState()
+        for step in range(FIRST_STEPS):
+            call(config=similar, state=state, step=step)
+        # a step that comes again ages nothing: what is kept serves each of these calls
+        kept = partial(call, config=similar, state=state, step=FIRST_STEPS)
+        calls |= {(i, "order_ms"): partial(call, config=config),
+                  (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
+        densities.append(call(config=config, return_stats=True)[1].density)
+    small = SETTINGS[0].replace(block_n=64)
+    calls["n64"] = partial(call, config=small)
+    for once in calls.values():
+        once()
+    times = alternate(calls, clock, seconds_each=EACH)
+    return {
+        "tokens": tokens, "heads": heads,
+        "dense_ms": {LIBRARY: _rounded(times["dense"].ms)},
+        "psa": [
+            {"density": _rounded(density)}
+            | {name: _rounded(times[i, name].ms) for name in ("order_ms", "anew_ms", "kept_ms")}
+            for i, density in enumerate(densities)
+        ],
+        "n64_ms": _rounded(times["n64"].ms),
+    }  # fmt: skip
+
+
+def dense_ms(
+    attention: Callable, heads: int, head_dim: int, tokens: int, dtype: torch.dtype,
+    device: torch.device,
+) -> float:  # fmt: skip
+    """Milliseconds of one call of a host's own dense `attention` of q, k, v `[1, H, L, D]`."""
+    with made_current(device), torch.no_grad():
+        q, k, v = bench.made_up(tokens, heads, head_dim, dtype, device)
+        call = partial(attention, q, k, v)
+        call()
+        return _rounded(alternate({0: call}, Clock(device), seconds_each=EACH)[0].ms)
+
+
+def _matmul(dtype, device, clock) -> float:
+    m, k, n = MATRIX if clock.cuda else (64, 64, 64)
+    a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((m, k), (k, n)))
+    torch.mm(a, b)
+    ms = alternate({0: partial(torch.mm, a, b)}, clock, seconds_each=EACH)[0].ms
+    return _rounded(2 * m * k * n / ms / 1e9)
+
+
+def differ(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
+    """Whether new times say something else than old ones; no times say nothing."""
+    if not new:
+        return False
+    one, other = dict(_numbers(old or {})), dict(_numbers(new))
+    if not other.keys() <= one.keys():
+        return True
+    return any(abs(x / one[name] - 1) > CHANGE for name, x in other.items())
+
+
+def _numbers(value: Any, path: tuple = ()):
+    """(path, number) of all numbers in it."""
+    if isinstance(value, Mapping | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, one in items:
+            yield from _numbers(one, (*path, key))
+    else:
+        yield path, value
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
