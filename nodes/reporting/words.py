@@ -115,8 +115,8 @@ def timing(run: dict[str, Any]) -> list[str]:
 
 
 OFFER = (
-    "No times were estimated beforehand. For those of this GPU, run PSA Self-test once with measure "
-    "on (head_dim {})"
+    "No times were estimated beforehand. For those of this GPU, run PSA Self-test once with "
+    "measure on (head_dim {})"
 )
 
 
