@@ -17,7 +17,7 @@ from ..core.schedule import DENSE_PRESET, Schedule, Step
 from ..core.token_grid import TokenGrid
 from ..core.uncompiled import uncompiled
 from .attention import NAME, Serving, serve
-from .prompt import NO_VIDEO, Call, cached, video_of
+from .prompt import NO_VIDEO, Call, cache_of, cached, video_of
 
 log = logging.getLogger("PSA")
 
@@ -111,14 +111,17 @@ class _OnModel:
         serve(self._language, None)
         self._language.set_attn_implementation(self._former)
 
+    def _read(self, args: tuple, kwargs: dict) -> Call:
+        """What the model is called with, also what it passes on without knowing it."""
+        return self._signature.bind(self.model, *args, **kwargs).arguments | kwargs
+
     @uncompiled
     def before(self, model: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         if model is not self.model:  # a copy
             return
         self.serving.end()
         try:
-            call = self._signature.bind(model, *args, **kwargs).arguments
-            self.applied.begin_call(model, call, self.serving)
+            self.applied.begin_call(model, self._read(args, kwargs), self.serving)
         except Exception as error:
             self.serving.end()
             self.applied.could_not_read(model, error)
@@ -136,9 +139,7 @@ class _OnModel:
                 self.serving.begin(
                     AttentionCalls(calls.run, calls.token_grid, calls.step, calls.key), None, True
                 )
-                cache = self._signature.bind(model, *args, **kwargs).arguments.get(
-                    "past_key_values"
-                )
+                cache = cache_of(self._read(args, kwargs))
                 if cache is not None:
                     cache.reset()  # of what the first try has put into it
                 return model.forward(*args, **kwargs)

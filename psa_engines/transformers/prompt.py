@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from transformers import Cache
 
 from ..core.token_grid import TokenGrid
 
@@ -16,9 +17,14 @@ NO_VIDEO = "no video in the prompt"
 UNLIKE = "prompts of several kinds in a batch"
 
 
+def cache_of(call: Call) -> Cache | None:
+    """`past_key_values`, which transformers 5.24 calls `cache`."""
+    return next((value for value in call.values() if isinstance(value, Cache)), None)
+
+
 def cached(call: Call) -> int:
     """How many tokens came before those of this call. Of a static cache it waits for the GPU."""
-    cache = call.get("past_key_values")
+    cache = cache_of(call)
     return 0 if cache is None else int(cache.get_seq_length())
 
 
