@@ -111,6 +111,15 @@ class _OnModel:
         serve(self._language, None)
         self._language.set_attn_implementation(self._former)
 
+    def _look_for_others(self) -> None:
+        now = self._language.config._attn_implementation
+        if now != NAME and self.applied.note is None:
+            self.applied.note = (
+                f"the language model's attention was set to {now} after apply_psa, and PSA serves "
+                "nothing. Fix: call apply_psa again"
+            )
+            log.warning("PSA %s: %s", self.applied.preset.label, self.applied.note)
+
     def _read(self, args: tuple, kwargs: dict) -> Call:
         """What the model is called with, also what it passes on without knowing it."""
         return self._signature.bind(self.model, *args, **kwargs).arguments | kwargs
@@ -122,6 +131,7 @@ class _OnModel:
         self.serving.end()
         try:
             self.applied.begin_call(model, self._read(args, kwargs), self.serving)
+            self._look_for_others()
         except Exception as error:
             self.serving.end()
             self.applied.could_not_read(model, error)

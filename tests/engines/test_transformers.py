@@ -1,7 +1,10 @@
 """transformers' models for video understanding, with tiny random weights, under PSA."""
 
 import copy
+import importlib.util
 import logging
+import runpy
+import sys
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -353,6 +356,26 @@ def test_a_copy_and_the_vision_tower_are_without_psa():
     assert applied.report() == {"preset": "own settings", "note": "no run has begun"}
     logits(model, inputs)
     assert calls_of(applied)["sparse"] == LAYERS
+
+
+def test_another_attention_set_later_is_told(messages):
+    model, inputs = made(), prompt()
+    dense = logits(model, inputs)
+    applied = apply_psa(model, little())
+    model.set_attn_implementation("sdpa")
+    assert torch.equal(logits(model, inputs), dense) and torch.equal(logits(model, inputs), dense)
+    assert "was set to sdpa after apply_psa" in applied.report()["note"]
+    assert len(messages("WARNING")) == 1
+    applied = apply_psa(model, little())
+    logits(model, inputs)
+    assert calls_of(applied)["sparse"] == LAYERS and applied.note is None
+
+
+def test_the_absence_of_transformers_is_a_sentence(monkeypatch):
+    package = importlib.util.find_spec("psa_engines.transformers")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModuleNotFoundError, match="not installed. Fix: pip install transformers"):
+        runpy.run_path(package.origin)
 
 
 def test_an_unknown_model_stays_dense_and_says_so(messages):
