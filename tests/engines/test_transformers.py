@@ -374,7 +374,7 @@ def test_another_attention_set_later_is_told(messages):
 def test_the_absence_of_transformers_is_a_sentence(monkeypatch):
     package = importlib.util.find_spec("psa_engines.transformers")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ModuleNotFoundError, match="not installed. Fix: pip install transformers"):
+    with pytest.raises(ModuleNotFoundError, match=r"not installed\. Fix: pip install transformers"):
         runpy.run_path(package.origin)
 
 
