@@ -256,7 +256,9 @@ def test_both_precisions_keep_their_own_settings_and_the_faster_one_is_named(
     def ms(variant):
         return took[variant.qk] * (0.8 if variant.settings == limited[0].settings else 1)
 
-    how = {"device": CPU, "make_bench": lambda *call: Told(ms)}
+    how = {
+        "device": CPU, "make_bench": lambda *call: Told(ms), "measure_times": no_times,
+    }  # fmt: skip
     run.tune(budget=Budget(9.0), **how)
     assert tuning.attend(CPU, torch.bfloat16, 128).registers == limited[0].settings.registers
     assert tuning.attend(CPU, torch.bfloat16, 128, "int8") != tuning.row_attend(
