@@ -181,8 +181,7 @@ def call_of(tokens, dense_ms, factor=1.0):
         {"density": density} | dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms * factor)
         for density, ms in ((0.1, 2.0), (0.3, 4.0))
     ]
-    dense = {times.LIBRARY: dense_ms}
-    return {"tokens": tokens, "heads": 12, "dense_ms": dense, "psa": psa, "n64_ms": 3.0 * factor}
+    return {"tokens": tokens, "heads": 12, "dense_ms": {times.LIBRARY: dense_ms}, "psa": psa}
 
 
 class Times:
