@@ -130,6 +130,8 @@ def _timed(times: Times, sparse, densities, tokens, model, note) -> dict[str, Fi
     """Figures of time; `sparse`: (part of the calls, settings)."""
     length, basis = tokens.total, _CALLS.format(**times.source)
     outside = _outside(times, length, [densities[part].value for _, part in sparse])
+    if any(part.qk != "half" for _, part in sparse):
+        outside.append("measured with query-key products in half precision")
 
     def figure(value: float, *notes: str) -> Figure:
         said = "; ".join(filter(None, (*notes, basis, *outside)))

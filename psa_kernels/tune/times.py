@@ -23,7 +23,7 @@ from . import bench
 from .search import NOT_REACHED, Budget
 from .timing import Clock, alternate
 
-LIBRARY = "scaled_dot_product_attention"  # what dense attention is outside a host
+LIBRARY = "PyTorch attention"  # what is dense in the library, and by default in ComfyUI
 SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
 # (grid, elements of all heads): the usual one first, for where time is short
 SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))
