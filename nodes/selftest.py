@@ -42,8 +42,8 @@ class PSASelfTest(io.ComfyNode):
                 io.Boolean.Input(
                     "measure", default=False, optional=True,
                     tooltip="After the test, find the fastest settings of the kernels on this GPU "
-                    "and keep them in ComfyUI's user folder: up to 90 seconds more. Models in the "
-                    "GPU's memory are unloaded.",
+                    "and what attention takes on it, for estimates, and keep both in ComfyUI's "
+                    "user folder: up to 90 seconds more. Models in the GPU's memory are unloaded.",
                 ),
                 io.Combo.Input(
                     "head_dim", options=list(HEAD_DIMS), default=HEAD_DIMS[0], optional=True,

@@ -17,7 +17,7 @@ from .density import BLOCKS_UNKNOWN, Tokens, density, how_mixed
 from .figure import Figure
 from .models import Model
 from .over_run import Plan, calls_of_run, note_of, parts_of_run
-from .times import Here, Times, here, unmeasured
+from .times import Here, Times, here
 from .work import work_of
 
 DENSE_PRESET = "a dense preset runs the model's own attention"
@@ -67,8 +67,10 @@ def estimate_run(
 
     known = here(model.head_dim) if model else Here(reason=NO_HEADS)
     sparse = [(n, part) for n, part in calls if part.type != DENSE]
-    reasons = (unknown, known.reason, *(unmeasured(x) for _, x in sparse))
-    reason = next(filter(None, reasons), None)
+    reason = unknown or known.reason or None
+    if known.times:
+        reasons = (known.times.unmeasured(part) for _, part in sparse)
+        reason = reason or next(filter(None, reasons), None)
     if not sparse:
         one = Figure(1.0, "dense", note=DENSE_PRESET if config.type == DENSE else ALL_DENSE)
         found |= {"attention": one, "sparse_calls": one, "step": one}
@@ -128,6 +130,8 @@ def _timed(times: Times, sparse, densities, tokens, model, note) -> dict[str, Fi
     """Figures of time; `sparse`: (part of the calls, settings)."""
     length, basis = tokens.total, _CALLS.format(**times.source)
     outside = _outside(times, length, [densities[part].value for _, part in sparse])
+    if any(part.qk != "half" for _, part in sparse):
+        outside.append("measured with query-key products in half precision")
 
     def figure(value: float, *notes: str) -> Figure:
         said = "; ".join(filter(None, (*notes, basis, *outside)))

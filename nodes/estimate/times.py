@@ -47,8 +47,8 @@ class Times:
     slopes: tuple[float, ...]
     anew: tuple[float, ...]
     kept: tuple[float, ...]
-    n64: tuple[float, ...]
     densities: tuple[float, float]  # lowest and highest measured
+    n64: float | None  # None: not measured
 
     @classmethod
     def of(cls, entry: Mapping[str, Any], against: str) -> Times:
@@ -61,7 +61,8 @@ class Times:
         }  # fmt: skip
         lengths = tuple(call["tokens"] for call in calls)
         return cls(source, entry["head_dim"], entry["times"]["matmul_tflops"], lengths,
-                   *zip(*rows, strict=True), (min(found), max(found)))  # fmt: skip
+                   *zip(*rows, strict=True), (min(found), max(found)),
+                   entry["times"].get("n64"))  # fmt: skip
 
     def dense(self, tokens: float, heads: int) -> float:
         """Seconds of a dense call, batch 1."""
@@ -75,14 +76,26 @@ class Times:
             other += (anew + (config.refresh - 1) * kept) / config.refresh
         other = max(other, 0.0) * max(1.0, self.lengths[0] / tokens)
         time = other + density * self._at(self.slopes, tokens)
-        return time * (self._at(self.n64, tokens) if config.block_n == 64 else 1.0)
+        return time * self.n64 if config.block_n == 64 else time
+
+    def unmeasured(self, config: PSAConfig) -> str | None:
+        """Why calls of these settings have no time, or None."""
+        if config.importance == "exact":
+            return "exact importance is for studies; as slow as dense attention and not measured"
+        if config.order in ("SemanticAware", "Hybrid"):
+            return f"calls with the {config.order} order have not been measured"
+        if config.block_n == 32 or (config.block_n == 64 and self.n64 is None):
+            return f"key blocks of {config.block_n} have not been measured"
+        if config.block_m != 128:
+            return f"query blocks of {config.block_m} have not been measured"
+        return None
 
     def _at(self, values: tuple[float, ...], tokens: float) -> float:
         return float(np.interp(math.log(tokens), np.log(self.lengths), values))
 
 
 def _row(call: Mapping[str, Any], dense: float, head_dim: int) -> tuple[float, ...]:
-    """(rate, base, slope, anew, kept, n64) of a measured length."""
+    """(rate, base, slope, anew, kept) of a measured length."""
     thin, *_, thick = sorted(call["psa"], key=lambda one: one["density"])
     slope = (thick["order_ms"] - thin["order_ms"]) / (thick["density"] - thin["density"])
     slope = min(max(slope, 0.0), thin["order_ms"] / thin["density"])  # no base below nothing
@@ -92,7 +105,7 @@ def _row(call: Mapping[str, Any], dense: float, head_dim: int) -> tuple[float, .
         for name in ("anew_ms", "kept_ms")
     )
     rate = attention_flops(call["tokens"], call["heads"] * head_dim) / (dense * 1e-3)
-    return rate, base / dense, slope / dense, anew, kept, call["n64_ms"] / thin["order_ms"]
+    return rate, base / dense, slope / dense, anew, kept
 
 
 @dataclass(frozen=True)
@@ -132,16 +145,3 @@ def here(head_dim: int) -> Here:
 def dense_here() -> str:
     """What is dense in ComfyUI, where no node chooses another."""
     return dense_kernel(comfy.ldm.modules.attention.optimized_attention, None).name
-
-
-def unmeasured(config: PSAConfig) -> str | None:
-    """Why calls of these settings have no time, or None."""
-    if config.importance == "exact":
-        return "exact importance is for studies; as slow as dense attention and not measured"
-    if config.order in ("SemanticAware", "Hybrid"):
-        return f"calls with the {config.order} order have not been measured"
-    if config.block_n == 32:
-        return "key blocks of 32 have not been measured"
-    if config.block_m != 128:
-        return f"query blocks of {config.block_m} have not been measured"
-    return None

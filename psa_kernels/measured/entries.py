@@ -184,9 +184,9 @@ def _check(one: Mapping[str, Any]) -> None:
 
 def _check_times(times: Mapping[str, Any]) -> None:
     """`psa_kernels.tune.times.measure` has what they are."""
-    figures = [times["matmul_tflops"]]
+    figures = [times["matmul_tflops"], times.get("n64", 1)]
     for call in times["calls"]:
-        figures += [call[x] for x in ("tokens", "heads", "n64_ms")] + [*call["dense_ms"].values()]
+        figures += [call["tokens"], call["heads"], *call["dense_ms"].values()]
         for one in call["psa"]:
             figures += [one[x] for x in ("density", "order_ms", "anew_ms", "kept_ms")]
         if len({one["density"] for one in call["psa"]}) < 2:

@@ -2,11 +2,12 @@
 
 Estimates rest on it. PSA's calls are those of shipped presets: key blocks of 128 in Gilbert order,
 a tail under the second moment; in token order, and with like keys together where groups and plan
-are made anew and where they are kept. The first of them also with key blocks of 64.
+are made anew and where they are kept.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -19,10 +20,10 @@ from ..config import PSAConfig
 from ..order_state import FIRST_STEPS, OrderState
 from ..selftest.diagnosis import diagnose
 from . import bench
-from .search import Budget
+from .search import NOT_REACHED, Budget
 from .timing import Clock, alternate
 
-LIBRARY = "scaled_dot_product_attention"  # what dense attention is outside a host
+LIBRARY = "PyTorch attention"  # what is dense in the library, and by default in ComfyUI
 SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
 # (grid, elements of all heads): the usual one first, for where time is short
 SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))
@@ -33,6 +34,7 @@ SETTINGS = tuple(
 )
 MATRIX = 8192, 4096, 4096  # of the product that stands for the rest of a model
 EACH = 0.3  # seconds that a call is timed for
+N64_SECONDS = 8.0  # its kernels are compiled for it
 CHANGE = 0.1  # a smaller one of all times is none
 
 
@@ -49,7 +51,8 @@ def measure(
 
     matmul_tflops  of a large matrix product
     calls          of each length: tokens, heads, dense_ms by the name of the attention, for each
-                   density order_ms, anew_ms and kept_ms, and n64_ms
+                   density order_ms, anew_ms and kept_ms
+    n64            what key blocks of 64 make of a call's time, as a factor; where there was time
     """
     calls, left_out, last = [], {}, None
     with made_current(device), torch.no_grad():
@@ -59,20 +62,30 @@ def measure(
             work = tokens**2 * heads * head_dim
             name = f"times at {tokens:,} tokens"
             if budget.left() < (0 if last is None else last[1] * max(1, work / last[0])):
-                left_out[name] = "not reached in time"
+                left_out[name] = NOT_REACHED
                 continue
             say(f"{name}: dense attention and PSA")
-            before = budget.left()
             try:
-                calls.append(_of_size(grid, heads, head_dim, dtype, device, clock))
-                last = last or (work, before - budget.left())
+                found, seconds = _of_size(grid, heads, head_dim, dtype, device, clock)
             except Exception as error:
                 left_out[name] = diagnose(error).what
-        tflops = _matmul(dtype, device, clock) if calls else None
-    return ({"matmul_tflops": tflops, "calls": calls} if calls else {}), left_out
+                continue
+            calls.append(found)
+            last = work, seconds
+        if not calls:
+            return {}, left_out
+        times = {"matmul_tflops": _matmul(dtype, device, clock), "calls": calls}
+        if budget.left() > N64_SECONDS:
+            say("key blocks of 64")
+            grid, width = sizes[0]
+            times["n64"] = _n64(grid, max(1, width // head_dim), head_dim, dtype, device, clock)
+        else:
+            left_out["key blocks of 64"] = NOT_REACHED
+    return times, left_out
 
 
-def _of_size(grid, heads, head_dim, dtype, device, clock) -> dict[str, Any]:
+def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any], float]:
+    """What is kept of a length, and the seconds that timing it took, without compiling."""
     tokens = grid[0] * grid[1] * grid[2]
     q, k, v = bench.made_up(tokens, heads, head_dim, dtype, device)
     calls: dict[Any, Callable] = {"dense": partial(scaled_dot_product_attention, q, k, v)}
@@ -88,12 +101,11 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> dict[str, Any]:
         calls |= {(i, "order_ms"): partial(call, config=config),
                   (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
         densities.append(call(config=config, return_stats=True)[1].density)
-    small = SETTINGS[0].replace(block_n=64)
-    calls["n64"] = partial(call, config=small)
     for once in calls.values():
         once()
+    begin = time.monotonic()
     times = alternate(calls, clock, seconds_each=EACH)
-    return {
+    found = {
         "tokens": tokens, "heads": heads,
         "dense_ms": {LIBRARY: _rounded(times["dense"].ms)},
         "psa": [
@@ -101,8 +113,20 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> dict[str, Any]:
             | {name: _rounded(times[i, name].ms) for name in ("order_ms", "anew_ms", "kept_ms")}
             for i, density in enumerate(densities)
         ],
-        "n64_ms": _rounded(times["n64"].ms),
     }  # fmt: skip
+    return found, time.monotonic() - begin
+
+
+def _n64(grid, heads, head_dim, dtype, device, clock) -> float:
+    q, k, v = bench.made_up(grid[0] * grid[1] * grid[2], heads, head_dim, dtype, device)
+    calls = {
+        n: partial(psa_attention, q, k, v, grid=grid, config=SETTINGS[0].replace(block_n=n))
+        for n in (128, 64)
+    }
+    for once in calls.values():
+        once()
+    times = alternate(calls, clock, seconds_each=EACH)
+    return _rounded(times[64].ms / times[128].ms)
 
 
 def dense_ms(

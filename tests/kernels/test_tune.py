@@ -181,8 +181,7 @@ def call_of(tokens, dense_ms, factor=1.0):
         {"density": density} | dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms * factor)
         for density, ms in ((0.1, 2.0), (0.3, 4.0))
     ]
-    dense = {times.LIBRARY: dense_ms}
-    return {"tokens": tokens, "heads": 12, "dense_ms": dense, "psa": psa, "n64_ms": 3.0 * factor}
+    return {"tokens": tokens, "heads": 12, "dense_ms": {times.LIBRARY: dense_ms}, "psa": psa}
 
 
 class Times:
@@ -210,8 +209,13 @@ def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu
         timed.factor = factor
         assert run.tune(budget=Budget(6.0), **how).changed == changes
         assert (on_a_gpu.read_bytes() != before) == changes
+    # where the next run has no time left for them, they stay beside its new settings
+    how["measure_times"] = no_times
+    faster = Told(lambda x: 0.5 if x == SHAPES[0] else 1.0)
+    assert run.tune(budget=Budget(6.0), **how | {"make_bench": lambda *call: faster}).changed
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["times"]["calls"] == [call_of(32760, 9.0, 0.8)]
+    assert found["attend"]["half"] == vars(SHAPES[0].settings)
 
 
 def test_times_that_nobody_measured_are_refused(on_a_gpu):

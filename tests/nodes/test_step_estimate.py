@@ -121,6 +121,7 @@ def test_between_two_measured_lengths_and_beyond_them(unmeasured):
 def test_like_keys_and_small_blocks_add_what_was_measured(gpu):
     small = CONFIG.replace(block_n=64)
     assert 1 / estimate(config=small).attention.value == pytest.approx(1.1 * share_of(small))
+    assert "half precision" in estimate(config=CONFIG.replace(qk="int8")).step.note
     for refresh, more in ((1, 0.02), (2, 0.005), (4, -0.0025)):
         similar = PSAConfig.from_preset({**PRESET, "grouping": "similar", "refresh": refresh})
         found = 1 / estimate(config=similar).attention.value
