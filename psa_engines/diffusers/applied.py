@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from ..core.token_grid import TokenGrid
 from ..core.uncompiled import uncompiled
 from .families import Family
 from .processor import PSAProcessor, Serving
+from .several_gpus import Ranks, check_shared, ranks_of
 from .steps import Steps
 
 log = logging.getLogger("PSA")
@@ -39,6 +41,7 @@ class Applied(LastRun):
         self._options = {
             "dense_blocks": dense_blocks, "min_tokens": min_tokens, "on_progress": on_progress,
         }  # fmt: skip
+        self.ranks: Ranks | None = None  # of the last call
         self._hooks: list[Any] = []
         self._steps: Steps | None = None
         self._timesteps: Any = None  # the scheduler's own: another tensor is another run
@@ -47,6 +50,17 @@ class Applied(LastRun):
 
     def __deepcopy__(self, memo: dict) -> Applied:
         return self  # a copy of a model takes no part in its runs
+
+    def report(self) -> dict[str, Any]:
+        """As in ComfyUI. Where several processes share the model's work, figures are those of this
+        one's heads, and `rank` is (which one it is, of how many)."""
+        ranks = self.ranks
+        return super().report() | ({"rank": (ranks.rank, ranks.of)} if ranks else {})
+
+    def summary(self) -> str:
+        ranks = self.ranks
+        part = f" (heads of rank {ranks.rank}, one of {ranks.of})" if ranks else ""
+        return super().summary() + part
 
     def put_on(self, model: torch.nn.Module, family: Family) -> None:
         """Wraps the processors of a transformer, and listens to its calls."""
@@ -135,6 +149,7 @@ class _OnModel:
         self.serving = Serving()
         self._signature = inspect.signature(type(model).forward)
         self._device: torch.device | None = None
+        self._ranks: Ranks | None = None
 
     def __deepcopy__(self, memo: dict) -> _OnModel:
         return self
@@ -153,6 +168,8 @@ class _OnModel:
     def before(self, model: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         if model is not self.model:  # a copy
             return
+        check_shared(model)  # nothing of the run is lost: its first call would fail
+        self.applied.ranks = self._ranks = ranks_of(model)
         try:
             if self.wrap():
                 log.info("PSA %s: other attention processors were set; PSA is on those too",
@@ -166,6 +183,9 @@ class _OnModel:
     def _begin(self, model: torch.nn.Module, call: Mapping[str, Any]) -> None:
         self._device = call["hidden_states"].device
         grid = self.family.grid(model, call)
+        self.serving.split = self._ranks is not None and self._ranks.split
+        if self.serving.split and grid is not None and grid.length != math.prod(grid.grid):
+            grid = None  # each rank has a part of the text beside its part of the video
         self.serving.seen = grid.length if self.family.padded and grid is not None else None
         self.serving.calls = self.applied.calls_of(model, grid, call["timestep"], self._device)
 
@@ -173,17 +193,34 @@ class _OnModel:
     def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:
         """The model's output; made again without PSA where that gave NaN or Inf."""
         calls = self.serving.calls
-        if calls is None or model is not self.model:
+        if model is not self.model or (calls is None and self._ranks is None):
             return None
         try:
-            if out is not None and calls.spoiled():
+            if out is not None and self._spoiled(calls):
                 # PSA has stepped aside by then: the same call again, dense, loses nothing
-                calls.run.repeated()
-                self.serving.calls = AttentionCalls(
-                    calls.run, calls.token_grid, calls.step, calls.key
-                )
+                if calls is not None:
+                    calls.run.repeated()
+                    self.serving.calls = AttentionCalls(
+                        calls.run, calls.token_grid, calls.step, calls.key
+                    )
                 return model.forward(*args, **kwargs)
             return None
         finally:
             self.serving.calls = None
-            self.applied.call_ended(calls, self._device)
+            if calls is not None:
+                self.applied.call_ended(calls, self._device)
+
+    def _spoiled(self, calls: AttentionCalls | None) -> bool:
+        """Whether the model has to be called again, which ranks can do together alone.
+
+        What one of them met, all step aside for.
+        """
+        spoiled = calls is not None and calls.spoiled()
+        if self._ranks is None:
+            return spoiled
+        failed = calls is None or calls.run.failure is not None
+        worst = self._ranks.agreed(2 if spoiled else int(failed), self._device)
+        if worst and not failed:
+            what = "NaN or Inf in its heads" if worst == 2 else "see its log"
+            calls.run.step_aside(RuntimeError(f"PSA stepped aside on another GPU: {what}"))
+        return worst == 2

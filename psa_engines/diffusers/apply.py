@@ -16,6 +16,7 @@ from ..preset_by_name import preset_value
 from .applied import NO_SCHEDULER, Applied
 from .families import FAMILIES, family_of, preset_family
 from .processor import PSAProcessor
+from .several_gpus import check_shared
 
 log = logging.getLogger("PSA")
 
@@ -46,7 +47,8 @@ def apply_psa(
 
     What was applied before is replaced. A transformer that PSA does not know stays dense, which is
     said in the log and in the report. Raises `TypeError` for what holds no transformer, the
-    presets' `PresetError` for a preset that is not there.
+    presets' `PresetError` for a preset that is not there, `ValueError` for a transformer that is
+    shared out over GPUs in a way that PSA cannot serve; if that comes later, its next call raises.
     """
     models = _transformers(pipeline_or_transformer)
     if not models:
@@ -55,6 +57,9 @@ def apply_psa(
             "no transformer; give a diffusers pipeline or one of its transformers"
         )
     value = preset_value(preset, presets_file, preset_family(models))
+    for model in models:
+        if family_of(model):
+            check_shared(model)
     remove_psa(pipeline_or_transformer)
     scheduler_now = _scheduler_of(pipeline_or_transformer, scheduler)
     note = NO_SCHEDULER if scheduler_now() is None else None

@@ -30,12 +30,14 @@ NO_HOOK = "attention backend without a hook"
 class Serving:
     """What a processor asks: the calls of the model call that lasts, None outside of a run.
 
-    seen  of a model whose text is padded: the tokens that the mask of this model call leaves
+    seen   of a model whose text is padded: the tokens that the mask of this model call leaves
+    split  whether the call's tokens are shared out over GPUs
     """
 
     def __init__(self) -> None:
         self.calls: AttentionCalls | None = None
         self.seen: int | None = None
+        self.split = False
 
     @uncompiled
     def attend(
@@ -46,14 +48,14 @@ class Serving:
         return self.calls.attend(_Asked(block, layer, self.seen, func, args, kwargs))
 
     @uncompiled
-    def without_hook(self, block: int, x: Any) -> None:
-        """The attention of a layer ran where PSA could not see it."""
+    def without_psa(self, block: int, x: Any, reason: str) -> None:
+        """The attention of a layer runs where PSA does not see it."""
         if self.calls is None:
             return
         run = self.calls.run
         device = x.device if isinstance(x, torch.Tensor) else None
-        run.recorder.dense(self.calls.step, block, NO_HOOK, None, device)
-        if run.first_time("backend"):
+        run.recorder.dense(self.calls.step, block, reason, None, device)
+        if reason == NO_HOOK and run.first_time("backend"):
             log.warning(
                 "PSA %s: the transformer's attention backend does not ask PSA, which stays dense. "
                 "Fix: transformer.set_attention_backend(\"native\")", run.preset.label,
@@ -156,12 +158,18 @@ class PSAProcessor:
         self.__dict__.update(inner=inner, serving=serving, block=block, layer=layer)
 
     def __call__(self, attention: Any, *args: Any, **kwargs: Any) -> Any:
+        states = args[0] if args else kwargs.get("hidden_states")
+        # shared out over GPUs, attention is inside a function of its own gradient: q has none there
+        split = self.serving.split
+        reason = gradients_asked(states, *attention.parameters()) if split else None
+        if reason:
+            self.serving.without_psa(self.block, states, reason)
+            return self.inner(attention, *args, **kwargs)
         answering = _Answering(self.serving, self.block, self.layer)
         with answering:
             out = self.inner(attention, *args, **kwargs)
         if not answering.asked:  # FlashAttention, SageAttention, ...
-            states = args[0] if args else kwargs.get("hidden_states")
-            self.serving.without_hook(self.block, states)
+            self.serving.without_psa(self.block, states, NO_HOOK)
         return out
 
     def __deepcopy__(self, memo: dict) -> Any:
