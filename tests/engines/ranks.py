@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-SECONDS = 240.0  # for a busy machine; a rank that waits in vain for another one ends there
+SECONDS = 120.0  # for a busy machine; a rank that waits in vain for another one ends there
 
 
 def run_ranks(of: int, work: Callable[[int], Any], folder: Path) -> list[Any]:

@@ -20,7 +20,10 @@ if sys.platform != "linux":
     pytest.skip("ranks are forked, with gloo", allow_module_level=True)
 
 import torch._dynamo  # noqa: E402 - diffusers imports it with the first exchange: once, not a rank
-from diffusers.hooks import context_parallel  # noqa: E402, F401
+from diffusers.models._modeling_parallel import (  # noqa: E402
+    ContextParallelInput,
+    ContextParallelOutput,
+)
 
 from .ranks import run_ranks  # noqa: E402
 from .small_diffusers import conditions, denoised, made, scheduler  # noqa: E402
@@ -101,3 +104,194 @@ def test_ulysses_gives_each_rank_the_plan_of_its_heads(of, alone, tmp_path):
         assert torch.equal(result["out"], results[0]["out"])
     mean = sum(result["report"]["density"] for result in results) / of
     assert mean == pytest.approx(alone["report"]["density"])
+
+
+def once(model, x, steps, inputs):
+    return model(hidden_states=x, timestep=steps.timesteps[:1], return_dict=False, **inputs)[0]
+
+
+def odd(rank, size=(10, 14)):
+    """Two ranks, 3 heads, 3 x 5 x 7 tokens: neither can be halved."""
+    model, steps = made("wan", num_attention_heads=3), scheduler()
+    if torch.distributed.is_initialized():
+        shared(model, ulysses_degree=2, ulysses_anything=True)
+    applied = apply_psa(model, settings(), scheduler=steps)
+    steps.set_timesteps(1)
+    x, inputs = conditions("wan")
+    x = x[..., : size[0], : size[1]]
+    last = {}
+    model.proj_out.register_forward_pre_hook(lambda module, args: last.update(last=args[0]))
+
+    @torch.no_grad()
+    def call():
+        try:
+            return once(model, x, steps, inputs)
+        except RuntimeError as error:
+            # after the last block: gloo, other than NCCL, gathers no parts of different sizes
+            assert "invalid tensor size" in str(error)
+
+    calls, out = seen_in(call)
+    told = applied.report()["calls"]
+    heads = [each["q"].shape[1] for each in calls]
+    return {"heads": heads, "calls": told, "gathered": out is not None, **last}
+
+
+def odd_heads(rank):
+    return odd(rank, (10, 16))
+
+
+def spoiling(rank):
+    """Rank 1 gives NaN in the last block's call of the second step: no other call has a part in
+    it, and rank 0 sees nothing of it itself."""
+    real = deciding.psa_attention
+    asked = []
+
+    def spoil(q, k, v, **more):
+        out, stats = real(q, k, v, **more)
+        asked.append(more["step"])
+        return (out * float("nan") if rank == 1 and asked == [0, 0, 1, 1] else out), stats
+
+    deciding.psa_attention = spoil
+    model, steps = shared(made("wan")), scheduler()
+    applied = apply_psa(model, settings(), scheduler=steps)
+    out = denoised("wan", model, steps)
+    deciding.psa_attention = real
+    report = applied.report()
+    return {name: report[name] for name in ("calls", "failure", "repeated")} | {"out": out}
+
+
+def failing(rank):
+    """PSA fails on rank 1 in the second step."""
+    real = deciding.psa_attention
+
+    def fail(q, k, v, **more):
+        return 1 / 0 if rank == 1 and more["step"] == 1 else real(q, k, v, **more)
+
+    deciding.psa_attention = fail
+    model, steps = shared(made("wan")), scheduler()
+    applied = apply_psa(model, settings(), scheduler=steps)
+    out = denoised("wan", model, steps)
+    deciding.psa_attention = real
+    report = applied.report()
+    return {name: report[name] for name in ("calls", "failure", "repeated")} | {"out": out}
+
+
+def learning(rank):
+    model, steps = shared(made("wan").requires_grad_(True)), scheduler()
+    applied = apply_psa(model, settings(), scheduler=steps)
+    steps.set_timesteps(1)
+    x, inputs = conditions("wan")
+    out = once(model, x, steps, inputs)
+    return {"calls": applied.report()["calls"], "gradient": out.requires_grad}
+
+
+def with_text(rank):
+    """HunyuanVideo has its text in the sequence, and diffusers no plan for it; this is a user's."""
+    model, steps = made("hunyuan"), scheduler()
+    split, gather = ContextParallelInput, ContextParallelOutput
+    torch.accelerator.device_count = lambda: 1
+    model.enable_parallelism(
+        config=diffusers.ContextParallelConfig(ulysses_degree=2),
+        cp_plan={
+            "x_embedder": {0: split(1, expected_dims=3, split_output=True)},
+            "context_embedder": {0: split(1, expected_dims=3, split_output=True)},
+            "rope": {i: split(0, expected_dims=2, split_output=True) for i in range(2)},
+            "proj_out": gather(1, expected_dims=3),
+        },
+    )
+    applied = apply_psa(model, settings(), scheduler=steps)
+    steps.set_timesteps(1)
+    x, inputs = conditions("hunyuan")
+    inputs["encoder_hidden_states"] = inputs["encoder_hidden_states"][:, :8]
+    inputs["encoder_attention_mask"] = inputs["encoder_attention_mask"][:, :8]
+    with torch.no_grad():
+        once(model, x, steps, inputs)
+    return {"calls": applied.report()["calls"]}
+
+
+def refused(rank):
+    """What is said, and when: before PSA is put on, or else by the first call."""
+
+    def said(call):
+        try:
+            call()
+        except ValueError as error:
+            return str(error)
+        return None
+
+    three, ring = made("wan", num_attention_heads=3), shared(made("wan"), ring_degree=2)
+    steps = scheduler()
+    later = apply_psa(three, settings(), scheduler=steps)
+    shared(three)
+    return {
+        "ring": said(lambda: apply_psa(ring, settings(), scheduler=steps)),
+        "put on": "_psa_applied" in ring.__dict__,
+        "heads": said(lambda: apply_psa(three, settings(), scheduler=steps)),
+        "first call": said(lambda: denoised("wan", three, steps)),
+        "ran": later.report()["note"],
+    }
+
+
+CASES = (odd, odd_heads, spoiling, failing, learning, with_text, refused)
+CASES = {case.__name__: case for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Every case of two ranks, {name: [what each gave]}."""
+    folder = tmp_path_factory.mktemp("two") / "ranks"
+    results = run_ranks(2, lambda rank: {n: case(rank) for n, case in CASES.items()}, folder)
+    return {name: [result[name] for result in results] for name in CASES}
+
+
+@pytest.mark.parametrize("name, size, gathered", [
+    ("odd", (10, 14), False), ("odd_heads", (10, 16), True),
+])  # fmt: skip
+def test_heads_and_tokens_that_cannot_be_halved(name, size, gathered, two):
+    alone, ranks = odd(0, size), two[name]
+    assert [rank["heads"] for rank in ranks] == [[2, 2], [1, 1]]
+    assert all(rank["gathered"] == gathered for rank in ranks)
+    assert all(rank["calls"] == {"sparse": 2, "dense": {}} for rank in ranks)
+    last = torch.cat([rank["last"] for rank in ranks], dim=1)
+    torch.testing.assert_close(last, alone["last"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_rank_that_gives_nan_makes_all_call_the_model_again(two):
+    model, steps = made("wan"), scheduler()
+    apply_psa(model, settings(steps={"25-100%": "dense"}), scheduler=steps)
+    right = denoised("wan", model, steps)
+    for rank in two["spoiling"]:
+        assert rank["repeated"] == 1
+        torch.testing.assert_close(rank["out"], right, rtol=1e-4, atol=1e-5)
+    here, there = (rank["failure"] for rank in two["spoiling"])
+    assert "another GPU: NaN or Inf" in here and "attention call 1" in there
+
+
+def test_a_rank_that_fails_takes_the_others_along(two):
+    for rank in two["failing"]:
+        assert rank["repeated"] == 0 and torch.equal(rank["out"], two["failing"][0]["out"])
+    here, there = two["failing"]
+    assert "another GPU: see its log" in here["failure"] and "ZeroDivision" in there["failure"]
+    # the step that it failed in went on here: heads are each rank's own
+    assert here["calls"] == {"sparse": 4, "dense": {"PSA stepped aside": 4}}
+    assert there["calls"] == {"sparse": 2, "dense": {"PSA stepped aside": 6}}
+
+
+def test_gradients_are_the_models_own(two):
+    for rank in two["learning"]:
+        assert rank["calls"] == {"sparse": 0, "dense": {"gradients are asked for": 2}}
+        assert rank["gradient"]
+
+
+def test_text_that_is_shared_out_with_the_video_stays_dense(two):
+    for rank in two["with_text"]:
+        assert rank["calls"] == {"sparse": 0, "dense": {"unknown token layout": 3}}
+
+
+def test_ring_attention_and_degrees_that_leave_heads_over_are_refused(two):
+    for rank in two["refused"]:
+        assert rank["ring"].startswith("ring_degree: found 2; ring attention")
+        assert "Fix: ContextParallelConfig(ulysses_degree=" in rank["ring"] and not rank["put on"]
+        wanted = "ulysses_degree: found 2, which does not divide the 3 attention heads of Wan"
+        assert wanted in rank["heads"] and "Fix: one of 3, or ulysses_anything" in rank["heads"]
+        assert rank["first call"] == rank["heads"] and rank["ran"] == "no run has begun"
