@@ -1,0 +1,80 @@
+"""The runs of a LightX2V process: which one a call belongs to, and what is said of each."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import weakref
+from typing import Any
+
+from ..core.faults import one_line
+from ..core.run import Run
+from ..core.schedule import DENSE_PRESET, plan_whole
+from ..core.summary import summary_line
+from .settings import Settings, settings_of
+
+log = logging.getLogger("PSA")
+
+
+class Runs:
+    """Of one scheduler, one after the other. A run begins where its `timesteps` are new ones, or
+    its steps begin anew."""
+
+    def __init__(self, scheduler: Any):
+        self.settings = settings_of(scheduler.config)
+        self._timesteps: Any = None
+        self._step = -1
+        self.run: Run | None = None
+
+    def of_call(self, scheduler: Any) -> tuple[Run, int]:
+        """The run and the step of a call that begins."""
+        step, timesteps = int(scheduler.step_index), getattr(scheduler, "timesteps", None)
+        steps = int(scheduler.infer_steps)
+        new = self.run is None or timesteps is not self._timesteps or step < self._step
+        if new or len(self.run.schedule.steps) != steps:
+            self.end()
+            self.settings = settings_of(scheduler.config)
+            self.run, self._timesteps = _begun(self.settings, steps), timesteps
+        self._step = step
+        return self.run, step
+
+    def end(self) -> None:
+        run, self.run = self.run, None
+        if run is None:
+            return
+        try:
+            report, _ = run.finish(None)
+            (log.error if run.failure else log.info)("PSA %s", summary_line(report))
+        except Exception as error:  # the video is done
+            log.warning("PSA %s: no report of this run (%s)", run.preset.label, one_line(error))
+        run.end()
+
+
+def _begun(settings: Settings, steps: int) -> Run:
+    preset = settings.preset
+    # how far a run is takes no more than the count of its steps
+    schedule = plan_whole(
+        [float(steps - i) for i in range(steps)], preset.config.warmup_steps, preset.config.steps
+    )
+    if preset.config.type == "dense":
+        schedule = schedule.all_dense(DENSE_PRESET)
+    log.info("PSA %s: %s", preset.label, schedule.describe())
+    return Run(
+        preset, schedule, dense_blocks=settings.dense_blocks, min_tokens=settings.min_tokens
+    )
+
+
+_of_schedulers: weakref.WeakKeyDictionary[Any, Runs] = weakref.WeakKeyDictionary()
+
+
+def runs_of(scheduler: Any) -> Runs:
+    runs = _of_schedulers.get(scheduler)
+    if runs is None:
+        runs = _of_schedulers[scheduler] = Runs(scheduler)
+    return runs
+
+
+@atexit.register
+def _end_all() -> None:
+    for runs in list(_of_schedulers.values()):
+        runs.end()
