@@ -217,7 +217,8 @@ def test_what_it_cannot_serve_stays_dense(lightx2v, told, reason):
     scheduler.step_pre(1)
     layer = layers_of(lightx2v, scheduler)[0]
     q, k, v = tensors(1, True, 0, TOKENS)
-    layer.apply(q=q, k=k, v=v, **{"scheduler": scheduler, "grid_sizes": GRID, "block_idx": 0} | told)
+    plain = {"scheduler": scheduler, "grid_sizes": GRID, "block_idx": 0}
+    layer.apply(q=q, k=k, v=v, **plain | told)
     report, _ = runs_of(scheduler).run.finish(None)
     assert report["calls"] == {"sparse": 0, "dense": {reason: 1}}
 
