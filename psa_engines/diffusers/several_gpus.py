@@ -63,12 +63,14 @@ def check_shared(model: torch.nn.Module) -> None:
     if context.ring_degree > 1:
         raise ValueError(f"ring_degree: found {context.ring_degree}; {RING}")
     heads, degree = model.config.num_attention_heads, context.ulysses_degree
-    if heads % degree and not context.ulysses_anything:
-        fit = [n for n in range(2, heads + 1) if heads % n == 0]
+    spare = -heads % degree  # empty heads of the last rank, which has to have one of its own
+    padded = spare < (heads + spare) // degree
+    if spare and not (context.ulysses_anything and padded):
+        fit = ", ".join(str(n) for n in range(2, heads + 1) if heads % n == 0)
         raise ValueError(
             f"ulysses_degree: found {degree}, which does not divide the {heads} attention heads of "
-            f"{type(model).__name__}. Fix: one of {', '.join(map(str, fit))}, or "
-            "ulysses_anything=True"
+            f"{type(model).__name__}. Fix: one of {fit}"
+            + (", or ulysses_anything=True" if padded else "")
         )
 
 

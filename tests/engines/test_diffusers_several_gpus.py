@@ -16,8 +16,9 @@ from psa_kernels import PSAConfig
 diffusers = pytest.importorskip(
     "diffusers", reason="diffusers is not installed: pip install .[diffusers]"
 )
-if sys.platform != "linux":
-    pytest.skip("ranks are forked, with gloo", allow_module_level=True)
+if sys.platform != "linux" or torch.accelerator.is_available():
+    reason = "the ranks are forks on the CPU; diffusers takes a GPU where there is one"
+    pytest.skip(reason, allow_module_level=True)
 
 import torch._dynamo  # noqa: E402 - diffusers imports it with the first exchange: once, not a rank
 from diffusers.models._modeling_parallel import (  # noqa: E402
@@ -40,11 +41,12 @@ def settings(**more):
 KEPT = {"grouping": "similar", "refresh": 2, "warmup_steps": 1}
 
 
-def shared(model, **how):
+def shared(model, plan=None, **how):
     torch.accelerator.device_count = lambda: 1
     torch.accelerator.current_accelerator = lambda: torch.device("cpu")
+    model.set_attention_backend("native")  # another test's choice holds for the process
     how = how or {"ulysses_degree": torch.distributed.get_world_size()}
-    model.enable_parallelism(config=diffusers.ContextParallelConfig(**how))
+    model.enable_parallelism(config=diffusers.ContextParallelConfig(**how), cp_plan=plan)
     return model
 
 
@@ -189,16 +191,12 @@ def with_text(rank):
     """HunyuanVideo has its text in the sequence, and diffusers no plan for it; this is a user's."""
     model, steps = made("hunyuan"), scheduler()
     split, gather = ContextParallelInput, ContextParallelOutput
-    torch.accelerator.device_count = lambda: 1
-    model.enable_parallelism(
-        config=diffusers.ContextParallelConfig(ulysses_degree=2),
-        cp_plan={
-            "x_embedder": {0: split(1, expected_dims=3, split_output=True)},
-            "context_embedder": {0: split(1, expected_dims=3, split_output=True)},
-            "rope": {i: split(0, expected_dims=2, split_output=True) for i in range(2)},
-            "proj_out": gather(1, expected_dims=3),
-        },
-    )
+    shared(model, plan={
+        "x_embedder": {0: split(1, expected_dims=3, split_output=True)},
+        "context_embedder": {0: split(1, expected_dims=3, split_output=True)},
+        "rope": {i: split(0, expected_dims=2, split_output=True) for i in range(2)},
+        "proj_out": gather(1, expected_dims=3),
+    })  # fmt: skip
     applied = apply_psa(model, settings(), scheduler=steps)
     steps.set_timesteps(1)
     x, inputs = conditions("hunyuan")
@@ -220,6 +218,8 @@ def refused(rank):
         return None
 
     three, ring = made("wan", num_attention_heads=3), shared(made("wan"), ring_degree=2)
+    one = made("wan", num_attention_heads=1)
+    shared(one, ulysses_degree=2, ulysses_anything=True)
     steps = scheduler()
     later = apply_psa(three, settings(), scheduler=steps)
     shared(three)
@@ -227,6 +227,7 @@ def refused(rank):
         "ring": said(lambda: apply_psa(ring, settings(), scheduler=steps)),
         "put on": "_psa_applied" in ring.__dict__,
         "heads": said(lambda: apply_psa(three, settings(), scheduler=steps)),
+        "one head": said(lambda: apply_psa(one, settings(), scheduler=steps)),
         "first call": said(lambda: denoised("wan", three, steps)),
         "ran": later.report()["note"],
     }
@@ -294,4 +295,6 @@ def test_ring_attention_and_degrees_that_leave_heads_over_are_refused(two):
         assert "Fix: ContextParallelConfig(ulysses_degree=" in rank["ring"] and not rank["put on"]
         wanted = "ulysses_degree: found 2, which does not divide the 3 attention heads of Wan"
         assert wanted in rank["heads"] and "Fix: one of 3, or ulysses_anything" in rank["heads"]
+        assert "divide the 1 attention heads" in rank["one head"]
+        assert not rank["one head"].endswith("ulysses_anything=True")
         assert rank["first call"] == rank["heads"] and rank["ran"] == "no run has begun"
