@@ -69,7 +69,7 @@ def check_shared(model: torch.nn.Module) -> None:
         fit = ", ".join(str(n) for n in range(2, heads + 1) if heads % n == 0)
         raise ValueError(
             f"ulysses_degree: found {degree}, which does not divide the {heads} attention heads of "
-            f"{type(model).__name__}. Fix: one of {fit}"
+            f"{type(model).__name__}. Fix: {f'one of {fit}' if fit else 'one GPU'}"
             + (", or ulysses_anything=True" if padded else "")
         )
 
