@@ -42,10 +42,13 @@ def test_what_is_reckoned_fits_what_one_gpu_measured():
 )
 def test_two_ranks_give_the_outputs_of_one(tmp_path):
     pytest.importorskip("diffusers", reason="diffusers is not installed: pip install .[diffusers]")
-    import torch._dynamo  # diffusers imports it with the first exchange: once, not in each rank
+    import torch._dynamo  # likewise, with the first exchange
 
-    from psa_pack.benchmarks.several_gpus import __main__ as stack
+    from psa_pack.benchmarks.several_gpus import stack
+    from psa_pack.benchmarks.several_gpus.__main__ import table
 
+    # what diffusers imports with its first model: once, not in each rank
+    stack.model_of(stack.SMALL, 1, torch.device("cpu"), torch.float32)
     for of in (1, 2):
         ranks = run_ranks(of, lambda rank, of=of: stack.measure(of, True, 2, 2), tmp_path / f"{of}")
         torch.save(ranks[0], tmp_path / f"{of}.pt")
@@ -55,4 +58,4 @@ def test_two_ranks_give_the_outputs_of_one(tmp_path):
     ]  # fmt: skip
     assert all(row["error"] < 1e-4 for row in rows)
     assert 0.2 < rows[1]["density"] < 0.5 and 0.2 < rows[3]["density"] < 0.5
-    assert all(re.match(r"\| [12] \| \S", line) for line in stack.table(rows)[2:])
+    assert all(re.match(r"\| [12] \| \S", line) for line in table(rows)[2:])
