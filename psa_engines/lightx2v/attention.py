@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..core.attention_call import AttentionCall
+from ..core.attention_call import AttentionCall, gradients_asked
 from ..core.deciding import Asked, AttentionCalls
 from ..core.token_grid import TokenGrid
 from ..core.uncompiled import uncompiled
@@ -125,8 +125,8 @@ def _cannot(options: dict[str, Any], *tensors: torch.Tensor) -> str | None:
     lengths = (options.get("cu_seqlens_q"), options.get("cu_seqlens_kv"))
     if any(x is not None and len(x) > 2 for x in lengths):
         return "several sequences in one"
-    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
-        return "gradients are asked for"
+    if reason := gradients_asked(*tensors):
+        return reason
     known = _TOLD | {"attn_mask", "causal", "drop_rate"}
     unknown = sorted(
         name for name, value in options.items()

@@ -163,15 +163,16 @@ def spoiling(rank):
 
 
 def failing(rank):
-    """PSA fails on rank 1 in the second step."""
+    """PSA, put on before the model is shared out, fails on rank 1 in the second step."""
     real = deciding.psa_attention
 
     def fail(q, k, v, **more):
         return 1 / 0 if rank == 1 and more["step"] == 1 else real(q, k, v, **more)
 
     deciding.psa_attention = fail
-    model, steps = shared(made("wan")), scheduler()
+    model, steps = made("wan"), scheduler()
     applied = apply_psa(model, settings(), scheduler=steps)
+    shared(model)
     out = denoised("wan", model, steps)
     deciding.psa_attention = real
     report = applied.report()
