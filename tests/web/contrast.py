@@ -6,8 +6,8 @@ of a text, an icon or an edge is what the elements around it are filled with.
 """
 
 # ComfyUI's own, without "solarized": its text stands out from its surface by 4.9, so that tints of
-# the two cannot reach 4.5.
-PALETTES = ("light", "arc", "nord", "github", "dark")
+# the two cannot reach 4.5; and without "github", which is "nord" on a darker surface.
+PALETTES = ("light", "arc", "nord", "dark")
 CHOOSE_PALETTE = """async (id) => {
     await app.extensionManager.setting.set('Comfy.ColorPalette', id)
     return getComputedStyle(document.body).getPropertyValue('--comfy-menu-bg')

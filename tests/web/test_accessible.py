@@ -73,6 +73,7 @@ def test_what_stands_out_too_little_is_found(comfy):
 
 def test_nothing_serious_for_axe_and_everything_stands_out(comfy):
     page = comfy.page
+    before = page.viewport_size
     page.set_viewport_size({"width": 1500, "height": 1900})
     loader = comfy.add("PSAPresetLoader", (1050, 130), family=FAMILY, preset="fast")
     node = comfy.add("PSAPresetEditor", (100, 130), (900, 100), links={"base": (loader, 0)})
@@ -119,6 +120,7 @@ def test_nothing_serious_for_axe_and_everything_stands_out(comfy):
     manager.press("manager.delete")
     page.get_by_role("status").get_by_role("button", name=say("load.undo")).wait_for()
     assert faint(page, ".psa-toast", at_least=3) == []
+    page.set_viewport_size(before)
 
 
 def test_every_part_is_reached_with_the_tab_key_and_seen_there(comfy):
