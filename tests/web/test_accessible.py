@@ -1,7 +1,8 @@
-"""For everybody: no serious finding of axe, in both themes, and all of it by keyboard."""
+"""For everybody: no serious finding of axe, nothing too faint, and all of it by keyboard."""
 
 import pytest
 
+from .contrast import PALETTES, faint
 from .editor import Editor
 from .manager import Manager
 from .words import say
@@ -10,11 +11,34 @@ axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 
 FAMILY = "Wan2.1_1.3b"
+# what `faint` must find, each named by its fault, and what it must leave alone
+SAMPLES = """<div id="samples" style="background: #fff; color: #222; font-size: 12px">
+    <p style="color: #999">pale</p>
+    <p style="opacity: 0.4">veiled</p>
+    <p style="background: linear-gradient(#fff, #444)">on a gradient</p>
+    <p style="background: url(x.png)">on a picture</p>
+    <input aria-label="edgeless" value="x"
+        style="border: 1px solid #ccc; color: #222; background: #fff">
+    <button role="switch" style="border: 2px solid #777; background: #fff">
+        <b aria-label="thumb" style="background: #ddd"></b></button>
+    <p aria-current="true" style="background: #eee">current</p>
+    <i role="img" aria-label="dot" style="background: #fc8"></i>
+    <svg aria-label="icon" stroke="#ccc"><path d="M0 0h9"/></svg>
+    <p style="color: #888; font-size: 24px">large</p>
+    <p style="color: #fff; background: #0008">on a veil: 4.00</p>
+    <p style="color: #fff"><b style="background: #000c">on a darker veil</b></p>
+    <input aria-label="edge" value="x"
+        style="border: 1px solid #777; color: #222; background: #fff">
+    <button disabled style="color: #ccc">disabled</button>
+</div>"""
+FAULTS = """text pale, text veiled, text on a gradient, text on a picture, text on a veil: 4.00,
+    edge edgeless, thumb thumb, state current, picture dot, icon icon"""
 
 
 def findings(page, selector):
-    """Serious and critical violations inside the elements of a selector."""
-    answer = axe_module.Axe().run(page, context=selector).response
+    """Serious and critical violations inside the elements of a selector; colours: see `faint`."""
+    options = {"rules": {"color-contrast": {"enabled": False}}}
+    answer = axe_module.Axe().run(page, context=selector, options=options).response
     assert answer["passes"], "axe looked at nothing"
     return [
         (violation["id"], node["target"], node["failureSummary"])
@@ -31,40 +55,72 @@ def unfold(scope):
 
 
 def test_axe_is_asked_for_real(comfy):
-    """A picture without a text and a pale word: what axe must find."""
     comfy.page.evaluate(
-        "document.body.insertAdjacentHTML('beforeend', '<div id=bad style=\"background:#fff;"
-        'color:#eee;position:fixed;top:0;z-index:99999">pale<img src="/x.png"></div>\')'
+        "document.body.insertAdjacentHTML('beforeend', '<div id=bad><img src=\"/x.png\"></div>')"
     )
-    assert {rule for rule, *_ in findings(comfy.page, "#bad")} == {"image-alt", "color-contrast"}
+    assert {rule for rule, *_ in findings(comfy.page, "#bad")} == {"image-alt"}
+    comfy.page.evaluate("document.querySelector('#bad').remove()")
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_axe_finds_nothing_serious(server, combination, open_page, theme):
-    comfy = open_page(server, combination[1], theme=theme, size=(1500, 1900))
-    editor = Editor(comfy, size=(900, 100))
+def test_what_stands_out_too_little_is_found(comfy):
+    comfy.page.evaluate("(html) => document.body.insertAdjacentHTML('beforeend', html)", SAMPLES)
+    found = faint(comfy.page, "#samples", at_least=15)
+    comfy.page.evaluate("document.querySelector('#samples').remove()")
+    for palette in PALETTES:
+        named = [f"{kind} {what.split(chr(39))[1]}" for kind, what, _, of in found if of == palette]
+        assert sorted(named) == sorted(fault.strip() for fault in FAULTS.split(","))
+
+
+def test_nothing_serious_for_axe_and_everything_stands_out(comfy):
+    page = comfy.page
+    before = page.viewport_size
+    page.set_viewport_size({"width": 1500, "height": 1900})
     loader = comfy.add("PSAPresetLoader", (1050, 130), family=FAMILY, preset="fast")
+    node = comfy.add("PSAPresetEditor", (100, 130), (900, 100), links={"base": (loader, 0)})
+    editor = Editor(comfy, node=node)
     apply = comfy.add("PSAApply", (1050, 500), links={"preset": (loader, 0)})
     comfy.add("KSampler", (1050, 1000), links={"model": (apply, 0)}, steps=20)
     comfy.panel(apply).get_by_text("20 steps").wait_for()
     editor.show_yaml()
     unfold(editor.scope)
     editor.row("warmup_steps").get_by_role("button", name=say("field.help", label="")).click()
-    assert findings(comfy.page, ".psa-root") == []
-    # with a problem, and settings without an effect
+    assert findings(page, ".psa-root") == []
+    assert faint(page, ".psa-root", at_least=250) == []
+    # with a problem, settings without an effect, and a run that stays dense
     editor.switch("use_sim_mask")
     editor.summary.get_by_text("use_sim_mask").wait_for()
-    assert findings(comfy.page, ".psa-root") == []
+    comfy.set_widget(apply, "schedule", "percent")
+    comfy.set_widget(apply, "start_percent", 0.99)
+    comfy.panel(apply).get_by_text("no step of this run is sparse").wait_for()
+    assert findings(page, ".psa-root") == []
+    assert faint(page, ".psa-root", at_least=250) == []
     editor.button("view.more").click()
-    assert findings(comfy.page, ".psa-menu") == []
-    comfy.page.keyboard.press("Escape")
+    assert findings(page, ".psa-menu") == []
+    assert faint(page, ".psa-menu", at_least=10) == []
+    page.keyboard.press("Escape")
+    # a text that is no preset, and the message that it cannot be saved
+    editor.yaml.fill("tail: [")
+    editor.scope.get_by_text(say("notice.text")).wait_for()
+    editor.button("save.save").click()
+    page.get_by_role("alert").get_by_text(say("save.broken")).wait_for()
+    assert faint(page, ".psa", at_least=200) == []
     manager = Manager.of_loader(comfy, loader)
     manager.item(FAMILY, "balanced").click()
     manager.dialog.get_by_text("mask_ratios").first.wait_for()
-    assert findings(comfy.page, "dialog") == []
+    assert findings(page, "dialog") == []
+    assert faint(page, "dialog", at_least=300) == []
     manager.press("manager.duplicate")
-    comfy.page.get_by_role("textbox", name=say("save.name"), exact=True).wait_for()
-    assert findings(comfy.page, "dialog") == []
+    page.get_by_role("textbox", name=say("save.name"), exact=True).wait_for()
+    assert findings(page, "dialog") == []
+    page.get_by_role("textbox", name=say("save.name"), exact=True).fill("my own")
+    page.get_by_role("dialog").last.get_by_text(say("manager.duplicate"), exact=True).click()
+    # one's own among those that are shipped, and the message that it is gone
+    manager.item(FAMILY, "my own").get_by_text(say("manager.yours")).wait_for()
+    assert faint(page, "dialog", at_least=300) == []
+    manager.press("manager.delete")
+    page.get_by_role("status").get_by_role("button", name=say("load.undo")).wait_for()
+    assert faint(page, ".psa-toast", at_least=3) == []
+    page.set_viewport_size(before)
 
 
 def test_every_part_is_reached_with_the_tab_key_and_seen_there(comfy):
