@@ -16,7 +16,7 @@ from ..measured.entries import name_of, row_width
 from ..triton.support import MOST_HEAD_DIM, no_int8
 from ..triton.tuning import Attend, Estimate
 from .candidates import Variant
-from .search import NOISE, Budget, Found, Outcome, TuneError, search
+from .search import Budget, Found, Outcome, TuneError, search
 
 SECONDS = 90.0
 DTYPES = ("bfloat16", "float16")
@@ -83,9 +83,10 @@ def tune(
     found = search(
         bench, rows, in_use, width=width, tma=has_tma(device),
         limits=tuning.limits_registers(device), budget=budget, say=say,
+        qk=old["qk"] if old else "half",
         workers=1 if tuning.interpreted(device) else 0,  # the interpreter has no threads
     )  # fmt: skip
-    entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype, old["qk"] if old else "half")
+    entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype)
     changed = old is None or any(old[key] != entry[key] for key in ("qk", "attend", "estimate"))
     if changed:
         measured.write(file, entry)  # the calls that are timed next take it
@@ -110,19 +111,14 @@ def _in_use(entry: Mapping[str, Any], row: Variant) -> Variant:
     return Variant(Attend(**found), row.qk) if found else row
 
 
-def _entry(found: Found, head_dim: int, dtype: torch.dtype, qk: str) -> dict[str, Any]:
-    """qk: what was the faster precision before."""
-    attends = [x for x in found.outcomes.values() if isinstance(x.chosen.settings, Attend)]
-    times = {x.chosen.qk: x.ms for x in attends}
-    best = min(times, key=times.__getitem__)
-    if qk not in times or times[qk] > times[best] * (1 + NOISE):
-        qk = best
+def _entry(found: Found, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
+    attends = [x.chosen for x in found.outcomes.values() if isinstance(x.chosen.settings, Attend)]
     return {
         "head_dim": head_dim,
         "dtype": name_of(dtype),
         "date": time.strftime("%Y-%m-%d"),
-        "qk": qk,
-        "attend": {x.chosen.qk: vars(x.chosen.settings) for x in attends},
+        "qk": found.qk,
+        "attend": {x.qk: vars(x.settings) for x in attends},
         "estimate": vars(found.outcomes["importance"].chosen.settings),
         "gain": {name: round(x.gain, 3) for name, x in found.outcomes.items()},
         "tried": found.timed,

@@ -90,12 +90,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Found:
-    """seconds  that compiling (with the checks) and timing took"""
+    """seconds  that compiling (with the checks) and timing took
+    qk       the precision of queries and keys in which the attention is fastest
+    """
 
     outcomes: Mapping[str, Outcome]
     timed: int
     left_out: Mapping[Variant, str]
     seconds: Mapping[str, float]
+    qk: str
 
 
 def search(
@@ -107,6 +110,7 @@ def search(
     tma: bool,
     limits: bool,
     budget: Budget,
+    qk: str = "half",
     workers: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Found:
@@ -115,12 +119,13 @@ def search(
     rows     the table's, one a kernel; in_use: what calls take now, in the same order
     width    elements of a stored row
     tma, limits  as in `candidates.shapes`
+    qk       the precision that was fastest before
     workers  compilations side by side; 0: what the machine has cores for
 
-    Raises `TuneError` where a row of the table does not run.
+    Raises `TuneError` where a row of the table does not run; one on int8 is left out.
     """
     run = _Run(bench, rows, budget, workers or _cores(), say)
-    in_use = run.first(in_use)
+    rows, in_use = run.first(in_use)
     run.round(
         "shapes of tiles",
         _mixed(candidates.shapes(x, width, tma, limits) for x in rows), SHAPES_UNTIL,
@@ -134,7 +139,8 @@ def search(
     run.round("the best depths together", _mixed(run.joined(x) for x in best.values()),
               JOINED_UNTIL)  # fmt: skip
     outcomes = {row.kernel: run.outcome(row, now) for row, now in zip(rows, in_use, strict=True)}
-    return Found(outcomes, len(run.ratios), run.left_out, run.seconds)
+    precision = run.precision(outcomes, qk)
+    return Found(outcomes, len(run.ratios), run.left_out, run.seconds, precision)
 
 
 def gain_is_noise(now: Timing, other: Timing) -> bool:
@@ -153,24 +159,28 @@ class _Run:
         self.slowest = 0.0  # seconds that a compilation took
         self.seconds = {"compiling": 0.0, "timing": 0.0}
 
-    def first(self, in_use: Sequence[Variant]) -> list[Variant]:
+    def first(self, in_use: Sequence[Variant]) -> tuple[list[Variant], list[Variant]]:
         """The rows, and what is in use, alone: what all compilations share is made by the first.
 
-        What is in use after all: the row, where it does not run.
+        Those that run, and what is in use after all: the row, where that does not run.
         """
-        found = []
+        found = {}
         begin = time.monotonic()
         for row, now in zip(self.rows, in_use, strict=True):
             self.say(f"{row.kernel}: the table's settings, {row}")
             if reason := self._prepare(row):
+                if row.qk != "half":
+                    self.left_out[row] = reason
+                    continue
                 raise TuneError(f"{row.kernel}: the table's own settings do not run: {reason}")
             self.ratios[row] = 1.0
             self.seen |= {row, now}
             if now != row and (reason := self._prepare(now)):
                 self.left_out[now], now = reason, row
-            found.append(now)
+            found[row] = now
+        self.rows = list(found)
         self._took("compiling", begin, "the settings in use")
-        return found
+        return self.rows, list(found.values())
 
     def round(
         self, name: str, variants: Iterable[Variant], until: float, ready: Iterable[Variant] = ()
@@ -220,6 +230,19 @@ class _Run:
         self._took("timing", begin, f"{row.kernel}, the fastest")
         chosen = now if gain_is_noise(times[now], times[best]) else best
         return Outcome(row, now, chosen, times[row].ms / times[chosen].ms, times[chosen].ms)
+
+    def precision(self, outcomes: Mapping[str, Outcome], now: str) -> str:
+        """`now`, unless the attention is faster in the other precision beyond noise."""
+        ones = {x.chosen.qk: x.chosen for x in outcomes.values() if x.chosen.kernel != "importance"}
+        if len(ones) < 2:
+            return next(iter(ones))
+        (other,) = ones.keys() - {now}
+        self.say("the attention in both precisions")
+        each = min(DUEL_EACH, max(self.budget.left(CHOSEN_UNTIL) / 4, 0.05))
+        begin = time.monotonic()
+        times = self.bench.time_long(list(ones.values()), each)
+        self._took("timing", begin, "the attention in both precisions")
+        return now if gain_is_noise(times[ones[now]], times[ones[other]]) else other
 
     def _compile(self, name: str, variants: list[Variant], until: float) -> list[Variant]:
         """Those that run and are right. What would not be ready by `until` is not begun."""

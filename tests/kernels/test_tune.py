@@ -148,14 +148,14 @@ def test_candidates_are_within_what_a_kernel_takes():
 
 
 class Products:
-    """Real products on this CPU: a variant with large tiles does a quarter of the work."""
+    """Real products on this CPU: a variant with large tiles does an eighth of the work."""
 
     def prepare(self, variant):
         return "" if self.call(variant)().isfinite().all() else "wrong numbers"
 
     def call(self, variant):
         large = variant.settings == SHAPES[0].settings
-        a = torch.ones(96 if large else 384, 192)
+        a = torch.ones(96 if large else 768, 192)
         return partial(torch.mm, a, torch.ones(192, 192))
 
     def time(self, variants, seconds):
@@ -270,6 +270,14 @@ def test_both_precisions_keep_their_own_settings_and_the_faster_one_is_named(
     took["half"] = 0.6
     run.tune(budget=Budget(9.0), **how)
     assert tuning.measured_qk(CPU, 128, torch.bfloat16) == "half"
+
+
+def test_a_gpu_without_int8_products_is_measured_all_the_same(on_a_gpu):
+    bench = Told(reason=lambda x: "no such instruction" if x.qk == "int8" else "")
+    found = run.tune(budget=Budget(9.0), device=CPU, make_bench=lambda *call: bench)
+    assert found.changed and "no such instruction" in found.lines[0]
+    (entry,), _ = entries.read_file(on_a_gpu)
+    assert entry["qk"] == "half" and list(entry["attend"]) == ["half"]
 
 
 def test_what_was_left_out_is_counted_by_kind(on_a_gpu):
