@@ -2,7 +2,7 @@
 
 Run as a program, since Triton reads its settings when it is imported:
 
-    python offline.py cuda:90:bfloat16:128:all cuda:86:float16:64:some ...
+    python offline.py cuda:90:bfloat16:128:all cuda:86:float16:64:some cuda:89:bfloat16:128:int8 ...
 
 prints one line of JSON per kernel: shared memory, and the registers and spills that ptxas or the
 AMD assembler report.
@@ -64,10 +64,12 @@ def resources(kernel, target) -> dict:
 class Recorder:
     """Stands in for a launch: compiles each kernel once for `target`."""
 
-    def __init__(self, target):
-        self.target, self.done, self.lines = target, set(), []
+    def __init__(self, target, only=None):
+        self.target, self.only, self.done, self.lines = target, only, set(), []
 
     def __call__(self, kernel, *args, grid, warmup=False, **kwargs):
+        if self.only and kernel.__name__ not in self.only:
+            return
         from triton.compiler import ASTSource, make_backend
         from triton.runtime import jit
 
@@ -93,18 +95,23 @@ class Recorder:
         line = {
             "target": f"{self.target.backend}:{self.target.arch}", "kernel": kernel.__name__,
             "shared": compiled.metadata.shared, **resources(compiled, self.target),
+            # products of bytes: wgmma or mma.sync on s8, tcgen05 of kind i8
+            "int8": bool(re.search(r"mma\S*(s8\.s8|kind::i8)", compiled.asm.get("ptx", ""))),
         }  # fmt: skip
         self.lines.append(line)
 
 
-def calls(dim: int, everything: bool):
+def calls(features: str):
     """(config, keyword arguments of the call) that between them use every part of every kernel."""
     from psa_kernels import PSAConfig
 
     ratios = {1: (0, 0.2), 2: (0.2, 0.3), 4: (0.3, 0.5), 8: (0.5, 0.7), 0: (0.7, 1)}
     large = {"block_n": 128, "tail": 32, "second_moment": True, "mask_ratios": ratios}
+    if features == "int8":
+        yield PSAConfig(**large, qk="int8"), {}
+        return
     yield PSAConfig(**large, rearrange_method="Hybrid", grouping="similar"), {}
-    if not everything:
+    if features != "all":
         return
     yield PSAConfig(**large, rearrange_method="Hybrid"), {}
     old = {"attn_impl": "old_mask_type", "block_n": 128, "tail": 64}
@@ -123,12 +130,17 @@ def record(recorder: Recorder) -> None:
     from triton.backends.nvidia.compiler import CUDABackend
     from triton.runtime.jit import JITFunction
 
-    from psa_kernels.triton import descriptors, tuning
+    from psa_kernels import measured
+    from psa_kernels.triton import attention, descriptors, pyramid, tuning
 
+    measured.forget()
+    for launch_of in (attention._launch_of, pyramid._launch_of):
+        launch_of.cache_clear()
     target = recorder.target
     arch = target.arch if target.backend == "hip" else f"sm_{target.arch}"
     tuning.architecture = lambda device: "sm_86" if arch == "sm_89" else arch
     tuning.interpreted = lambda device: False
+    tuning.limits_registers = lambda device: target.backend == "cuda"
     tma = target.backend == "cuda" and target.arch >= 90
     tuning.has_tma = descriptors.has_tma = lambda device: tma
     # `resources` assembles, once is enough
@@ -158,10 +170,12 @@ def call(config, dtype: str, dim: int, **keywords) -> None:
     line.attend(q, pyramid, plan, orders, layout, config, dim**-0.5)
 
 
-def compile_all(name: str, dtype: str, dim: int, everything: bool) -> list[dict]:
-    recorder = Recorder(target_of(name))
+def compile_all(name: str, dtype: str, dim: int, features: str) -> list[dict]:
+    # what else there is takes no bytes
+    only = {"attend_kernel", "bytes_kernel"} if features == "int8" else None
+    recorder = Recorder(target_of(name), only)
     record(recorder)
-    for config, keywords in calls(dim, everything):
+    for config, keywords in calls(features):
         call(config, dtype, dim, **keywords)
     return recorder.lines
 
@@ -175,5 +189,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as os.environ["TRITON_CACHE_DIR"]:
         for job in sys.argv[1:]:
             kind, arch, dtype, dim, features = job.split(":")
-            for line in compile_all(f"{kind}:{arch}", dtype, int(dim), features == "all"):
+            for line in compile_all(f"{kind}:{arch}", dtype, int(dim), features):
                 print(json.dumps({"dtype": dtype, "dim": int(dim)} | line), flush=True)

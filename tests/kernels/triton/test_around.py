@@ -6,8 +6,10 @@ GPU does, is an error. Kernels are not launched; what they would be given is loo
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+import sys
 
 import pytest
 import torch
@@ -15,7 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from psa_kernels import OrderState, psa_attention
+from psa_kernels import OrderState, PSAConfig, measured, psa_attention
+from psa_kernels.measured import entries
 from psa_kernels.reference.orders import order_on, static_order
 from psa_kernels.triton.descriptors import has_tma
 from psa_kernels.triton.gpus import described
@@ -48,7 +51,13 @@ class Crossings(TorchDispatchMode):
 
 def forget():
     """What is kept of a device: token orders, which are fake ones here, and what it is."""
-    for kept in (static_order, order_on, described, has_tma, architecture):
+    from psa_kernels.triton import attention, pyramid
+
+    measured.forget()
+    for kept in (
+        static_order, order_on, described, has_tma, architecture, attention._launch_of,
+        pyramid._launch_of,
+    ):  # fmt: skip
         kept.cache_clear()
 
 
@@ -82,6 +91,7 @@ def launches(monkeypatch):
     monkeypatch.setattr(JITFunction, "run", run)
     # also where there is a GPU: it may be of another kind, and the only one
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(entries, "machine_of", lambda device: None)  # nothing was measured on it
     forget()
     yield found
     forget()
@@ -110,3 +120,44 @@ def test_a_call_stays_on_its_gpu_and_waits_for_nothing(launches, config):
     assert names >= {"pool_kernel", "levels_kernel", "attend_kernel"}
     assert config.grouping == "order" or names >= {"power_kernel", "bisect_kernel", "capturing"}
     assert {(current, *devices) for _, current, devices in launches} == {(GPU, GPU)}
+
+
+@pytest.mark.parametrize(("qk", "most_frames", "most_operations"), [
+    ("half", 60, 13), ("int8", 75, 19),
+])  # fmt: skip
+def test_where_plans_are_kept_a_call_asks_little_of_python(
+    monkeypatch, qk, most_frames, most_operations
+):
+    """On the CPU, whose tensors cost no frames; launches do nothing."""
+    from triton.runtime.jit import JITFunction
+
+    monkeypatch.setattr(JITFunction, "__getitem__", lambda kernel, grid: lambda *_, **__: None)
+    line = importlib.import_module("psa_kernels.attention")
+    monkeypatch.setattr(line, "unsupported", lambda *_: "")
+    config = PSAConfig(
+        block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert", grouping="similar",
+        refresh=9, mask_ratios={1: (0, 0.1), 8: (0.1, 0.4), 0: (0.4, 1)}, qk=qk,
+    )  # fmt: skip
+    q, k, v = (torch.randn(1, 2, 2048, 64) for _ in range(3))
+    state, frames, operations = OrderState(), [], []
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is not torch.ops.aten.detach.default:
+                operations.append(func)
+            return func(*args, **(kwargs or {}))
+
+    def call():
+        psa_attention(q, k, v, config=config, grid=(4, 16, 32), state=state, return_stats=True)
+
+    for _ in range(3):
+        call()
+    sys.setprofile(lambda frame, event, _: event == "call" and frames.append(frame.f_code.co_name))
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    with Operations():
+        call()
+    assert len(frames) <= most_frames, frames
+    assert len(operations) <= most_operations, operations
