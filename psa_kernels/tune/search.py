@@ -139,8 +139,8 @@ def search(
     run.round("the best depths together", _mixed(run.joined(x) for x in best.values()),
               JOINED_UNTIL)  # fmt: skip
     outcomes = {row.kernel: run.outcome(row, now) for row, now in zip(rows, in_use, strict=True)}
-    fastest = run.precision(outcomes, qk)
-    return Found(outcomes, len(run.ratios), run.left_out, run.seconds, fastest)
+    precision = run.precision(outcomes, qk)
+    return Found(outcomes, len(run.ratios), run.left_out, run.seconds, precision)
 
 
 def gain_is_noise(now: Timing, other: Timing) -> bool:
@@ -178,8 +178,8 @@ class _Run:
             if now != row and (reason := self._prepare(now)):
                 self.left_out[now], now = reason, row
             found[row] = now
-        self._took("compiling", begin, "the settings in use")
         self.rows = list(found)
+        self._took("compiling", begin, "the settings in use")
         return self.rows, list(found.values())
 
     def round(
@@ -238,7 +238,7 @@ class _Run:
             return next(iter(ones))
         (other,) = ones.keys() - {now}
         self.say("the attention in both precisions")
-        each = min(DUEL_EACH, max(self.budget.left() / 4, 0.05))
+        each = min(DUEL_EACH, max(self.budget.left(CHOSEN_UNTIL) / 4, 0.05))
         begin = time.monotonic()
         times = self.bench.time_long(list(ones.values()), each)
         self._took("timing", begin, "the attention in both precisions")

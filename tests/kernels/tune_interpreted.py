@@ -81,7 +81,7 @@ if sys.argv[2] == "times":
     for one in found["calls"]:
         thin, thick = one["psa"]
         assert 0 < thin["density"] < thick["density"] < 1 and one["dense_ms"][times.LIBRARY] > 0
-        assert 0 < found["n64"]
+        assert found["n64"] > 0
         assert thick["kept_ms"] < thick["anew_ms"], one  # neither groups nor plan are made
     print("all timed")
 elif sys.argv[2] == "alike":

@@ -232,6 +232,24 @@ def test_min_tokens(bench, min_tokens, sparse):
     assert ("fewer than min_tokens" in report["calls"]["dense"]) != sparse
 
 
+@pytest.mark.parametrize("qk", ["half", "int8"])
+def test_int8_that_kernels_cannot_use_is_said_in_the_report(bench, monkeypatch, qk):
+    import importlib
+    from types import SimpleNamespace
+
+    from psa_kernels import reference
+    from psa_kernels.triton import support
+
+    line = importlib.import_module("psa_kernels.attention")
+    kernels = SimpleNamespace(**{**vars(reference), "__name__": "psa_kernels.triton"})
+    monkeypatch.setattr(line, "choose_implementation", lambda *_: (kernels, ""))
+    monkeypatch.setattr(support, "LEAST_INT8_DIM", 1000)
+    report, _ = run(bench, sparse_config(qk=qk), steps=1)
+    assert report["implementation"] == "triton"
+    said = report["implementation_reason"]
+    assert said is None if qk == "half" else said.startswith("qk int8 not used: heads of ")
+
+
 def test_verbose_has_a_line_for_every_sparse_call(bench, caplog):
     caplog.set_level("INFO", "PSA")
     report, _ = run(bench, sparse_config(warmup_steps=1, verbose=True), steps=3)
