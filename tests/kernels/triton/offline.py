@@ -108,7 +108,8 @@ def calls(features: str):
     ratios = {1: (0, 0.2), 2: (0.2, 0.3), 4: (0.3, 0.5), 8: (0.5, 0.7), 0: (0.7, 1)}
     large = {"block_n": 128, "tail": 32, "second_moment": True, "mask_ratios": ratios}
     if features == "int8":
-        yield PSAConfig(**large, qk="int8"), {}
+        few = {1: (0, 0.2), 8: (0.2, 0.7), 0: (0.7, 1)}
+        yield PSAConfig(block_n=128, tail=64, mask_ratios=few, qk="int8"), {}
         return
     yield PSAConfig(**large, rearrange_method="Hybrid", grouping="similar"), {}
     if features != "all":

@@ -20,7 +20,7 @@ JOBS = (
 )  # fmt: skip
 # the attention with every feature in one kernel; benchmarks/NOTES.md says why
 SPILLS = {"cuda:80": 64, "cuda:86": 64, "cuda:90": 2560, "cuda:120": 64, "hip:gfx1100": 128}
-INT8_SPILLS = {"cuda:86": 64, "cuda:89": 64, "cuda:90": 256, "cuda:120": 64}
+INT8_SPILLS = {"cuda:89": 64, "cuda:90": 256, "cuda:120": 64}
 # the first cuts of large blocks on one matrix, where registers hold an operand as well: see
 # benchmarks/like-keys.md
 GRAM_SPILLS = {
@@ -37,7 +37,8 @@ def compiled(job):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("arch", ["80", "86", "89", "90", "120"])
+# sm_86 takes the row of sm_89, sm_80 the same instructions: CI has no time for both
+@pytest.mark.parametrize("arch", ["89", "90", "120"])
 def test_int8_products_are_that_to_the_gpu_and_within_its_means(arch):
     found = {x["kernel"]: x for x in compiled(f"cuda:{arch}:bfloat16:128:int8")}
     attend = found["attend_kernel"]
