@@ -156,7 +156,7 @@ class PSAConfig:
     def _arguments(self) -> dict[str, Any]:
         return {field.argument: getattr(self, field.argument) for field in FIELDS}
 
-    @functools.cached_property
+    @property
     def order(self) -> str | None:
         """The rearrangement in force: `rearrange_method`, or None for raster order."""
         return self.rearrange_method if self.use_rearrange else None
