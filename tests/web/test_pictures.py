@@ -109,7 +109,7 @@ def test_nothing_sticks_out(server, combination, open_page, picture, theme, widt
 @pytest.mark.parametrize("scale", [1, 2])
 def test_the_editor(server, combination, open_page, picture, scale):
     comfy = open_page(server, combination[1], size=(1300, 1000), scale=scale)
-    on_gpu(comfy)
+    on_gpu(comfy, measured=False)
     editor = Editor(comfy, size=(900, 100))
     load(editor, FAMILY, "balanced")
     editor.show_yaml()
@@ -148,7 +148,7 @@ def test_the_manager(server, combination, open_page, picture):
 
 def test_the_plan(server, combination, open_page, picture):
     comfy = open_page(server, combination[1], size=(1500, 900))
-    on_gpu(comfy)
+    on_gpu(comfy, measured=False)
     loader = comfy.add("PSAPresetLoader", (80, 120), family=FAMILY, preset="balanced")
     apply = comfy.add("PSAApply", (480, 120), links={"preset": (loader, 0)})
     comfy.add("KSampler", (880, 120), links={"model": (apply, 0)}, steps=20)
@@ -156,7 +156,7 @@ def test_the_plan(server, combination, open_page, picture):
     panel = comfy.panel(apply)
     request = {"preset": {"family": FAMILY, "preset": "balanced"}, "family": FAMILY, "steps": 20}
     panel.get_by_text(comfy.ask("POST", "plan", request)["text"]).wait_for()
-    panel.get_by_text("832 \u00d7 480").wait_for()
+    panel.get_by_text("PSA Self-test").wait_for()
     comfy.wait_until_fitting(apply)
     picture(comfy.page, "plan", {"x": 60, "y": 80, "width": 1150, "height": 610})
 
@@ -193,7 +193,7 @@ def model_files(server):
 def test_the_graph(server, combination, open_page, picture, model_files):
     """The shipped workflow before a run, without PSA Report's room for its picture."""
     comfy = open_page(server, combination[1], size=(1950, 1150), scale=1.5)
-    on_gpu(comfy)
+    on_gpu(comfy, measured=False)
     shipped = json.loads((ROOT / "example_workflows" / "wan2.1_t2v_psa.json").read_text("utf-8"))
     kinds = {node["type"]: node for node in shipped["nodes"]}
     kinds["PSAReport"]["size"] = [290, 130]
@@ -201,7 +201,7 @@ def test_the_graph(server, combination, open_page, picture, model_files):
     left, top = 100, 160
     comfy.view(offset=(left, top))
     apply = str(kinds["PSAApply"]["id"])
-    comfy.panel(apply).get_by_text("832 \u00d7 480").wait_for()
+    comfy.panel(apply).get_by_text("PSA Self-test").wait_for()
     comfy.wait_until_fitting(apply)
     box_at_rest(comfy.panel(apply))
     margin = 24
