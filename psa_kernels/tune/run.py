@@ -74,7 +74,7 @@ def tune(
     width = row_width(head_dim)
     rows = [Variant(tuning.row_attend(device, dtype, width)),
             Variant(tuning.row_estimate(device, dtype, width))]  # fmt: skip
-    if not no_int8(device, head_dim):
+    if not no_int8(device, head_dim, dtype):
         rows.insert(1, Variant(tuning.row_attend(device, dtype, width, "int8"), "int8"))
     old = measured.find(device, head_dim, dtype, file).entry
     in_use = [_in_use(old, row) for row in rows] if old else rows

@@ -1,12 +1,14 @@
 """int8 products of queries and keys (section 6d): what they cost in accuracy, and their limits."""
 
 import math
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
 
 from psa_kernels import PSAConfig, psa_attention
-from psa_kernels.triton.support import no_int8
+from psa_kernels.triton.support import int8_unused, no_int8
 from psa_pack.benchmarks import inputs
 
 GRID = (6, 24, 32)
@@ -64,4 +66,21 @@ def test_auto_without_a_measurement_is_half_to_the_bit():
 
 def test_heads_too_short_for_a_product_are_named():
     cpu = torch.device("cpu")
-    assert "16 channels" in no_int8(cpu, 16) and not no_int8(cpu, 17)
+    assert "16 channels" in no_int8(cpu, 16, torch.float16)
+    assert not no_int8(cpu, 17, torch.float16)
+
+
+def test_what_is_not_shown_right_on_gpus_takes_half():
+    tuning = pytest.importorskip("psa_kernels.triton.tuning")
+    gpu = torch.device("cuda")
+    with mock.patch.object(tuning, "architecture", lambda device: "sm_90"):
+        assert not no_int8(gpu, 128, torch.bfloat16)
+        assert "float16" in no_int8(gpu, 128, torch.float16)
+        assert "over 128 channels" in no_int8(gpu, 129, torch.bfloat16)
+        for wrong in ({"grouping": "similar"}, {"use_sim_mask": True}):
+            if "use_sim_mask" in wrong:
+                wrong |= {"attn_impl": "old_mask_type", "block_n": 128}
+            config = PSAConfig(qk="int8", **wrong)
+            q = SimpleNamespace(device=gpu, dtype=torch.bfloat16)
+            said = int8_unused(q, SimpleNamespace(head_dim=128), config)
+            assert "not yet shown right with like keys" in said

@@ -317,7 +317,8 @@ def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
     said.clear()
     monkeypatch.setattr(live, "EVERY", 1000.0)
     bench.sample(patched, steps=3, cfg=1.0)
-    assert len(said) == 1
+    # what is compiled ahead on a GPU is said at once
+    assert len([x for x in said if "compiling" not in x["text"]]) == 1
 
     def broken(message):
         said.append(message)
