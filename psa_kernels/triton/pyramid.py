@@ -195,12 +195,11 @@ def build_pyramid(
         counts if allowed is None else allowed, *launch.numbers,
     )  # fmt: skip
     key_bytes = (byte_keys.full, byte_keys.scales, center) if int8 else (counts, counts, counts)
-    pool = pool_kernel[launch.grid]
-    pool(
+    pool_kernel[launch.grid](
         k, *k.stride(), *in_order, pooled_k if full_k is None else full_k, pooled_k, *key_bytes,
         *sums, ORDERED=ordered, **launch.keys,
     )  # fmt: skip
-    pool(
+    pool_kernel[launch.grid](
         v, *v.stride(), *in_order, full_v, pooled_v, counts, counts, counts, *sums,
         ORDERED=ordered, **launch.others,
     )  # fmt: skip
