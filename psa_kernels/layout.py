@@ -154,6 +154,11 @@ def check_causal(config: PSAConfig) -> None:
         )
 
 
+def row_width(head_dim: int) -> int:
+    """Elements of a stored row: a power of two, at least the 16 that a matrix product takes."""
+    return max(16, 1 << (head_dim - 1).bit_length())
+
+
 @lru_cache(maxsize=256)
 def _of_heads(layout: Layout, begin: int, end: int) -> tuple[Layout, slice]:
     count, group = end - begin, layout.heads // layout.kv_heads

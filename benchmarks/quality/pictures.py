@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .against_time import quality_against_time
+from .against_time import DPI, quality_against_time
 from .settings import ABLATIONS, METHODS
 from .structure import ESTIMATORS, ORDERS
 from .summary import CAPTURED, Row, Summary
 
 COLOURS = ("tab:gray", "tab:blue", "tab:orange", "tab:red")
-DPI = 120
 
 
 def draw(summary: Summary, title: str, folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ The core decides whether a call is sparse, with which settings, or dense and why
 what calls carry from step to step; steps aside for the rest of a run after an error; looks for NaN;
 and writes down what ran. A host never sees an exception of PSA's from `AttentionCalls.attend`.
 
-    run = Run(preset, plan_whole(timesteps, config.warmup_steps, config.steps))
+    run = Run(preset, plan_of(timesteps, config))
     for every call of the model:
         calls = AttentionCalls(run, token_grid, step, key)
         run.recorder.model_call(step, device)

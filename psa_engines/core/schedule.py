@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
-from ..ground import DENSE, StepRanges, range_text
+from ..ground import DENSE, PSAConfig, StepRanges, range_text
 
 WARM_UP = "warm-up"
 BEFORE_WINDOW = "before start percent"
@@ -167,6 +167,12 @@ def plan_whole(starts: Sequence[float], warmup_steps: int, ranges: StepRanges) -
         for i, start in enumerate(starts)
     )
     return Schedule(tuple(steps)).by_ranges(ranges)
+
+
+def plan_of(starts: Sequence[float], config: PSAConfig) -> Schedule:
+    """`plan_whole` of a preset's settings; all dense where they are of type "dense"."""
+    schedule = plan_whole(starts, config.warmup_steps, config.steps)
+    return schedule.all_dense(DENSE_PRESET) if config.type == DENSE else schedule
 
 
 _ALMOST_ONE = math.nextafter(1.0, 0.0)

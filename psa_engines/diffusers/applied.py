@@ -15,7 +15,7 @@ from ..core.deciding import AttentionCalls
 from ..core.last_run import LastRun
 from ..core.preset_value import PresetValue
 from ..core.run import Run
-from ..core.schedule import DENSE_PRESET, Schedule, plan_whole
+from ..core.schedule import Schedule, plan_of
 from ..core.token_grid import TokenGrid
 from ..core.uncompiled import uncompiled
 from .families import Family
@@ -113,14 +113,11 @@ class Applied(LastRun):
 
     def _begin(self, timesteps: torch.Tensor | None) -> None:
         self._end()
-        config = self.preset.config
         self._timesteps, self._step, self._steps = timesteps, None, None
         schedule = Schedule(())
         if timesteps is not None:
             self._steps = Steps(timesteps)
-            schedule = plan_whole(self._steps.timesteps, config.warmup_steps, config.steps)
-            if config.type == "dense":
-                schedule = schedule.all_dense(DENSE_PRESET)
+            schedule = plan_of(self._steps.timesteps, self.preset.config)
         self._run = Run(self.preset, schedule, **self._options)
         self._announce(schedule)
 

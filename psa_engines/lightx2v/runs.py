@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.faults import one_line
 from ..core.run import Run
-from ..core.schedule import DENSE_PRESET, plan_whole
+from ..core.schedule import plan_of
 from ..core.summary import summary_line
 from .settings import Settings, settings_of
 
@@ -53,11 +53,7 @@ class Runs:
 def _begun(settings: Settings, steps: int) -> Run:
     preset = settings.preset
     # how far a run is takes no more than the count of its steps
-    schedule = plan_whole(
-        [float(steps - i) for i in range(steps)], preset.config.warmup_steps, preset.config.steps
-    )
-    if preset.config.type == "dense":
-        schedule = schedule.all_dense(DENSE_PRESET)
+    schedule = plan_of([float(steps - i) for i in range(steps)], preset.config)
     log.info("PSA %s: %s", preset.label, schedule.describe())
     return Run(
         preset, schedule, dense_blocks=settings.dense_blocks, min_tokens=settings.min_tokens

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..layout import row_width
 from .machine import Machine, machine_of
 from .place import file_in_use
 
@@ -66,11 +67,6 @@ def kept_until_forgotten(function: Callable) -> Callable:
     cache = lru_cache(maxsize=64)(function)
     _caches.append(cache)
     return cache
-
-
-def row_width(head_dim: int) -> int:
-    """Elements of a stored row of this head size."""
-    return max(16, 1 << (head_dim - 1).bit_length())
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -8,11 +8,11 @@ from functools import lru_cache
 import torch
 
 from ..config import PSAConfig
-from ..layout import Layout
+from ..layout import Layout, row_width
 from ..stages import Orders
 from . import tuning
 from .attend_kernel import attend_kernel
-from .common import LOG2E, order_args, padded_dim
+from .common import LOG2E, order_args
 from .descriptors import row_tiles
 from .levels import POOLED, Plan
 from .pyramid import Pyramid, pooled_rows
@@ -55,7 +55,7 @@ def _launch_of(
         layout.q_extra_blocks * per_block, stored, *(starts.get(x, 0) for x in (2, 4, 8, tail)),
     )  # fmt: skip
     constants = {
-        "HEAD_DIM": layout.head_dim, "DIM": padded_dim(layout.head_dim), "M": layout.m,
+        "HEAD_DIM": layout.head_dim, "DIM": row_width(layout.head_dim), "M": layout.m,
         "N": layout.n, "ROWS": rows, "FULL_TILE": tile, "TILE": tune.tile,
         "SMALL": min(64, tune.tile), "TAIL": tail,
         "LOG2_TAIL": float(max(tail, 1).bit_length() - 1),

@@ -16,11 +16,10 @@ import torch
 import triton
 import triton.language as tl
 
-from ..layout import Layout
+from ..layout import Layout, row_width
 from ..order_state import OrderState
 from ..reference.clusters import CARRIED_ROUNDS, FIRST_ROUNDS, cluster_count
 from . import tuning
-from .common import padded_dim
 
 CHUNK = 4096  # tokens of one partial sum
 
@@ -52,10 +51,10 @@ def _nearest(x: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     halves = (centroids.square().sum(-1) / 2).contiguous()
     high = centroids.to(x.dtype)
     low = (centroids - high.float()).to(x.dtype)
-    tune = tuning.clusters(x.dtype, padded_dim(dim))
+    tune = tuning.clusters(x.dtype, row_width(dim))
     _nearest_kernel[(triton.cdiv(length, tune.tokens), batch * heads)](
         x, *x.stride(), high.contiguous(), low.contiguous(), halves, labels, heads, length, count,
-        HEAD_DIM=dim, DIM=padded_dim(dim), TOKENS=tune.tokens, CLUSTERS=tune.clusters,
+        HEAD_DIM=dim, DIM=row_width(dim), TOKENS=tune.tokens, CLUSTERS=tune.clusters,
         EXACT=x.dtype == torch.float32, PRECISION=tuning.precision(x.device, x.dtype),
         num_warps=tune.warps,
     )  # fmt: skip
@@ -68,10 +67,10 @@ def _moved(x: torch.Tensor, labels: torch.Tensor, centroids: torch.Tensor) -> to
     count, chunks = centroids.shape[2], triton.cdiv(length, CHUNK)
     sums = torch.empty(batch, heads, chunks, count, dim, dtype=torch.float32, device=x.device)
     counts = torch.empty(batch, heads, chunks, count, dtype=torch.float32, device=x.device)
-    tune = tuning.clusters(x.dtype, padded_dim(dim))
+    tune = tuning.clusters(x.dtype, row_width(dim))
     _sum_kernel[(chunks, triton.cdiv(count, tune.clusters), batch * heads)](
         x, *x.stride(), labels, sums, counts, heads, length, count,
-        HEAD_DIM=dim, DIM=padded_dim(dim), TOKENS=tune.tokens, CLUSTERS=tune.clusters, CHUNK=CHUNK,
+        HEAD_DIM=dim, DIM=row_width(dim), TOKENS=tune.tokens, CLUSTERS=tune.clusters, CHUNK=CHUNK,
         PRECISION=tuning.precision(x.device, x.dtype), num_warps=tune.warps,
     )  # fmt: skip
     members = counts.sum(2)[..., None]

@@ -1,4 +1,4 @@
-"""What the kernels share: where a token is, and how wide a row is stored."""
+"""What the kernels share: where a token is, and how a column is read."""
 
 from __future__ import annotations
 
@@ -57,11 +57,6 @@ def columns_of(values, offsets, valid):
         values + offsets[:, None] + copy * 0, mask=(copy == 0) & valid[:, None], other=0.0
     )
     return tl.sum(found, 1)
-
-
-def padded_dim(head_dim: int) -> int:
-    """Elements of a stored row: a power of two, at least the 16 that a matrix product takes."""
-    return max(16, 1 << (head_dim - 1).bit_length())
 
 
 def order_args(

@@ -16,11 +16,11 @@ import triton.language as tl
 
 from .. import reference
 from ..config import PSAConfig
-from ..layout import Layout
+from ..layout import Layout, row_width
 from ..reference.estimate import GROUP, SUB_BLOCK
 from ..stages import Orders
 from . import tuning
-from .common import EMPTY, LOG2E, caller_position, columns_of, order_args, padded_dim
+from .common import EMPTY, LOG2E, caller_position, columns_of, order_args
 from .descriptors import row_tiles
 from .pyramid import Pyramid
 
@@ -43,7 +43,7 @@ def importance(
     """
     if config.importance == "exact":
         return reference.importance(q, pyramid, orders, layout, config, scale)
-    batch, heads, dim = layout.batch, layout.heads, padded_dim(layout.head_dim)
+    batch, heads, dim = layout.batch, layout.heads, row_width(layout.head_dim)
     shape = (batch, heads, layout.q_blocks, layout.k_blocks)
     shares = torch.empty(shape, dtype=torch.float32, device=q.device)
     if shares.numel() == 0:

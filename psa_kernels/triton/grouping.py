@@ -7,11 +7,11 @@ import triton
 import triton.language as tl
 
 from ..config import PSAConfig
-from ..layout import Layout
+from ..layout import Layout, row_width
 from ..reference.grouping import FINEST, channel_weights
 from ..stages import Groups, Orders
 from . import tuning
-from .common import order_args, padded_dim
+from .common import order_args
 from .grouping_kernel import bisect_kernel, power_kernel, scales_kernel
 
 TILE = 128  # tokens a program
@@ -42,10 +42,10 @@ def group_keys(
             large = size > SMALL_SET
             bisect_kernel[(triton.cdiv(whole, TILE), batch * heads)](
                 *inputs, factors, earlier, places, heads, layout.k_video, layout.before, whole,
-                HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, TILE=TILE,
+                HEAD_DIM=dim, DIM=row_width(dim), BLOCK=layout.n, TILE=TILE,
                 SET=TILE if large else SMALL_SET, SIZE=size,
                 LEVELS=(size // finest).bit_length() - 1, ORDERED=ordered,
-                WIDTH=min(tuning.gram_width(k.device, large), padded_dim(dim)), ROUNDS=ROUNDS,
+                WIDTH=min(tuning.gram_width(k.device, large), row_width(dim)), ROUNDS=ROUNDS,
                 PRODUCT=product,
                 num_warps=8 if large else 4,
             )  # fmt: skip
@@ -60,7 +60,7 @@ def _passes(n: int) -> list[tuple[int, int]]:
 
 def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:
     """float32 `[B, Hkv, D]`: of each channel over the video queries of the heads that share it."""
-    batch, heads, dim = layout.batch, layout.heads, padded_dim(layout.head_dim)
+    batch, heads, dim = layout.batch, layout.heads, row_width(layout.head_dim)
     chunks = max(1, triton.cdiv(layout.q_video, CHUNK))
     sums = torch.empty(batch, heads, chunks, dim, dtype=torch.float32, device=q.device)
     power_kernel[(chunks, batch * heads)](
@@ -79,7 +79,7 @@ def _factors(inputs: tuple, power: torch.Tensor, ordered: bool, layout: Layout) 
     sums = torch.empty(batch, heads, samples, 2, dtype=torch.float32, device=power.device)
     scales_kernel[(samples, batch * heads)](
         *inputs, power, sums, heads, layout.k_video, layout.before, samples, EVERY,
-        HEAD_DIM=dim, DIM=padded_dim(dim), BLOCK=layout.n, ORDERED=ordered, num_warps=8,
+        HEAD_DIM=dim, DIM=row_width(dim), BLOCK=layout.n, ORDERED=ordered, num_warps=8,
     )  # fmt: skip
     # a token's two halves have squares of 1/2 in the mean, which keeps products of them in range
     size = (sums.sum(2) * 2 / (samples * layout.n)).sqrt()[..., None]

@@ -7,9 +7,8 @@ import math
 from functools import lru_cache
 
 from ..config import PSAConfig
-from ..layout import Layout
+from ..layout import Layout, row_width
 from ..reference.pyramid import pooling_sizes
-from .common import padded_dim
 from .levels import capacities
 
 MOST_SHARE = 1.25  # of the bytes of k and v
@@ -30,7 +29,7 @@ def head_groups(layout: Layout, config: PSAConfig, element_size: int) -> list[sl
 def _head_groups(
     layout: Layout, config: PSAConfig, element_size: int, most_share: float, small: int
 ) -> tuple[slice, ...]:
-    stored = padded_dim(layout.head_dim) * element_size
+    stored = row_width(layout.head_dim) * element_size
     pyramid = 2 * layout.k_len * stored * (1 + sum(1 / size for size in pooling_sizes(config)))
     # of a query block: float32 mass, int8 levels, int32 lists
     row = layout.k_blocks * (4 + 1) + 4 * sum(capacities(layout.k_blocks, config))

@@ -9,11 +9,11 @@ from functools import cached_property, lru_cache
 import torch
 
 from ..config import PSAConfig
-from ..layout import Layout
+from ..layout import Layout, row_width
 from ..reference.pyramid import pooling_sizes
 from ..stages import Groups, Orders
 from . import tuning
-from .common import order_args, padded_dim
+from .common import order_args
 from .pyramid_kernel import bytes_kernel, pool_kernel, sum_keys_kernel
 from .support import int8_unused
 
@@ -39,7 +39,7 @@ class ByteKeys:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """Stored rows are `padded_dim(D)` wide, zeros past D.
+    """Stored rows are `row_width(D)` wide, zeros past D.
 
     full_k, full_v      `[B, Hkv, Lk, DP]`: permuted video tokens, then extra ones; keys of the
                         inputs' dtype, values of `tuning.values_dtype`; with `byte_keys` no full_k,
@@ -118,7 +118,7 @@ def _launch_of(
 ) -> _Launch:  # fmt: skip
     sizes = pooling_sizes(config)
     starts, rows = pooled_rows(layout, config)
-    dim = padded_dim(layout.head_dim)
+    dim = row_width(layout.head_dim)
     whole = layout.k_video // layout.n * layout.n if grouped else 0
     video_tiles = -(-layout.k_video // TILE)
     pairs = layout.batch * layout.kv_heads
@@ -220,6 +220,6 @@ def _mean_key(k: torch.Tensor, layout: Layout) -> torch.Tensor:
     sums = torch.empty(batch, heads, chunks, dim, dtype=torch.float32, device=k.device)
     sum_keys_kernel[(chunks, batch * heads)](
         k, *k.stride(), sums, heads, layout.k_video, layout.before, chunks,
-        HEAD_DIM=dim, DIM=padded_dim(dim), ROWS=32, CHUNK=CHUNK, num_warps=4,
+        HEAD_DIM=dim, DIM=row_width(dim), ROWS=32, CHUNK=CHUNK, num_warps=4,
     )  # fmt: skip
     return sums.sum(2) / max(1, layout.k_video)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from .. import measured
-from ..measured.entries import name_of, row_width
+from ..layout import row_width
+from ..measured.entries import name_of
 from ..triton.support import MOST_HEAD_DIM, no_int8
 from ..triton.tuning import Attend, Estimate
 from .candidates import Variant
