@@ -7,8 +7,9 @@ from types import ModuleType
 
 import torch
 
-from psa_kernels import PSAConfig, reference
-from psa_kernels.attention import choose_implementation, run_stages
+from psa_kernels import PSAConfig
+from psa_kernels.attention import run_stages
+from psa_kernels.implementations import choose
 from psa_kernels.layout import Layout
 from psa_kernels.order_state import FIRST_STEPS, OrderState
 from psa_kernels.stats import Stats
@@ -135,10 +136,11 @@ def psa_method(
 def package_for(problem: Problem, config: PSAConfig, implementation: str) -> ModuleType:
     if implementation != "auto":
         return importlib.import_module(f"psa_kernels.{implementation}")
-    package, reason = choose_implementation(problem.q, layout_of(problem, config), config)
-    if package is reference and problem.q.is_cuda:
-        raise Unavailable(f"no kernels serve this call: {reason}")
-    return package
+    q = problem.q
+    choice = choose(q.device, q.dtype, layout_of(problem, config), config)
+    if not choice.implementation.kernels and q.is_cuda:
+        raise Unavailable(f"no kernels serve this call: {choice.reason}")
+    return choice.implementation.package
 
 
 def layout_of(problem: Problem, config: PSAConfig) -> Layout:

@@ -13,6 +13,8 @@ and one that says which heads go through the last four together, which is what b
 
     head_groups(layout, config, element_size)                  -> slices of the key/value heads
 
+`psa_kernels/implementations.py` is the list of them, and says which one serves a call. The `config`
+that stages are given is settled: where the call cannot have a precision, it does not ask for it.
 Without `grouping: similar` nothing is grouped, and `groups` is None. `OrderState` says what of
 groups and plans a later step of the same run may use again.
 
@@ -27,14 +29,13 @@ from types import ModuleType
 
 import torch
 
-from . import reference
 from .config import PSAConfig
 from .config.issues import shown
+from .implementations import choose
 from .layout import CallError, Layout
 from .order_state import Kept, OrderState
 from .stages import JoinedPlan
 from .stats import Stats
-from .triton.support import int8_unused, unsupported
 
 
 class NoKernelsError(RuntimeError):
@@ -95,22 +96,18 @@ def psa_attention(
         )
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
-    package, reason = choose_implementation(q, layout, config)
-    needs_gradient = q.requires_grad or k.requires_grad or v.requires_grad
-    if needs_gradient and torch.is_grad_enabled() and not reason:
-        package, reason = reference, "the Triton kernels have no backward pass"
-    if need_kernels and package is reference:
-        raise NoKernelsError(reason)
+    gradient = q.requires_grad or k.requires_grad or v.requires_grad
+    gradient = gradient and torch.is_grad_enabled()
+    choice = choose(q.device, q.dtype, layout, config, gradient)
+    chosen = choice.implementation
+    if need_kernels and not chosen.kernels:
+        raise NoKernelsError(choice.reason)
     if state is not None:
         state.begin(step)
-    out, plan = run_stages(package, q, k, v, layout, config, scale, state)
+    out, plan = run_stages(chosen.package, q, k, v, layout, choice.config, scale, state)
     if not return_stats:
         return out
-    name = package.__name__.rpartition(".")[2]
-    if package is not reference and config.qk == "int8":
-        unused = int8_unused(q, layout, config)
-        reason = reason or (unused and f"qk int8 not used: {unused}")
-    return out, Stats(plan, layout, config.tail, name, reason)
+    return out, Stats(plan, layout, config.tail, chosen.name, choice.reason)
 
 
 def settings(config: PSAConfig | None) -> PSAConfig:
@@ -127,18 +124,6 @@ def settings(config: PSAConfig | None) -> PSAConfig:
 
 # what torch.compiler.disable does, which costs every importer the import of the whole compiler
 psa_attention._torchdynamo_disable = True
-
-
-def choose_implementation(
-    q: torch.Tensor, layout: Layout, config: PSAConfig
-) -> tuple[ModuleType, str]:
-    """The package that serves this call, and why no faster one does ("" if none could)."""
-    reason = unsupported(q, layout, config)
-    if reason:
-        return reference, reason
-    from . import triton
-
-    return triton, ""
 
 
 def run_stages(

@@ -64,7 +64,7 @@ def forget() -> None:
 
 def kept_until_forgotten(function: Callable) -> Callable:
     """`lru_cache` for what hangs on the file: `forget` empties it."""
-    cache = lru_cache(maxsize=64)(function)
+    cache = lru_cache(maxsize=256)(function)
     _caches.append(cache)
     return cache
 

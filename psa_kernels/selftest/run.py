@@ -9,6 +9,8 @@ from types import ModuleType
 import torch
 
 from .. import reference
+from ..capability import Call, refusal
+from ..implementations import TRITON
 from ..triton import versions
 from .agreement import TOLERANCE, agreement, dense_error
 from .cases import BASE, FEATURES, USUAL, Case, make_call
@@ -122,10 +124,8 @@ def _unsupported(device: torch.device) -> str:
     """Why the kernels would not serve an ordinary call; the interpreter is not asked."""
     if device.type != "cuda":
         return ""
-    from ..triton.support import unsupported
-
     call = make_call(BASE, device, torch.float16, 64)
-    return unsupported(call.q, call.layout, call.config)
+    return refusal(TRITON.limits, Call(device, torch.float16, call.layout, call.config))
 
 
 def _attempt(name: str, action: Callable[[], str]) -> tuple[bool, Check]:

@@ -1,7 +1,7 @@
 """The six stages as Triton kernels: CUDA and ROCm, bit for bit the same on repeated calls.
 
-Importing this package needs no Triton; asking it for a stage does. `support.unsupported` says why a
-call cannot be served here.
+Importing this package needs no Triton; asking it for a stage does. `support.LIMITS` are the calls
+that it serves, `support.PRECISIONS` those that it can compute faster.
 
 A program's batch and head are int64 before they become an offset; offsets inside a head are int32
 (`support.MOST_KEYS`), but for the caller's tensors, whose strides may be anything. Sizes that

@@ -15,7 +15,6 @@ from ..stages import Groups, Orders
 from . import tuning
 from .common import order_args
 from .pyramid_kernel import bytes_kernel, pool_kernel, sum_keys_kernel
-from .support import int8_unused
 
 TILE = 128  # places a program: no group of any level crosses a multiple of it
 CHUNK = 1024  # keys a program of `sum_keys_kernel`
@@ -155,7 +154,7 @@ def build_pyramid(
 ) -> Pyramid:  # fmt: skip
     """The pyramid of k and v `[B, Hkv, Lk, D]`, of any strides. Without `groups`, neighbours are
     pooled."""
-    int8 = config.qk != "half" and not int8_unused(k, layout, config)
+    int8 = config.qk == "int8"
     launch = _launch_of(layout, config, k.dtype, k.device, int8, groups is not None)
     batch, heads, length = layout.batch, layout.kv_heads, layout.k_len
     dim, rows, device, values = launch.dim, launch.rows, k.device, launch.values

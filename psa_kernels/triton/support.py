@@ -1,4 +1,4 @@
-"""Whether these kernels can serve a call, and if not, why. Importing this needs no Triton."""
+"""Which calls these kernels can serve, and which on int8. Importing this needs no Triton."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from functools import lru_cache
 
 import torch
 
-from ..config import PSAConfig
-from ..layout import Layout
+from ..capability import Call, Limit, Precision
 from . import versions
 from .gpus import described, too_old
 
@@ -31,50 +30,104 @@ def _no_triton() -> str:
     return versions.too_old(triton.__version__)
 
 
-def no_int8(device: torch.device, head_dim: int, dtype: torch.dtype) -> str:
-    """Why these kernels have no products of queries and keys on int8 here; "" if they have."""
+def _old_gpu(call: Call) -> str:
+    """The name of a GPU that is too old."""
+    old = too_old(**described(call.device))
+    return torch.cuda.get_device_name(call.device) if old else ""
+
+
+def _amd(call: Call) -> bool:
+    return call.device.type == "cuda" and bool(torch.version.hip)
+
+
+def _measured_qk(call: Call) -> str:
     from . import tuning
 
-    if head_dim < LEAST_INT8_DIM:
-        return f"heads of {head_dim} channels are shorter than an int8 product's 32"
-    if tuning.architecture(device).startswith("gfx"):
-        return "on AMD GPUs it has not been tried"
-    # random calls on an H200 were wrong somewhere here (benchmarks/NOTES.md, "int8 query-key
-    # products"): what has not been shown right is not served
-    if device.type == "cuda" and (head_dim > 128 or dtype == torch.float16):
-        return "on GPUs it is not yet shown right in float16, nor for heads of over 128 channels"
-    return ""
+    return tuning.measured_qk(call.device, call.layout.head_dim, call.dtype)
 
 
-def int8_unused(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
-    """Why these kernels multiply queries and keys in half precision, where `config.qk` is not
-    "half"; "" if they do so on int8."""
-    from . import tuning
+LIMITS = (
+    Limit(
+        "device", lambda call: call.device.type, one_of=("cuda",), needs="a CUDA or ROCm GPU",
+        reason="the tensors are on {found}, the Triton kernels need a CUDA or ROCm GPU",
+    ),
+    Limit(
+        "dtype", lambda call: call.dtype, one_of=DTYPES,
+        reason="the Triton kernels take {one_of}, found {found}",
+    ),
+    Limit(
+        "head dim", lambda call: call.layout.head_dim, most=MOST_HEAD_DIM,
+        reason="the Triton kernels take head dims up to {most}, found {found}",
+    ),
+    Limit(
+        "key blocks", lambda call: call.layout.k_blocks, most=MOST_KEY_BLOCKS,
+        reason="{found} key blocks: the Triton kernels take up to {most}; larger key blocks make "
+        "fewer",
+    ),
+    Limit(
+        "keys", lambda call: call.layout.k_len, most=MOST_KEYS,
+        reason="{found} keys: the Triton kernels take up to {most}",
+    ),
+    Limit(
+        "GPU", _old_gpu, one_of=("",), needs="compute capability 8.0 or newer, or AMD",
+        reason="{found} is older than compute capability 8.0",
+    ),
+    Limit(
+        "Triton", lambda call: _no_triton(), one_of=("",), needs=f"{versions.OLDEST} or newer",
+        reason="{found}",
+    ),
+    Limit(
+        "gradients", lambda call: call.gradient, one_of=(False,), needs="none",
+        reason="the Triton kernels have no backward pass",
+    ),
+)  # fmt: skip
 
-    if reason := no_int8(q.device, layout.head_dim, q.dtype):
-        return reason
-    if q.device.type == "cuda" and (config.grouping == "similar" or config.use_sim_mask):
-        return "on GPUs it is not yet shown right with like keys together or the similarity mask"
-    if config.qk == "auto" and tuning.measured_qk(q.device, layout.head_dim, q.dtype) != "int8":
-        return "no measurement on this GPU says that int8 is faster"
-    return ""
+# Random calls on an H200 were wrong somewhere here (benchmarks/NOTES.md, "int8 query-key
+# products"): what has not been shown right is not served.
+NOT_SHOWN_RIGHT = (
+    Limit(
+        "float16 on a GPU",
+        lambda call: call.device.type == "cuda" and call.dtype == torch.float16,
+        one_of=(False,), needs="not served",
+        reason="on GPUs it is not yet shown right in float16",
+    ),
+    Limit(
+        "head dim on a GPU",
+        lambda call: call.layout.head_dim if call.device.type == "cuda" else 0, most=128,
+        reason="on GPUs it is not yet shown right for heads of over {most} channels",
+    ),
+    Limit(
+        "like keys together on a GPU",
+        lambda call: call.device.type == "cuda" and call.config.grouping == "similar",
+        one_of=(False,), needs="not served",
+        reason="on GPUs it is not yet shown right with like keys together",
+    ),
+    Limit(
+        "similarity mask on a GPU",
+        lambda call: call.device.type == "cuda" and call.config.use_sim_mask,
+        one_of=(False,), needs="not served",
+        reason="on GPUs it is not yet shown right with the similarity mask",
+    ),
+)  # fmt: skip
 
-
-def unsupported(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
-    """Why the Triton kernels cannot serve this call; "" if they can."""
-    if q.device.type != "cuda":
-        return f"the tensors are on {q.device.type}, the Triton kernels need a CUDA or ROCm GPU"
-    if q.dtype not in DTYPES:
-        return f"the Triton kernels take float16, bfloat16 and float32, found {q.dtype}"
-    if layout.head_dim > MOST_HEAD_DIM:
-        return f"the Triton kernels take head dims up to {MOST_HEAD_DIM}, found {layout.head_dim}"
-    if layout.k_blocks > MOST_KEY_BLOCKS:
-        return (
-            f"{layout.k_blocks} key blocks: the Triton kernels take up to {MOST_KEY_BLOCKS}; "
-            "larger key blocks make fewer"
-        )
-    if layout.k_len > MOST_KEYS:
-        return f"{layout.k_len} keys: the Triton kernels take up to {MOST_KEYS}"
-    if too_old(**described(q.device)):
-        return f"{torch.cuda.get_device_name(q.device)} is older than compute capability 8.0"
-    return _no_triton()
+INT8 = Precision(
+    "qk", "int8", "half",
+    limits=(
+        Limit(
+            "head dim", lambda call: call.layout.head_dim, least=LEAST_INT8_DIM,
+            reason="heads of {found} channels are shorter than an int8 product's 32",
+        ),
+        Limit(
+            "AMD GPUs", _amd, one_of=(False,), needs="not served",
+            reason="on AMD GPUs it has not been tried",
+        ),
+        *NOT_SHOWN_RIGHT,
+    ),
+    measured=(
+        Limit(
+            "the faster one here", _measured_qk, one_of=("int8",),
+            reason="no measurement on this GPU says that int8 is faster",
+        ),
+    ),
+)  # fmt: skip
+PRECISIONS = (INT8,)

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from .. import measured
+from ..capability import Call
+from ..config import PSAConfig
 from ..layout import row_width
 from ..measured.entries import name_of
-from ..triton.support import MOST_HEAD_DIM, no_int8
+from ..triton.support import INT8, MOST_HEAD_DIM
 from ..triton.tuning import Attend, Estimate
 from .candidates import Variant
 from .search import Budget, Found, Outcome, TuneError, search
@@ -75,7 +77,7 @@ def tune(
     width = row_width(head_dim)
     rows = [Variant(tuning.row_attend(device, dtype, width)),
             Variant(tuning.row_estimate(device, dtype, width))]  # fmt: skip
-    if not no_int8(device, head_dim, dtype):
+    if INT8.settled(Call.small(device, dtype, head_dim, PSAConfig(qk="int8")))[0] == "int8":
         rows.insert(1, Variant(tuning.row_attend(device, dtype, width, "int8"), "int8"))
     old = measured.find(device, head_dim, dtype, file).entry
     in_use = [_in_use(old, row) for row in rows] if old else rows

@@ -1,14 +1,13 @@
 """int8 products of queries and keys (section 6d): what they cost in accuracy, and their limits."""
 
 import math
-from types import SimpleNamespace
-from unittest import mock
 
 import pytest
 import torch
 
 from psa_kernels import PSAConfig, psa_attention
-from psa_kernels.triton.support import int8_unused, no_int8
+from psa_kernels.capability import Call
+from psa_kernels.triton.support import INT8
 from psa_pack.benchmarks import inputs
 
 GRID = (6, 24, 32)
@@ -64,23 +63,47 @@ def test_auto_without_a_measurement_is_half_to_the_bit():
     assert torch.equal(half, auto)
 
 
+def settled(device="cpu", dtype=torch.bfloat16, dim=64, qk="int8", **settings):
+    """(what queries and keys are multiplied in, why not int8) by the kernels' table."""
+    config = PSAConfig(qk=qk, **settings)
+    return INT8.settled(Call.small(torch.device(device), dtype, dim, config))
+
+
 def test_heads_too_short_for_a_product_are_named():
-    cpu = torch.device("cpu")
-    assert "16 channels" in no_int8(cpu, 16, torch.float16)
-    assert not no_int8(cpu, 17, torch.float16)
+    reason = "heads of 16 channels are shorter than an int8 product's 32"
+    assert settled(dim=16) == ("half", reason)
+    assert settled(dim=17) == ("int8", "")
+    assert settled(dim=16, qk="half") == ("half", "")
 
 
-def test_what_is_not_shown_right_on_gpus_takes_half():
+def test_amd_gpus_are_named(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert settled("cuda") == ("half", "on AMD GPUs it has not been tried")
+    assert settled("cpu") == ("int8", "")
+
+
+def test_auto_takes_what_was_measured_to_be_faster(monkeypatch):
     tuning = pytest.importorskip("psa_kernels.triton.tuning")
-    gpu = torch.device("cuda")
-    with mock.patch.object(tuning, "architecture", lambda device: "sm_90"):
-        assert not no_int8(gpu, 128, torch.bfloat16)
-        assert "float16" in no_int8(gpu, 128, torch.float16)
-        assert "over 128 channels" in no_int8(gpu, 129, torch.bfloat16)
-        for wrong in ({"grouping": "similar"}, {"use_sim_mask": True}):
-            if "use_sim_mask" in wrong:
-                wrong |= {"attn_impl": "old_mask_type", "block_n": 128}
-            config = PSAConfig(qk="int8", **wrong)
-            q = SimpleNamespace(device=gpu, dtype=torch.bfloat16)
-            said = int8_unused(q, SimpleNamespace(head_dim=128), config)
-            assert "not yet shown right with like keys" in said
+    for faster in ("half", "int8"):
+        monkeypatch.setattr(tuning, "measured_qk", lambda *_, faster=faster: faster)
+        assert settled("cuda", qk="auto")[0] == faster
+        assert settled("cuda", qk="int8") == ("int8", "")
+    assert settled("cuda", qk="auto", dim=16)[0] == "half"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ({"dim": 128}, ""),
+        ({"dtype": torch.float16}, "in float16"),
+        ({"dim": 129}, "over 128 channels"),
+        ({"grouping": "similar"}, "with like keys together"),
+        ({"use_sim_mask": True, "attn_impl": "old_mask_type", "block_n": 128}, "similarity mask"),
+    ],
+    ids=str,
+)
+def test_what_is_not_shown_right_on_gpus_takes_half(call, said):
+    value, reason = settled("cuda", **call)
+    assert (value == "half") == bool(said) and said in reason
+    assert reason.startswith("on GPUs it is not yet shown right" if said else "")
+    assert settled("cpu", **call) == ("int8", "")

@@ -7,6 +7,7 @@ attention. The tiny Wan has two blocks of self- and cross-attention: four calls 
 import pytest
 import torch
 
+from ..registered import registered
 from .sampling import SHAPE, Spy, agree, sparse_config
 
 BLOCKS = 2
@@ -233,18 +234,19 @@ def test_min_tokens(bench, min_tokens, sparse):
 
 
 @pytest.mark.parametrize("qk", ["half", "int8"])
-def test_int8_that_kernels_cannot_use_is_said_in_the_report(bench, monkeypatch, qk):
-    import importlib
-    from types import SimpleNamespace
+def test_int8_that_kernels_cannot_use_is_said_in_the_report(bench, qk):
+    from dataclasses import replace
 
     from psa_kernels import reference
-    from psa_kernels.triton import support
+    from psa_kernels.implementations import TRITON
+    from psa_kernels.triton.support import INT8
 
-    line = importlib.import_module("psa_kernels.attention")
-    kernels = SimpleNamespace(**{**vars(reference), "__name__": "psa_kernels.triton"})
-    monkeypatch.setattr(line, "choose_implementation", lambda *_: (kernels, ""))
-    monkeypatch.setattr(support, "LEAST_INT8_DIM", 1000)
-    report, _ = run(bench, sparse_config(qk=qk), steps=1)
+    short = replace(INT8.limits[0], least=1000)
+    kernels = replace(
+        TRITON, package=reference, limits=(), precisions=(replace(INT8, limits=(short,)),)
+    )
+    with registered(kernels):
+        report, _ = run(bench, sparse_config(qk=qk), steps=1)
     assert report["implementation"] == "triton"
     said = report["implementation_reason"]
     assert said is None if qk == "half" else said.startswith("qk int8 not used: heads of ")

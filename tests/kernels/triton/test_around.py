@@ -6,10 +6,10 @@ GPU does, is an error. Kernels are not launched; what they would be given is loo
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,12 +18,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from psa_kernels import OrderState, PSAConfig, measured, psa_attention
+from psa_kernels.implementations import TRITON
 from psa_kernels.measured import entries
 from psa_kernels.reference.orders import order_on, static_order
 from psa_kernels.triton.descriptors import has_tma
 from psa_kernels.triton.gpus import described
 from psa_kernels.triton.tuning import architecture
 
+from ...registered import registered
 from .test_gpu import CONFIGS, GRID
 
 pytestmark = pytest.mark.skipif(
@@ -123,7 +125,7 @@ def test_a_call_stays_on_its_gpu_and_waits_for_nothing(launches, config):
 
 
 @pytest.mark.parametrize(("qk", "most_frames", "most_operations"), [
-    ("half", 62, 13), ("int8", 82, 19),
+    ("half", 60, 13), ("int8", 67, 19),
 ])  # fmt: skip
 def test_where_plans_are_kept_a_call_asks_little_of_python(
     monkeypatch, qk, most_frames, most_operations
@@ -132,8 +134,6 @@ def test_where_plans_are_kept_a_call_asks_little_of_python(
     from triton.runtime.jit import JITFunction
 
     monkeypatch.setattr(JITFunction, "__getitem__", lambda kernel, grid: lambda *_, **__: None)
-    line = importlib.import_module("psa_kernels.attention")
-    monkeypatch.setattr(line, "unsupported", lambda *_: "")
     config = PSAConfig(
         block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert", grouping="similar",
         refresh=9, mask_ratios={1: (0, 0.1), 8: (0.1, 0.4), 0: (0.4, 1)}, qk=qk,
@@ -148,16 +148,20 @@ def test_where_plans_are_kept_a_call_asks_little_of_python(
             return func(*args, **(kwargs or {}))
 
     def call():
-        psa_attention(q, k, v, config=config, grid=(4, 16, 32), state=state, return_stats=True)
+        return psa_attention(
+            q, k, v, config=config, grid=(4, 16, 32), state=state, return_stats=True
+        )  # fmt: skip
 
-    for _ in range(3):
-        call()
-    sys.setprofile(lambda frame, event, _: event == "call" and frames.append(frame.f_code.co_name))
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-    with Operations():
-        call()
-    assert len(frames) <= most_frames, frames
+    with registered(replace(TRITON, limits=())):
+        for _ in range(3):
+            call()
+        sys.setprofile(lambda frame, event, _: event == "call" and frames.append(frame.f_code))
+        try:
+            _, stats = call()
+        finally:
+            sys.setprofile(None)
+        with Operations():
+            call()
+    assert stats.implementation == "triton" and not stats.reason
+    assert len(frames) <= most_frames, [frame.co_name for frame in frames]
     assert len(operations) <= most_operations, operations

@@ -1,0 +1,142 @@
+"""What an implementation can serve, as data: rows that are asked, printed and tested.
+
+A row says what it looks at in a call, what is allowed there, and the reason that a user reads where
+it is not. `psa_kernels/implementations.py` is the list of implementations that the rows belong to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from .config import PSAConfig
+from .layout import Layout
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the rows may look at.
+
+    device, dtype  of q, k and v
+    gradient       whether the caller wants one
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    layout: Layout
+    config: PSAConfig
+    gradient: bool = False
+
+    @classmethod
+    def small(
+        cls, device: torch.device, dtype: torch.dtype, head_dim: int, config: PSAConfig
+    ) -> Call:
+        """A call of one token, for asking about everything but the number of tokens."""
+        layout = Layout(1, 1, 1, 1, 1, head_dim, None, 0, 0, False, config.block_m, config.block_n)
+        return cls(device, dtype, layout, config)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One row.
+
+    of      what it looks at, in words
+    value   reads that off a call; asked only if the call is within the rows before this one
+    reason  a sentence; {found} stands for the value, {one_of}, {least} and {most} for what is
+            allowed
+
+    Allowed is what is in `one_of`, or from `least` to `most`. `needs` says so in words, where the
+    values themselves do not.
+    """
+
+    of: str
+    value: Callable[[Call], Any]
+    reason: str
+    one_of: tuple = ()
+    least: Any = None
+    most: Any = None
+    needs: str = ""
+
+    def refusal(self, call: Call) -> str:
+        """Why the row does not allow this call; "" if it does."""
+        found = self.value(call)
+        if self.one_of:
+            allowed = found in self.one_of
+        else:
+            allowed = (self.least is None or found >= self.least) and (
+                self.most is None or found <= self.most
+            )
+        if allowed:
+            return ""
+        return self.reason.format(
+            found=_shown(found), one_of=_listed(self.one_of), least=self.least, most=self.most
+        )
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in words."""
+        if self.needs or self.one_of:
+            return self.needs or _listed(self.one_of)
+        ends = ("at least", self.least), ("at most", self.most)
+        return ", ".join(f"{word} {end}" for word, end in ends if end is not None)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A faster way to compute something, which a field of the configuration asks for.
+
+    field     of `PSAConfig`
+    value     what asks for it: qk="int8"
+    plain     what is computed instead where a row refuses
+    limits    the rows
+    measured  further rows for the value "auto": whether it is faster on this machine
+    """
+
+    field: str
+    value: str
+    plain: str
+    limits: tuple[Limit, ...]
+    measured: tuple[Limit, ...] = ()
+
+    def settled(self, call: Call) -> tuple[str, str]:
+        """(the field's value that holds for the call, why it is not `value`; "" if it is)."""
+        asked = getattr(call.config, self.field)
+        if asked == self.plain:
+            return asked, ""
+        rows = self.limits if asked == self.value else self.limits + self.measured
+        refused = refusal(rows, call)
+        return (self.plain if refused else self.value), refused
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """name        as `Stats.implementation` has it
+    package     the stages: see `psa_kernels/attention.py`
+    limits      which calls it serves
+    precisions  what it can compute faster, and for which calls
+    kernels     whether it is made for a GPU: on one, plain torch is slower than dense attention
+    """
+
+    name: str
+    package: ModuleType
+    limits: tuple[Limit, ...] = ()
+    precisions: tuple[Precision, ...] = ()
+    kernels: bool = True
+
+
+def refusal(limits: Iterable[Limit], call: Call) -> str:
+    """The reason of the first row that does not allow the call; "" if all do."""
+    return next(filter(None, (limit.refusal(call) for limit in limits)), "")
+
+
+def _shown(value: Any) -> str:
+    return str(value).removeprefix("torch.")
+
+
+def _listed(values: tuple) -> str:
+    *most, last = map(_shown, values or ("",))
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,89 @@
+"""The implementations, fastest first, and which of them serves a call.
+
+Another one enters by `register`, another precision by a row among its implementation's
+`precisions`. Asking needs no Triton.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from . import measured, reference, triton
+from .capability import Call, Implementation, refusal
+from .config import PSAConfig
+from .layout import Layout
+from .triton import support
+
+TRITON = Implementation("triton", triton, support.LIMITS, support.PRECISIONS)
+# serves what no other does
+REFERENCE = Implementation("reference", reference, kernels=False)
+
+_registered: dict[str, Implementation] = {TRITON.name: TRITON}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """implementation  what serves a call
+    config  the call's, in which each precision of that implementation is settled: its stages
+            compute what it says
+    reason  why nothing faster serves the call, or which precision it cannot have; "" if there is
+            nothing to say
+    """
+
+    implementation: Implementation
+    config: PSAConfig
+    reason: str
+
+
+@measured.kept_until_forgotten
+def choose(
+    device: torch.device,
+    dtype: torch.dtype,
+    layout: Layout,
+    config: PSAConfig,
+    gradient: bool = False,
+) -> Choice:
+    """What serves a call: asked in every call, answered anew only where it changes."""
+    call, reasons = Call(device, dtype, layout, config, gradient), []
+    for implementation in (*_registered.values(), REFERENCE):
+        reason = refusal(implementation.limits, call)
+        if not reason:
+            break
+        reasons.append(reason)
+    for precision in implementation.precisions:
+        value, reason = precision.settled(call)
+        if reason and getattr(config, precision.field) == precision.value:
+            reasons.append(f"{precision.field} {precision.value} not used: {reason}")
+        if value != getattr(config, precision.field):
+            config = replace(config, **{precision.field: value})
+    return Choice(implementation, config, "; ".join(reasons))
+
+
+def register(implementation: Implementation) -> None:
+    """Asked before all others from now on; one of the same name is forgotten."""
+    others = {name: one for name, one in _registered.items() if name != implementation.name}
+    _registered.clear()
+    _registered.update({implementation.name: implementation} | others)
+    choose.cache_clear()
+
+
+def unregister(name: str) -> None:
+    """Raises `KeyError` if there is none of this name."""
+    del _registered[name]
+    choose.cache_clear()
+
+
+def table() -> Iterator[tuple[str, str, str]]:
+    """(implementation or precision of it, what a row looks at, what it allows), in words."""
+    for one in _registered.values():
+        for limit in one.limits:
+            yield one.name, limit.of, limit.allowed
+        for precision in one.precisions:
+            name = f"{one.name}, {precision.field} {precision.value}"
+            for limit in precision.limits:
+                yield name, limit.of, limit.allowed
+            for limit in precision.measured:
+                yield f"{one.name}, {precision.field} auto", limit.of, limit.allowed
