@@ -48,7 +48,7 @@ def choose(
 ) -> Choice:
     """What serves a call: asked in every call, answered anew only where it changes."""
     call, reasons = Call(device, dtype, layout, config, gradient), []
-    for implementation in (*_registered.values(), REFERENCE):
+    for implementation in (*registered(), REFERENCE):
         reason = refusal(implementation.limits, call)
         if not reason:
             break
@@ -76,9 +76,14 @@ def unregister(name: str) -> None:
     choose.cache_clear()
 
 
+def registered() -> tuple[Implementation, ...]:
+    """All but the reference, in the order in which they are asked."""
+    return tuple(_registered.values())
+
+
 def table() -> Iterator[tuple[str, str, str]]:
     """(implementation or precision of it, what a row looks at, what it allows), in words."""
-    for one in _registered.values():
+    for one in registered():
         for limit in one.limits:
             yield one.name, limit.of, limit.allowed
         for precision in one.precisions:

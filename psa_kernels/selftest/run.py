@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import ModuleType
 
 import torch
@@ -17,6 +18,7 @@ from .cases import BASE, FEATURES, USUAL, Case, make_call
 from .diagnosis import REPORT_IT, TooOldError, diagnose, not_installed
 from .machine import describe, gpu_name, other_gpu, triton_version
 from .report import FAILED, OK, SKIPPED, Check, Report
+from .served import rows, served_here
 
 Setting = tuple[Case, torch.dtype, int]  # a case, a dtype, a head dim
 
@@ -42,7 +44,9 @@ def run_selftest(every: bool = False) -> Report:
     if on_gpu:
         checks.append(check_agreement(reference, "torch reference on the GPU", device))
     kernels = _triton(device, every)
-    return Report(describe(), (*checks, *kernels), _serving(device, kernels))
+    _, served = _attempt("Calls that the kernels take", lambda: served_here(device))
+    served = replace(served, lines=(*served.lines, *rows()))
+    return Report(describe(), (*checks, *kernels, served), _serving(device, kernels))
 
 
 def _triton(device: torch.device, every: bool = False) -> list[Check]:

@@ -125,7 +125,7 @@ INT8 = Precision(
     ),
     measured=(
         Limit(
-            "the faster one here", _measured_qk, one_of=("int8",),
+            "faster on this GPU", _measured_qk, one_of=("int8",),
             reason="no measurement on this GPU says that int8 is faster",
         ),
     ),

@@ -13,6 +13,7 @@ from psa_kernels import NoKernelsError, PSAConfig, measured, psa_attention, refe
 from psa_kernels.capability import Call, Implementation, Limit, Precision, refusal
 from psa_kernels.implementations import TRITON, choose, table
 
+from ..pack_import import ROOT
 from ..registered import registered
 
 CPU = torch.device("cpu")
@@ -146,3 +147,10 @@ def test_rows_are_frozen_and_say_what_they_allow():
     assert all(all(row) for row in rows) and len(set(rows)) == len(rows)
     with pytest.raises(dataclasses.FrozenInstanceError):
         TRITON.limits[0].reason = ""
+
+
+def test_the_page_has_the_tables():
+    head = "| who | of a call | allowed |\n|---|---|---|\n"
+    made = head + "".join(f"| {' | '.join(row)} |\n" for row in table())
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert made + "\n" in page, f"docs/architecture.md: the table is now\n\n{made}"

@@ -31,6 +31,9 @@ def test_it_is_the_same_report_as_the_commands():
     (skipped,) = [check for check in found.checks if check.state == "skipped"]
     assert "no CUDA or ROCm GPU here" in skipped.detail
     assert any("head dim" in line for line in found.checks[0].lines)
+    served = found.checks[-1]
+    assert served.detail.startswith("triton: none, the tensors are on cpu")
+    assert "triton: head dim: at most 256" in served.lines
     again = Report.from_json(json.loads(json.dumps(found.json())))
     assert again == found and found.json()["ok"] is True
 

@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from psa_kernels import reference
-from psa_kernels.selftest import Check, Report, diagnosis, machine, run
+from psa_kernels.capability import Implementation, Limit, Precision
+from psa_kernels.selftest import Check, Report, diagnosis, machine, run, served
 from psa_kernels.selftest.agreement import TOLERANCE, agreement
 from psa_kernels.selftest.cases import ALIKE, BASE, FEATURES, USUAL, make_call
 from psa_kernels.triton import versions
 
 from ..pack_import import ROOT
+from ..registered import registered
 
 CPU = torch.device("cpu")
 
@@ -283,6 +285,19 @@ def test_what_becomes_of_calls_is_what_comfyui_does_with_them(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert "Apple" in run._serving(CPU, []) and "stay dense in ComfyUI" in run._serving(CPU, [])
     assert "Apple" in machine.describe()["GPU"]
+
+
+def test_what_each_precision_computes_here_is_said():
+    slower = Limit("faster here", lambda call: "half", one_of=("int8",), reason="half is faster")
+    wide = Limit("head dim", lambda call: call.layout.head_dim, least=17, reason="too short")
+    int8 = Precision("qk", "int8", "half", (wide,), (slower,))
+    with registered(Implementation("toy", reference, precisions=(int8,))):
+        said = served.served_here(CPU)
+        assert "toy, qk auto: faster here: int8" in served.rows()
+    assert said.startswith(
+        "toy: calls of 128 channels in bfloat16, qk int8 computes int8, "
+        "qk auto computes half (half is faster); triton: none, the tensors are on cpu"
+    )
 
 
 def test_old_gpu_is_named(monkeypatch):
