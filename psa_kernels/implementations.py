@@ -21,7 +21,7 @@ TRITON = Implementation("triton", triton, support.LIMITS, support.PRECISIONS)
 # serves what no other does
 REFERENCE = Implementation("reference", reference, kernels=False)
 
-_registered: dict[str, Implementation] = {TRITON.name: TRITON}
+_registered = [TRITON]
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,23 @@ def choose(
 
 def register(implementation: Implementation) -> None:
     """Asked before all others from now on; one of the same name is forgotten."""
-    others = {name: one for name, one in _registered.items() if name != implementation.name}
-    _registered.clear()
-    _registered.update({implementation.name: implementation} | others)
+    others = (one for one in _registered if one.name != implementation.name)
+    _registered[:] = [implementation, *others]
     choose.cache_clear()
 
 
 def unregister(name: str) -> None:
     """Raises `KeyError` if there is none of this name."""
-    del _registered[name]
+    others = [one for one in _registered if one.name != name]
+    if len(others) == len(_registered):
+        raise KeyError(name)
+    _registered[:] = others
     choose.cache_clear()
 
 
 def registered() -> tuple[Implementation, ...]:
     """All but the reference, in the order in which they are asked."""
-    return tuple(_registered.values())
+    return tuple(_registered)
 
 
 def table() -> Iterator[tuple[str, str, str]]:

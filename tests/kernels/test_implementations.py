@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from psa_kernels import NoKernelsError, PSAConfig, measured, psa_attention, reference
 from psa_kernels.capability import Call, Implementation, Limit, Precision, refusal
-from psa_kernels.implementations import TRITON, choose, table
+from psa_kernels.implementations import TRITON, choose, register, table, unregister
 
 from ..pack_import import ROOT
 from ..registered import registered
@@ -52,11 +52,15 @@ def test_a_third_implementation_serves_what_it_can_and_is_named_where_it_cannot(
         with pytest.raises(NoKernelsError, match=refused):
             psa_attention(x, x, x, need_kernels=True)
         psa_attention(x[:, :, :100], x[:, :, :100], x[:, :, :100], need_kernels=True)
+        register(toy(limits=(replace(SMALL, most=99),)))  # in place of that one
+        assert served(100)[2] == f"the toy takes 99 keys, not 100; {ON_CPU}"
     # what is next in the list is asked before the reference
     others = replace(TRITON, package=reference, limits=())
     with registered(others), registered(toy(limits=(SMALL,))):
         assert served(101) == (False, "triton", refused)
     assert served(100) == (False, "reference", ON_CPU)
+    with pytest.raises(KeyError, match="toy"):
+        unregister("toy")
 
 
 def test_a_plain_implementation_is_not_what_asks_for_kernels_wants():
