@@ -39,10 +39,6 @@ def no_int8(device: torch.device, head_dim: int, dtype: torch.dtype) -> str:
         return f"heads of {head_dim} channels are shorter than an int8 product's 32"
     if tuning.architecture(device).startswith("gfx"):
         return "on AMD GPUs it has not been tried"
-    # random calls on an H200 were wrong somewhere here (benchmarks/NOTES.md, "int8 query-key
-    # products"): what has not been shown right is not served
-    if device.type == "cuda" and (head_dim > 128 or dtype == torch.float16):
-        return "on GPUs it is not yet shown right in float16, nor for heads of over 128 channels"
     return ""
 
 
@@ -53,8 +49,6 @@ def int8_unused(q: torch.Tensor, layout: Layout, config: PSAConfig) -> str:
 
     if reason := no_int8(q.device, layout.head_dim, q.dtype):
         return reason
-    if q.device.type == "cuda" and (config.grouping == "similar" or config.use_sim_mask):
-        return "on GPUs it is not yet shown right with like keys together or the similarity mask"
     if config.qk == "auto" and tuning.measured_qk(q.device, layout.head_dim, q.dtype) != "int8":
         return "no measurement on this GPU says that int8 is faster"
     return ""

@@ -1,14 +1,12 @@
 """int8 products of queries and keys (section 6d): what they cost in accuracy, and their limits."""
 
 import math
-from types import SimpleNamespace
-from unittest import mock
 
 import pytest
 import torch
 
 from psa_kernels import PSAConfig, psa_attention
-from psa_kernels.triton.support import int8_unused, no_int8
+from psa_kernels.triton.support import no_int8
 from psa_pack.benchmarks import inputs
 
 GRID = (6, 24, 32)
@@ -70,17 +68,18 @@ def test_heads_too_short_for_a_product_are_named():
     assert not no_int8(cpu, 17, torch.float16)
 
 
-def test_what_is_not_shown_right_on_gpus_takes_half():
-    tuning = pytest.importorskip("psa_kernels.triton.tuning")
-    gpu = torch.device("cuda")
-    with mock.patch.object(tuning, "architecture", lambda device: "sm_90"):
-        assert not no_int8(gpu, 128, torch.bfloat16)
-        assert "float16" in no_int8(gpu, 128, torch.float16)
-        assert "over 128 channels" in no_int8(gpu, 129, torch.bfloat16)
-        for wrong in ({"grouping": "similar"}, {"use_sim_mask": True}):
-            if "use_sim_mask" in wrong:
-                wrong |= {"attn_impl": "old_mask_type", "block_n": 128}
-            config = PSAConfig(qk="int8", **wrong)
-            q = SimpleNamespace(device=gpu, dtype=torch.bfloat16)
-            said = int8_unused(q, SimpleNamespace(head_dim=128), config)
-            assert "not yet shown right with like keys" in said
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dim", [64, 128, 256])
+def test_queries_whose_channels_lie_apart_become_the_same_bytes(dim, dtype):
+    """A thread then holds one channel of a query, and stores byte by byte."""
+    q, k, v = torch.randn(3, 1, 2, 600, dim, device="cuda", dtype=dtype)
+    apart = q.transpose(2, 3).contiguous().transpose(2, 3)
+    config = PSAConfig(qk="int8", block_n=128, tail="none", mask_ratios={1: (0, 0.5), 2: (0.5, 1)})
+    found, wanted = (
+        psa_attention(x, k, v, config=config, return_stats=True) for x in (apart, q)
+    )
+    assert not found[1].reason, found[1].reason
+    assert torch.equal(found[0], wanted[0])
+    half = psa_attention(q, k, v, config=config.replace(qk="half"))
+    assert inputs.relative(found[0], half) < 0.03
