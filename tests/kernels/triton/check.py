@@ -36,6 +36,8 @@ from psa_kernels.stages import MASS_UNIT, Orders
 from .check_groups import check_groups, check_places
 from .check_orders import check_orders
 
+# one element of int8 queries or keys that lies between two steps and is rounded to the other one
+A_TIE = 1e-4
 UNIT = {torch.float32: 2e-6, torch.float16: 2**-11, torch.bfloat16: 2**-8}
 
 
@@ -96,6 +98,8 @@ def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None,
     )
     kind = pyramid.full_v.dtype
     limit = 3 * UNIT[q.dtype] if kind == q.dtype else UNIT[kind]
+    if pyramid.byte_keys is not None:
+        limit = max(limit, A_TIE)
     assert difference <= limit * size, f"attend: {difference / size:.2e} of the output"
     assert torch.isfinite(out).all()
     return Result(out, plan, shares)
