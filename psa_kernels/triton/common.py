@@ -40,8 +40,9 @@ def log2_count(rows, size, video):
 @triton.jit
 def as_bytes(values):
     """int8 of float32 values of at most 127 and a half, rounded to nearest, ties to even."""
-    # past 2^23 float32 holds whole numbers: its last bits are the rounded value
-    return (values + 12582912.0).to(tl.int32, bitcast=True).to(tl.int8)
+    # past 2^23 float32 holds whole numbers. To take the byte from the sum's last bits would save a
+    # conversion, but ptxas takes a byte stored from a float's register for a conversion of its own
+    return ((values + 12582912.0) - 12582912.0).to(tl.int8)
 
 
 @triton.jit

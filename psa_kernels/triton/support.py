@@ -82,34 +82,6 @@ LIMITS = (
     ),
 )  # fmt: skip
 
-# Random calls on an H200 were wrong somewhere here (benchmarks/NOTES.md, "int8 query-key
-# products"): what has not been shown right is not served.
-NOT_SHOWN_RIGHT = (
-    Limit(
-        "float16 on a GPU",
-        lambda call: call.device.type == "cuda" and call.dtype == torch.float16,
-        one_of=(False,), needs="not served",
-        reason="on GPUs it is not yet shown right in float16",
-    ),
-    Limit(
-        "head dim on a GPU",
-        lambda call: call.layout.head_dim if call.device.type == "cuda" else 0, most=128,
-        reason="on GPUs it is not yet shown right for heads of over {most} channels",
-    ),
-    Limit(
-        "like keys together on a GPU",
-        lambda call: call.device.type == "cuda" and call.config.grouping == "similar",
-        one_of=(False,), needs="not served",
-        reason="on GPUs it is not yet shown right with like keys together",
-    ),
-    Limit(
-        "similarity mask on a GPU",
-        lambda call: call.device.type == "cuda" and call.config.use_sim_mask,
-        one_of=(False,), needs="not served",
-        reason="on GPUs it is not yet shown right with the similarity mask",
-    ),
-)  # fmt: skip
-
 INT8 = Precision(
     "qk", "int8", "half",
     limits=(
@@ -121,7 +93,6 @@ INT8 = Precision(
             "AMD GPUs", _amd, one_of=(False,), needs="not served",
             reason="on AMD GPUs it has not been tried",
         ),
-        *NOT_SHOWN_RIGHT,
     ),
     measured=(
         Limit(

@@ -71,7 +71,7 @@ ATTEND = {
         256: Attend(64, 32, 8, 1, 1, 1, 1),
     },
     "sm_90": {
-        64: Attend(64, 64, 4, 2, 2, 2, 2, tma=True),
+        64: Attend(64, 64, 4, 3, 2, 2, 2, tma=True, registers=128),
         # two programs a multiprocessor are worth more than what this spills
         128: Attend(128, 64, 8, 3, 2, 2, 2, tma=True, registers=128),
         256: Attend(128, 64, 8, 2, 2, 2, 2, tma=True),

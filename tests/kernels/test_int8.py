@@ -91,19 +91,24 @@ def test_auto_takes_what_was_measured_to_be_faster(monkeypatch):
     assert settled("cuda", qk="auto", dim=16)[0] == "half"
 
 
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        ({"dim": 128}, ""),
-        ({"dtype": torch.float16}, "in float16"),
-        ({"dim": 129}, "over 128 channels"),
-        ({"grouping": "similar"}, "with like keys together"),
-        ({"use_sim_mask": True, "attn_impl": "old_mask_type", "block_n": 128}, "similarity mask"),
-    ],
-    ids=str,
-)
-def test_what_is_not_shown_right_on_gpus_takes_half(call, said):
-    value, reason = settled("cuda", **call)
-    assert (value == "half") == bool(said) and said in reason
-    assert reason.startswith("on GPUs it is not yet shown right" if said else "")
-    assert settled("cpu", **call) == ("int8", "")
+@pytest.mark.parametrize("call", [
+    {"dim": 256}, {"dtype": torch.float16}, {"dtype": torch.float32}, {"grouping": "similar"},
+    {"use_sim_mask": True, "attn_impl": "old_mask_type", "block_n": 128},
+], ids=str)  # fmt: skip
+def test_all_else_is_served_on_gpus(call):
+    assert settled("cuda", **call) == ("int8", "")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dim", [64, 128, 256])
+def test_queries_whose_channels_lie_apart_become_the_same_bytes(dim, dtype):
+    """A thread then holds one channel of a query, and stores byte by byte."""
+    q, k, v = torch.randn(3, 1, 2, 600, dim, device="cuda", dtype=dtype)
+    apart = q.transpose(2, 3).contiguous().transpose(2, 3)
+    config = PSAConfig(qk="int8", block_n=128, tail="none", mask_ratios={1: (0, 0.5), 2: (0.5, 1)})
+    found, wanted = (psa_attention(x, k, v, config=config, return_stats=True) for x in (apart, q))
+    assert not found[1].reason, found[1].reason
+    assert torch.equal(found[0], wanted[0])
+    half = psa_attention(q, k, v, config=config.replace(qk="half"))
+    assert inputs.relative(found[0], half) < 0.03

@@ -36,6 +36,8 @@ from psa_kernels.stages import MASS_UNIT, Orders
 from .check_groups import check_groups, check_places
 from .check_orders import check_orders
 
+# one element of int8 queries or keys that lies between two steps and is rounded to the other one
+A_TIE = 1e-4
 UNIT = {torch.float32: 2e-6, torch.float16: 2**-11, torch.bfloat16: 2**-8}
 
 
@@ -96,6 +98,8 @@ def check(q, k, v, config, *, grid=None, extra=(0, 0), causal=False, scale=None,
     )
     kind = pyramid.full_v.dtype
     limit = 3 * UNIT[q.dtype] if kind == q.dtype else UNIT[kind]
+    if pyramid.byte_keys is not None:
+        limit = max(limit, A_TIE)
     assert difference <= limit * size, f"attend: {difference / size:.2e} of the output"
     assert torch.isfinite(out).all()
     return Result(out, plan, shares)
@@ -108,8 +112,10 @@ def check_pyramid(pyramid, exact, layout, config):
             if pyramid.full_k is not None:
                 assert torch.equal(pyramid.full_k[b, head, :, : layout.head_dim].float(), keys)
             if pyramid.byte_keys is not None:
+                # float32 less a mean has lost what the two have in common
+                lost = 1e-6 * keys.abs().max().item()
                 keys = centered(keys, layout.k_video)
-                check_bytes(pyramid, b, head, keys, layout)
+                check_bytes(pyramid, b, head, keys, lost, layout)
             values = exact.values(b, head)
             stored = pyramid.full_v[b, head, :, : layout.head_dim]
             assert torch.equal(stored, values.to(stored.dtype))
@@ -138,8 +144,8 @@ def check_pyramid(pyramid, exact, layout, config):
                     torch.testing.assert_close(found, spread, rtol=1e-4, atol=1e-6 * scale)
 
 
-def check_bytes(pyramid, b, head, keys, layout):
-    """Bytes times their step are the keys `[Lk, D]`, less their mean, to half a step."""
+def check_bytes(pyramid, b, head, keys, lost, layout):
+    """Bytes times their step are the keys `[Lk, D]`, less their mean, to half a step and `lost`."""
     found, dim = pyramid.byte_keys, layout.head_dim
     places = torch.arange(layout.k_len, device=keys.device)
     block = torch.where(
@@ -148,7 +154,7 @@ def check_bytes(pyramid, b, head, keys, layout):
     )  # fmt: skip
     step = found.scales[b, head][block][:, None]
     error = found.full[b, head, :, :dim] * step - keys
-    assert (error.abs() <= 0.502 * step + 1e-6 * keys.abs().max()).all()
+    assert (error.abs() <= 0.502 * step + lost).all()
     assert (found.full[b, head].abs() <= 127).all() and not found.full[b, head, :, dim:].any()
     peak = found.peaks[b, head]
     for size, start in pyramid.starts.items():
