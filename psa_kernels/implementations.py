@@ -54,12 +54,13 @@ def choose(
             break
         reasons.append(reason)
     for precision in implementation.precisions:
+        asked = getattr(call.config, precision.field)
         value, reason = precision.settled(call)
-        if reason and getattr(config, precision.field) == precision.value:
-            reasons.append(f"{precision.field} {precision.value} not used: {reason}")
-        if value != getattr(config, precision.field):
-            config = replace(config, **{precision.field: value})
-    return Choice(implementation, config, "; ".join(reasons))
+        if reason and asked == precision.value:
+            reasons.append(f"{precision.field} {asked} not used: {reason}")
+        if value != asked:  # which the rows of the next precision see
+            call = replace(call, config=replace(call.config, **{precision.field: value}))
+    return Choice(implementation, call.config, "; ".join(reasons))
 
 
 def register(implementation: Implementation) -> None:

@@ -91,6 +91,19 @@ def test_a_precision_is_settled_before_the_stages_see_it(
     assert config.qk == computed
 
 
+def test_the_rows_of_a_precision_see_what_those_before_it_were_settled_to():
+    """By a stand-in for a second field: importance, of the values "exact" and "sub_block"."""
+    by_qk = Limit("qk", lambda call: call.config.qk, one_of=("int8",), reason="qk is {found}")
+    precisions = (
+        Precision("qk", "int8", "half", (SMALL,)),
+        Precision("importance", "exact", "sub_block", (by_qk,)),
+    )
+    asked = {"qk": "auto", "importance": "exact"}
+    with registered(toy(precisions=precisions)):
+        assert served(100, **asked)[2] == ""
+        assert served(101, **asked)[2] == "importance exact not used: qk is half"
+
+
 def test_a_configuration_that_is_settled_already_stays_the_same_object():
     config = PSAConfig(qk="half")
     call = Call.small(CPU, torch.float32, 32, config)
