@@ -36,6 +36,18 @@ def test_what_is_reckoned_fits_what_one_gpu_measured():
             assert on_paper.WEIGHTS + beside == pytest.approx(row["peak_gib"], abs=0.1)
 
 
+def test_what_is_reckoned_fits_what_two_gpus_measured():
+    path = ROOT / "benchmarks" / "results" / "several-gpus-h200.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    part = found["blocks"] / on_paper.LAYERS
+    seconds = {(row["way"], row["gpus"]): row["seconds"] for row in found["rows"]}
+    for (way, gpus), measured in seconds.items():
+        exchange = part * on_paper.exchange(gpus).seconds("NVLink 4")
+        assert seconds[way, 1] / gpus + exchange == pytest.approx(measured, rel=0.01)
+        assert f"{measured:.3f}" in PAGE.read_text(encoding="utf-8")
+    assert all(row["error"] == 0 for row in found["rows"])
+
+
 @pytest.mark.skipif(
     sys.platform != "linux" or torch.accelerator.is_available(),
     reason="the ranks are forks on the CPU; diffusers takes a GPU where there is one",
