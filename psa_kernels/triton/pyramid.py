@@ -135,7 +135,7 @@ def _launch_of(
     }  # fmt: skip
     keys = common | {
         "COUNTS": True, "SPREAD": config.second_moment, "ALIKE": config.use_sim_mask,
-        "BYTES": int8, "HALF": keep_keys, "num_warps": 8 if dim > 128 or int8 else 4,
+        "BYTES": int8, "HALF": keep_keys, "num_warps": 8 if dim > 128 else 4,
     }  # fmt: skip
     others = common | {
         "COUNTS": False, "SPREAD": False, "ALIKE": False, "BYTES": False, "HALF": True,
