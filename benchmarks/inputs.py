@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from .recall import by_block, needed
+from .block_mass import by_block, needed
 
 SHAPES = {  # heads, head dim, token grid, extra tokens in front
     "wan1.3b-480p": (12, 128, (21, 30, 52), 0),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from . import inputs
-from .recall import Call, by_block, needed
+from .block_mass import Call, by_block, needed
 
 QUERIES, KEYS = 128, 32  # of a block in raster order, as LoSA has them
 OWN = 128  # queries and keys of a block in Gilbert order, as our presets have them

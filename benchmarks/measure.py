@@ -179,6 +179,7 @@ def _stages(
 
 
 def release(device: torch.device) -> None:
-    gc.collect()
+    """Gives the GPU's memory back; a CPU needs none of that."""
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()

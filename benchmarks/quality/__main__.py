@@ -118,7 +118,6 @@ def measure(args: argparse.Namespace, results) -> None:
             results=results,
             clips=[Clip.number(i) for i in range(*args.clips)],
             families=[store.get_family(name) for name in args.families],
-            targets=tuple(args.targets),
             densities=tuple(args.densities),
             deadline=begin + (args.time_limit or float("inf")),
             say=say,
@@ -152,7 +151,7 @@ def time_grid(args: argparse.Namespace) -> tuple[int, int, int]:
 def parse(argv: list[str]) -> argparse.Namespace:
     from psa_pack.tools.comfyui_option import add_comfyui, comfyui_of
 
-    from .settings import SWEEP_DENSITIES, TARGETS
+    from .settings import SWEEP_DENSITIES
 
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.quality", description=__doc__,
@@ -164,8 +163,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--codec", type=Path, default=EXAMPLE / "codec.safetensors")
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip
-    parts = ("sweep", "ablations", "recall", "calls", "calibrated", "like-keys", "falling",
-             "decide", "structure", "first-order", "peers")  # fmt: skip
+    parts = ("sweep", "orders", "calibrated", "like-keys", "falling", "decide", "structure",
+             "first-order", "peers")  # fmt: skip
     add("--part", nargs="*", choices=parts,
         help=f"of {', '.join(parts)}; default all; none: checks and --capture alone")  # fmt: skip
     add("--clips", type=clip_range, default=(0, 16), metavar="FROM:TO", help="default 0:16")
@@ -173,7 +172,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="frames, height, width in tokens; default 8 32 32")  # fmt: skip
     add("--steps", type=int, default=20)
     add("--cfg", type=float, default=4.0)
-    add("--targets", type=float, nargs="+", default=TARGETS, help="densities of the ablations")
     add("--densities", type=float, nargs="+", default=SWEEP_DENSITIES,
         help="of the sweep")  # fmt: skip
     add("--time-grid", type=int, nargs=3, metavar="N",

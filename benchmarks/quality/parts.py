@@ -11,35 +11,32 @@ import torch
 
 from psa_kernels import PSAConfig
 
-from ..method import Problem
 from . import decide, falling, first_order, like_keys, peers
-from .calls import call_errors, moment_errors, synthetic
 from .metrics import compare_frames, relative
 from .results import Results
 from .settings import (
-    ABLATIONS,
     CALIBRATED,
     DECIDE,
     FALLING,
     FIRST_ORDER,
     LIKE_KEYS,
+    ORDERS,
     PEERS,
     SWEEP,
     Base,
     Setting,
     Settings,
-    ablations,
     named,
+    orders,
     presets,
     sweep,
 )
-from .structure import Structure, measure
+from .structure import Structure
 from .subject import Clip, RunFailed, Sampled, Sampling, Subject, overall_density, step_density
 from .thresholds import Masses
 from .watch import Seen, watched
 
 STRUCTURE = "structure"  # needs no sparse run
-SYNTHETIC = -1  # stands where a captured call has its clip
 
 
 @dataclass
@@ -47,7 +44,7 @@ class Job:
     """One run.
 
     families  whose presets are measured (`presets.family.Family`)
-    targets   densities of the ablations; `densities`: of the sweep
+    densities of the sweep
     deadline  `time.monotonic()` after which nothing new starts
     time_grid of the calls that are timed beside peers; None for the clips' own
     only      settings whose key contains one of these texts; all where there is none
@@ -58,7 +55,6 @@ class Job:
     results: Results
     clips: list[Clip]
     families: list
-    targets: tuple[float, ...]
     densities: tuple[float, ...]
     deadline: float
     say: Callable[[str], None]
@@ -102,11 +98,8 @@ def run(job: Job, names: list[str]) -> None:
 
 
 def settings_of(job: Job, part: str) -> list[Setting]:
-    """The settings of a part that the run is to have, all of them for "calls"; noted in the results
-    for the tables."""
-    found = Settings()
-    for make in SETTINGS[part]:
-        found += make(job)
+    """The settings of a part that the run is to have; noted in the results for the tables."""
+    found = SETTINGS[part](job)
     found.rows = [row for row in found.rows if job.wants(row.key)]
     rows = [row.to_data() for row in found.rows]
     job.results.add("settings", rows=rows, left_out=found.left_out)
@@ -117,11 +110,6 @@ def _sweep(job: Job) -> Settings:
     found = sweep(job.tokens, job.sampling.steps, job.densities)
     found += presets(job.families)
     return found
-
-
-def _ablations(job: Job) -> Settings:
-    masses = attention_masses(job)
-    return ablations(job.tokens, job.sampling.steps, job.targets, masses.thresholds)
 
 
 def _calibrated(job: Job) -> Settings:
@@ -138,15 +126,14 @@ def _decide(job: Job) -> Settings:
 
 
 # part -> what makes its settings
-SETTINGS: dict[str, tuple[Callable[[Job], Settings], ...]] = {
-    SWEEP: (_sweep,),
-    ABLATIONS: (_ablations,),
-    "calls": (_sweep, _ablations),
-    CALIBRATED: (_calibrated,),
-    DECIDE: (_decide,),
-    FALLING: (lambda job: falling.settings(job.tokens, job.sampling.steps),),
-    PEERS: (peers.rows,),
-    LIKE_KEYS: (lambda job: like_keys.settings(job.tokens, job.sampling.steps),),
+SETTINGS: dict[str, Callable[[Job], Settings]] = {
+    SWEEP: _sweep,
+    ORDERS: lambda job: orders(job.tokens, job.sampling.steps),
+    CALIBRATED: _calibrated,
+    DECIDE: _decide,
+    FALLING: lambda job: falling.settings(job.tokens, job.sampling.steps),
+    PEERS: peers.rows,
+    LIKE_KEYS: lambda job: like_keys.settings(job.tokens, job.sampling.steps),
 }
 
 
@@ -218,19 +205,6 @@ def _compare(
     }
 
 
-def sample_recall(job: Job) -> None:
-    """Structure of the attention and the estimator's recall, for every layer and step."""
-    for clip in job.clips:
-        if job.late:
-            return
-        if job.results.has("attention", clip=clip.index):
-            continue
-        job.say(f"recall: clip {clip.index}")
-        found: list[dict] = []
-        job.watch(clip, lambda seen, found=found: found.append(measure(seen, job.sampling.grid)))
-        job.results.add("attention", clip=clip.index, calls=found)
-
-
 def sample_structure(job: Job) -> None:
     """The figures that are published of real models, of some steps of dense runs."""
     for clip in job.clips:
@@ -243,42 +217,6 @@ def sample_structure(job: Job) -> None:
         with torch.inference_mode():
             job.watch(clip, structure.visit)
         job.results.add(STRUCTURE, clip=clip.index, calls=structure.calls)
-
-
-def sample_calls(job: Job) -> None:
-    """Every setting on single calls: captured ones of sampled steps, and synthetic ones."""
-    rows = settings_of(job, "calls")
-    steps = spread_steps(job)
-    shape: dict[str, object] = {}
-
-    def measured(problem: Problem, source: str, clip: int, layer: int, step: int) -> None:
-        where = {"source": source, "clip": clip, "layer": layer, "step": step}
-        if job.late or job.results.has("call", **where):
-            return
-        values = call_errors(problem, rows)
-        moments = moment_errors(problem, job.targets, job.tokens, job.sampling.steps)
-        job.results.add("call", **where, values=values, moments=moments)
-
-    def visit(seen: Seen) -> None:
-        shape.update(heads=seen.q.shape[1], dim=seen.q.shape[3], dtype=seen.q.dtype)
-        if seen.step in steps and not job.late:
-            problem = Problem(seen.q, seen.k, seen.v, job.sampling.grid, 0)
-            measured(problem, "captured", visit.clip, seen.layer, seen.step)
-
-    for clip in job.clips:
-        if job.late:
-            return
-        job.say(f"calls: clip {clip.index}, steps {', '.join(str(s + 1) for s in steps)}")
-        visit.clip = clip.index
-        job.watch(clip, visit)
-    # the same for every share of the clips, so one share does it
-    if job.clips[0].index == 0:
-        with torch.inference_mode():
-            for profile, problem in synthetic(
-                shape["heads"], shape["dim"], job.sampling.grid, job.subject.device, shape["dtype"]
-            ):
-                job.say(f"calls: synthetic, {profile}")
-                measured(problem, profile, SYNTHETIC, SYNTHETIC, SYNTHETIC)
 
 
 def sample_first_order(job: Job) -> None:
@@ -301,14 +239,12 @@ def spread_steps(job: Job) -> list[int]:
 
 PARTS: dict[str, Callable[[Job], None]] = {
     SWEEP: lambda job: sample_clips(job, SWEEP),
-    ABLATIONS: lambda job: sample_clips(job, ABLATIONS),
+    ORDERS: lambda job: sample_clips(job, ORDERS),
     CALIBRATED: lambda job: sample_clips(job, CALIBRATED),
     LIKE_KEYS: lambda job: sample_clips(job, LIKE_KEYS),
     FALLING: lambda job: sample_clips(job, FALLING),
     DECIDE: lambda job: sample_clips(job, DECIDE),
     PEERS: sample_peers,
-    "recall": sample_recall,
-    "calls": sample_calls,
     STRUCTURE: sample_structure,
     FIRST_ORDER: sample_first_order,
 }

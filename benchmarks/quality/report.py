@@ -8,18 +8,13 @@ import statistics
 from pathlib import Path
 
 from .. import likeness_table
-from ..profiles import ALL
-from ..recall import SHARES
 from . import pictures
 from .metrics import METRICS
 from .sanity import passed
-from .second_moment import VARIANTS
 from .settings import DECIDE, PEERS, Setting
 from .spread import Spread
-from .structure import ESTIMATORS, ORDERS
-from .summary import CAPTURED, Row, Summary, percentile, summarise
+from .summary import Row, Summary, summarise
 
-SOURCES = (CAPTURED, *ALL)
 BESIDE = tuple(name for name in METRICS if name != "psnr")  # columns after PSNR and its differences
 
 
@@ -74,9 +69,7 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
         "± is the standard deviation over clips, [ ] the 95% confidence interval of the mean of "
         'paired differences. Density: query-key products of the sparse calls / dense ones; "all '
         'steps": with the dense warm-up. Temporal: difference of frame-to-frame change, in '
-        "proportion to it. rel-L2: of single attention calls against float32 dense, captured in "
-        "dense runs and synthetic (`benchmarks/profiles.py`); intervals over calls take them for "
-        "independent, which those of one clip are not.",
+        "proportion to it.",
         "## Checks",
         *_table(
             ("check", "found", ""),
@@ -92,9 +85,7 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
             f"Left out: {label}: {why}." for table, label, why in summary.left_out if table == name
         ]
     parts += _budgets(summary)
-    parts += _moments(summary)
     parts += _first_order(summary)
-    parts += _structure(summary)
     return "\n\n".join(_joined(parts)) + "\n"
 
 
@@ -140,8 +131,7 @@ def _ranked(rows: list[Row]) -> list[Row]:
 
 def _settings_table(rows: list[Row]) -> list[str]:
     with_clips = any(row.metrics for row in rows)
-    with_calls = any(row.calls for row in rows)
-    compared = any(row.differences or row.call_differences for row in rows)
+    compared = any(row.differences for row in rows)
     head = ["", "density"]
     if with_clips:
         head += ["all steps", "clips", "PSNR, dB", "worst clip"] + ["Δ PSNR"] * compared
@@ -149,8 +139,6 @@ def _settings_table(rows: list[Row]) -> list[str]:
     timed = any(row.call_ms for row in rows)
     if timed:
         head += ["ms a call", "ms, mean of all steps"]
-    if with_calls:
-        head += [f"rel-L2 {source}" for source in SOURCES] + ["Δ rel-L2 captured"] * compared
     if compared:
         head.append("Δ to")
     body = []
@@ -160,10 +148,6 @@ def _settings_table(rows: list[Row]) -> list[str]:
             cells += _clip_cells(row, compared)
         if timed:
             cells += [_number(row.call_ms.get(x), ".2f") for x in ("sparse", "run")]
-        if with_calls:
-            cells += [_mean(row.calls.get(source), ".4f") for source in SOURCES]
-            if compared:
-                cells.append(_difference(row.call_differences.get(CAPTURED), "+.4f"))
         if compared:
             cells.append(_against(row.setting))
         body.append(tuple(cells))
@@ -190,10 +174,6 @@ def _against(setting: Setting) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
-
-
-def _mean(found: Spread | None, form: str) -> str:
-    return "-" if found is None else f"{found.mean:{form}}"
 
 
 def _mean_std(found: Spread, form: str) -> str:
@@ -227,24 +207,6 @@ def _budgets(summary: Summary) -> list[str]:
     ]
 
 
-def _moments(summary: Summary) -> list[str]:
-    if not summary.moments:
-        return []
-    parts = [
-        "## Forms of the second moment",
-        "rel-L2 of single calls in plain torch, the same levels for all (the base's shares, exact "
-        'importance). The product\'s form is "isotropic, cap ln c"; "log-mean-exp" is the true '
-        "term, the bound of what any form can do.",
-    ]
-    for target in dict.fromkeys(target for target, _ in summary.moments):
-        rows = [
-            (name, *(_mean(summary.moments[target, name].get(s), ".4f") for s in SOURCES))
-            for name in VARIANTS
-        ]
-        parts += [f"Density {target}:", *_table(("", *SOURCES), rows)]
-    return parts
-
-
 def _first_order(summary: Summary) -> list[str]:
     if not summary.first_order:
         return []
@@ -261,56 +223,3 @@ def _first_order(summary: Summary) -> list[str]:
         "heads of the calls.",
         *_table(("preset", "pooled", "term", "mean", "worst head", "to without"), rows),
     ]
-
-
-def _structure(summary: Summary) -> list[str]:
-    if not summary.holds_90:
-        return []
-    layers = range(len(summary.holds_90[ORDERS[0]]))
-
-    def by_layer(values) -> list[float]:
-        return [statistics.fmean(value) for value in values]
-
-    rows = [
-        (f"layer {layer + 1}", *(f"{by_layer(summary.holds_90[o])[layer]:.1%}" for o in ORDERS))
-        for layer in layers
-    ]
-    means = (f"{statistics.fmean(by_layer(summary.holds_90[o])):.1%}" for o in ORDERS)
-    parts = [
-        "## Structure of the attention",
-        "Share of the 128 x 128 blocks that holds 90% of a query block's softmax mass; mean over "
-        "heads, steps and clips.",
-        *_table(("", *(f"{order} order" for order in ORDERS)), [*rows, ("mean", *means)]),
-        "## Recall of the importance estimator",
-        "True mass in the estimate's top blocks / in the truly best ones; blocks of 128. Of all "
-        "heads of all layers, steps and clips: mean / 5th percentile / worst one.",
-    ]
-    body = [
-        (order, name, *(_recall_cell(found) for found in summary.recall_heads[order, name]))
-        for order in ORDERS
-        for name in ESTIMATORS
-    ]
-    parts += _table(("order", "estimator", *(f"top {share:.0%}" for share in SHARES)), body)
-    name = next(iter(ESTIMATORS))
-    parts += [f"By layer, {name}, Gilbert order:"]
-    cells = summary.recall["Gilbert", name]
-    parts += _table(
-        ("", *(f"top {share:.0%}" for share in SHARES), "worst step, top 10%"),
-        [
-            (
-                f"layer {layer + 1}",
-                *(
-                    f"{statistics.fmean(step[i] for step in cells[layer]):.4f}"
-                    for i in range(len(SHARES))
-                ),
-                f"{min(step[1] for step in cells[layer]):.4f}",
-            )
-            for layer in layers
-        ],
-    )
-    return parts
-
-
-def _recall_cell(found: list[float]) -> str:
-    values = (statistics.fmean(found), percentile(found, 5), min(found))
-    return " / ".join(f"{value:.3f}" for value in values)

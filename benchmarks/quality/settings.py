@@ -1,4 +1,4 @@
-"""Which settings are measured: presets, a sweep of densities, ablations at equal density."""
+"""Which settings are measured: presets, a sweep of densities, orders of the tokens."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from psa_kernels import PSAConfig
-from psa_kernels.config import FIELD_BY_ARGUMENT
 
 from .density import Unreachable, nearest_whole, solve
 
-SWEEP, ABLATIONS, CALIBRATED = "sweep", "ablations", "calibrated"
+SWEEP, ORDERS, CALIBRATED = "sweep", "orders", "calibrated"
 LIKE_KEYS, FALLING, DECIDE, PEERS = "like-keys", "falling", "decide", "peers"
 FIRST_ORDER = "first-order"  # has no settings of its own
 BLOCK = 128  # of the base configuration, for queries and keys
@@ -19,7 +18,7 @@ BLOCK = 128  # of the base configuration, for queries and keys
 RATIO = {1: 1, 8: 3}
 DROPPING = {1: 2, 2: 1, 4: 1, 8: 4}  # in the proportions of the default mask_ratios
 SWEEP_DENSITIES = (0.06, 0.1, 0.15, 0.2, 0.3, 0.5)
-TARGETS = (0.2, 0.1)
+ORDERS_DENSITY = 0.2
 WARM_UP = 0.2  # of the steps
 FOUR_STEPS = 4
 
@@ -89,7 +88,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Base:
-    """The configuration that ablations start from.
+    """The configuration that others differ from in one thing.
 
     tokens, steps  of the clips; target: the density asked for
     """
@@ -183,159 +182,19 @@ def presets(families: Iterable) -> Settings:
     return settings
 
 
-def ablations(
-    tokens: int,
-    steps: int,
-    targets=TARGETS,
-    thresholds: Callable[[float, PSAConfig], PSAConfig] | None = None,
-) -> Settings:
-    """One thing changed at a time, at equal density.
+def orders(tokens: int, steps: int) -> Settings:
+    """Every order of the tokens at equal density, and block-sparse attention in two of them."""
+    settings, base = Settings(), Base(tokens, steps, ORDERS_DENSITY)
 
-    thresholds  makes a "thresholdbound" configuration of a density from a start
-    """
-    settings = Settings()
-    for target in targets:
-        base = Base(tokens, steps, target)
-        for make in (_ladder, _levels, _orders, _tails, _second_moment, _estimators, _spending,
-                     _warm_up, _blocks):  # fmt: skip
-            make(settings, base)
-        if thresholds is not None:
-            _thresholds(settings, base, thresholds)
-    return settings
-
-
-class _Table:
-    """Adds rows to one table; the first one is what the others are compared with."""
-
-    def __init__(self, settings: Settings, base: Base, name: str):
-        self.settings, self.base = settings, base
-        self.name, self.first = f"{name}, density {base.target:g}", ""
-
-    def row(self, label: str, make: Callable[[], PSAConfig], against: str | None = None) -> None:
-        against = self.first if against is None else against
-        self.settings.add(
-            ABLATIONS, self.name, label, make, against=against, target=self.base.density
-        )
-        self.first = self.first or label
-
-
-def _ladder(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "PSA step by step")
-    before = ""
-    for name, make in METHODS.items():
-        # each step against the one before it
-        table.row(name, lambda make=make: make(base), against=before)
-        before = name
-    last = list(METHODS)[-1]
-    table.row("all of these", lambda: METHODS[last](base), against="block-sparse")
-
-
-def _levels(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "levels without a tail")
-    for label, ratio in {
-        "level 1 alone": {1: 1},
-        "1 and 2, 1:2": {1: 1, 2: 2},
-        "1 and 4, 1:2": {1: 1, 4: 2},
-        "1 and 8, 1:3": {1: 1, 8: 3},
-        "1 and 8, 1:8": {1: 1, 8: 8},
-        "1, 2, 4, 8 as the default's": DROPPING,
-    }.items():
-        table.row(label, lambda ratio=ratio: base.config(ratio, "none"))
-
-
-def _orders(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "order of the tokens")
-    for order in ("Gilbert", None, "STA", "SemanticAware", "Hybrid"):
-        table.row(order or "raster", lambda order=order: base.config(rearrange_method=order))
-    table.row(
-        "raster, block-sparse",
-        lambda: base.config({1: 1}, "none", rearrange_method=None), against="",
-    )  # fmt: skip
-    table.row(
-        "Gilbert, block-sparse", lambda: base.config({1: 1}, "none"),
-        against="raster, block-sparse",
-    )  # fmt: skip
-
-
-def _tails(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "tail")
-    for tail in ("none", 8, 16, 32, 64, 128):
-        table.row(f"tail {tail}", lambda tail=tail: base.config(tail=tail))
-
-
-def _second_moment(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "second moment")
-    for tail in ("none", 16, 32, 64, 128):
-        label = f"tail {tail}"
-        table.row(f"{label}, without", lambda tail=tail: base.config(tail=tail), against="")
-        table.row(
-            f"{label}, with", lambda tail=tail: base.config(tail=tail, second_moment=True),
-            against=f"{label}, without",
+    def add(label: str, against: str, *arguments, order: str | None) -> None:
+        settings.add(
+            ORDERS, f"order of the tokens, density {ORDERS_DENSITY:g}", label,
+            lambda: base.config(*arguments, rearrange_method=order), against=against,
+            target=base.density,
         )  # fmt: skip
 
-
-def _estimators(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "importance estimator")
-    field = FIELD_BY_ARGUMENT["importance"]
-    others = [name for name in field.choices if name != field.default]
-    for label, changes in {
-        "": {},
-        ", second moment": {"second_moment": True},
-        ", block-sparse": {"ratio": {1: 1}, "tail": "none"},
-    }.items():
-        usual = f"{field.default}{label}"
-        table.row(usual, lambda c=changes: base.config(**c), against="")
-        for name in others:
-            table.row(
-                f"{name}{label}",
-                lambda c=changes, name=name: base.config(**c, importance=name),
-                against=usual,
-            )
-
-
-def _spending(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "how the budget is spent")
-    for label, ratio in {
-        "1 and 8, 1:3": RATIO,
-        "1 alone and the tail": {1: 1},
-        "1 and 8, 1:1": {1: 1, 8: 1},
-        "1 and 8, 1:8": {1: 1, 8: 8},
-        "1 and 4, 1:1": {1: 1, 4: 1},
-        "1 and 2, 1:1": {1: 1, 2: 1},
-        "1, 4 and 8, 1:1:2": {1: 1, 4: 1, 8: 2},
-        "1, 2, 4 and 8, 1:1:1:1": {1: 1, 2: 1, 4: 1, 8: 1},
-    }.items():
-        table.row(label, lambda ratio=ratio: base.config(ratio))
-
-
-def _thresholds(settings: Settings, base: Base, make) -> None:
-    table = _Table(settings, base, "quotas and thresholds")
-    dropping = base.config(DROPPING, "none")
-    table.row("quotas, tail", lambda: base.config(), against="")
-    table.row("thresholds, tail", lambda: make(base.density, base.config()), against="quotas, tail")
-    table.row("quotas, rest dropped", lambda: dropping, against="")
-    table.row(
-        "thresholds, rest dropped",
-        lambda: make(base.density, dropping),
-        against="quotas, rest dropped",
-    )
-
-
-def _warm_up(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "warm-up steps")
-    usual = base.warm_up
-    counts = sorted(
-        {round(share * base.steps) for share in (0, 0.05, 0.1, 0.2, 0.3, 0.4)} - {usual}
-    )
-    for count in (usual, *counts):
-        table.row(f"{count}", lambda count=count: base.config(warmup_steps=count))
-
-
-def _blocks(settings: Settings, base: Base) -> None:
-    table = _Table(settings, base, "block sizes, queries x keys")
-    for m, n in ((128, 128), (128, 64), (128, 32), (64, 128), (64, 64), (64, 32)):
-
-        def make(m=m, n=n):
-            return base.config(tail=min(base.tail, n), block_m=m, block_n=n)
-
-        table.row(f"{m} x {n}", make)
+    for order in ("Gilbert", None, "STA", "SemanticAware", "Hybrid"):
+        add(order or "raster", "" if order == "Gilbert" else "Gilbert", order=order)
+    add("raster, block-sparse", "", {1: 1}, "none", order=None)
+    add("Gilbert, block-sparse", "raster, block-sparse", {1: 1}, "none", order="Gilbert")
+    return settings

@@ -22,11 +22,6 @@ class Spread:
     std: float | None
     half: float | None
 
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.half is not None and abs(self.mean) > self.half
-
 
 def spread(values: Sequence[float]) -> Spread:
     count, mean = len(values), statistics.fmean(values)

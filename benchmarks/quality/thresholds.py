@@ -17,7 +17,7 @@ from psa_kernels.layout import Layout
 from psa_kernels.reference import assign_levels
 from psa_kernels.stats import Stats
 
-from ..recall import Call
+from ..block_mass import Call
 from .watch import Seen
 
 PRECISION = 1e-3  # of a threshold: figures that a preset could hold

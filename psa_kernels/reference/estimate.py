@@ -103,7 +103,7 @@ def _sub_block(
     """Puts the estimated mass into `mass`; `pooled` and `spread` as of `_pooled_keys`.
 
     Each sub-block's masses are normalised before they are added up, as those of queries are: one
-    log-sum-exp over all scores of a block pair ranks worse (benchmarks/importance_recall.py).
+    log-sum-exp over all scores of a block pair ranks worse (benchmarks/NOTES.md).
     """
     log_count = group_counts(layout.k_video, GROUP, pooled).log()
     means = pool(queries, SUB_BLOCK)

@@ -33,6 +33,13 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch, request):
+    """Pictures are drawn in one test: it takes longer than what they show."""
+    if request.node.name != "test_pictures":
+        monkeypatch.setattr(plots, "draw", lambda path: [])
+
+
 def run(tmp_path, *arguments):
     code = bench.main([*arguments, "--out", str(tmp_path)])
     file = tmp_path / ("sweep.json" if "--sweep" in arguments else "shapes.json")
@@ -285,7 +292,7 @@ def test_tables_show_what_is_missing_as_a_dash():
 
 def test_pictures(tmp_path):
     run(tmp_path, "--quick", "--only", "PSA 5%")
-    pictures = plots.draw(tmp_path / "shapes.json")
+    pictures = sorted(tmp_path.glob("*.png"))
     try:
         import matplotlib  # noqa: F401
     except ImportError:

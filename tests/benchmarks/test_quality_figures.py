@@ -1,4 +1,4 @@
-"""The quality bench's arithmetic: densities, statistics, metrics, recall, results on disk."""
+"""The quality bench's arithmetic: densities, statistics, metrics, results on disk."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from psa_kernels import PSAConfig, psa_attention
 from psa_pack.benchmarks import inputs
+from psa_pack.benchmarks.block_mass import by_block, needed
 from psa_pack.benchmarks.checks import Truth
 from psa_pack.benchmarks.method import Problem
 from psa_pack.benchmarks.quality import decide
@@ -25,11 +26,8 @@ from psa_pack.benchmarks.quality.density import (
 from psa_pack.benchmarks.quality.first_order import VARIANTS, first_order_errors
 from psa_pack.benchmarks.quality.report import write_report
 from psa_pack.benchmarks.quality.results import Mismatch, Results, merge, read
-from psa_pack.benchmarks.quality.settings import Setting, ablations, sweep
+from psa_pack.benchmarks.quality.settings import Setting, orders, sweep
 from psa_pack.benchmarks.quality.spread import paired, spread
-from psa_pack.benchmarks.quality.structure import ESTIMATORS, ORDERS
-from psa_pack.benchmarks.quality.summary import percentile
-from psa_pack.benchmarks.recall import Call, recall, recall_of_heads, share_holding
 from psa_pack.presets.store import PresetStore
 from psa_pack.tools.clip_metrics import sharpness, temporal_difference
 
@@ -78,32 +76,29 @@ def test_whole_blocks_next_to_a_target():
     assert nearest_whole(0.001, 64) == 1 / 64
 
 
-def test_ablations_cost_the_same():
-    """Equal density up to the block that does not fit any more."""
-    rows = ablations(8192, 20, (0.2,)).rows
-    keys = {row.key for row in rows}
-    assert len(keys) == len(rows) > 40
+def test_orders_cost_the_same():
+    rows = orders(8192, 20).rows
+    assert len(rows) == 7
+    blocks = 8192 // 128
     for row in rows:
-        assert not row.against or row.against in keys
         assert row.target == 13 / 64
-        blocks = 8192 // row.config.block_n
         ratios = row.config.mask_ratios
         counts = {level: round(ratios.width(level) * blocks) for level in (1, 2, 4, 8)}
         found = density_of(counts, blocks, row.config.tail)
         assert 13 / 64 - 1 / blocks < found <= 13 / 64 + 1e-9, row.key
 
 
-def test_what_cannot_be_had_is_named():
-    left_out = ablations(8192, 20, (0.1,)).left_out
-    assert left_out == [("tail, density 0.1", "tail 8", "it costs 0.139 at least")]
-
-
-def test_no_row_is_compared_with_one_left_out():
-    # two key blocks: a tail of 16 costs more than half
-    found = ablations(256, 5, (0.5,))
-    keys = {row.key for row in found.rows}
-    assert len(found.left_out) > 10 and keys
-    assert all(row.against in keys for row in found.rows if row.against)
+def test_what_cannot_be_had_is_named_and_nothing_is_compared_with_it():
+    # two key blocks: one in full and a tail of 16 for the other cost more than half
+    found = sweep(256, 5, (0.5,))
+    assert found.left_out == [
+        ("density 0.5", name, "it costs 0.531 at least")
+        for name in ("levels and tail", "levels, tail, second moment")
+    ]
+    rows = orders(256, 5).rows
+    assert [(row.label, row.against) for row in rows] == [
+        ("raster, block-sparse", ""), ("Gilbert, block-sparse", rows[0].key)
+    ]  # fmt: skip
 
 
 def test_settings_survive_json():
@@ -212,9 +207,7 @@ def test_spread_of_known_values():
     assert found.std == pytest.approx(1.29099, rel=1e-5)
     # t(0.975, 3) = 3.18245
     assert found.half == pytest.approx(3.18245 * 1.29099 / 2, rel=1e-5)
-    assert found.clear
-    assert not spread([1.0, -1.0, 0.5]).clear
-    assert spread([3.0]).half is None and not spread([3.0]).clear
+    assert spread([3.0]).half is None
 
 
 def test_differences_are_taken_clip_by_clip():
@@ -250,33 +243,6 @@ def call():
     return inputs.make((2, 32, (4, 8, 16), 0), "cpu", torch.float32)
 
 
-def test_a_softmax_of_each_query_over_single_keys_is_exact(call):
-    q, k, v = call
-    for order in (None, "Gilbert"):
-        found = Call(q, k, (4, 8, 16), order, 64)
-        exact = found.mass(importance="exact")
-        assert torch.allclose(found.per_query(1), exact, atol=1e-6)
-        # pooled keys are an estimate: each row still sums to 1
-        pooled = found.per_query(64)
-        assert (
-            torch.allclose(pooled.sum(-1), torch.ones(1, 2, 4))
-            and (pooled - exact).abs().max() > 1e-3
-        )
-        # like keys together changes what is pooled inside a block, not the blocks
-        like = Call(q, k, (4, 8, 16), order, 64, v)
-        assert torch.allclose(like.mass(importance="exact"), exact, atol=1e-6)
-        assert not torch.equal(like.mass(), found.mass())
-
-
-def test_recall_of_each_head():
-    exact = torch.tensor([[[[0.4, 0.3, 0.2, 0.1]], [[0.1, 0.2, 0.3, 0.4]]]])
-    estimate = torch.tensor([0.9, 0.0, 0.0, 0.8]).expand(1, 2, 1, 4)
-    assert recall_of_heads(estimate, exact, 0.5).tolist() == pytest.approx([0.5 / 0.7, 0.5 / 0.7])
-    assert recall_of_heads(exact, exact, 0.25).tolist() == pytest.approx([1, 1])
-    assert percentile([float(x) for x in range(1, 101)], 5) == 5
-    assert percentile([3.0, 1.0, 2.0], 5) == 1
-
-
 SHARES_OF_ALL = {1: (0, 0.25), 4: (0.25, 0.5), 8: (0.5, 0.75), 0: (0.75, 1)}
 
 
@@ -310,13 +276,7 @@ def test_what_a_first_order_term_can_do(call):
         assert each < one < 0.8 * plain
 
 
-def test_the_report_tells_recall_by_heads_and_the_first_order(tmp_path):
-    heads = {name: [[0.9, 0.5], [1.0, 0.8], [1.0, 1.0]] for name in ESTIMATORS}
-    found = {
-        "holds_90": [0.4, 0.5], "heads": heads,
-        "recall": {name: [0.7, 0.9, 1.0] for name in ESTIMATORS},
-    }  # fmt: skip
-    call = {"step": 0, "layer": 0, **dict.fromkeys(ORDERS, found)}
+def test_the_report_tells_the_first_order(tmp_path):
     errors = {
         "without": [0.1, 0.3],
         "one matrix a head": [0.09, 0.27],
@@ -326,29 +286,18 @@ def test_the_report_tells_recall_by_heads_and_the_first_order(tmp_path):
     lines = [
         {"kind": "run", **REPORTED_RUN},
         {"kind": "check", "name": "x", "found": 0.0, "ok": True},
-        {"kind": "attention", "clip": 0, "calls": [call]},
         {"kind": "first-order", **where, "heads": errors},
     ]  # fmt: skip
     write_report(lines, tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    cells = "| 0.700 / 0.500 / 0.500 | 0.900 / 0.800 / 0.800 | 1.000 / 1.000 / 1.000 |"
-    assert f"| Gilbert | each query, mean keys of blocks {cells}" in text
     assert "| fast | like keys | one matrix a head | 0.1800 | 0.2700 | -10.0% |" in text
     json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
 
 
-def test_recall_of_known_masses():
-    exact = torch.tensor([[[[0.4, 0.3, 0.2, 0.1]]]])
-    assert recall(exact, exact, 0.5) == pytest.approx(1)
-    # its top two hold .4 + .1 of the best two's .7
-    estimate = torch.tensor([[[[0.9, 0.0, 0.0, 0.8]]]])
-    assert recall(estimate, exact, 0.5) == pytest.approx(0.5 / 0.7)
-
-
-def test_share_that_holds_the_mass():
+def test_how_many_blocks_hold_the_mass():
     even, peaked = torch.full((10,), 0.1), torch.eye(10)[3]
-    mass = torch.stack([torch.stack([even, peaked]), torch.stack([peaked, peaked])])[None]
-    assert share_holding(mass, 0.85).tolist() == pytest.approx([(0.9 + 0.1) / 2, 0.1])
+    assert needed(torch.stack([even, peaked]), 0.85).tolist() == pytest.approx([0.9, 0.1])
+    assert by_block(even, 4).tolist() == pytest.approx([0.4, 0.4, 0.2])
 
 
 RUN = {"subject": "a", "sampling": {"steps": 3}, "gpu": None, "versions": {"torch": "2"}}

@@ -18,15 +18,15 @@ from psa_pack.benchmarks import inputs
 from psa_pack.benchmarks.checks import Truth
 from psa_pack.benchmarks.dense_peers import dense_methods
 from psa_pack.benchmarks.method import Method, Problem
+from psa_pack.benchmarks.quality import __main__ as quality
 from psa_pack.benchmarks.quality import first_order, peers, sanity
 from psa_pack.benchmarks.quality.capture import Capture, NothingCaptured
 from psa_pack.benchmarks.quality.metrics import relative
 from psa_pack.benchmarks.quality.parts import Job, run
 from psa_pack.benchmarks.quality.report import write_report
 from psa_pack.benchmarks.quality.results import Results, read
-from psa_pack.benchmarks.quality.second_moment import variant_errors
 from psa_pack.benchmarks.quality.settings import Base
-from psa_pack.benchmarks.quality.structure import Structure, measure
+from psa_pack.benchmarks.quality.structure import Structure
 from psa_pack.benchmarks.quality.subject import Clip, RunFailed, Sampling, Subject
 from psa_pack.benchmarks.quality.thresholds import Masses
 from psa_pack.benchmarks.quality.watch import watched
@@ -69,23 +69,37 @@ def seen(subject):
     return found
 
 
-def command(model_file, folder, *arguments):
-    line = [
-        sys.executable, "-m", "benchmarks.quality", "--model", model_file, "--codec", CODEC,
-        "--grid", *map(str, GRID), "--steps", "3", "--out", folder, *arguments,
+@pytest.fixture(scope="module")
+def options(model_file, comfyui_path):
+    """Of the command, for every run."""
+    return [
+        "--comfyui", comfyui_path, "--model", model_file, "--codec", CODEC,
+        "--grid", *GRID, "--steps", 3,
     ]  # fmt: skip
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def run_quality(subject, options, monkeypatch):
+    """What the command does, without a process of its own: run_quality(arguments) -> exit code."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return lambda *arguments: quality.main([str(x) for x in (*options, *arguments)])
+
+
+SWEEP = (
+    "--part", "sweep", "--clips", "0:2", "--densities", "0.25", "--families", "Small_Wan",
+    "Wan2.1_1.3b", "--only", "density 0.25", "fast", "lora_4step", "psa_topk",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def swept(model_file, comfyui_path, tmp_path_factory):
+def swept(options, tmp_path_factory):
     """The folder of a sweep of two clips, by the command."""
     folder = tmp_path_factory.mktemp("swept")
-    done = command(
-        model_file, folder, "--comfyui", comfyui_path, "--part", "sweep", "--clips", "0:2",
-        "--densities", "0.25", "--targets", "0.25", "--families", "Small_Wan", "Wan2.1_1.3b",
-    )  # fmt: skip
+    line = [sys.executable, "-m", "benchmarks.quality", *options, *SWEEP, "--out", folder]
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        list(map(str, line)), cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -129,16 +143,13 @@ def test_report_shows_the_tables_and_the_run(swept):
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
 
 
-def test_a_second_run_goes_on_where_the_first_stopped(swept, model_file, comfyui_path, tmp_path):
+def test_a_second_run_goes_on_where_the_first_stopped(swept, run_quality, tmp_path, capsys):
     lines = (swept / "results.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     # as if it had been killed while it wrote its last line
     (tmp_path / "results.jsonl").write_text("".join(lines[:-1]) + lines[-1][:30])
-    done = command(
-        model_file, tmp_path, "--comfyui", comfyui_path, "--part", "sweep", "--clips", "0:2",
-        "--densities", "0.25", "--targets", "0.25", "--families", "Small_Wan", "Wan2.1_1.3b",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "clip 0, 0 settings" in done.stdout and "clip 1, 1 settings" in done.stdout
+    assert run_quality(*SWEEP, "--out", tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "clip 0, 0 settings" in said and "clip 1, 1 settings" in said
     counts = [
         sum(line["kind"] == "clip" for line in read(folder / "results.jsonl"))
         for folder in (swept, tmp_path)
@@ -146,10 +157,9 @@ def test_a_second_run_goes_on_where_the_first_stopped(swept, model_file, comfyui
     assert counts[0] == counts[1]
 
 
-def test_another_grid_does_not_go_into_the_same_folder(swept, model_file, comfyui_path):
-    done = command(model_file, swept, "--comfyui", comfyui_path, "--part", "--grid", "4", "8", "8")
-    assert done.returncode == 2 and "sampling differs" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_another_grid_does_not_go_into_the_same_folder(swept, run_quality, capsys):
+    assert run_quality("--part", "--grid", 4, 8, 8, "--out", swept) == 2
+    assert "sampling differs" in capsys.readouterr().err
 
 
 def checked(subject, folder, **options):
@@ -236,39 +246,12 @@ def test_thresholds_cost_what_is_asked_for(seen):
         assert masses.density(config) <= base.density + 1e-9
 
 
-def test_second_moment_of_the_product_is_one_of_the_variants(seen):
-    x = seen[-2]
-    problem = Problem(x.q, x.k, x.v, GRID, 0)
-    config = PSAConfig(
-        block_n=128, rearrange_method="Gilbert", importance="exact", tail=32,
-        mask_ratios={1: (0, 0.25), 4: (0.25, 0.5), 8: (0.5, 0.75), 0: (0.75, 1)},
-    )  # fmt: skip
-    truth = Truth.of(problem)
-    found = variant_errors(problem, config, truth)
-    for name, moment in (("none", False), ("isotropic, cap ln c", True)):
-        out = psa_attention(x.q, x.k, x.v, config=config.replace(second_moment=moment), grid=GRID)
-        assert found[name] == pytest.approx(truth.errors(out, problem)[0], rel=1e-3)
-    assert found["log-mean-exp"] < found["none"]
-
-
-def test_structure_of_a_call(seen):
-    for order, found in list(measure(seen[0], GRID).items())[2:]:
-        assert order in ("raster", "Gilbert")
-        assert all(1 / 8 <= share <= 1 for share in found["holds_90"])
-        for recalls in found["recall"].values():
-            assert all(0.5 < x <= 1 + 1e-6 for x in recalls)
-    # keys nearby are the ones that matter in this layer: Gilbert order gathers them
-    by_order = measure(seen[0], GRID)
-    assert sum(by_order["Gilbert"]["holds_90"]) < sum(by_order["raster"]["holds_90"])
-
-
-def test_calibrated_budgets_against_the_presets(model_file, comfyui_path, tmp_path):
+def test_calibrated_budgets_against_the_presets(run_quality, tmp_path):
     """Five steps, of which each range of the presets has one or two."""
-    line = ("--comfyui", comfyui_path, "--part", "calibrated", "--clips", "0:1", "--steps", "5",
-            "--families", "Small_Wan",
-            "--only", "density of balanced")  # fmt: skip
-    done = command(model_file, tmp_path, *line)
-    assert done.returncode == 0, done.stdout + done.stderr
+    line = ("--part", "calibrated", "--clips", "0:1", "--steps", 5, "--cfg", 1,
+            "--families", "Small_Wan", "--only", "density of balanced",
+            "--out", tmp_path)  # fmt: skip
+    assert run_quality(*line) == 0
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["left_out"] == []
     (rows,) = report["tables"].values()
@@ -286,8 +269,7 @@ def test_calibrated_budgets_against_the_presets(model_file, comfyui_path, tmp_pa
         assert row["setting"]["against"] == rows[0]["setting"]["key"]
     assert "## Calibrated budgets" in (tmp_path / "report.md").read_text(encoding="utf-8")
     before = (tmp_path / "results.jsonl").read_text(encoding="utf-8").count('"kind": "clip"')
-    again = command(model_file, tmp_path, *line)
-    assert again.returncode == 0, again.stdout + again.stderr
+    assert run_quality(*line) == 0
     text = (tmp_path / "results.jsonl").read_text(encoding="utf-8")
     # the preset, and six predictions of it, on one clip
     assert text.count('"kind": "clip"') == before == 1 + 6
@@ -335,8 +317,8 @@ def test_nothing_starts_after_the_deadline(subject, tmp_path):
     said = []
     results = Results(tmp_path, {})
     clips = [Clip.number(0)]
-    job = Job(subject, SAMPLING, results, clips, [], (0.25,), (0.25,), 0.0, said.append)
-    run(job, ["sweep", "recall"])
+    job = Job(subject, SAMPLING, results, clips, [], (0.25,), 0.0, said.append)
+    run(job, ["sweep", "structure"])
     assert said == ["the time limit is reached in sweep; the same command goes on from here"]
     assert [line["kind"] for line in results.lines] == ["run"]
 
@@ -347,7 +329,7 @@ def test_only_what_is_asked_for_is_measured(subject, tmp_path):
     results = Results(tmp_path, {})
     job = Job(
         subject, Sampling(GRID, 4, 4.0), results, [Clip.number(0)],
-        [store.get_family("Wan2.1_1.3b")], (), (), float("inf"), lambda text: None,
+        [store.get_family("Wan2.1_1.3b")], (), float("inf"), lambda text: None,
         only=("as shipped",),
     )  # fmt: skip
     run(job, ["decide"])
@@ -374,7 +356,7 @@ def test_a_first_order_term_is_measured_at_the_budget_of_each_step(subject, tmp_
     monkeypatch.setattr(first_order, "first_order_errors", measured)
     results = Results(tmp_path, {})
     job = Job(
-        subject, SAMPLING, results, [Clip.number(0)], [family], (), (), float("inf"),
+        subject, SAMPLING, results, [Clip.number(0)], [family], (), float("inf"),
         lambda text: None,
     )  # fmt: skip
     run(job, ["first-order"])
@@ -397,7 +379,7 @@ def test_a_peer_serves_the_same_clip(subject, tmp_path):
     kitchen = next(peer for peer in peers.peers(GRID) if "sol_attn" in peer.label)
     job = Job(
         subject, Sampling(GRID, steps, 4.0), results, [Clip.number(0)],
-        [store.get_family("Wan2.1_1.3b")], (), (), float("inf"), lambda text: None,
+        [store.get_family("Wan2.1_1.3b")], (), float("inf"), lambda text: None,
         only=("another", "block-sparse 0.3"),
     )  # fmt: skip
     job.peers = {peer.label: peer for peer in (*known, kitchen)}
@@ -450,11 +432,9 @@ def test_sparse_and_dense_clips_share_their_noise(subject):
     assert near < 0.1 < 0.5 < far
 
 
-def test_structure_beside_published_figures(model_file, comfyui_path, tmp_path):
-    """By the command: dense runs alone, every layer of the steps looked at, told per head."""
-    done = command(model_file, tmp_path, "--comfyui", comfyui_path, "--part", "structure",
-                   "--clips", "0:1")  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_structure_beside_published_figures(run_quality, tmp_path):
+    """Dense runs alone, every layer of the steps looked at, told per head."""
+    assert run_quality("--part", "structure", "--clips", "0:1", "--out", tmp_path) == 0
     data = json.loads((tmp_path / "structure.json").read_text(encoding="utf-8"))
     assert data["run"]["sampling"]["grid"] == list(GRID)
     # three steps: the last one is the plan's, and nothing comes after it
