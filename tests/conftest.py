@@ -88,8 +88,8 @@ def pytest_configure(config):
     config.pluginmanager.register(_RootIsNoPackage())
     folder = config.getoption("--write-coverage")
     tree = comfyui_tree() if folder else None
-    collect_only = config.getoption("collectonly")
-    config.pluginmanager.register(coverage_record.CoverageRecord(folder, tree, collect_only))
+    record = coverage_record.CoverageRecord(folder, tree)
+    config.pluginmanager.register(record, coverage_record.NAME)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,7 +11,6 @@ What a model does not have is declared in that file's ABSENT, and no test may cl
 
 A pair is kept when at least one of its tests passed and none failed; a skipped test says nothing.
 The families that ran are replaced as a whole, so all of a family's tests belong in one run.
-With --collect-only, DIR/marked.json lists what is marked, run or not.
 """
 
 import json
@@ -20,6 +19,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+NAME = "coverage record"  # of the plugin
 
 
 def outcome_of(marker) -> tuple[str, str, str]:
@@ -47,8 +48,8 @@ def outcome_of(marker) -> tuple[str, str, str]:
 
 
 class CoverageRecord:
-    def __init__(self, folder: Path | None, comfyui: Path | None, collect_only: bool = False):
-        self.folder, self.comfyui, self.collect_only = folder, comfyui, collect_only
+    def __init__(self, folder: Path | None, comfyui: Path | None):
+        self.folder, self.comfyui = folder, comfyui
         self.marks: dict[str, list[tuple[str, str, str]]] = {}
         self.passed: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.failed: set[tuple[str, str]] = set()
@@ -70,10 +71,7 @@ class CoverageRecord:
                 self.passed[family, feature].add(outcome)
 
     def pytest_sessionfinish(self):
-        if self.folder is not None and self.collect_only:
-            marked = {mark[:2] for marks in self.marks.values() for mark in marks}
-            (self.folder / "marked.json").write_text(json.dumps(sorted(marked)), encoding="utf-8")
-        elif self.folder is not None and self.ran:
+        if self.folder is not None and self.ran:
             self._write()
 
     def _write(self):

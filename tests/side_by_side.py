@@ -25,7 +25,6 @@ LONG = (
     "tests/nodes/test_sampling_groups.py",
     "tests/dev/test_golden_clip.py",
     "tests/dev/test_demo.py",
-    "tests/dev/test_coverage_matrix.py",
 )
 
 

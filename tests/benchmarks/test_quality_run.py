@@ -248,7 +248,7 @@ def test_thresholds_cost_what_is_asked_for(seen):
 
 def test_calibrated_budgets_against_the_presets(run_quality, tmp_path):
     """Five steps, of which each range of the presets has one or two."""
-    line = ("--part", "calibrated", "--clips", "0:1", "--steps", 5, "--cfg", 1,
+    line = ("--part", "calibrated", "--clips", "0:1", "--steps", 5, "--cfg", 1, "--grid", 4, 8, 16,
             "--families", "Small_Wan", "--only", "density of balanced",
             "--out", tmp_path)  # fmt: skip
     assert run_quality(*line) == 0
