@@ -113,15 +113,3 @@ def test_a_run_is_told_beside_a_clock_outside(comfy_inproc, bench, naps, tmp_pat
         slept = sum(naps[2 * (i - 1) : 2 * i])
         assert own[i] > slept and seconds[i] > slept
     assert own[2] < seconds[2] and own[1] + own[2] < seconds[1] + seconds[2]
-
-
-def test_what_recording_costs_is_measured(comfy_inproc):
-    import argparse
-
-    from psa_pack.benchmarks import recording
-
-    args = argparse.Namespace(tokens=256, heads=2, preset="fast", calls=2, rounds=2)
-    found = recording.measure(args)
-    assert {len(times) for way in found.values() for times in way.values()} == {2}
-    for way in found.values():
-        assert all(0 < host <= call for host, call in zip(way["host"], way["call"], strict=True))
