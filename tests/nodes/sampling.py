@@ -111,6 +111,17 @@ class Spy:
         return dict(Counter(call.sigma for call in self.sparse))
 
 
+def in_windows(model):
+    """The model as ComfyUI's node of context windows gives it: windows of 3 latent frames of 5."""
+    from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
+
+    inputs = WanContextWindowsManualNode.define_schema().inputs
+    windows = {widget.id: getattr(widget, "default", None) for widget in inputs}
+    windows |= {"context_length": 9, "context_overlap": 5, "context_schedule": "standard_static"}
+    windows |= {"closed_loop": False, "fuse_method": "pyramid", "model": model}
+    return WanContextWindowsManualNode.execute(**windows)[0]
+
+
 def agree(report, spy):
     """The report and a spy, which knows nothing of PSA, count the same."""
     dense = report["calls"]["dense"]

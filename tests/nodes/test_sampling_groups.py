@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from .leftovers import left_behind
-from .sampling import Spy, agree, sparse_config
+from .sampling import Spy, agree, in_windows, sparse_config
 
 BLOCKS = 2
 SIMILAR = {"grouping": "similar", "refresh": 3, "second_moment": True, "warmup_steps": 1}
@@ -194,17 +194,9 @@ def test_stepping_aside_lets_go_at_once(bench, monkeypatch):
 def test_context_windows_keep_nothing(bench, made, comfy_inproc):
     """Windows of a long video share conditions and step, and have other keys."""
     comfy_inproc.load_pack()
-    from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
-
-    inputs = WanContextWindowsManualNode.define_schema().inputs
-    windows = {widget.id: getattr(widget, "default", None) for widget in inputs}
-    windows |= {"context_length": 9, "context_overlap": 5, "context_schedule": "standard_static"}
-    windows |= {"closed_loop": False, "fuse_method": "pyramid"}
-    del windows["model"]
     outs = []
     for refresh in (1, 100):
-        patched = bench.patch(similar(refresh=refresh))
-        windowed = WanContextWindowsManualNode.execute(patched, **windows)[0]
+        windowed = in_windows(bench.patch(similar(refresh=refresh)))
         outs.append(bench.sample(windowed, shape=(1, 16, 5, 16, 16), steps=4, cfg=1.0))
         assert bench.report["calls"]["sparse"] > 3 * BLOCKS and bench.report["failure"] is None
     assert torch.equal(*outs) and not made

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .sampling import Spy, sparse_config
+from .sampling import Spy, in_windows, sparse_config
 
 BLOCKS = 2
 
@@ -98,16 +98,8 @@ def test_a_video_of_another_size_starts_anew(bench):
 def test_context_windows_are_videos_of_their_own(bench, carried, comfy_inproc):
     """Windows of a long video share conditions and step; what one learned is not the next one's."""
     comfy_inproc.load_pack()
-    from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
-
-    inputs = WanContextWindowsManualNode.define_schema().inputs
-    windows = {widget.id: getattr(widget, "default", None) for widget in inputs}
-    # windows of 3 latent frames of 5
-    windows |= {"context_length": 9, "context_overlap": 5, "context_schedule": "standard_static"}
-    windows |= {"closed_loop": False, "fuse_method": "pyramid"}
-    del windows["model"]
     patched = bench.patch(sparse_config(rearrange_method="SemanticAware", warmup_steps=1))
-    windowed = WanContextWindowsManualNode.execute(patched, **windows)[0]
+    windowed = in_windows(patched)
     spy = Spy()
     bench.sample(spy.on(windowed), shape=(1, 16, 5, 16, 16), steps=3, cfg=1.0)
     # newer versions put an anchor frame before the later windows

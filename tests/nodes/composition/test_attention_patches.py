@@ -36,11 +36,17 @@ def guided_cross_attention(negative, scale):
             halves.append(found[0] * scale - found[1] * (scale - 1))
         return module.o(torch.cat(halves))
 
+    return in_every_block("cross_attn", forward)
+
+
+def in_every_block(name, forward):
+    """model -> a clone whose blocks' attention of that name has another forward."""
+
     def node(model):
         model = model.clone()
         for i, block in enumerate(model.model.diffusion_model.blocks):
-            patched = types.MethodType(forward, block.cross_attn)
-            model.add_object_patch(f"diffusion_model.blocks.{i}.cross_attn.forward", patched)
+            patched = types.MethodType(forward, getattr(block, name))
+            model.add_object_patch(f"diffusion_model.blocks.{i}.{name}.forward", patched)
         return model
 
     return node
@@ -73,14 +79,7 @@ def twice_in_self_attention(weight):
         second = attend(k, q, v, module, transformer_options)
         return module.o(torch.lerp(first, second, weight))
 
-    def node(model):
-        model = model.clone()
-        for i, block in enumerate(model.model.diffusion_model.blocks):
-            patched = types.MethodType(forward, block.self_attn)
-            model.add_object_patch(f"diffusion_model.blocks.{i}.self_attn.forward", patched)
-        return model
-
-    return node
+    return in_every_block("self_attn", forward)
 
 
 @covers("patched attention")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ..sampling import SHAPE, Spy, conditioning, sparse_config
+from ..sampling import SHAPE, Spy, conditioning, in_windows, sparse_config
 from .beside import check_beside, check_picture, covers, in_both_orders, run_counted
 
 STEPS = 4
@@ -83,21 +83,10 @@ def test_a_lora_on_one_condition(bench, lora, order):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @in_both_orders
 def test_context_windows_node(bench, order):
-    from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
-
-    inputs = WanContextWindowsManualNode.define_schema().inputs
-    windows = {widget.id: getattr(widget, "default", None) for widget in inputs}
-    windows |= {"context_length": 9, "context_overlap": 5, "context_schedule": "standard_static"}
-    windows |= {"closed_loop": False, "fuse_method": "pyramid"}
-    del windows["model"]
-
-    def node(model):
-        return WanContextWindowsManualNode.execute(model, **windows)[0]
-
     sampling = {"steps": STEPS, "shape": (1, 16, 5, 16, 16)}
     spy = Spy()
-    bench.sample(spy.on(node(bench.model)), **sampling)
+    bench.sample(spy.on(in_windows(bench.model)), **sampling)
     calls = sum(not call.cross for call in spy.calls)
-    # windows of 3 latent frames of 5; how many, versions see differently
+    # how many windows, versions see differently
     assert calls >= 2 * STEPS * BLOCKS
-    check_beside(bench, node, order, sparse=calls, **sampling)
+    check_beside(bench, in_windows, order, sparse=calls, **sampling)
