@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     command("fit-codec", _fit_codec, "fit the linear codec and write it").add_argument(
-        "--strip", type=Path, help="also a picture of clips before and after the codec"
+        "--clips", type=Path, help="also an animation of clips before and after the codec"
     )
 
     sub = command("train", _train, "train a piece, from where the last one ended")
@@ -111,14 +111,13 @@ def _fit_codec(args) -> None:
     codec, record = fit(*comfy_model.wan21_latent_statistics(_comfyui(args)), assets)
     codec.save(args.codec, record)
     print(json.dumps(record))
-    if args.strip:
+    if args.clips:
         drawn = pool.draw(3, 4, (4, 32, 32), assets)
         pixels = render.render(drawn, assets, lead=FRAMES - 1).float()
-        rows = {}
-        for index, back in enumerate(codec.decode(codec.encode(pixels))):
-            rows[drawn.prompts()[index]] = pixels[index, :, FRAMES - 1 :]
-            rows[f"{index}: through the codec"] = back
-        pictures.write_strips(rows, args.strip)
+        back = codec.decode(codec.encode(pixels))
+        pairs = zip(pixels[:, :, FRAMES - 1 :], back, strict=True)
+        clips = [clip for pair in pairs for clip in pair]
+        pictures.write_animation(clips, args.clips, columns=2)
 
 
 def _train(args) -> None:
@@ -138,18 +137,14 @@ def _train(args) -> None:
 
 
 def _sample(args) -> None:
+    """A row for every prompt: a true clip through the codec, then one for every seed."""
     model = sample.load_model(
         args.model or args.out / MODEL_FILE, _comfyui(args), device=args.device
     )
-    _write_samples(args, model)
-
-
-def _write_samples(args, model) -> None:
-    """Every prompt with every seed, under a true clip of that prompt."""
     codec, size, assets = Codec.load(args.codec), _size(args.size), packed.load(args.assets)
     prompts, seeds = args.prompt or list(PROMPTS), args.seed or [1, 2]
     true = pool.latents_of(pool.draw(5, len(prompts), size, assets, prompts), assets, codec)
-    rows, grid = {}, []
+    grid = []
     for index, prompt in enumerate(prompts):
         started = time.monotonic()
         made = sample.euler(
@@ -161,16 +156,11 @@ def _write_samples(args, model) -> None:
             cfg=args.cfg,
             device=args.device,
         )
-        rows[f"{prompt} (a true clip, through the codec)"] = codec.decode(true[index, None])[0]
-        grid.append(rows[f"{prompt} (a true clip, through the codec)"])
-        for seed, clip in zip(seeds, codec.decode(made.cpu()), strict=True):
-            rows[f"{index}: seed {seed}"] = clip
-            grid.append(clip)
+        grid += [*codec.decode(true[index, None]), *codec.decode(made.cpu())]
         print(f"{prompt}: {time.monotonic() - started:.1f} s", flush=True)
-    name = f"samples_{args.size}_{args.steps}steps_cfg{args.cfg:g}"
-    pictures.write_strips(rows, args.out / f"{name}.png")
-    pictures.write_animation(grid, args.out / f"{name}.webp", columns=len(seeds) + 1)
-    print(args.out / f"{name}.png")
+    file = args.out / f"samples_{args.size}_{args.steps}steps_cfg{args.cfg:g}.webp"
+    pictures.write_animation(grid, file, columns=len(seeds) + 1)
+    print(file)
 
 
 def _ship(args) -> None:

@@ -1,14 +1,14 @@
-"""Clips as pictures: a strip of frames (PNG) and an animation (WebP)."""
+"""Clips as an animation (WebP)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 FRAMES_PER_SECOND = 12
-GAP, LABEL = 6, 22
+GAP = 6
 BACKGROUND, INK = (24, 24, 28), (235, 235, 235)
 
 
@@ -16,24 +16,6 @@ def picture(frame: torch.Tensor) -> Image.Image:
     """[3, H, W] in 0..1."""
     pixels = frame.detach().float().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-
-
-def write_strips(rows: dict[str, torch.Tensor], path: Path, *, columns: int = 6) -> None:
-    """One row a clip [3, F, H, W], its label above it, `columns` frames spread over its length."""
-    height = max(clip.shape[2] for clip in rows.values())
-    width = max(clip.shape[3] for clip in rows.values())
-    sheet = Image.new(
-        "RGB", (columns * (width + GAP) + GAP, len(rows) * (height + LABEL) + GAP), BACKGROUND
-    )
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    for row, (label, clip) in enumerate(rows.items()):
-        top = row * (height + LABEL)
-        pen.text((GAP, top + LABEL // 2), label, fill=INK, font=font, anchor="lm")
-        chosen = torch.linspace(0, clip.shape[1] - 1, columns).round().long().tolist()
-        for column, frame in enumerate(chosen):
-            sheet.paste(picture(clip[:, frame]), (GAP + column * (width + GAP), top + LABEL))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
 
 
 def write_animation(clips: list[torch.Tensor], path: Path, *, columns: int = 4) -> None:
