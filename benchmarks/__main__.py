@@ -3,7 +3,6 @@
     python -m benchmarks --quick     the main shapes in at most 4 minutes
     python -m benchmarks             every configuration, timed on every profile
     python -m benchmarks --sweep     time against tokens, 4 thousand to a million
-    python -m benchmarks --budgets   how shares per level and tail trade error for time
 
 A time is printed only for a result that passed its checks. benchmarks/README.md says how to read
 the tables and how to get the peers; without a GPU a tiny case tests the harness itself.
@@ -25,7 +24,7 @@ from . import inputs, plots, profiles, progress, report
 from .dense_peers import dense_methods
 from .measure import Settings, measure_shape
 from .method import Method
-from .psa_methods import budget_methods, psa_methods
+from .psa_methods import psa_methods
 from .sparse_peers import find_peers, sparse_methods
 from .sweep import FRAMES, sweep
 
@@ -117,9 +116,6 @@ def run_sweep(args: argparse.Namespace, settings: Settings, say):
 
 
 def chosen(args: argparse.Namespace) -> list[Method]:
-    if args.budgets:
-        dense = [method for method in dense_methods() if method.kind == "dense"]
-        return dense + budget_methods(args.implementation)
     methods = psa_methods(args.implementation, args.quick) + sparse_methods()
     if args.quick:
         # compiling it takes half a minute
@@ -140,7 +136,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="the main methods, timed on the first profile only")
     add("--sweep", action="store_true", help="time against tokens instead of the shapes")
-    add("--budgets", action="store_true", help="our own configurations over a grid of shares")
     add("--shapes", nargs="+", choices=list(ALL_SHAPES), metavar="SHAPE",
         help=f"of {', '.join(ALL_SHAPES)}; default {', '.join(SHAPES)}")  # fmt: skip
     add("--profiles", nargs="+", choices=profiles.ALL, metavar="PROFILE",

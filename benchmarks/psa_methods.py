@@ -83,22 +83,6 @@ def psa_methods(implementation: str, quick: bool) -> list[Method]:
     return methods
 
 
-def budget_methods(implementation: str) -> list[Method]:
-    """Ways to spend the same time: more full blocks, a pooled middle, a finer tail."""
-    configs = {}
-    for second_moment, tails in ((True, (64, 32)), (False, (32, 16))):
-        for tail in tails:
-            for full, four, eight in (
-                (0.03, 0, 0), (0.05, 0, 0), (0.08, 0, 0), (0.12, 0, 0), (0.05, 0.05, 0),
-                (0.05, 0, 0.08), (0.05, 0, 0.15), (0.05, 0, 0.3), (0.08, 0, 0.15), (0.12, 0, 0.15),
-            ):  # fmt: skip
-                pooled = f" + {four:.0%} at 4" * (four > 0) + f" + {eight:.0%} at 8" * (eight > 0)
-                name = f"{full:.0%} full{pooled}, tail {tail}" + ", 2nd moment" * second_moment
-                ratios = shares(full, four=four, eight=eight)
-                configs[name] = _tailed(tail, ratios, second_moment)
-    return [psa_method(name, config, implementation) for name, config in configs.items()]
-
-
 def psa_method(
     name: str, config: PSAConfig, implementation: str, kept: bool = False
 ) -> Method:
