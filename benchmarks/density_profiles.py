@@ -88,7 +88,7 @@ def _curve(mass: torch.Tensor) -> np.ndarray:
 
 
 def _key_blocks(mass: torch.Tensor, pyramid, layout: Layout) -> dict[str, np.ndarray]:
-    """Of some key blocks, float16: the spread of their rows over the mass before them ("mass") and
+    """For some key blocks, float16: the spread of their rows over the mass before them ("mass") and
     over their rank from 0 to 1 ("rank"), `[KEY_BLOCKS, BINS]`; c_2, c_4, c_8 ("alike"), `[.., 3]`.
     """
     before, order = _before(mass)

@@ -79,7 +79,7 @@ class Look:
         return Likeness(figures, torch.stack(masses))
 
     def _weights(self, q, k) -> tuple[dict[str, float], torch.Tensor]:
-        """Of one head: what its softmax weights say, and their mass by block."""
+        """What one head's softmax weights say, and their mass by block."""
         scale, length = q.shape[1] ** -0.5, self.length
         most, least = round(TOP * length), round(LOWEST * length)
         above, outside, lowest, near, std, mass, rest = [], [], [], [], [], [], []
@@ -150,7 +150,7 @@ def _mean_query(call: Call) -> torch.Tensor:
 
 
 def _channels(q, k, v, curve) -> dict[str, float]:
-    """Of one head: how many dimensions its vectors have, and what k's channels share."""
+    """How many dimensions one head's vectors have, and what k's channels share."""
     mean, rms = k.mean(0), k.square().mean().sqrt()
     groups = v[curve][: len(v) // GROUP * GROUP].unflatten(0, (-1, GROUP))
     inside = (groups - groups.mean(1, keepdim=True)).square().mean()

@@ -165,7 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--measure", action="store_true", help="the made-up inputs, anew")
+    parser.add_argument("--measure", action="store_true", help="measure the made-up inputs again")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="of other models")
     args = parser.parse_args()
     if args.measure:

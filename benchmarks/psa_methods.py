@@ -62,7 +62,7 @@ CONFIGS = {
         block_n=128, mask_mode="thresholdbound", rearrange_method="Gilbert",
         mask_ratios={1: (0, 0.4), 2: (0.4, 0.5), 4: (0.5, 0.6), 8: (0.6, 0.8), 0: (0.8, 1)},
     ),
-    # what the presets had for all steps, before they were made anew (docs/former-presets.md)
+    # what the former presets had in all steps (docs/former-presets.md)
     "shares of fast": _tailed(128, shares(0.0625, eight=0.2031)),
     "shares of balanced": _tailed(128, shares(0.12, eight=0.36)),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pictures of clips beside each other."""
+"""Pictures of clips side by side."""
 
 from pathlib import Path
 

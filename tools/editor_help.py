@@ -16,7 +16,7 @@ HEAD = ("setting", "in a preset file", "default", "what it does")
 
 
 def page(text: str) -> str:
-    """`text` with the table between the two marks written anew."""
+    """`text` with a new table between the two marks."""
     before, _, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not end:

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class UsageError(Exception):
-    """Said without a traceback: what is asked for cannot be had here."""
+    """What is asked for is not possible here; shown without a traceback."""
 
 
 def check_packages() -> None:

@@ -146,7 +146,7 @@ class _Group:
         )
 
     def rivals(self, fewer: int) -> None:
-        """Block-sparse attention: with the preset's dense steps, and as well as it can be had."""
+        """Block-sparse attention: with the preset's dense steps, and at its best."""
         for dense, shape in ((self.dense, (1,)), (fewer, GENTLE)):
             label = f"{_dense(dense)}, block-sparse" + _falling(shape)
             self.row(label, lambda d=dense, s=shape: self.budget.block_sparse(d, s))

@@ -43,11 +43,11 @@ STRUCTURE = "structure"  # needs no sparse run
 class Job:
     """One run.
 
-    families  whose presets are measured (`presets.family.Family`)
-    densities of the sweep
-    deadline  `time.monotonic()` after which nothing new starts
-    time_grid of the calls that are timed beside peers; None for the clips' own
-    only      settings whose key contains one of these texts; all where there is none
+    families   whose presets are measured (`presets.family.Family`)
+    densities  of the sweep
+    deadline   `time.monotonic()` after which nothing new starts
+    time_grid  of the calls that are timed beside peers; None for the clips' own
+    only       settings whose key contains one of these texts; all where there is none
     """
 
     subject: Subject
@@ -138,7 +138,7 @@ SETTINGS: dict[str, Callable[[Job], Settings]] = {
 
 
 def attention_masses(job: Job) -> Masses:
-    """Of some of the first clip's steps after the warm-up, every layer; for the thresholds."""
+    """Masses of some of the first clip's steps after the warm-up, every layer."""
     masses = Masses(job.sampling.grid)
     every = max(1, (job.sampling.steps - job.warm_up) // 4)
 

@@ -72,7 +72,7 @@ class Peer:
 
 
 def peers(grid: tuple[int, int, int]) -> list[Peer]:
-    """Those that are not exact, whether they can be had here or not."""
+    """Those that are not exact, available here or not."""
     methods = [m for m in dense_methods() if m.kind != EXACT] + sparse_methods()
     return [
         Peer(method, order, grid)
@@ -128,7 +128,7 @@ def settings(
 ) -> Settings:  # fmt: skip
     """Presets, block-sparse attention, falling budgets at the presets' costs, and peers.
 
-    usable  why a peer cannot be had, "" for one that can
+    usable  why a peer is not available, "" for one that is
     """
     found, presets = Settings(), named(families)
 
@@ -209,8 +209,8 @@ def call_times(
 ) -> dict[str, dict]:
     """key -> {"sparse": ms of a call after the warm-up, "run": in the mean over the run's steps}.
 
-    Of like keys that are kept, calls that make them anew count as often as a run has them. A method
-    that fails has none.
+    Where like keys are kept, calls that group them again count as often as a run has them. A method
+    that fails has no times.
     """
     calls: dict[str, Callable] = {}
     for method in dense_methods():
@@ -246,8 +246,8 @@ def call_times(
 def _sparse_steps(config: PSAConfig, steps: int) -> Counter[tuple[PSAConfig, bool]]:
     """(settings, whether groups and plan are kept from before) -> how many sparse steps have them.
 
-    The first two sparse steps make both anew, then every `refresh`th. A step whose settings are
-    others than before makes its plan anew alone, and counts as if it made both.
+    The first two sparse steps make both, then every `refresh`th. A step with other settings than
+    the one before makes only its plan, and counts as if it made both.
     """
     found, before = Counter(), None
     for number, settings in enumerate(sparse_steps(config, steps)):

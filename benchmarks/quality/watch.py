@@ -97,7 +97,7 @@ def in_finer_precision(model: Any) -> Any:
 
 
 def _overridden(model: Any, begin: Callable[[dict], Callable]) -> Any:
-    """A clone that has its self-attention served by `begin(transformer options)`, made anew for
+    """A clone that has its self-attention served by `begin(transformer options)`, called for
     each call of the model: (call, func, args, kwargs) -> output."""
     import comfy.patcher_extension
 

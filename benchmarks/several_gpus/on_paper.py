@@ -1,10 +1,10 @@
-"""What Ulysses on several GPUs should bring for Wan 14B: reckoned from three measurements.
+"""What Ulysses on several GPUs should bring for Wan 14B: calculated from three measurements.
 
     python -m benchmarks.several_gpus.on_paper      the tables of docs/several-gpus.md
 
-On one GPU (H100, benchmarks/results/steps-14b.json) the seconds of one call of the model with 75,600
-tokens, and the memory beside the weights; on one and two (H200, several-gpus-h200.json there) what
-the exchange takes.
+On one GPU (H100, benchmarks/results/steps-14b.json) the seconds of one call of the model with
+75,600 tokens, and the memory beside the weights; on one and two (H200, several-gpus-h200.json
+there) what the exchange takes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ TOKENS, HEADS, DIM, LAYERS, BYTES = 75_600, 40, 5120, 40, 2
 GPUS = (1, 2, 4, 8)
 # seconds of a call: self-attention, all the rest
 CALLS = {"dense": (8.534, 3.364), "balanced": (2.270, 3.313), "fast": (1.467, 3.334)}
-# bytes a second that a GPU sends, and those that it copies in its own memory. NVLink: what two H200s
-# came to, launches and waiting for each other included, a third of the link's own rate
+# bytes a second that a GPU sends, and those that it copies in its own memory. NVLink: what two
+# H200s came to, launches and waiting for each other included, a third of the link's own rate
 LINKS = {"NVLink 4": 127e9, "PCIe 4": 22e9}
 COPIES = 2.4e12
 WEIGHTS, BESIDE = 26.7, 7.5  # GiB: a line through the peaks at 75,600 and 32,760 tokens
@@ -26,7 +26,7 @@ FRAME = 3600  # tokens of a latent frame at 1280 x 720, four frames of video
 
 @dataclass(frozen=True)
 class Exchange:
-    """Of one call of the model, for one GPU: seconds on each link, bytes sent, seconds of copies.
+    """For one call of the model on one GPU: seconds on each link, bytes sent, seconds of copies.
     """
 
     sent: float

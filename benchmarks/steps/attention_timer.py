@@ -53,7 +53,7 @@ class AttentionTimer:
         return event
 
     def milliseconds(self) -> list[float]:
-        """Of each self-attention call, in order. Ask when the run is over."""
+        """Times of the self-attention calls, in order. Ask when the run is over."""
         if not self._gpu:
             return [1000 * (end - begin) for begin, end in self._spans]
         torch.cuda.synchronize()

@@ -129,7 +129,7 @@ def test_a_passed_test_and_no_such_thing_do_not_both_stand(outcome):
 
 
 def test_every_cell_says_something():
-    """Of every family each feature is tested, or declared to be none of its own."""
+    """Each feature of each family is tested, or declared not to exist."""
     tested = {
         (family, feature)
         for families in recorded().values()

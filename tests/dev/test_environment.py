@@ -82,7 +82,7 @@ def test_made_once_then_reused(world):
     assert world.log.read_text() == done
 
 
-def test_an_interrupted_one_is_made_anew(world, capsys):
+def test_an_interrupted_one_is_made_again(world, capsys):
     python = world.ensure()
     marker_of(python).unlink()
     for file in python.parent.parent.rglob("psatiny.py"):
@@ -111,7 +111,7 @@ def test_a_pin_that_cannot_be_had_is_said_and_let_go(world, capsys):
     world.pin("psatiny==9.9")
     python = world.ensure()
     assert version_in(python) == "2.0"
-    assert "pinned versions cannot be had" in capsys.readouterr().out
+    assert "pinned versions are not available" in capsys.readouterr().out
     assert json.loads(marker_of(python).read_text())["pinned"] is False
 
 

@@ -42,4 +42,4 @@ def ensure(python: Path, dev_dir: Path, log_file: Path) -> None:
             {"PLAYWRIGHT_BROWSERS_PATH": str(folder(dev_dir))},
         )
     except StepError:
-        say("it cannot be had here: the tests of the web editor will be skipped")
+        say("it is not available here: the tests of the web editor will be skipped")

@@ -42,7 +42,7 @@ def ensure(comfyui: ComfyUI, dev_dir: Path, log_file: Path) -> Path:
     """The interpreter of a complete environment for this tree."""
     requirements, pins = wanted(comfyui)
     venv = venv_path(dev_dir, requirements, pins)
-    # written last, so an environment without it was interrupted and is made anew
+    # written last: an environment without it was interrupted, and is made again
     marker = venv / ".complete"
     if marker.exists():
         return venv_python(venv)
@@ -57,7 +57,7 @@ def ensure(comfyui: ComfyUI, dev_dir: Path, log_file: Path) -> Path:
         reason = next((line for line in failure.tail if any(t in line for t in PIN_TROUBLE)), None)
         if reason is None:
             raise
-        say(f"the pinned versions cannot be had here ({reason.strip()})")
+        say(f"the pinned versions are not available here ({reason.strip()})")
         say("taking the versions that pip finds instead; results may differ slightly")
         python = _fill(venv, pip, requirements, [], log_file)
         pinned = False

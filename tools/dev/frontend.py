@@ -25,4 +25,4 @@ def ensure(pip: list[str], dev_dir: Path, log_file: Path) -> None:
     try:
         fetch(PINNED, pinned_path(dev_dir), pip, log_file)
     except StepError:
-        say("it cannot be had here: the web editor will be tested with one frontend only")
+        say("it is not available here: the web editor will be tested with one frontend only")

@@ -21,7 +21,7 @@ def venv_python(venv: Path) -> Path:
 
 
 def make_venv(path: Path, log_file: Path, *, with_pip: bool = False) -> Path:
-    """A fresh venv at path, whatever lay there before; returns its interpreter."""
+    """Makes a fresh venv at path, replacing what was there; returns its interpreter."""
     shutil.rmtree(path, ignore_errors=True)
     options = [] if with_pip else ["--without-pip"]
     run_step(

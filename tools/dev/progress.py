@@ -60,7 +60,7 @@ def run_step(title: str, command: list[str], log_file: Path, env: dict | None = 
             f"this step failed: {title}\n"
             + "\n".join(f"    {line}" for line in tail)
             + f"\n  All of its output: {log_file}\n"
-            "  Mend the cause (network, disk space, ...) and run the same command again: "
+            "  Fix the cause (network, disk space, ...) and run the same command again: "
             "finished steps are kept.",
             list(tail),
         )
