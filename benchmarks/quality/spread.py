@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -27,11 +28,16 @@ def spread(values: Sequence[float]) -> Spread:
     count, mean = len(values), statistics.fmean(values)
     if count < 2:
         return Spread(count, mean, None, None)
+    std = statistics.stdev(values)
+    return Spread(count, mean, std, _quantile(count - 1) * std / math.sqrt(count))
+
+
+@functools.cache
+def _quantile(freedom: int) -> float:
+    """Of Student's t, for `CONFIDENCE` on both sides."""
     from scipy.stats import t
 
-    std = statistics.stdev(values)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * std / math.sqrt(count)
-    return Spread(count, mean, std, half)
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def paired(values: dict, base: dict) -> Spread | None:

@@ -235,13 +235,12 @@ def test_shares_join_up():
     assert all(isinstance(config, PSAConfig) for config in psa_methods.CONFIGS.values())
 
 
-@pytest.mark.parametrize("sparse", [sparse_peers.sparse_methods()], ids=["peers"])
-def test_absent_peers_have_a_reason(monkeypatch, sparse):
+def test_absent_peers_have_a_reason(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     # newer ComfyUI brings this one along
     monkeypatch.setitem(sys.modules, "comfy_kitchen", None)
     problem = made_problem()
-    for method in sparse:
+    for method in sparse_peers.sparse_methods():
         if method.name.startswith("FlexAttention"):
             continue
         with pytest.raises(Unavailable, match=r"not installed|needs|import"):

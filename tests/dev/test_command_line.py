@@ -32,12 +32,12 @@ def test_wrong_arguments(args):
 
 
 def test_a_wrong_folder_is_one_message(tmp_path):
-    for result in (
-        dev("demo", "--comfyui", str(tmp_path)),
-        dev("test", COMFYUI_PATH=str(tmp_path)),
-    ):
+    for how, result in {
+        "--comfyui": dev("demo", "--comfyui", str(tmp_path)),
+        "COMFYUI_PATH": dev("test", COMFYUI_PATH=str(tmp_path)),
+    }.items():
         assert result.returncode == 1
-        assert "is not a ComfyUI folder" in result.stderr
+        assert f"{tmp_path} ({how}) is not a ComfyUI folder" in result.stderr
         assert "Traceback" not in result.stderr
 
 
