@@ -58,6 +58,25 @@ def test_topk_ends_forgive_rounding(importance):
     assert found == [1] * 7 + [2] * 22 + [4] * 28 + [8] * 1 + [0] * 42
 
 
+def test_topk_a_last_bound_within_the_tolerance_of_1_is_1():
+    # .9999999991 * 2000 is a whole block short of 2000
+    found = row([2000 - j for j in range(2000)], mask_ratios={1: (0, 0.5), 8: (0.5, 1 - 9e-10)})
+    assert found == [1] * 1000 + [8] * 1000
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, [1]),
+        (3, [1, 0, 0]),  # ends .3, .45, .45, 1.05: level 1 gets its one block
+        (10, [1, 8, 8, 0, 0, 0, 0, 0, 0, 0]),  # ends 1, 1, 1, 3
+        (20, [1] * 2 + [2] + [8] * 4 + [0] * 13),  # ends 2, 3, 3, 7
+    ],
+)
+def test_topk_default_quotas(count, expected):
+    assert row([count - j for j in range(count)]) == expected
+
+
 def test_topk_follows_importance_not_position():
     ratios = {1: (0, 0.25), 2: (0.25, 0.5), 4: (0.5, 0.75), 0: (0.75, 1)}
     assert row([2, 9, 1, 5], mask_ratios=ratios) == [4, 1, 0, 2]
@@ -102,6 +121,14 @@ def test_a_zero_width_interval_takes_no_block(mode):
     # thresholdbound: E = 0, .5, .8; topk: ends floor(.4 * 3) = 1, 1 and 3
     ratios = {1: (0, 0.4), 2: (0.4, 0.4), 4: (0.4, 1)}
     assert row([5, 3, 2], mask_mode=mode, mask_ratios=ratios) == [1, 4, 4]
+
+
+def test_no_mass_is_left_for_a_bound_to_reach():
+    # all of it in the first block: E = 0, 1, 1, and level 8's bound of 1 is not above that
+    ratios = {1: (0, 0), 2: (0, 0.5), 4: (0.5, 0.5), 8: (0.5, 1)}
+    k = column([0] * 32 + [-1000] * 64)
+    found = levels(k, q=column([1]), mask_mode="thresholdbound", mask_ratios=ratios)
+    assert found == [[2, 8, 8]]
 
 
 def test_levels_left_out_take_no_block():
@@ -186,11 +213,11 @@ E1, E2, NOUGHT = [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]
 OLD = {"n": 128, "attn_impl": "old_mask_type"}
 
 
-def capped(keys, thresholds, ratios=None):
+def capped(keys, thresholds, ratios=None, **more):
     x2, x4, x8 = thresholds
     found = levels(
         tokens(keys), q=tokens([E1]), **OLD, use_sim_mask=True, mask_ratios=ratios or {8: (0, 1)},
-        sim_2x_threshold=x2, sim_4x_threshold=x4, sim_8x_threshold=x8,
+        sim_2x_threshold=x2, sim_4x_threshold=x4, sim_8x_threshold=x8, **more,
     )  # fmt: skip
     return found[0]
 
@@ -231,6 +258,7 @@ def test_similarity_leaves_finer_levels_and_skipped_blocks():
     keys = [E1] * 128 + [E1, E2] * 64 + [E2] * 128
     halves = {4: (0, 0.7), 0: (0.7, 1)}  # floor(.7 * 3) = 2 blocks on level 4
     assert capped(keys, (0.5, 0.5, 0.5), halves) == [4, 1, 0]
+    assert capped(keys, (0.5, 0.5, 0.5), halves, tail=32) == [4, 1, 0]
     ratios = {1: (0, 0.4), 2: (0.4, 0.7), 8: (0.7, 1)}  # ends at 1, 2, 3
     assert capped(keys, (-0.5, -0.5, -0.5), ratios) == [1, 2, 8]
 
@@ -256,11 +284,23 @@ def test_causal_shares_count_the_blocks_before_alone():
         [0, 4, 0, 1, -1],
         [0, 4, 0, 4, 1],
     ]
+    # level 1 gets one of the blocks before at least: a quarter of them would be 0, 0, 0 and 1
+    found = levels(k, **OLD, causal=True, mask_ratios={1: (0, 0.25), 0: (0.25, 1)})
+    assert found == [
+        [1, -1, -1, -1, -1],
+        [1, 1, -1, -1, -1],
+        [0, 1, 1, -1, -1],
+        [0, 1, 0, 1, -1],
+        [0, 0, 0, 1, 1],
+    ]
 
 
 def test_causal_last_block_of_one_token_reads_itself():
     found = levels(column([0] * 129), **OLD, causal=True, mask_ratios={8: (0, 0.4), 0: (0.4, 1)})
     assert found == [[1, -1], [0, 1]]
+    ratios = {8: (0, 0), 0: (0, 1)}
+    with_tail = levels(column([0] * 129), **OLD, causal=True, mask_ratios=ratios, tail=128)
+    assert with_tail == [[1, -1], [0, 1]]
 
 
 def test_extra_tokens_share_blocks_of_their_own():

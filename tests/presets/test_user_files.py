@@ -1,7 +1,6 @@
 """Whatever lies in a user's folder: it is read, or reported by name and line, and harms nothing."""
 
 import os
-import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -176,31 +175,6 @@ def test_what_could_not_be_read_again_is_not_written(store, user_dir):
         with pytest.raises(StorageError, match="could not be read again"):
             store.save("Wan2.1_14b", "mine", config)
     assert not list(user_dir.glob("*.yaml"))
-
-
-def test_changes_on_disk_are_seen_at_once(store, user_dir):
-    for steps in (1, 2, 3):  # same size, within one tick of most clocks
-        write(user_dir, "m.yaml",
-              f"Wan2.1_14b:\n  attention_configs:\n    mine: {{warmup_steps: {steps}}}\n")
-        assert store.get("Wan2.1_14b", "mine").warmup_steps == steps
-    (user_dir / "m.yaml").unlink()
-    with pytest.raises(NotFoundError):
-        store.get("Wan2.1_14b", "mine")
-
-
-def test_unchanged_files_are_not_parsed_again(store, user_dir, monkeypatch):
-    write(user_dir, "old.yaml", CUSTOM)
-    os.utime(user_dir / "old.yaml", (1e9, 1e9))
-    store.list()
-    files = sys.modules["psa_pack.presets.files"]
-    parsed = []
-    real = files.parse
-    monkeypatch.setattr(files, "parse", lambda *args: parsed.append(args[1]) or real(*args))
-    store.list()
-    assert "old.yaml" not in parsed
-    write(user_dir, "old.yaml", CUSTOM.replace("256", "255"))
-    os.utime(user_dir / "old.yaml", (1e9, 1e9))  # as a copying tool leaves it
-    assert store.get_family("Hunyuan").text_length == 255
 
 
 @settings(
