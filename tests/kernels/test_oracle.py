@@ -163,21 +163,6 @@ def test_whatever_the_input_the_output_is_finite_and_repeats_bit_for_bit(call):
     assert torch.equal(stats.levels, stats_again.levels)
 
 
-@settings(max_examples=40, deadline=None)
-@given(calls(dtype=torch.float32, contents=MILD))
-def test_every_block_on_level_1_is_dense_attention(call):
-    config = call.config.replace(mask_ratios={1: (0, 1)}, qk="half")
-    call = dataclasses.replace(call, config=config)
-    out, stats = run(call)
-    groups = call.q.shape[1] // call.k.shape[1]
-    k, v = (x.repeat_interleave(groups, dim=1) for x in (call.k, call.v))
-    dense = torch.nn.functional.scaled_dot_product_attention(
-        call.q, k, v, is_causal=call.causal, scale=call.scale
-    )
-    np.testing.assert_allclose(out, dense.numpy(), rtol=1e-5, atol=1e-5)
-    assert stats.density == 1.0
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     st.tuples(*[st.integers(1, 9)] * 3),
