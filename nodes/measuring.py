@@ -12,6 +12,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 import torch
+from server import PromptServer
 
 from ..psa_kernels import measured
 from ..psa_kernels.selftest.report import OK, SKIPPED, Check
@@ -20,7 +21,6 @@ from .patching.dense_kernel import dense_kernel
 from .queued import DEFAULT_USER
 
 FILE = "psa/measured.json"  # one for all users of the machine: it is of the GPU
-HEAD_DIMS = ("128", "64", "256")
 DTYPE = "bfloat16"  # float16 is served by it
 SECONDS = 90.0
 
@@ -31,8 +31,13 @@ def use_comfyuis_file() -> None:
     measured.use_file(Path(folder) / FILE)
 
 
-def measure_here(head_dim: int, alive: Callable[[], None]) -> Check:
-    """Runs the tuner, with progress on the running node. `alive` may raise to end it."""
+def measure_here(
+    head_dim: int, alive: Callable[[], None], node_id: str | None = None
+) -> Check:
+    """Runs the tuner and shows its progress on the running node, whose id is `node_id`.
+
+    `alive` may raise to end it.
+    """
     if comfy.model_management.get_torch_device().type != "cuda":
         return Check(NAME, SKIPPED, "there is no GPU here that PSA runs on; nothing to measure")
     # the GPU to itself, and room on it
@@ -42,11 +47,21 @@ def measure_here(head_dim: int, alive: Callable[[], None]) -> Check:
 
     def progress(part: float, text: str) -> None:
         bar.update_absolute(round(100 * part), 100)
+        show(text, node_id)
 
     found = tune_apart(head_dim, DTYPE, SECONDS, alive=alive, progress=progress)
     if found.state != OK:
         return found
+    show("timing the attention that is dense in ComfyUI", node_id)
     return dataclasses.replace(found, detail=f"{found.detail} {time_dense(head_dim, alive)}")
+
+
+def show(text: str, node_id: str | None) -> None:
+    """On the node while it runs; nothing where this ComfyUI has no text on nodes."""
+    server = getattr(PromptServer, "instance", None)
+    send = getattr(server, "send_progress_text", None)
+    if send is not None and node_id is not None:
+        send(text, node_id, server.client_id)
 
 
 def time_dense(head_dim: int, alive: Callable[[], None]) -> str:

@@ -22,7 +22,6 @@ import torch
 from ...psa_kernels import measured
 from ...psa_kernels.config import PSAConfig
 from ...psa_kernels.measured import machine_of
-from ..measuring import HEAD_DIMS
 from ..patching.dense_kernel import dense_kernel
 from .work import attention_flops
 
@@ -130,7 +129,7 @@ def here(head_dim: int) -> Here:
     device = comfy.model_management.get_torch_device()
     if machine_of(device) is None:
         return Here(reason=NO_GPU)
-    offer = min((x for x in HEAD_DIMS if int(x) >= head_dim), key=int, default="")
+    offer = str(min((x for x in measured.HEAD_DIMS if x >= head_dim), default=""))
     found = measured.find(device, head_dim, torch.bfloat16)
     if found.entry is None or "times" not in found.entry:
         return Here(reason=found.ignored or NOT_MEASURED.format(head_dim), offer=offer)

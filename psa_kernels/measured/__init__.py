@@ -4,12 +4,12 @@ It has an entry for each GPU, head size and dtype. One that was measured on anot
 other versions, is not used, which is said once. Importing this needs no Triton.
 """
 
-from .entries import HOW, Found, entry, find, forget, kept_until_forgotten
+from .entries import HEAD_DIMS, HOW, Found, entry, find, forget, kept_until_forgotten
 from .machine import Machine, machine_of
 from .place import file_in_use, use_file
 from .write import write
 
 __all__ = [
-    "HOW", "Found", "Machine", "entry", "file_in_use", "find", "forget", "kept_until_forgotten",
-    "machine_of", "use_file", "write",
+    "HEAD_DIMS", "HOW", "Found", "Machine", "entry", "file_in_use", "find", "forget",
+    "kept_until_forgotten", "machine_of", "use_file", "write",
 ]  # fmt: skip

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 
 from ..layout import row_width
+from ..triton import settings
 from .machine import Machine, machine_of
 from .place import file_in_use
 
 log = logging.getLogger("PSA")
 
 FORMAT = 1
+HEAD_DIMS = (128, 64, 256)  # to measure, the usual one first: together they serve every head size
 HOW = "python -m psa_kernels.tune, or PSA Self-test with measure on"
 AGAIN = f"measure again: {HOW}"
 
@@ -159,8 +161,6 @@ _TEXTS = (*(x.name for x in dataclasses.fields(Machine)), "dtype", "date", "qk")
 
 def _check(one: Mapping[str, Any]) -> None:
     """Raises `ValueError` for an entry that the tuner would not write."""
-    from ..triton import tuning  # which reads this file
-
     for key in _TEXTS:
         if not isinstance(one[key], str):
             raise ValueError(f"{key}: found {one[key]!r}, give a text")
@@ -171,9 +171,9 @@ def _check(one: Mapping[str, Any]) -> None:
         raise ValueError(f"head_dim: found {one['head_dim']!r}, give 1 to 256")
     if one["qk"] not in one["attend"]:
         raise ValueError(f"qk: found {one['qk']!r}, give one of {', '.join(one['attend'])}")
-    for settings in one["attend"].values():
-        _check_settings("attend", tuning.Attend, settings)
-    _check_settings("estimate", tuning.Estimate, one["estimate"])
+    for found in one["attend"].values():
+        settings.check("attend", settings.Attend, found)
+    settings.check("estimate", settings.Estimate, one["estimate"])
     if "times" in one:
         _check_times(one["times"])
 
@@ -192,29 +192,3 @@ def _check_times(times: Mapping[str, Any]) -> None:
     for figure in figures:
         if not isinstance(figure, float | int) or not 0 < figure < 1e12:
             raise ValueError(f"times: found {figure!r}, give a number above 0")
-
-
-def _check_settings(name: str, kind: type, settings: Mapping[str, Any]) -> None:
-    names = [x.name for x in dataclasses.fields(kind)]
-    if sorted(settings) != sorted(names):
-        raise ValueError(f"{name}: found {', '.join(settings)}, give {', '.join(names)}")
-    for key, value in settings.items():
-        _check_setting(f"{name}.{key}", value)
-
-
-def _check_setting(name: str, value: Any) -> None:
-    """Tile sizes and warps are powers of two; what no kernel can run at is refused here."""
-    key = name.rpartition(".")[2]
-    if key == "tma":
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}: found {value!r}, give true or false")
-        return
-    if key == "registers":
-        if type(value) is not int or not (value == 0 or 24 <= value <= 255):
-            raise ValueError(f"{name}: found {value!r}, give 24 to 255, or 0 for any number")
-        return
-    least, most = (1, 8) if key.endswith("stages") else (1, 16) if key == "warps" else (16, 128)
-    whole = type(value) is int and least <= value <= most
-    if not whole or not (key.endswith("stages") or value & (value - 1) == 0):
-        what = "" if key.endswith("stages") else "a power of two from "
-        raise ValueError(f"{name}: found {value!r}, give {what}{least} to {most}")

@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 
+from ..measured import file_in_use
+from ..measured.place import VARIABLE
 from ..own_process import run_module
 from .machine import describe
 from .report import FAILED, Check, Report
@@ -28,7 +30,7 @@ def run_apart(
     environment  variables beside this process's own
     alive        called a few times a second; what it raises ends the process and is raised
     """
-    env = dict(environment or {})
+    env = {**(environment or {}), VARIABLE: str(file_in_use())}
     if not use_gpu:
         env |= {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 
 import torch
 
-from .. import reference
+from .. import measured, reference
 from ..capability import Call, refusal
 from ..implementations import TRITON
 from ..triton import versions
@@ -82,11 +83,18 @@ def _triton(device: torch.device, every: bool = False) -> list[Check]:
     checks.append(check_dense(kernels, "Triton kernels", device, dtype, cases))
     checks.append(check_agreement(kernels, "Triton kernels", device, every))
     if device.type == "cuda":
-        from .settings import settings_in_use
-
-        name = "Settings of the kernels"
-        checks.append(_attempt(name, lambda: settings_in_use(device))[1])
+        checks += _settings(device)
     return checks
+
+
+def _settings(device: torch.device) -> list[Check]:
+    """What the kernels are launched with for each head size that can be measured."""
+    from .settings import measured_settings, settings_in_use
+
+    said = {f"Settings for heads of {dim}": partial(settings_in_use, device, dim)
+            for dim in measured.HEAD_DIMS}  # fmt: skip
+    said["Measured settings"] = partial(measured_settings, device)
+    return [_attempt(name, say)[1] for name, say in said.items()]
 
 
 def _importable() -> bool:

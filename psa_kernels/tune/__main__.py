@@ -16,9 +16,9 @@ START = time.monotonic()  # torch and Triton are still to be imported
 def main(argv: list[str] | None = None) -> int:
     import torch
 
-    from ..measured import file_in_use
+    from ..measured import HEAD_DIMS, file_in_use
     from ..measured.place import VARIABLE
-    from .run import DTYPES, HEAD_DIMS, SECONDS, tune
+    from .run import DTYPES, SECONDS, tune
     from .search import Budget, TuneError
 
     parser = argparse.ArgumentParser(

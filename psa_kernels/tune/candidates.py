@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..triton.tuning import Attend, Estimate
+from ..triton.settings import Attend, Estimate
 
 # most registers a thread, by warps, where more programs then fit on a multiprocessor
 LIMITS = {4: 168, 8: 128}
@@ -32,16 +32,7 @@ class Variant:
         return "attention" if self.qk == "half" else f"attention on {self.qk}"
 
     def __str__(self) -> str:
-        s = self.settings
-        if isinstance(s, Attend):
-            text = (
-                f"{s.rows} queries x {s.tile} keys, {s.warps} warps, "
-                f"depths {s.full_stages} {s.list_stages} {s.spread_stages}"
-            )
-            text += f", {s.registers} registers" if s.registers else ""
-        else:
-            text = f"{s.means} means x {s.groups} groups, {s.warps} warps, depth {s.stages}"
-        return f"{text}, TMA" if s.tma else text
+        return str(self.settings)
 
 
 def shapes(row: Variant, width: int, tma: bool, limits: bool) -> list[Variant]:

@@ -15,15 +15,15 @@ from .. import measured
 from ..capability import Call
 from ..config import PSAConfig
 from ..layout import row_width
+from ..measured import HEAD_DIMS
 from ..measured.entries import name_of
+from ..triton.settings import Attend, Estimate
 from ..triton.support import INT8, MOST_HEAD_DIM
-from ..triton.tuning import Attend, Estimate
 from .candidates import Variant
 from .search import Budget, Found, Outcome, TuneError, search
 
 SECONDS = 90.0
 DTYPES = ("bfloat16", "float16")
-HEAD_DIMS = (128, 64, 256)  # of video models, the usual one first
 
 
 @dataclasses.dataclass(frozen=True)

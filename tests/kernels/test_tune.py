@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from psa_kernels import measured
 from psa_kernels.measured import Machine, entries, place
-from psa_kernels.triton import tuning
+from psa_kernels.triton import settings, tuning
 from psa_kernels.tune import candidates, run, search, times
 from psa_kernels.tune.candidates import Variant
 from psa_kernels.tune.search import NOT_REACHED, Budget, TuneError, gain_is_noise
@@ -144,8 +144,7 @@ def test_candidates_are_within_what_a_kernel_takes():
                 found = candidates.shapes(base, width, tma=True, limits=True)
                 assert 4 <= len(set(found)) == len(found) <= 24 and base not in found
                 for x in (*found, *candidates.depths(base)):
-                    for name, value in vars(x.settings).items():
-                        entries._check_setting(name, value)
+                    settings.check(x.kernel, type(x.settings), vars(x.settings))
 
 
 class Products:
