@@ -185,6 +185,7 @@ def _check_times(times: Mapping[str, Any]) -> None:
         figures += [call["tokens"], call["heads"], *call["dense_ms"].values()]
         for one in call["psa"]:
             figures += [one[x] for x in ("density", "order_ms", "anew_ms", "kept_ms")]
+            figures.append(one.get("int8_ms", 1))
         if len({one["density"] for one in call["psa"]}) < 2:
             raise ValueError("times.calls.psa: two densities are needed")
     if not times["calls"]:

@@ -157,13 +157,18 @@ def _of_kernel(name: str, x: Outcome) -> str:
 def _of_calls(one: Mapping[str, Any]) -> str:
     (dense,) = one["dense_ms"].values()
     psa = " and ".join(
-        f"{x['anew_ms']:.3g} ms at density {x['density']:.2g} ({x['kept_ms']:.3g} with groups kept)"
+        f"{x['anew_ms']:.3g} ms at density {x['density']:.2g} ({x['kept_ms']:.3g} with groups kept"
+        f", {x['order_ms']:.3g} without like keys{_in_int8(x)})"
         for x in one["psa"]
     )
     return (
         f"A whole call of {one['tokens']:,} tokens, {one['heads']} heads: dense {dense:.3g} ms, "
         f"PSA {psa}."
     )
+
+
+def _in_int8(call: Mapping[str, float]) -> str:
+    return f", {call['int8_ms']:.3g} without like keys in int8" if "int8_ms" in call else ""
 
 
 def _counted(found: Found) -> str:

@@ -17,8 +17,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ..attention import made_current, psa_attention
 from ..config import PSAConfig
+from ..layout import Layout
 from ..order_state import FIRST_STEPS, OrderState
 from ..selftest.diagnosis import diagnose
+from ..triton.support import int8_unused
 from . import bench
 from .search import NOT_REACHED, Budget
 from .timing import Clock, alternate
@@ -27,7 +29,9 @@ LIBRARY = "PyTorch attention"  # what is dense in the library, and by default in
 SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
 # (grid, elements of all heads): the usual one first, for where time is short
 SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))
-ORDERED = PSAConfig(block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert")
+ORDERED = PSAConfig(
+    block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert", qk="half"
+)
 SETTINGS = tuple(
     ORDERED.replace(mask_ratios={1: (0, full), 8: (full, rest), 0: (rest, 1)})
     for full, rest in ((0.05, 0.2), (0.25, 0.5))
@@ -51,7 +55,8 @@ def measure(
 
     matmul_tflops  of a large matrix product
     calls          of each length: tokens, heads, dense_ms by the name of the attention, for each
-                   density order_ms, anew_ms and kept_ms
+                   density order_ms, anew_ms and kept_ms, and int8_ms (order_ms with qk at int8)
+                   where the kernels have int8
     n64            what key blocks of 64 make of a call's time, as a factor; where there was time
     """
     calls, left_out, last = [], {}, None
@@ -100,6 +105,9 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any
         kept = partial(call, config=similar, state=state, step=FIRST_STEPS)
         calls |= {(i, "order_ms"): partial(call, config=config),
                   (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
+        int8 = config.replace(qk="int8")
+        if not int8_unused(q, Layout.of(q, k, v, int8, grid=grid), int8):
+            calls[i, "int8_ms"] = partial(call, config=int8)
         densities.append(call(config=config, return_stats=True)[1].density)
     for once in calls.values():
         once()
@@ -110,7 +118,7 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any
         "dense_ms": {LIBRARY: _rounded(times["dense"].ms)},
         "psa": [
             {"density": _rounded(density)}
-            | {name: _rounded(times[i, name].ms) for name in ("order_ms", "anew_ms", "kept_ms")}
+            | {key[1]: _rounded(x.ms) for key, x in times.items() if key[0] == i}
             for i, density in enumerate(densities)
         ],
     }  # fmt: skip
