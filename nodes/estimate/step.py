@@ -21,19 +21,12 @@ from .models import Model
 from .times import here, runs_int8
 
 NO_SIZES = "the sizes of the family's model are not known"
-COUNTED = "counted from the sizes of the model's blocks; embeddings, norms and activations left out"
-CHOOSING = "choosing the blocks left out too, and time gains as much only if all runs at one rate"
-MEASURED = (
-    "from calls of {} tokens at densities of {:.2g} to {:.2g}, measured on this {gpu} on {date}, "
-    "where dense attention is {against}"
-)
-REST = (
-    "the rest of a step at this GPU's rate of matrix products, {:.0f} TFLOP/s: norms, activations "
-    "and launches come on top, so a real step gains a little less"
-)
+COUNTED = "counted from the sizes of the model's blocks, without embeddings, norms and activations"
+CHOOSING = "choosing the blocks is not counted, and time gains as much only if all runs at one rate"
+MEASURED = "from calls of {} tokens, timed on this {gpu} on {date} beside {against}"
+REST = "the rest at {:.0f} TFLOP/s, this GPU's rate of matrix products, which no real step reaches"
 INT8 = "with query-key products in int8"
-NO_INT8 = "measured with query-key products in half precision; these run in int8"
-SLOWER = "at this density PSA is slower than dense attention throughout"
+NO_INT8 = "timed with query-key products in half precision; these run in int8"
 
 
 @dataclass(frozen=True)
@@ -98,13 +91,11 @@ def _timed(sparse: Calls, tokens: Tokens, model: Model | None, note: str) -> dic
     reasons = [times] if isinstance(times, str) else [times.unmeasured(x) for _, x in sparse]
     if any(reasons):
         return dict.fromkeys(names, Figure(None, reason=next(filter(None, reasons))))
-    one = [x for call in times.calls for x in call["psa"]]
-    known = all("int8_ms" in x for x in one)
+    known = all("int8_ms" in one for call in times.calls for one in call["psa"])
     int8 = {part for _, part in sparse if runs_int8(part, model.head_dim, tokens)}
-    note = _joined(note, int8 and (INT8 if known else NO_INT8), MEASURED.format(
-        " and ".join(f"{call['tokens']:,}" for call in times.calls),
-        min(x["density"] for x in one), max(x["density"] for x in one), **times.source,
-    ))  # fmt: skip
+    lengths = " and ".join(f"{call['tokens']:,}" for call in times.calls)
+    basis = MEASURED.format(lengths, **times.source)
+    note = _joined(note, int8 and (INT8 if known else NO_INT8), basis)
     shares = [(n, part, density([(1, part)], tokens).value) for n, part in sparse]
 
     def took(length: Any) -> Any:
@@ -120,8 +111,9 @@ def _timed(sparse: Calls, tokens: Tokens, model: Model | None, note: str) -> dic
     if sparse:
         lengths = np.geomspace(64, 4e6, 1000)
         faster = lengths[took(lengths) <= changed]
-        found["break_even"] = (figure(float(f"{faster[0]:.2g}"), "at this density")
-                               if faster.size else Figure(None, reason=SLOWER))  # fmt: skip
+        found["break_even"] = Figure(None, reason="slower than dense attention at any length")
+        if faster.size:
+            found["break_even"] = figure(float(f"{faster[0]:.2g}"), "at this density")
         found["attention"] = figure(1 / left)
         found["sparse_calls"] = figure(changed / took(tokens.total))
     else:

@@ -37,6 +37,11 @@ LARGE: Grid = (21, 30, 52)  # 32,760: 480p
 LONG: Grid = (21, 45, 80)  # 75,600: 720p
 
 
+def heads_of(width: int, head_dim: int) -> int:
+    """Of the large call: as many as `width` elements are, a multiple of HEADS."""
+    return max(1, width // head_dim // HEADS) * HEADS
+
+
 def made_up(
     tokens: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, ...]:
@@ -119,7 +124,7 @@ class CallBench:
         small: Grid = SMALL, large: Grid = LARGE, long: Grid = LONG, width: int = WIDTH,
     ):  # fmt: skip
         self.device, self.dtype = device, dtype
-        heads = max(1, width // head_dim // HEADS) * HEADS
+        heads = heads_of(width, head_dim)
         self._make_long = partial(Call, long, HEADS, head_dim, dtype, device)
         with made_current(device):
             try:
