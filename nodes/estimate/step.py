@@ -92,7 +92,7 @@ def _timed(sparse: Calls, tokens: Tokens, model: Model | None, note: str) -> dic
     if any(reasons):
         return dict.fromkeys(names, Figure(None, reason=next(filter(None, reasons))))
     known = all("int8_ms" in one for call in times.calls for one in call["psa"])
-    int8 = {part for _, part in sparse if runs_int8(part, model.head_dim, tokens)}
+    int8 = {part for _, part in sparse if runs_int8(part, model.head_dim)}
     lengths = " and ".join(f"{call['tokens']:,}" for call in times.calls)
     basis = MEASURED.format(lengths, **times.source)
     note = _joined(note, int8 and (INT8 if known else NO_INT8), basis)

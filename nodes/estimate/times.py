@@ -18,12 +18,11 @@ import numpy as np
 import torch
 
 from ...psa_kernels import measured
+from ...psa_kernels.capability import Call
 from ...psa_kernels.config import PSAConfig
-from ...psa_kernels.layout import Layout
 from ...psa_kernels.measured import machine_of
-from ...psa_kernels.triton.support import int8_unused
+from ...psa_kernels.triton.support import INT8
 from ..patching.dense_kernel import dense_kernel
-from .density import Tokens
 
 DTYPE = torch.bfloat16
 
@@ -124,11 +123,7 @@ def offer(head_dim: int) -> str | None:
     return next((str(x) for x in sorted(measured.HEAD_DIMS) if x >= head_dim), None)
 
 
-def runs_int8(config: PSAConfig, head_dim: int, tokens: Tokens) -> bool:
-    """Whether the kernels would multiply queries and keys of such calls in int8 on this machine."""
-    if config.qk == "half":
-        return False
-    # as large as a call's, and of one element
-    q = torch.empty((), dtype=DTYPE, device=comfy.model_management.get_torch_device())
-    q = q.expand(1, 1, tokens.video, head_dim)
-    return not int8_unused(q, Layout.of(q, q, q, config, grid=tokens.grid), config)
+def runs_int8(config: PSAConfig, head_dim: int) -> bool:
+    """Whether the kernels multiply queries and keys of such calls in int8 on this machine."""
+    device = comfy.model_management.get_torch_device()
+    return INT8.settled(Call.small(device, DTYPE, head_dim, config))[0] == "int8"

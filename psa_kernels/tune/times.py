@@ -16,11 +16,11 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..attention import made_current, psa_attention
+from ..capability import Call
 from ..config import PSAConfig
-from ..layout import Layout
 from ..order_state import FIRST_STEPS, OrderState
 from ..selftest.diagnosis import diagnose
-from ..triton.support import int8_unused
+from ..triton.support import INT8
 from . import bench
 from .search import NOT_REACHED, Budget
 from .timing import Clock, alternate
@@ -106,7 +106,7 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any
         calls |= {(i, "order_ms"): partial(call, config=config),
                   (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
         int8 = config.replace(qk="int8")
-        if not int8_unused(q, Layout.of(q, k, v, int8, grid=grid), int8):
+        if INT8.settled(Call.small(device, dtype, head_dim, int8))[0] == "int8":
             calls[i, "int8_ms"] = partial(call, config=int8)
         densities.append(call(config=config, return_stats=True)[1].density)
     for once in calls.values():
