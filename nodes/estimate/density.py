@@ -68,22 +68,20 @@ class Density:
 
 def density(calls: Calls, tokens: Tokens) -> Density:
     """The mean over the calls."""
-    low = value = high = 0.0
-    kinds = set()
-    for weight, config in calls:
-        kind, *levels = _levels(config, tokens)
-        kinds.add(kind)
-        of_levels = (weight * _products(config, tokens, shares) for shares in levels)
-        low, value, high = (a + b for a, b in zip((low, value, high), of_levels, strict=True))
-    kind = next(x for x in NOTES if x in kinds)
+    low, value, high = (
+        sum(n * _products(config, tokens, _levels(config, tokens, i)) for n, config in calls)
+        for i in range(3)
+    )
+    sparse = any(config.type != DENSE for _, config in calls)
+    kind = "dense" if not sparse else "exact" if low == high else "profile"
     mean = f"mean over calls with {len(calls)} sets of settings; " if len(calls) > 1 else ""
     return Density(value, low, high, kind, mean + NOTES[kind])
 
 
-def _levels(config: PSAConfig, tokens: Tokens) -> tuple:
-    """(kind, level -> share of a row's key blocks: the least, the likely and the most dense)"""
+def _levels(config: PSAConfig, tokens: Tokens, video: int) -> Mapping[int, float]:
+    """Level -> share of a row's key blocks; `video`: 0 for peaked attention, 1 medium, 2 flat."""
     if config.type == DENSE:
-        return "dense", *[{1: 1.0}] * 3
+        return {1: 1.0}
     ratios, blocks = config.mask_ratios, -(-tokens.video // config.block_n)
     taking = [(level, upper) for level, upper in ratios.uppers() if ratios.width(level) > 0]
     if config.mask_mode == "topk":
@@ -91,17 +89,15 @@ def _levels(config: PSAConfig, tokens: Tokens) -> tuple:
         if counts.get(0) == blocks and config.tail == "none" and not tokens.text:
             # a softmax needs a key: the most important block is kept (reference/levels.py)
             counts = {0: blocks - 1, taking[0][0]: 1}
-        found = [{level: count / blocks for level, count in counts.items()}] * 3
+        found = {level: count / blocks for level, count in counts.items()}
     else:
-        found = []
-        for curve in IN_ORDER if config.order else IN_RASTER:
-            ends = [float(np.interp(upper, MASS, curve)) for _, upper in taking[:-1]]
-            shares = np.diff([0.0, *ends, 1.0])
-            found.append({x: share for (x, _), share in zip(taking, shares, strict=True)})
-    if config.use_sim_mask:  # no pooled block may be alike enough
-        none = found[2].get(0, 0.0)
-        found = [*found[:2], {0: none, 1: 1 - none}]
-    return "profile" if found[0] != found[2] else "exact", *found
+        curve = (IN_ORDER if config.order else IN_RASTER)[video]
+        ends = [float(np.interp(upper, MASS, curve)) for _, upper in taking[:-1]]
+        shares = np.diff([0.0, *ends, 1.0]).tolist()
+        found = {level: share for (level, _), share in zip(taking, shares, strict=True)}
+    if config.use_sim_mask and video == 2:  # no pooled block may be alike enough
+        found = {0: found.get(0, 0.0), 1: 1 - found.get(0, 0.0)}
+    return found
 
 
 def _products(config: PSAConfig, tokens: Tokens, shares: Mapping[int, float]) -> float:

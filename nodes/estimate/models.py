@@ -48,10 +48,7 @@ class Model:
         return self.blocks * 4.0 * length**2 * dim, self.blocks * rest
 
 
-def _one_of(size: str) -> str:
-    return f"counted for {size}; the family's other models differ"
-
-
+OTHERS = "counted for {}; the family's other models differ"
 MODELS = {
     "Wan2.1_1.3b": Model(12, 128, "WAN21_T2V", "FLOW", 30, 8960, 512),
     "Wan2.1_14b": Model(40, 128, "WAN21_T2V", "FLOW", 40, 13824, 512),
@@ -62,18 +59,19 @@ MODELS = {
     "HunyuanVideo": Model(24, 128, "HunyuanVideo", "FLOW", 60, 12288),
     "HunyuanVideo1.5": Model(16, 128, "HunyuanVideo15", "FLOW", 54, 8192),
     # the heads of the 2B model have 64
-    "LTX-Video": Model(32, 128, "LTXV", "FLUX", 48, 16384, 128, note=_one_of("LTX-Video 13B")),
+    "LTX-Video": Model(32, 128, "LTXV", "FLUX", 48, 16384, 128,
+                       note=OTHERS.format("LTX-Video 13B")),
     # `more`: the video's side of the attention to the sound, 2048 wide, and of the sound to it
     "LTX-2": Model(32, 128, "LTXAV", "FLUX", 48, 16384, 1024, more=4 * 4096 * 2048,
                    note="the sound's own part, about 1%, is not counted"),
     "Mochi": Model(24, 128, "GenmoMochi", "FLOW", 48, 12288),
     "Cosmos-Predict2": Model(40, 128, "CosmosT2IPredict2", "FLOW_COSMOS", 36, 20480, 512,
-                             note=_one_of("Cosmos-Predict2 14B")),
+                             note=OTHERS.format("Cosmos-Predict2 14B")),
     # its text varies; 256 tokens are the longest in its published configuration
     "Kandinsky5": Model(28, 64, "Kandinsky5", "FLOW", 32, 7168, 256,
-                        note=_one_of("Kandinsky 5 lite, with 256 tokens of text")),
+                        note=OTHERS.format("Kandinsky 5 lite, with 256 tokens of text")),
     "Qwen-Image": Model(24, 128, "QwenImage", "FLUX", 60, 12288),
-    "Flux": Model(24, 128, "Flux", "FLUX", 57, 12288, note=_one_of("Flux.1")),
+    "Flux": Model(24, 128, "Flux", "FLUX", 57, 12288, note=OTHERS.format("Flux.1")),
     # gated: 14336; wider inside attention than outside; its sound is in the sequence
     "MiniMax-H3": Model(56, 128, "MiniMaxH3", "FLOW_AV", 50, 21504, hidden=5376),
     "Small_Wan": Model(4, 128, "WAN21_T2V", "FLOW", 8, 1536, 6),  # examples/small_wan

@@ -27,6 +27,7 @@ MEASURED = "from calls of {} tokens, timed on this {gpu} on {date} beside {again
 REST = "the rest at {:.0f} TFLOP/s, this GPU's rate of matrix products, which no real step reaches"
 INT8 = "with query-key products in int8"
 NO_INT8 = "timed with query-key products in half precision; these run in int8"
+TIMED = ("time_share", "dense_s", "sparse_s", "step", "break_even", "attention", "sparse_calls")
 
 
 @dataclass(frozen=True)
@@ -63,34 +64,29 @@ def estimate_run(
 
     left_out: what is not counted, for the notes.
     """
-    share = density(calls, tokens)
+    share, flops = density(calls, tokens), model and model.flops(tokens.total)
     note = _joined(share.note, left_out, model.note if model else "")
-    sparse = [(n, part) for n, part in calls if part.type != DENSE]
-    found = _counted(share.value, tokens, model, note) | _timed(sparse, tokens, model, note)
-    if not sparse:
+    found = dict.fromkeys(("flops_share", "less_work", *TIMED), Figure(None, reason=NO_SIZES))
+    if flops:
+        (attention, rest), said = flops, _joined(note, COUNTED)
+        less = (attention + rest) / (attention * share.value + rest)
+        found["flops_share"] = Figure(attention / (attention + rest), "arithmetic", note=said)
+        found["less_work"] = Figure(less, "arithmetic", note=_joined(said, CHOOSING))
+    if model:
+        found |= _timed(calls, tokens, model, note)
+    if share.kind == "dense":
         one = Figure(1.0, "dense", note=note)
         found |= {"step": one, "attention": one, "sparse_calls": one}
+        found["break_even"] = Figure(None, reason=note)
     return found | ({"run": _of_run(found["step"], plan)} if plan else {})
 
 
-def _counted(
-    share: float, tokens: Tokens, model: Model | None, note: str
-) -> dict[str, Figure]:
-    flops = model and model.flops(tokens.total)
-    if not flops:
-        return dict.fromkeys(("flops_share", "less_work"), Figure(None, reason=NO_SIZES))
-    (attention, rest), note = flops, _joined(note, COUNTED)
-    less = (attention + rest) / (attention * share + rest)
-    return {"flops_share": Figure(attention / (attention + rest), "arithmetic", note=note),
-            "less_work": Figure(less, "arithmetic", note=_joined(note, CHOOSING))}  # fmt: skip
-
-
-def _timed(sparse: Calls, tokens: Tokens, model: Model | None, note: str) -> dict[str, Figure]:
-    names = "time_share", "dense_s", "sparse_s", "step", "break_even", "attention", "sparse_calls"
-    times = here(model.head_dim) if model else NO_SIZES
+def _timed(calls: Calls, tokens: Tokens, model: Model, note: str) -> dict[str, Figure]:
+    """Those of TIMED that are known, or all with the reason."""
+    times, sparse = here(model.head_dim), [(n, x) for n, x in calls if x.type != DENSE]
     reasons = [times] if isinstance(times, str) else [times.unmeasured(x) for _, x in sparse]
     if any(reasons):
-        return dict.fromkeys(names, Figure(None, reason=next(filter(None, reasons))))
+        return dict.fromkeys(TIMED, Figure(None, reason=next(filter(None, reasons))))
     known = all("int8_ms" in one for call in times.calls for one in call["psa"])
     int8 = {part for _, part in sparse if runs_int8(part, model.head_dim)}
     lengths = " and ".join(f"{call['tokens']:,}" for call in times.calls)
@@ -99,33 +95,28 @@ def _timed(sparse: Calls, tokens: Tokens, model: Model | None, note: str) -> dic
     shares = [(n, part, density([(1, part)], tokens).value) for n, part in sparse]
 
     def took(length: Any) -> Any:
-        """The time of the sparse calls, in dense calls of that length."""
-        return sum(n * times.sparse(part, length, share, known and part in int8)
-                   for n, part, share in shares)  # fmt: skip
+        """The time of the attention in a sparse step, in that of a dense step of that length."""
+        return 1 - changed + sum(n * times.sparse(part, length, share, known and part in int8)
+                                 for n, part, share in shares)  # fmt: skip
 
     def figure(value: float, *notes: str) -> Figure:
         return Figure(float(value), "extrapolated", None, _joined(note, *notes), times.source)
 
-    changed, found = sum(n for n, _ in sparse), dict.fromkeys(names, Figure(None, reason=NO_SIZES))
-    left = 1 - changed + took(tokens.total)
+    changed = sum(n for n, _ in sparse)
+    left, lengths = took(tokens.total), np.geomspace(64, 4e6, 1000)
+    found = {"attention": figure(1 / left)}
     if sparse:
-        lengths = np.geomspace(64, 4e6, 1000)
-        faster = lengths[took(lengths) <= changed]
+        faster = lengths[took(lengths) <= 1]
+        found["sparse_calls"] = figure(changed / (left - 1 + changed))
         found["break_even"] = Figure(None, reason="slower than dense attention at any length")
         if faster.size:
             found["break_even"] = figure(float(f"{faster[0]:.2g}"), "at this density")
-        found["attention"] = figure(1 / left)
-        found["sparse_calls"] = figure(changed / took(tokens.total))
-    else:
-        found["break_even"] = Figure(None, reason=note)
     if flops := model.flops(tokens.total):
         attention = model.blocks * times.dense(tokens.total, model.heads)
         rest, said = flops[1] / (times.tflops * 1e12), REST.format(times.tflops)
-        seconds = attention * left + rest
-        found["time_share"] = figure(attention / (attention + rest), said)
-        found["dense_s"] = figure(attention + rest, said)
-        found["sparse_s"] = figure(seconds, said)
-        found["step"] = figure((attention + rest) / seconds, said)
+        dense, seconds = attention + rest, attention * left + rest
+        found |= {"time_share": figure(attention / dense, said), "dense_s": figure(dense, said),
+                  "sparse_s": figure(seconds, said), "step": figure(dense / seconds, said)}
     return found
 
 
