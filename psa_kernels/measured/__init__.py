@@ -1,7 +1,7 @@
 """What was measured on this machine: one JSON file, written by `psa_kernels.tune`, never required.
 
-It has an entry for each GPU, head size and dtype. One that was measured on another GPU, or with
-other versions, is not used, which is said once. Importing this needs no Triton.
+It has an entry for each GPU, head size and dtype. An entry that was measured on another GPU or with
+other versions is not used, and the log says so once. Importing this needs no Triton.
 """
 
 from .entries import HEAD_DIMS, HOW, Found, entry, find, forget, kept_until_forgotten

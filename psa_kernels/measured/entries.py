@@ -50,7 +50,7 @@ def entry(device: torch.device, head_dim: int, dtype: torch.dtype) -> Mapping[st
 def find(
     device: torch.device, head_dim: int, dtype: torch.dtype, file: Path | None = None
 ) -> Found:
-    """The same with the reason, and logging nothing. `file`: another than the one in use.
+    """The same with the reason, and without a log entry. `file`: if not the one in use.
 
     Rows are stored at powers of two, so an entry serves all head sizes of one width. One of float16
     and bfloat16 serves the other too, where that has none: they move and multiply as much.
@@ -59,13 +59,13 @@ def find(
 
 
 def forget() -> None:
-    """The file is read anew when next asked for."""
+    """The file is read again when it is next needed."""
     for cache in _caches:
         cache.cache_clear()
 
 
 def kept_until_forgotten(function: Callable) -> Callable:
-    """`lru_cache` for what hangs on the file: `forget` empties it."""
+    """`lru_cache` for what depends on the file: `forget` empties it."""
     cache = lru_cache(maxsize=256)(function)
     _caches.append(cache)
     return cache
@@ -120,7 +120,7 @@ def _find(path: Path, device: torch.device, width: int, dtype: torch.dtype) -> F
 
 
 def difference(one: Mapping[str, Any], here: Machine) -> str:
-    """What an entry was measured with that is not here; "" if nothing."""
+    """How the machine of an entry differs from the one here; "" if it does not."""
     names = {"driver": "the driver", "torch": "torch", "triton": "Triton"}
     for key, name in names.items():
         if one[key] != getattr(here, key):
@@ -136,7 +136,7 @@ def _read(path: Path) -> tuple[tuple[Mapping[str, Any], ...], str]:
 
 
 def read_file(path: Path) -> tuple[tuple[Mapping[str, Any], ...], str]:
-    """(entries, what is wrong with the file): none of both where there is no file."""
+    """(entries, what is wrong with the file); both empty if there is no file."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The self-test in a process of its own: what it breaks, hangs or kills there harms nobody here."""
+"""The self-test in its own process, which it may break, hang or kill without harm to this one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_apart(
     environment: Mapping[str, str] | None = None,
     alive: Callable[[], None] = lambda: None,
 ) -> Report:
-    """`run_selftest` in another process of this Python; it never raises for what goes wrong there.
+    """`run_selftest` in another process of this Python; what goes wrong there is never raised.
 
     time_limit   seconds after which it is ended
     use_gpu      False: it sees no GPU

@@ -23,18 +23,18 @@ from .served import rows, served_here
 
 Setting = tuple[Case, torch.dtype, int]  # a case, a dtype, a head dim
 
-# what becomes of calls
+# what happens to calls
 SLOW = "the torch reference, which is slow"
 DENSE = f"stay dense in ComfyUI; elsewhere they run on {SLOW}"
-ASIDE = "ComfyUI makes those dense that raise an error or give no numbers"
+ASIDE = "in ComfyUI those that raise an error or give no numbers run dense"
 
 
 def run_selftest(every: bool = False) -> Report:
     """Tries what this machine can run.
 
-    Each configuration compiles kernels of its own, some ten seconds of them where no cache has
-    them: without `every` the kernels run the few configurations that presets are made of, with it
-    every feature in every dtype, which can take minutes.
+    Each configuration compiles its own kernels, which takes about ten seconds without a cache.
+    Without `every` the kernels run the few configurations that presets are made of; with it they
+    run every feature in every dtype, which can take minutes.
 
     It runs in this process: a broken GPU driver that kills a process kills this one.
     """

@@ -1,7 +1,7 @@
 """Which settings are worth compiling, beginning with those of this GPU's row of the table.
 
-Compiling one takes seconds, measuring it a fraction of one: so first shapes of tiles, at the row's
-pipeline depths, then other depths of the fastest shapes.
+Compiling a variant takes seconds, and timing it a fraction of a second. So tile shapes come first,
+at the row's pipeline depths, then other depths for the fastest shapes.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 
 from ..triton.settings import Attend, Estimate
 
-# most registers a thread, by warps, where more programs then fit on a multiprocessor
+# most registers a thread, by warps, with which more programs fit on a multiprocessor
 LIMITS = {4: 168, 8: 128}
-MOST_FLOATS = 192  # of sums and logits a thread: from here on registers surely spill
+MOST_FLOATS = 192  # of sums and logits a thread: from here on registers always spill
 DEPTHS = range(1, 5)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings of one kernel; of the attention also what queries and keys are multiplied in."""
+    """Settings of one kernel; `qk` of the attention: what queries and keys are multiplied in."""
 
     settings: Attend | Estimate
     qk: str = "half"
@@ -83,7 +83,7 @@ def _attend_shapes(row: Attend, width: int, limits: bool) -> list[Attend]:
             settings = replace(
                 row, rows=rows, tile=tile, warps=warps, tail_stages=row.spread_stages
             )
-        if rows * tile > row.rows * row.tile:  # what fits at the row's depths may not here
+        if rows * tile > row.rows * row.tile:  # the row's depths may be too deep for it
             shallow = {name: min(getattr(row, name), 2) for name in _pipelines(row)}
             settings = replace(settings, **shallow, tail_stages=shallow["spread_stages"])
         for registers in (0, LIMITS[warps]) if limits else (0,):
@@ -108,7 +108,7 @@ def _estimate_shapes(row: Estimate, width: int) -> list[Estimate]:
 
 
 def _steps(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """How many doublings are between two shapes."""
+    """How many doublings two shapes are apart."""
     return sum(abs(a.bit_length() - b.bit_length()) for a, b in zip(one, other, strict=True))
 
 
@@ -119,7 +119,7 @@ def _pipelines(settings: Attend | Estimate) -> tuple[str, ...]:
 
 
 def _with_depth(settings: Attend | Estimate, name: str, depth: int) -> Attend | Estimate:
-    """The tail's loop without the second moment is not measured: what fits with it fits there."""
+    """The tail's loop without the second moment is not timed: what fits with it fits there."""
     changes = {name: depth}
     if name == "spread_stages":
         changes["tail_stages"] = max(depth, settings.tail_stages)

@@ -1,8 +1,8 @@
 """What whole calls take on this GPU: dense attention and PSA's, at a few lengths and densities.
 
-Estimates rest on it. PSA's calls are those of shipped presets: key blocks of 128 in Gilbert order,
-a tail under the second moment; in token order, and with like keys together where groups and plan
-are made anew and where they are kept.
+Estimates rest on these times. PSA's calls are like those of shipped presets: key blocks of 128 in
+Gilbert order, a tail with the second moment; with keys in order, and with like keys together, both
+where groups and plan are made and where they are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .timing import Clock, alternate
 
 LIBRARY = "PyTorch attention"  # what is dense in the library, and by default in ComfyUI
 SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
-# (grid, elements of all heads): the usual one first, for where time is short
+# (grid, elements of all heads): the usual one first, in case time is short
 SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))
 ORDERED = PSAConfig(
     block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert", qk="half"
@@ -39,7 +39,7 @@ SETTINGS = tuple(
 MATRIX = 8192, 4096, 4096  # of the product that stands for the rest of a model
 EACH = 0.3  # seconds that a call is timed for
 N64_SECONDS = 8.0  # its kernels are compiled for it
-CHANGE = 0.1  # a smaller one of all times is none
+CHANGE = 0.1  # smaller changes of the times are ignored
 
 
 def measure(
@@ -57,7 +57,7 @@ def measure(
     calls          of each length: tokens, heads, dense_ms by the name of the attention, for each
                    density order_ms, anew_ms and kept_ms, and int8_ms (order_ms with qk at int8)
                    where the kernels have int8
-    n64            what key blocks of 64 make of a call's time, as a factor; where there was time
+    n64            time of a call with key blocks of 64 over that with 128; absent if time was short
     """
     calls, left_out, last = [], {}, None
     with made_current(device), torch.no_grad():
@@ -90,7 +90,7 @@ def measure(
 
 
 def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any], float]:
-    """What is kept of a length, and the seconds that timing it took, without compiling."""
+    """What is kept of one length, and the seconds that timing it took, compiling not counted."""
     tokens = grid[0] * grid[1] * grid[2]
     q, k, v = bench.made_up(tokens, heads, head_dim, dtype, device)
     calls: dict[Any, Callable] = {"dense": partial(scaled_dot_product_attention, q, k, v)}
@@ -101,7 +101,7 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any
         state = OrderState()
         for step in range(FIRST_STEPS):
             call(config=similar, state=state, step=step)
-        # a step that comes again ages nothing: what is kept serves each of these calls
+        # a repeated step ages nothing: what is kept serves all of these calls
         kept = partial(call, config=similar, state=state, step=FIRST_STEPS)
         calls |= {(i, "order_ms"): partial(call, config=config),
                   (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
@@ -158,7 +158,7 @@ def _matmul(dtype, device, clock) -> float:
 
 
 def differ(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
-    """Whether new times say something else than old ones; no times say nothing."""
+    """Whether new times differ from old ones; if there are no new times, they do not."""
     if not new:
         return False
     one, other = dict(_numbers(old or {})), dict(_numbers(new))

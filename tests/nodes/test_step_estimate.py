@@ -252,7 +252,7 @@ def test_what_is_dense_in_comfyui_is_timed_beside_the_tuners_calls(unmeasured):
     assert offer(128) == "128" and "the library's" in here(128)
     asked = []
     said = measuring.time_dense(128, lambda: asked.append(1))
-    assert said.startswith(f"{DENSE}, which is dense in ComfyUI here, took ") and len(asked) == 2
+    assert said.startswith(f"ComfyUI's dense attention ({DENSE}) took ") and len(asked) == 2
     found = measured.find(measuring.comfy.model_management.get_torch_device(), 128,
                           measuring.torch.bfloat16).entry["times"]["calls"]  # fmt: skip
     assert all(call["dense_ms"].keys() == {"the library's", DENSE} for call in found)
