@@ -2,7 +2,7 @@
 
 The configuration is like those of shipped presets: a part of the blocks in full, a part pooled by
 8, a tail of 64 with the second moment, in Gilbert order. A small call, whose outputs are all
-compared with the float32 reference, and larger ones, which are timed, use the same compiled kernels.
+compared with the float32 reference, and larger ones, which are timed, use the same compilations.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ GOES_WITH = [
     ("2.5.0", "Windows", "update torch to 2.6 or newer: https://pytorch.org; then run the self-t"),
     ("2.99.0.dev20270101+cu140", "Windows", "install the triton-windows for torch 2.99: https"),
     ("2.99.0a0+git", "Linux", "install torch 2.99.0a0+git again (https://pytorch.org), with its"),
-    ("strange", "Linux", "install torch strange anew"),
+    ("strange", "Linux", "install torch strange again"),
 ]
 
 
@@ -265,7 +265,7 @@ def test_rocms_triton_is_had_from_where_its_torch_is(no_triton, monkeypatch):
     # of a torch that does not say what it asks for, nothing is guessed
     monkeypatch.setattr(machine.metadata, "requires", lambda name: None)
     (check,) = run._triton(torch.device("cuda"))
-    assert check.remedy.startswith("install torch 2.9.1+rocm6.4 anew")
+    assert check.remedy.startswith("install torch 2.9.1+rocm6.4 again")
     monkeypatch.setattr(torch, "__version__", "2.5.1+rocm6.2")
     (check,) = run._triton(torch.device("cuda"))
     assert check.remedy.startswith("update torch to 2.6 or newer")
