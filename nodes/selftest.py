@@ -9,10 +9,12 @@ import time
 import comfy.model_management
 from comfy_api.latest import io, ui
 
+from ..psa_kernels import measured
 from ..psa_kernels.selftest import run_apart
-from .measuring import HEAD_DIMS, measure_here
+from .measuring import measure_here, show
 
 COLUMNS = 76  # that the node shows without wrapping a line
+HEAD_DIMS = tuple(map(str, measured.HEAD_DIMS))  # as a combo's options
 
 
 class PSASelfTest(io.ComfyNode):
@@ -58,6 +60,7 @@ class PSASelfTest(io.ComfyNode):
                     display_name="passed", tooltip="Whether all that can run here works."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
             not_idempotent=True,
         )
@@ -76,6 +79,8 @@ class PSASelfTest(io.ComfyNode):
             raise ValueError(f"head_dim: found {head_dim!r}; give one of {', '.join(HEAD_DIMS)}")
         on_cpu = comfy.model_management.get_torch_device().type == "cpu"
         alive = comfy.model_management.throw_exception_if_processing_interrupted
+        node_id = cls.hidden.unique_id if cls.hidden else None
+        show("testing PSA on this machine", node_id)
         report = run_apart(
             time_limit,
             every=every_feature,
@@ -83,7 +88,7 @@ class PSASelfTest(io.ComfyNode):
             alive=alive,
         )
         if measure and report.ok:
-            found = measure_here(int(head_dim), alive)
+            found = measure_here(int(head_dim), alive, node_id)
             report = dataclasses.replace(report, checks=(*report.checks, found))
         text, shown = report.text(verbose), report.text(verbose, COLUMNS)
         content = json.dumps(report.json(), indent=1)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ import aiohttp
 END_MESSAGES = ("execution_success", "execution_error", "execution_interrupted")
 # the history entry can appear a moment after the success message
 HISTORY_TRIES, HISTORY_PAUSE = 1200, 0.05
+TEXT_ON_NODE = 3  # of comfy's BinaryEventTypes
 
 
 class PromptRefusedError(Exception):
@@ -32,10 +34,12 @@ class Run:
     """One executed prompt.
 
     A message is {"type": ..., "data": {...}, "time": seconds since the prompt was queued}.
+    `texts`: (node, text) of what nodes said of their progress.
     """
 
     prompt_id: str
     messages: list[dict] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
     history: dict = field(default_factory=dict)
 
     @property
@@ -116,7 +120,8 @@ class ComfyClient:
             run = Run(answer["prompt_id"])
             async for frame in socket:
                 if frame.type != aiohttp.WSMsgType.TEXT:
-                    continue  # preview pictures
+                    run.texts += _text_on_node(frame.data)
+                    continue
                 message = json.loads(frame.data)
                 message["time"] = time.monotonic() - start
                 run.messages.append(message)
@@ -143,6 +148,14 @@ class ComfyClient:
         with urllib.request.urlopen(request, timeout=300) as reply:
             content = reply.read()
         return json.loads(content) if content.strip() else None
+
+
+def _text_on_node(frame: bytes) -> list[tuple[str, str]]:
+    """[(node, text)] of a binary message that is one; others hold preview pictures."""
+    kind, length = struct.unpack_from(">II", frame)
+    if kind != TEXT_ON_NODE:
+        return []
+    return [(frame[8 : 8 + length].decode(), frame[8 + length :].decode())]
 
 
 def _ends(message: dict, prompt_id: str) -> bool:

@@ -1,196 +1,135 @@
 """How much less a step and a run compute, and how much faster that is on this machine.
 
 A model evaluation is self-attention over the sequence in every block, and the rest: projections,
-cross-attention, feed-forward. Their FLOPs follow from the model's sizes (work.py). Times are known
-where this machine was measured (times.py): attention's from calls, the rest's from its rate of
-matrix products, which a model does not quite reach.
+cross-attention, feed-forward. Their FLOPs follow from the model's sizes. Times are known where this
+machine was measured (times.py): attention's from calls, the rest's from its rate of matrix
+products, which a model does not quite reach.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ...psa_kernels.config import DENSE, PSAConfig
-from .density import BLOCKS_UNKNOWN, Tokens, density, how_mixed
-from .figure import Figure
+import numpy as np
+
+from ...psa_kernels.config import DENSE
+from .calls import Calls, Plan
+from .density import Tokens, density
 from .models import Model
-from .over_run import Plan, calls_of_run, note_of, parts_of_run
-from .times import Here, Times, here
-from .work import work_of
+from .times import here, runs_int8
 
-DENSE_PRESET = "a dense preset runs the model's own attention"
+NO_SIZES = "the sizes of the family's model are not known"
+COUNTED = "counted from the sizes of the model's blocks, without embeddings, norms and activations"
+CHOOSING = "choosing the blocks is not counted, and time gains as much only if all runs at one rate"
+MEASURED = "from calls of {} tokens, timed on this {gpu} on {date} beside {against}"
+REST = "the rest at {:.0f} TFLOP/s, this GPU's rate of matrix products, which no real step reaches"
+INT8 = "with query-key products in int8"
+NO_INT8 = "timed with query-key products in half precision; these run in int8"
+TIMED = ("time_share", "dense_s", "sparse_s", "step", "break_even", "attention", "sparse_calls")
 
 
 @dataclass(frozen=True)
-class StepEstimate:
-    """flops_share  self-attention's part of a dense step's FLOPs
+class Figure:
+    """value     None with a `reason`
+    kind      "extrapolated" (from measured calls), "arithmetic" (counted, no time in it) or
+              "dense"; None without a value
+    note      what it rests on
+    measured  the measurement behind it: gpu, versions, date, against
+    """
+
+    value: float | None
+    kind: str | None = None
+    reason: str | None = None
+    note: str | None = None
+    measured: Mapping[str, Any] | None = None
+
+
+def estimate_run(
+    calls: Calls, tokens: Tokens, model: Model | None, plan: Plan | None = None, left_out: str = ""
+) -> dict[str, Figure]:
+    """What the calls of a run's sparse steps (calls.py) make of a step and of the run.
+
+    flops_share  self-attention's part of a dense step's FLOPs
     less_work    a dense step's FLOPs over a sparse step's
     time_share   self-attention's part of a dense step's time
     dense_s      seconds of one evaluation of the model, batch 1, in a dense step
     sparse_s     the same in a sparse step
     step         a dense step's time over a sparse step's
-    run          a dense run's time over that of a run by the plan; None without a plan
+    run          a dense run's time over that of a run by `plan`, if there is one
     break_even   tokens of the sequence from which on PSA's attention is the faster
     attention    dense attention's time over that of the attention of all blocks in a sparse step
     sparse_calls  the same of the sparse calls alone: what a report measures
+
+    left_out: what is not counted, for the notes.
     """
-
-    flops_share: Figure
-    less_work: Figure
-    time_share: Figure
-    dense_s: Figure
-    sparse_s: Figure
-    step: Figure
-    run: Figure | None
-    break_even: Figure
-    attention: Figure
-    sparse_calls: Figure
-
-
-def estimate_run(
-    config: PSAConfig,
-    tokens: Tokens,
-    model: Model | None,
-    plan: Plan | None = None,
-    *,
-    dense_blocks: Collection[int] = (),
-) -> StepEstimate:
-    """What a preset does to a step and a run; a sparse step's figures are the mean over all."""
-    blocks = model.blocks if model else 0
-    calls = calls_of_run(config, blocks, plan, dense_blocks)
-    densities = {part: density(part, tokens) for _, part in calls}
-    unknown = next((x.note for x in densities.values() if x.value is None), None)
-    note = _mixed(config, model, plan)
-    found = _counted(calls, densities, tokens, model, unknown, note)
-
-    known = here(model.head_dim) if model else Here(reason=NO_HEADS)
-    sparse = [(n, part) for n, part in calls if part.type != DENSE]
-    reason = unknown or known.reason or None
-    if known.times:
-        reasons = (known.times.unmeasured(part) for _, part in sparse)
-        reason = reason or next(filter(None, reasons), None)
-    if not sparse:
-        one = Figure(1.0, "dense", note=DENSE_PRESET if config.type == DENSE else ALL_DENSE)
-        found |= {"attention": one, "sparse_calls": one, "step": one}
-        found["break_even"] = Figure(None, reason=one.note)
-    if reason is None:
-        found = _timed(known.times, sparse, densities, tokens, model, note) | found
-    nothing = Figure(None, reason=reason)
-    for name in ("time_share", "dense_s", "sparse_s", "step", "break_even", "attention",
-                 "sparse_calls"):  # fmt: skip
-        found.setdefault(name, nothing)
-    found["run"] = _of_run(found["step"], plan)
-    if model and model.note:
-        found = {name: x and x.noted(model.note) for name, x in found.items()}
-    return StepEstimate(**found)
+    share, flops = density(calls, tokens), model and model.flops(tokens.total)
+    note = _joined(share.note, left_out, model.note if model else "")
+    found = dict.fromkeys(("flops_share", "less_work", *TIMED), Figure(None, reason=NO_SIZES))
+    if flops:
+        (attention, rest), said = flops, _joined(note, COUNTED)
+        less = (attention + rest) / (attention * share.value + rest)
+        found["flops_share"] = Figure(attention / (attention + rest), "arithmetic", note=said)
+        found["less_work"] = Figure(less, "arithmetic", note=_joined(said, CHOOSING))
+    if model:
+        found |= _timed(calls, tokens, model, note)
+    if share.kind == "dense":
+        one = Figure(1.0, "dense", note=note)
+        found |= {"step": one, "attention": one, "sparse_calls": one}
+        found["break_even"] = Figure(None, reason=note)
+    return found | ({"run": _of_run(found["step"], plan)} if plan else {})
 
 
-NO_HEADS = "the family's heads and their size are not known; give model"
-ALL_DENSE = "every block is dense"
-_NO_TIME = (
-    "choosing the blocks is left out too, and time gains as much only if all of it runs at one rate"
-)
-_CALLS = "from calls measured on this {gpu} on {date}, where dense attention is {against}"
-AT_THIS = "at this density"
-_REST = (
-    "the rest of a step at this GPU's rate of matrix products, {:.0f} TFLOP/s: norms, activations "
-    "and launches come on top, so a real step gains a little less"
-)
+def _timed(calls: Calls, tokens: Tokens, model: Model, note: str) -> dict[str, Figure]:
+    """Those of TIMED that are known, or all with the reason."""
+    times, sparse = here(model.head_dim), [(n, x) for n, x in calls if x.type != DENSE]
+    reasons = [times] if isinstance(times, str) else [times.unmeasured(x) for _, x in sparse]
+    if any(reasons):
+        return dict.fromkeys(TIMED, Figure(None, reason=next(filter(None, reasons))))
+    known = all("int8_ms" in one for call in times.calls for one in call["psa"])
+    int8 = {part for _, part in sparse if runs_int8(part, model.head_dim)}
+    lengths = " and ".join(f"{call['tokens']:,}" for call in times.calls)
+    basis = MEASURED.format(lengths, **times.source)
+    note = _joined(note, int8 and (INT8 if known else NO_INT8), basis)
+    shares = [(n, part, density([(1, part)], tokens).value) for n, part in sparse]
 
-
-def _mixed(config: PSAConfig, model: Model | None, plan: Plan | None) -> str:
-    """Which means the figures are."""
-    runs = parts_of_run(config, plan)
-    notes = [note_of(len(runs))] if len(runs) > 1 else []
-    if config.blocks and config.type != DENSE:
-        blocks = model.blocks if model else 0
-        notes.append(how_mixed(config, blocks) if blocks else BLOCKS_UNKNOWN)
-    return "; ".join(notes)
-
-
-def _counted(calls, densities, tokens, model, unknown, note) -> dict[str, Figure]:
-    work = work_of(model, tokens)
-    if isinstance(work, str):
-        nothing = Figure(None, reason=work)
-        return dict.fromkeys(
-            ("flops_share", "less_work", "time_share", "dense_s", "sparse_s", "step"), nothing
-        )
-    found = {"flops_share": Figure(work.attention / work.total, "arithmetic", note=work.note)}
-    if unknown:
-        return found | {"less_work": Figure(None, reason=unknown)}
-    kept = sum(n * densities[part].value for n, part in calls)
-    less = work.total / (work.rest + work.attention * kept)
-    said = "; ".join(filter(None, (note, work.note, _NO_TIME)))
-    return found | {"less_work": Figure(less, "arithmetic", note=said)}
-
-
-def _timed(times: Times, sparse, densities, tokens, model, note) -> dict[str, Figure]:
-    """Figures of time; `sparse`: (part of the calls, settings)."""
-    length, basis = tokens.total, _CALLS.format(**times.source)
-    outside = _outside(times, length, [densities[part].value for _, part in sparse])
-    if any(part.qk != "half" for _, part in sparse):
-        outside.append("measured with query-key products in half precision")
+    def took(length: Any) -> Any:
+        """The time of the attention in a sparse step, in that of a dense step of that length."""
+        return 1 - changed + sum(n * times.sparse(part, length, share, known and part in int8)
+                                 for n, part, share in shares)  # fmt: skip
 
     def figure(value: float, *notes: str) -> Figure:
-        said = "; ".join(filter(None, (*notes, basis, *outside)))
-        return Figure(value, "extrapolated", note=said, measured=times.source)
+        return Figure(float(value), "extrapolated", None, _joined(note, *notes), times.source)
 
-    def share(at: float) -> float:
-        """The time of the sparse calls, in dense calls of that length."""
-        return sum(n * times.sparse(part, at, densities[part].value) for n, part in sparse)
-
-    changed, took, found = sum(n for n, _ in sparse), share(length), {}
+    changed = sum(n for n, _ in sparse)
+    left, lengths = took(tokens.total), np.geomspace(64, 4e6, 1000)
+    found = {"attention": figure(1 / left)}
     if sparse:
-        found["break_even"] = _break_even(changed, share, lambda x: figure(x, note, AT_THIS))
-        found["sparse_calls"] = figure(changed / took, note)
-        found["attention"] = figure(1 / (1 - changed + took), note)
-    work = work_of(model, tokens)
-    if isinstance(work, str):
-        return found
-    attention = model.blocks * times.dense(length, model.heads)
-    rest = work.rest / (times.tflops * 1e12)
-    more = model.assumed, _REST.format(times.tflops)
-    seconds = rest + attention * (1 - changed + took)
-    return found | {
-        "time_share": figure(attention / (attention + rest), *more),
-        "dense_s": figure(attention + rest, *more),
-        "sparse_s": figure(seconds, note, *more),
-        "step": figure((attention + rest) / seconds, note, *more),
-    }
+        faster = lengths[took(lengths) <= 1]
+        found["sparse_calls"] = figure(changed / (left - 1 + changed))
+        found["break_even"] = Figure(None, reason="slower than dense attention at any length")
+        if faster.size:
+            found["break_even"] = figure(float(f"{faster[0]:.2g}"), "at this density")
+    if flops := model.flops(tokens.total):
+        attention = model.blocks * times.dense(tokens.total, model.heads)
+        rest, said = flops[1] / (times.tflops * 1e12), REST.format(times.tflops)
+        dense, seconds = attention + rest, attention * left + rest
+        found |= {"time_share": figure(attention / dense, said), "dense_s": figure(dense, said),
+                  "sparse_s": figure(seconds, said), "step": figure(dense / seconds, said)}
+    return found
 
 
-def _outside(times: Times, length: int, densities: list[float]) -> list[str]:
-    """Words for a note, where a call is far from all that were measured."""
-    said, (low, high) = [], times.densities
-    if not times.lengths[0] / 2 <= length <= times.lengths[-1] * 2:
-        known = dict.fromkeys((times.lengths[0], times.lengths[-1]))
-        said.append(f"measured at {' and '.join(f'{x:,}' for x in known)} tokens only")
-    if any(not low / 2 <= x <= high * 1.5 for x in densities):
-        said.append(f"measured at densities of {low:.2g} and {high:.2g} only")
-    return said
-
-
-def _break_even(changed: float, share, figure) -> Figure:
-    """The length at which the calls take as long as dense ones, to two digits."""
-    low, high = 64.0, 4e6
-    if share(high) > changed:
-        return Figure(None, reason="at this density PSA is slower than dense attention throughout")
-    if share(low) <= changed:
-        high = low  # faster at any length worth a call
-    while high > low * 1.001:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if share(middle) > changed else (low, middle)
-    return figure(float(f"{high:.2g}"))
-
-
-def _of_run(step: Figure, plan: Plan | None) -> Figure | None:
-    """The gain of a run from that of its sparse steps; None without a plan."""
-    if plan is None or step.value is None:
-        return plan and step
+def _of_run(step: Figure, plan: Plan) -> Figure:
+    """The gain of a run from that of its sparse steps."""
     if not plan.sparse:
         return Figure(1.0, "dense", note="no step is sparse")
+    if step.value is None:
+        return step
     share = plan.sparse / plan.steps
     note = f"{plan.sparse} of {plan.steps} steps sparse, all steps of equal work; {step.note}"
     return replace(step, value=1 / (1 - share + share / step.value), note=note)
+
+
+def _joined(*notes: Any) -> str:
+    return "; ".join(filter(None, notes))

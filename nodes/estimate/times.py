@@ -1,16 +1,14 @@
 """What attention takes on this machine, as `psa_kernels.tune` measured it (its module `times`).
 
-A call of PSA takes `base + density * slope` of the dense call of its length, both from the two
-densities that were measured; like keys together add to it, key blocks of 64 change all of it by a
-factor. Between lengths all of it goes by the
-logarithm of the length, outside it is the nearest one's. Below the shortest, what is not attention
-itself grows with 1 / length: it is about linear in the length, where dense attention is quadratic.
+At each measured length the time of a call of PSA is a straight line over its density. Between
+lengths figures follow the logarithm of the length; beyond them they are those of the nearest one.
+Below the shortest, the part that does not depend on the density grows with 1 / length: it is about
+linear in the length, and dense attention is quadratic.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,103 +18,77 @@ import numpy as np
 import torch
 
 from ...psa_kernels import measured
+from ...psa_kernels.capability import Call
 from ...psa_kernels.config import PSAConfig
 from ...psa_kernels.measured import machine_of
-from ..measuring import HEAD_DIMS
+from ...psa_kernels.triton.support import INT8
 from ..patching.dense_kernel import dense_kernel
-from .work import attention_flops
 
-NO_GPU = "there is no GPU here that PSA runs on"
-NOT_MEASURED = "nothing was measured on this GPU for heads of {}"
+DTYPE = torch.bfloat16
 
 
 @dataclass(frozen=True)
 class Times:
-    """source   gpu, versions, date, against: which dense attention
-    tflops   of a large matrix product
-    lengths  measured tokens, ascending; the other tuples go with it
-    rates    of dense attention, in FLOPs a second
+    """source  gpu, versions, date, against: which dense attention
+    calls   measured ones, the shortest first, and
+    tflops  the rate of a large matrix product: psa_kernels/tune/times.py has what they are
+    n64     what key blocks of 64 make of a call's time, None where that was not measured
     """
 
-    source: Mapping[str, Any]
-    head_dim: int
+    source: Mapping[str, str]
+    calls: list[Mapping[str, Any]]
     tflops: float
-    lengths: tuple[int, ...]
-    rates: tuple[float, ...]
-    bases: tuple[float, ...]
-    slopes: tuple[float, ...]
-    anew: tuple[float, ...]
-    kept: tuple[float, ...]
-    densities: tuple[float, float]  # lowest and highest measured
-    n64: float | None  # None: not measured
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any], against: str) -> Times:
-        calls = sorted(entry["times"]["calls"], key=lambda call: call["tokens"])
-        rows = [_row(call, call["dense_ms"][against], entry["head_dim"]) for call in calls]
-        found = [one["density"] for call in calls for one in call["psa"]]
-        source = {
-            "gpu": entry["gpu"], "versions": f"torch {entry['torch']}, Triton {entry['triton']}",
-            "date": entry["date"], "against": against,
-        }  # fmt: skip
-        lengths = tuple(call["tokens"] for call in calls)
-        return cls(source, entry["head_dim"], entry["times"]["matmul_tflops"], lengths,
-                   *zip(*rows, strict=True), (min(found), max(found)),
-                   entry["times"].get("n64"))  # fmt: skip
+    n64: float | None
 
     def dense(self, tokens: float, heads: int) -> float:
         """Seconds of a dense call, batch 1."""
-        return attention_flops(tokens, heads * self.head_dim) / self._at(self.rates, tokens)
+        rate = self._at(tokens, lambda x: x["heads"] * x["tokens"] ** 2 / self._dense_ms(x))
+        return 1e-3 * heads * tokens**2 / rate
 
-    def sparse(self, config: PSAConfig, tokens: float, density: float) -> float:
-        """The time of a call of PSA over that of the dense call."""
-        other = self._at(self.bases, tokens)
-        if config.grouping == "similar":
-            anew, kept = self._at(self.anew, tokens), self._at(self.kept, tokens)
-            other += (anew + (config.refresh - 1) * kept) / config.refresh
-        other = max(other, 0.0) * max(1.0, self.lengths[0] / tokens)
-        time = other + density * self._at(self.slopes, tokens)
-        return time * self.n64 if config.block_n == 64 else time
+    def sparse(self, config: PSAConfig, tokens: Any, density: float, int8: bool) -> Any:
+        """The time of a call of PSA in dense ones of its length; `tokens` may be an array."""
+        base, slope = (
+            self._at(tokens, lambda x, i=i: _line(x, config, int8)[i] / self._dense_ms(x))
+            for i in (0, 1)
+        )
+        base = base * np.maximum(1.0, self.calls[0]["tokens"] / tokens)
+        return (base + density * slope) * (self.n64 if config.block_n == 64 else 1.0)
 
-    def unmeasured(self, config: PSAConfig) -> str | None:
-        """Why calls of these settings have no time, or None."""
-        if config.importance == "exact":
-            return "exact importance is for studies; as slow as dense attention and not measured"
-        if config.order in ("SemanticAware", "Hybrid"):
-            return f"calls with the {config.order} order have not been measured"
-        if config.block_n == 32 or (config.block_n == 64 and self.n64 is None):
-            return f"key blocks of {config.block_n} have not been measured"
-        if config.block_m != 128:
-            return f"query blocks of {config.block_m} have not been measured"
-        return None
+    def unmeasured(self, config: PSAConfig) -> str:
+        """Why calls with these settings have no time; "" where they have."""
+        sizes = (128, 64) if self.n64 else (128,)
+        for missing, what in (
+            (config.importance == "exact", "exact importance"),
+            (config.order in ("SemanticAware", "Hybrid"), f"the {config.order} order"),
+            (config.block_m != 128, f"query blocks of {config.block_m}"),
+            (config.block_n not in sizes, f"key blocks of {config.block_n}"),
+        ):
+            if missing:
+                return f"calls with {what} are not measured"
+        return ""
 
-    def _at(self, values: tuple[float, ...], tokens: float) -> float:
-        return float(np.interp(math.log(tokens), np.log(self.lengths), values))
+    def _dense_ms(self, call: Mapping[str, Any]) -> float:
+        return call["dense_ms"][self.source["against"]]
+
+    def _at(self, tokens: Any, of_call: Callable[[Mapping[str, Any]], float]) -> Any:
+        lengths = np.log([x["tokens"] for x in self.calls])
+        return np.interp(np.log(tokens), lengths, [of_call(x) for x in self.calls])
 
 
-def _row(call: Mapping[str, Any], dense: float, head_dim: int) -> tuple[float, ...]:
-    """(rate, base, slope, anew, kept) of a measured length."""
+def _line(call: Mapping[str, Any], config: PSAConfig, int8: bool) -> tuple[float, float]:
+    """(ms at density 0, ms more at density 1) of a measured length."""
+
+    def ms(one: Mapping[str, float]) -> float:
+        other = one["int8_ms"] - one["order_ms"] if int8 else 0.0
+        if config.grouping != "similar":
+            return one["order_ms"] + other
+        # groups and plan are made in one step of `refresh`, and kept in the others
+        return (one["anew_ms"] + (config.refresh - 1) * one["kept_ms"]) / config.refresh + other
+
     thin, *_, thick = sorted(call["psa"], key=lambda one: one["density"])
-    slope = (thick["order_ms"] - thin["order_ms"]) / (thick["density"] - thin["density"])
-    slope = min(max(slope, 0.0), thin["order_ms"] / thin["density"])  # no base below nothing
-    base = thin["order_ms"] - slope * thin["density"]
-    anew, kept = (
-        sum(one[name] - one["order_ms"] for one in call["psa"]) / len(call["psa"]) / dense
-        for name in ("anew_ms", "kept_ms")
-    )
-    rate = attention_flops(call["tokens"], call["heads"] * head_dim) / (dense * 1e-3)
-    return rate, base / dense, slope / dense, anew, kept
-
-
-@dataclass(frozen=True)
-class Here:
-    """times   None with a `reason`
-    offer   the head_dim of PSA Self-test that would bring them; "" where it would not
-    """
-
-    times: Times | None = None
-    reason: str = ""
-    offer: str = ""
+    slope = (ms(thick) - ms(thin)) / (thick["density"] - thin["density"])
+    slope = min(max(slope, 0.0), ms(thin) / thin["density"])  # whatever the noise, none below 0
+    return ms(thin) - slope * thin["density"], slope
 
 
 def this_gpu() -> str | None:
@@ -125,23 +97,33 @@ def this_gpu() -> str | None:
     return machine and machine.gpu
 
 
-def here(head_dim: int) -> Here:
-    """What is known of attention on this machine, against what is dense in ComfyUI now."""
+def here(head_dim: int) -> Times | str:
+    """What attention takes on this machine, or why that is not known."""
+    if this_gpu() is None:
+        return "there is no GPU here that PSA runs on"
+    found = measured.find(comfy.model_management.get_torch_device(), head_dim, DTYPE)
+    one = found.entry or {}
+    if "times" not in one:
+        return found.ignored or f"nothing was measured on this GPU for heads of {head_dim}"
+    calls = sorted(one["times"]["calls"], key=lambda call: call["tokens"])
+    # what is dense in ComfyUI, where no node chooses another
+    against = dense_kernel(comfy.ldm.modules.attention.optimized_attention, None).name
+    known = set.intersection(*(set(call["dense_ms"]) for call in calls))
+    if against not in known:
+        return f"dense attention is {against} here; measured was {', '.join(sorted(known))}"
+    versions = f"torch {one['torch']}, Triton {one['triton']}"
+    source = {"gpu": one["gpu"], "versions": versions, "date": one["date"], "against": against}
+    return Times(source, calls, one["times"]["matmul_tflops"], one["times"].get("n64"))
+
+
+def offer(head_dim: int) -> str | None:
+    """The head_dim of PSA Self-test that would bring times; None where nothing would."""
+    if this_gpu() is None or isinstance(here(head_dim), Times):
+        return None
+    return next((str(x) for x in sorted(measured.HEAD_DIMS) if x >= head_dim), None)
+
+
+def runs_int8(config: PSAConfig, head_dim: int) -> bool:
+    """Whether the kernels multiply queries and keys of such calls in int8 on this machine."""
     device = comfy.model_management.get_torch_device()
-    if machine_of(device) is None:
-        return Here(reason=NO_GPU)
-    offer = min((x for x in HEAD_DIMS if int(x) >= head_dim), key=int, default="")
-    found = measured.find(device, head_dim, torch.bfloat16)
-    if found.entry is None or "times" not in found.entry:
-        return Here(reason=found.ignored or NOT_MEASURED.format(head_dim), offer=offer)
-    against = dense_here()
-    if any(against not in call["dense_ms"] for call in found.entry["times"]["calls"]):
-        known = ", ".join(found.entry["times"]["calls"][0]["dense_ms"])
-        reason = f"dense attention is {against} here, and what was measured is {known}"
-        return Here(reason=reason, offer=offer)
-    return Here(Times.of(found.entry, against))
-
-
-def dense_here() -> str:
-    """What is dense in ComfyUI, where no node chooses another."""
-    return dense_kernel(comfy.ldm.modules.attention.optimized_attention, None).name
+    return INT8.settled(Call.small(device, DTYPE, head_dim, config))[0] == "int8"

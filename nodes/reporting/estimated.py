@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from ...psa_kernels.config import parse_range
+from ..estimate.calls import Plan, calls_of_run
 from ..estimate.density import Tokens
 from ..estimate.models import MODELS
-from ..estimate.over_run import Plan
 from ..estimate.step import estimate_run
-from ..estimate.times import here
+from ..estimate.times import offer
 from ..recording.run_log import LoggedRun
 
 
@@ -28,13 +28,10 @@ def estimated(logged: LoggedRun) -> dict[str, Any] | None:
     steps = logged.report["steps"]
     sparse = [step["range"] for step in steps if step["sparse"]]
     ranges = Counter(parse_range(name) for name in sparse if name is not None)
-    step = estimate_run(
-        config, tokens, model, Plan(len(steps), len(sparse), ranges),
-        dense_blocks=logged.dense_blocks,
-    )  # fmt: skip
-    figures = {
-        "attention": step.sparse_calls, "share": step.time_share,
-        "step": step.step, "run": step.run, "break_even": step.break_even,
-    }  # fmt: skip
-    found = {name: None if x is None else asdict(x) for name, x in figures.items()}
-    return found | {"offer": here(model.head_dim).offer}
+    plan = Plan(len(steps), len(sparse), ranges)
+    calls = calls_of_run(config, model.blocks, plan, logged.dense_blocks)
+    figures = estimate_run(calls, tokens, model, plan)
+    found = {"attention": figures["sparse_calls"], "share": figures["time_share"]}
+    found |= {name: figures[name] for name in ("step", "run", "break_even")}
+    told = {name: asdict(figure) for name, figure in found.items()}
+    return told | {"offer": offer(model.head_dim)}

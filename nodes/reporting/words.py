@@ -115,7 +115,7 @@ def timing(run: dict[str, Any]) -> list[str]:
 
 
 OFFER = (
-    "No times were estimated beforehand. For those of this GPU, run PSA Self-test once with "
+    "No times were estimated beforehand. To get them for this GPU, run PSA Self-test once with "
     "measure on (head_dim {})"
 )
 

@@ -24,9 +24,9 @@ from ...psa_kernels.config import (
 )
 from .. import field_widgets
 from ..editing import changed, lay_over, merged, node_values, read_overrides
-from ..estimate.density import USUAL
+from ..estimate.calls import calls_of_run
+from ..estimate.density import USUAL, density
 from ..estimate.models import MODELS
-from ..estimate.over_run import shape_of_run
 from .bodies import Body, bad_request, did_you_mean
 from .errors import issue_json, text_issues
 
@@ -274,9 +274,15 @@ def _run(config: PSAConfig, family: str) -> list[dict[str, Any]]:
     """The parts of a run, in percent, and how dense each is; [] where all are alike."""
     if not config.steps or config.type == DENSE:
         return []
-    model = MODELS.get(family)
-    parts = shape_of_run(config, USUAL, model.blocks if model else 0)
-    return [{"from": start, "to": end, "density": share} for start, end, share in parts]
+    model, found, begin = MODELS.get(family), [], 0.0
+    for start, end in [*sorted(config.steps), (100.0, 100.0)]:
+        for upto, range_ in ((start, None), (end, (start, end))):
+            if upto > begin:
+                calls = calls_of_run(config.of_ranges[range_], model.blocks if model else 0)
+                share = density(calls, USUAL).value
+                found.append({"from": begin, "to": upto, "density": share})
+                begin = upto
+    return found
 
 
 def _in_words(own: BlockOverrides | StepRanges) -> dict[Any, str]:

@@ -14,17 +14,24 @@ from aiohttp import web
 from ...presets.family import Family
 from ...psa_kernels.config import DENSE, PSAConfig, parse_range
 from ..dense_blocks import read_dense_blocks
-from ..estimate.density import Density, Tokens
-from ..estimate.figure import Figure, verdict
+from ..estimate.calls import Plan, calls_of_run
+from ..estimate.density import Tokens, density
 from ..estimate.models import MODELS, Model
-from ..estimate.over_run import Plan, run_density, whole_density
-from ..estimate.step import StepEstimate, estimate_run
-from ..estimate.times import here, this_gpu
+from ..estimate.step import Figure, estimate_run
+from ..estimate.times import offer, this_gpu
 from .bodies import REQUIRED, Body, bad_request
 from .drafts import take_draft
 from .users import store_of
 
 MOST_PIXELS, MOST_FRAMES, MOST_TOKENS = 16_384, 10_000, 50_000_000
+EVEN = 1.05  # a speed-up is shown with two digits, and nobody feels less
+COUNTED_AND_TIMED = ("flops_share", "less_work", "time_share", "dense_s", "sparse_s")
+NO_TEXT = (
+    "text not counted, nor sound or references in the sequence: how many tokens they have varies"
+)
+BLOCKS_UNKNOWN = (
+    "settings of single blocks are left out: the number of the model's blocks is not known"
+)
 
 
 def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
@@ -39,38 +46,35 @@ def estimate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     body.done()
     family = store.get_family(name)
     tokens = tokens_of(family, video)
-    found = run_density(config, tokens, model.blocks if model else 0, plan)
-    whole = estimate_run(config, tokens, model, plan, dense_blocks=dense_blocks)
+    blocks = model.blocks if model else 0
+    calls = calls_of_run(config, blocks, plan, dense_blocks)
+    share = density(calls, tokens)
+    missing = [BLOCKS_UNKNOWN] if config.blocks and not blocks else []
     if family.text_length is None:
-        found, whole = _without_text(found), _each(whole, _NO_TEXT)
-    run, over_run = whole.run, whole_density(found, plan) if plan else None
+        missing.append(NO_TEXT)
+        if share.kind == "exact":
+            share = dataclasses.replace(share, kind="extrapolated")
+    found = estimate_run(calls, tokens, model, plan, "; ".join(missing))
+    answer = {name: _json(found[name]) for name in COUNTED_AND_TIMED}
     if plan and tokens.video < min_tokens:
-        over_run = 1.0
-        run = Figure(1.0, "dense", note="fewer video tokens than min_tokens: all steps are dense")
+        short = "fewer video tokens than min_tokens: all steps are dense"
+        found["run"] = Figure(1.0, "dense", note=short)
+        plan = Plan(plan.steps, 0)
     return {
         "tokens": {"grid": list(tokens.grid), "video": tokens.video, "text": family.text_length,
                    "total": tokens.total},
         "model": {"heads": model.heads, "head_dim": model.head_dim} if model else None,
-        "density": {
-            key: getattr(found, key)
-            for key in ("value", "low", "high", "kind", "profile", "profiles", "per_level", "note")
+        "density": vars(share) | {"note": "; ".join((share.note, *missing))},
+        "attention": _speedup(found["attention"]),
+        "step": _speedup(found["step"]) | answer,
+        "run": plan and _speedup(found["run"]) | {
+            "steps": plan.steps, "sparse": plan.sparse,
+            "density": 1 - plan.sparse / plan.steps * (1 - share.value),
         },
-        "attention": _json(whole.attention, "speedup"),
-        "step": {
-            **_json(whole.step, "speedup"),
-            **{
-                name: _json(getattr(whole, name))
-                for name in ("flops_share", "less_work", "time_share", "dense_s", "sparse_s")
-            },
-        },
-        "run": {
-            **_json(run, "speedup"), "steps": plan.steps, "sparse": plan.sparse,
-            "density": over_run,
-        } if plan else None,
-        "break_even": _json(whole.break_even, "tokens"),
+        "break_even": _json(found["break_even"], "tokens"),
         "gpu": this_gpu(),
-        "offer": (model and here(model.head_dim).offer) or None,
-    }
+        "offer": model and offer(model.head_dim),
+    }  # fmt: skip
 
 
 def video_size(body: Body, default: Any = REQUIRED) -> tuple[int, int, int]:
@@ -90,23 +94,6 @@ def tokens_of(family: Family, video: tuple[int, int, int]) -> Tokens:
     return tokens
 
 
-_NO_TEXT = (
-    "text not counted, nor sound or references in the sequence: how many tokens they have varies"
-)
-
-
-def _without_text(found: Density) -> Density:
-    if found.value is None or found.kind == "dense":
-        return found
-    kind = "extrapolated" if found.kind == "exact" else found.kind
-    return dataclasses.replace(found, kind=kind, note=f"{found.note}; {_NO_TEXT}")
-
-
-def _each(whole: StepEstimate, note: str) -> StepEstimate:
-    figures = {name: x.noted(note) for name, x in vars(whole).items() if x}
-    return dataclasses.replace(whole, **figures)
-
-
 def _model(family: str, given: dict[str, Any] | None) -> Model | None:
     if given is None:
         return MODELS.get(family)
@@ -117,7 +104,7 @@ def _model(family: str, given: dict[str, Any] | None) -> Model | None:
     sizes["cross"] = body.number("cross", int, 0, 1_000_000, 0)
     sizes["hidden"] = body.number("hidden", int, 0, 1_000_000, 0)
     body.done()
-    return Model(comfy="", kind="", **sizes)
+    return Model(**sizes)
 
 
 def _plan(given: dict[str, Any] | None, config: PSAConfig) -> Plan | None:
@@ -162,7 +149,19 @@ def dense_blocks_of(body: Body) -> frozenset[int]:
         raise bad_request(str(error)) from None
 
 
+def _speedup(found: Figure) -> dict[str, Any]:
+    return _json(found, "speedup") | {"verdict": _verdict(found)}
+
+
+def _verdict(found: Figure) -> str | None:
+    """None for what is not known or dense."""
+    if found.value is None or found.kind == "dense":
+        return None
+    if found.value >= EVEN:
+        return "faster"
+    return "slower" if found.value * EVEN <= 1 else "even"
+
+
 def _json(found: Figure, name: str = "value") -> dict[str, Any]:
     content = dataclasses.asdict(found)
-    said = {"verdict": verdict(found)} if name == "speedup" else {}
-    return {name: content.pop("value"), **said, **content}
+    return {name: content.pop("value"), **content}

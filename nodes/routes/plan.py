@@ -15,8 +15,9 @@ import comfy.supported_models
 from aiohttp import web
 
 from ...psa_engines.core.schedule import Schedule
-from ...psa_kernels.config import DENSE, BlockOverrides, PSAConfig
+from ...psa_kernels.config import PSAConfig
 from ..apply_psa import END, SCHEDULE_PERCENT, SCHEDULE_PRESET, START, window_of
+from ..estimate.calls import calls_of_run
 from ..estimate.density import USUAL, Tokens, density
 from ..estimate.models import MODELS
 from ..patching.known_schedules import OWN
@@ -89,22 +90,21 @@ def _densities(
     dense_blocks: frozenset[int],
     tokens: Tokens,
     family: str,
-) -> list[float | None]:
-    """Of each step, the share of dense attention's query-key products; None where not known."""
+) -> list[float]:
+    """Of each step, the share of dense attention's query-key products."""
     model = MODELS.get(family)
-    left = dict.fromkeys(dense_blocks, DENSE)
 
     @functools.cache
-    def of(range_: str | None) -> float | None:
-        own = config.in_range(range_)
-        own = own.replace(blocks=BlockOverrides({**own.blocks, **left})) if left else own
-        return density(own, tokens, model.blocks if model else 0).value
+    def of(range_: str | None) -> float:
+        blocks = model.blocks if model else 0
+        calls = calls_of_run(config.in_range(range_), blocks, dense_blocks=dense_blocks)
+        return density(calls, tokens).value
 
     return [1.0 if step.dense else of(step.range) for step in schedule.steps]
 
 
 def schedule_json(
-    schedule: Schedule, first: int, kind: str, densities: Sequence[float | None]
+    schedule: Schedule, first: int, kind: str, densities: Sequence[float]
 ) -> dict[str, Any]:
     """The plan as JSON; `first` steps come before its own, `kind` is the preset's type."""
     dense = "a dense preset" if kind == "dense" else None
@@ -116,14 +116,13 @@ def schedule_json(
         }
         for i, (step, share) in enumerate(zip(schedule.steps, densities, strict=True))
     ]  # fmt: skip
-    known = [step["density"] for step in steps if step["density"] is not None]
     ranges = Counter(step["range"] for step in steps if step["range"] and not step["dense"])
     return {
         "steps": steps,
         "text": f"{len(steps)} steps: dense, as the preset says" if dense else schedule.describe(),
         "sparse_steps": 0 if dense else schedule.sparse_steps,
         "ranges": dict(ranges),
-        "density": sum(known) / len(known) if steps and len(known) == len(steps) else None,
+        "density": sum(step["density"] for step in steps) / len(steps) if steps else None,
         "goes_on": schedule.goes_on,
         "warning": None if dense else nothing_sparse(schedule),
     }

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 
 from ..layout import row_width
+from ..triton import settings
 from .machine import Machine, machine_of
 from .place import file_in_use
 
 log = logging.getLogger("PSA")
 
 FORMAT = 1
+HEAD_DIMS = (128, 64, 256)  # to measure, the usual one first: together they serve every head size
 HOW = "python -m psa_kernels.tune, or PSA Self-test with measure on"
 AGAIN = f"measure again: {HOW}"
 
@@ -48,7 +50,7 @@ def entry(device: torch.device, head_dim: int, dtype: torch.dtype) -> Mapping[st
 def find(
     device: torch.device, head_dim: int, dtype: torch.dtype, file: Path | None = None
 ) -> Found:
-    """The same with the reason, and logging nothing. `file`: another than the one in use.
+    """The same with the reason, and without a log entry. `file`: if not the one in use.
 
     Rows are stored at powers of two, so an entry serves all head sizes of one width. One of float16
     and bfloat16 serves the other too, where that has none: they move and multiply as much.
@@ -57,13 +59,13 @@ def find(
 
 
 def forget() -> None:
-    """The file is read anew when next asked for."""
+    """The file is read again when it is next needed."""
     for cache in _caches:
         cache.cache_clear()
 
 
 def kept_until_forgotten(function: Callable) -> Callable:
-    """`lru_cache` for what hangs on the file: `forget` empties it."""
+    """`lru_cache` for what depends on the file: `forget` empties it."""
     cache = lru_cache(maxsize=256)(function)
     _caches.append(cache)
     return cache
@@ -118,7 +120,7 @@ def _find(path: Path, device: torch.device, width: int, dtype: torch.dtype) -> F
 
 
 def difference(one: Mapping[str, Any], here: Machine) -> str:
-    """What an entry was measured with that is not here; "" if nothing."""
+    """How the machine of an entry differs from the one here; "" if it does not."""
     names = {"driver": "the driver", "torch": "torch", "triton": "Triton"}
     for key, name in names.items():
         if one[key] != getattr(here, key):
@@ -134,7 +136,7 @@ def _read(path: Path) -> tuple[tuple[Mapping[str, Any], ...], str]:
 
 
 def read_file(path: Path) -> tuple[tuple[Mapping[str, Any], ...], str]:
-    """(entries, what is wrong with the file): none of both where there is no file."""
+    """(entries, what is wrong with the file); both empty if there is no file."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -159,8 +161,6 @@ _TEXTS = (*(x.name for x in dataclasses.fields(Machine)), "dtype", "date", "qk")
 
 def _check(one: Mapping[str, Any]) -> None:
     """Raises `ValueError` for an entry that the tuner would not write."""
-    from ..triton import tuning  # which reads this file
-
     for key in _TEXTS:
         if not isinstance(one[key], str):
             raise ValueError(f"{key}: found {one[key]!r}, give a text")
@@ -171,9 +171,9 @@ def _check(one: Mapping[str, Any]) -> None:
         raise ValueError(f"head_dim: found {one['head_dim']!r}, give 1 to 256")
     if one["qk"] not in one["attend"]:
         raise ValueError(f"qk: found {one['qk']!r}, give one of {', '.join(one['attend'])}")
-    for settings in one["attend"].values():
-        _check_settings("attend", tuning.Attend, settings)
-    _check_settings("estimate", tuning.Estimate, one["estimate"])
+    for found in one["attend"].values():
+        settings.check("attend", settings.Attend, found)
+    settings.check("estimate", settings.Estimate, one["estimate"])
     if "times" in one:
         _check_times(one["times"])
 
@@ -185,6 +185,7 @@ def _check_times(times: Mapping[str, Any]) -> None:
         figures += [call["tokens"], call["heads"], *call["dense_ms"].values()]
         for one in call["psa"]:
             figures += [one[x] for x in ("density", "order_ms", "anew_ms", "kept_ms")]
+            figures.append(one.get("int8_ms", 1))
         if len({one["density"] for one in call["psa"]}) < 2:
             raise ValueError("times.calls.psa: two densities are needed")
     if not times["calls"]:
@@ -192,29 +193,3 @@ def _check_times(times: Mapping[str, Any]) -> None:
     for figure in figures:
         if not isinstance(figure, float | int) or not 0 < figure < 1e12:
             raise ValueError(f"times: found {figure!r}, give a number above 0")
-
-
-def _check_settings(name: str, kind: type, settings: Mapping[str, Any]) -> None:
-    names = [x.name for x in dataclasses.fields(kind)]
-    if sorted(settings) != sorted(names):
-        raise ValueError(f"{name}: found {', '.join(settings)}, give {', '.join(names)}")
-    for key, value in settings.items():
-        _check_setting(f"{name}.{key}", value)
-
-
-def _check_setting(name: str, value: Any) -> None:
-    """Tile sizes and warps are powers of two; what no kernel can run at is refused here."""
-    key = name.rpartition(".")[2]
-    if key == "tma":
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}: found {value!r}, give true or false")
-        return
-    if key == "registers":
-        if type(value) is not int or not (value == 0 or 24 <= value <= 255):
-            raise ValueError(f"{name}: found {value!r}, give 24 to 255, or 0 for any number")
-        return
-    least, most = (1, 8) if key.endswith("stages") else (1, 16) if key == "warps" else (16, 128)
-    whole = type(value) is int and least <= value <= most
-    if not whole or not (key.endswith("stages") or value & (value - 1) == 0):
-        what = "" if key.endswith("stages") else "a power of two from "
-        raise ValueError(f"{name}: found {value!r}, give {what}{least} to {most}")

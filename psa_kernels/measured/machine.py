@@ -1,4 +1,4 @@
-"""What a measurement hangs on: the GPU, its driver, torch, Triton, and the kernels themselves."""
+"""What a measurement depends on: GPU, driver, torch, Triton, and the kernels themselves."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ INTERPRETER = "Triton's interpreter"
 @dataclass(frozen=True)
 class Machine:
     """gpu      its name as torch has it
-    driver   version of its driver, "" where it does not say
+    driver   version of its driver, "" if unknown
     torch    with its build, like "2.11.0+cu130"
-    triton   "" where it is not installed
+    triton   "" if it is not installed
     kernels  a mark of the kernels' sources
     """
 
@@ -35,7 +35,7 @@ class Machine:
 
 @lru_cache(maxsize=16)
 def machine_of(device: torch.device) -> Machine | None:
-    """None where no kernel runs. On a CPU they run in Triton's interpreter, if it is on."""
+    """None if no kernel can run. On a CPU they run in Triton's interpreter, if it is on."""
     if device.type == "cuda":
         gpu = torch.cuda.get_device_name(device)
     elif versions.interpreting():
@@ -48,7 +48,7 @@ def machine_of(device: torch.device) -> Machine | None:
 
 @lru_cache(maxsize=1)
 def _driver() -> str:
-    """NVIDIA's by its management library; of AMD's, which is part of the kernel, the runtime's."""
+    """From NVIDIA's management library; for AMD, whose driver is in the kernel, ROCm's version."""
     if torch.version.hip:
         return torch.version.hip
     try:

@@ -12,7 +12,7 @@ _of_host: Path | None = None
 
 
 def use_file(path: Path) -> None:
-    """A host's own place for the file. The environment variable goes before it."""
+    """Sets a host's own place for the file. The environment variable overrides it."""
     global _of_host
     _of_host = Path(path)
 

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         "--every", action="store_true",
         help="the kernels' every feature and dtype, not only what presets use: minutes",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report to FILE")
     args = parser.parse_args(argv)
     try:
         report = run_selftest(args.every)

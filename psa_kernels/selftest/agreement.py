@@ -1,9 +1,9 @@
 """How far an implementation's stages are from the float32 reference, on given inputs.
 
-A block that ranks an inch before another may take another level after rounding, and then outputs
-differ although both programs are right. So each stage is held against the reference on what the
-implementation itself handed to that stage: the levels on its own importance, the output on its own
-levels. Large calls are compared on sampled heads and query blocks.
+After rounding, two blocks of nearly the same rank may swap levels, and then outputs differ although
+both programs are right. So each stage is compared with the reference on what the implementation
+itself handed to that stage: the levels on its own importance, the output on its own levels. Large
+calls are compared on sampled heads and query blocks.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class _OneHead:
     def output(self, levels: torch.Tensor, blocks: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """(positions in the caller's order, output `[positions, D]`) of the blocks and extras.
 
-        It is a call of its own, whose queries are the chosen ones in their permuted order.
+        It is a separate call, whose queries are the chosen ones in their permuted order.
         """
         full, m = self.layout, self.layout.m
         places = [torch.arange(i * m, min((i + 1) * m, full.q_video)) for i in blocks]
@@ -224,7 +224,7 @@ def dense_error(
 
 @contextmanager
 def exact_matmuls():
-    """Float32 products in float32, whatever the host program has set."""
+    """Float32 products are computed in float32, even if the host program has set otherwise."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

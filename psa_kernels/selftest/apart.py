@@ -1,4 +1,4 @@
-"""The self-test in a process of its own: what it breaks, hangs or kills there harms nobody here."""
+"""The self-test in its own process, which it may break, hang or kill without harm to this one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 
+from ..measured import file_in_use
+from ..measured.place import VARIABLE
 from ..own_process import run_module
 from .machine import describe
 from .report import FAILED, Check, Report
@@ -21,14 +23,14 @@ def run_apart(
     environment: Mapping[str, str] | None = None,
     alive: Callable[[], None] = lambda: None,
 ) -> Report:
-    """`run_selftest` in another process of this Python; it never raises for what goes wrong there.
+    """`run_selftest` in another process of this Python; what goes wrong there is never raised.
 
     time_limit   seconds after which it is ended
     use_gpu      False: it sees no GPU
     environment  variables beside this process's own
     alive        called a few times a second; what it raises ends the process and is raised
     """
-    env = dict(environment or {})
+    env = {**(environment or {}), VARIABLE: str(file_in_use())}
     if not use_gpu:
         env |= {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
     try:

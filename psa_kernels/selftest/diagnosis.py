@@ -29,7 +29,7 @@ class Diagnosis:
 
 
 def diagnose(error: BaseException) -> Diagnosis:
-    """What `error`, raised while Triton was imported, compiled or launched, comes down to."""
+    """The cause of `error`, which was raised while Triton was imported, compiled or launched."""
     text = _text(error)
     low = text.lower()
     if isinstance(error, ModuleNotFoundError) and error.name == "triton":
@@ -67,7 +67,8 @@ def diagnose(error: BaseException) -> Diagnosis:
         return Diagnosis("this torch has no code for this GPU",
                          "install a torch build for it: https://pytorch.org")  # fmt: skip
     if "out of memory" in low:
-        return Diagnosis("the GPU has no free memory", "close what holds it and try again")
+        remedy = "close the programs that use it and try again"
+        return Diagnosis("the GPU has no free memory", remedy)
     if "outofresources" in low or "out of resource" in low:
         return Diagnosis(f"the kernel asks for more than this GPU has: {_first_line(text)}",
                          REPORT_IT)  # fmt: skip
@@ -104,7 +105,7 @@ def _failed_build(text: str) -> Diagnosis:
         )
     return Diagnosis(
         f"the C compiler failed on Triton's launcher: {_first_line(text)}",
-        "what the compiler said stands above this report; " + REPORT_IT,
+        "the compiler's own message is above this report; " + REPORT_IT,
     )
 
 
@@ -126,7 +127,7 @@ def _header_remedy() -> str:
 
 def _compiler_remedy() -> str:
     if platform.system() == "Windows":
-        return f"triton-windows brings one along: {_install()}"
+        return f"triton-windows comes with one: {_install()}"
     return "Debian, Ubuntu: sudo apt install gcc; Fedora: sudo dnf install gcc; or set CC"
 
 
@@ -135,7 +136,7 @@ def _reinstall() -> str:
 
 
 def _install(*options: str) -> str:
-    """How to get the Triton that goes with the torch that is here; another one may break it."""
+    """How to get the Triton that goes with the installed torch; another one may break it."""
     asked, package = versions.asked_by(torch.__version__), torchs_triton()
     if asked and versions.older(asked, versions.OLDEST):
         return _update_torch(f"{versions.OLDEST_TORCH} or newer")
@@ -148,7 +149,7 @@ def _install(*options: str) -> str:
         return _pip(*options, _quoted(package), "--index-url", index)
     if asked and not torch.version.hip:
         return _pip(*options, _quoted(f"triton{asked}"))
-    return f"install torch {torch.__version__} anew (https://pytorch.org); its Triton comes along"
+    return f"install torch {torch.__version__} again (https://pytorch.org), with its Triton"
 
 
 def _install_on_windows(asked: str, options: tuple[str, ...]) -> str:
@@ -166,7 +167,7 @@ def _update_torch(to: str) -> str:
     what = f"update torch to {to}: https://pytorch.org"
     if platform.system() == "Windows":
         return f"{what}; then run the self-test again, which names the triton-windows for it"
-    return f"{what}; its Triton comes along"
+    return f"{what}, with its Triton"
 
 
 def _quoted(package: str) -> str:

@@ -15,9 +15,9 @@ OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 class Check:
     """One thing that was tried.
 
-    state   OK; FAILED: something to mend; SKIPPED: could not be tried here, which may be fine
+    state   OK; FAILED: something to fix; SKIPPED: could not be tried here, which may be fine
     detail  what was found, naming the missing piece where one is missing
-    remedy  how to mend it; empty if there is nothing to do
+    remedy  how to fix it; empty if there is nothing to do
     lines   more of it, for the verbose report: every case, or a traceback
     """
 
@@ -65,7 +65,7 @@ class Report:
             if verbose:
                 out += [f"             {line}" for line in check.lines]
         failed = sum(check.state == FAILED for check in self.checks)
-        verdict = "all that can run here works" if self.ok else f"{failed} to mend, see FAILED"
+        verdict = "all that can run here works" if self.ok else f"{failed} to fix, see FAILED"
         out += ["", *_wrapped("Result: ", verdict, columns)]
         out += _wrapped("Calls:  ", self.serving, columns)
         return "\n".join(out)

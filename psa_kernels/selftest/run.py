@@ -5,11 +5,12 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 
 import torch
 
-from .. import reference
+from .. import measured, reference
 from ..capability import Call, refusal
 from ..implementations import TRITON
 from ..triton import versions
@@ -22,18 +23,18 @@ from .served import rows, served_here
 
 Setting = tuple[Case, torch.dtype, int]  # a case, a dtype, a head dim
 
-# what becomes of calls
+# what happens to calls
 SLOW = "the torch reference, which is slow"
 DENSE = f"stay dense in ComfyUI; elsewhere they run on {SLOW}"
-ASIDE = "ComfyUI makes those dense that raise an error or give no numbers"
+ASIDE = "in ComfyUI those that raise an error or give no numbers run dense"
 
 
 def run_selftest(every: bool = False) -> Report:
     """Tries what this machine can run.
 
-    Each configuration compiles kernels of its own, some ten seconds of them where no cache has
-    them: without `every` the kernels run the few configurations that presets are made of, with it
-    every feature in every dtype, which can take minutes.
+    Each configuration compiles its own kernels, which takes about ten seconds without a cache.
+    Without `every` the kernels run the few configurations that presets are made of; with it they
+    run every feature in every dtype, which can take minutes.
 
     It runs in this process: a broken GPU driver that kills a process kills this one.
     """
@@ -82,11 +83,18 @@ def _triton(device: torch.device, every: bool = False) -> list[Check]:
     checks.append(check_dense(kernels, "Triton kernels", device, dtype, cases))
     checks.append(check_agreement(kernels, "Triton kernels", device, every))
     if device.type == "cuda":
-        from .settings import settings_in_use
-
-        name = "Settings of the kernels"
-        checks.append(_attempt(name, lambda: settings_in_use(device))[1])
+        checks += _settings(device)
     return checks
+
+
+def _settings(device: torch.device) -> list[Check]:
+    """What the kernels are launched with for each head size that can be measured."""
+    from .settings import measured_settings, settings_in_use
+
+    said = {f"Settings for heads of {dim}": partial(settings_in_use, device, dim)
+            for dim in measured.HEAD_DIMS}  # fmt: skip
+    said["Measured settings"] = partial(measured_settings, device)
+    return [_attempt(name, say)[1] for name, say in said.items()]
 
 
 def _importable() -> bool:

@@ -1,4 +1,4 @@
-"""Which settings the kernels take here: the table's, or what was measured."""
+"""Which settings the kernels run with here: the table's, or those that were measured."""
 
 from __future__ import annotations
 
@@ -8,39 +8,53 @@ from typing import Any
 import torch
 
 from .. import measured
+from ..capability import Call
+from ..config import PSAConfig
+from ..layout import row_width
 from ..triton import tuning
+from ..triton.support import INT8
 
-HEAD_DIMS = (64, 128, 256)
-DTYPE = torch.bfloat16  # float16 takes what was measured for it
+DTYPE = torch.bfloat16  # float16 uses what was measured for it
+PRECISIONS = {"half": "half precision", "int8": "int8"}
 
 
-def settings_in_use(device: torch.device) -> str:
-    """In words: where the settings of each head size are from, and what measuring brought."""
-    row = f"the table's for {tuning.architecture(device)}"
-    here, ignored = {}, ""
-    for dim in HEAD_DIMS:
-        found = measured.find(device, dim, DTYPE)
-        if found.entry:
-            here[dim] = _measured(found.entry)
-        elif found.ignored:
-            here[dim], ignored = row, found.ignored
-            if found.stale:
-                here[dim] += f" (measured before: {_gain(found.stale)})"
-        else:
-            here[dim] = row
-    if len(set(here.values())) == 1:
-        (said,) = set(here.values())
-    else:
-        said = "; ".join(f"heads of {dim}: {text}" for dim, text in here.items())
+def settings_in_use(device: torch.device, head_dim: int) -> str:
+    """The settings of both kernels, where they are from, and what measuring brought."""
+    width = row_width(head_dim)
+    int8, _ = INT8.settled(Call.small(device, DTYPE, head_dim, PSAConfig(qk="int8")))
+    precisions = list(dict.fromkeys(("half", int8)))
+    said = [
+        f"attention in {PRECISIONS[qk]} {tuning.attend(device, DTYPE, width, qk)}"
+        for qk in precisions
+    ]
+    said.append(f"importance {tuning.estimate(device, DTYPE, width)}")
+    if len(precisions) > 1:
+        auto = tuning.measured_qk(device, head_dim, DTYPE)
+        said.append(f"qk: auto runs in {PRECISIONS[auto]}")
+    return f"{_source(device, head_dim)}: {'; '.join(said)}"
+
+
+def measured_settings(device: torch.device) -> str:
+    """Whether a measurement is in use, and how to make one."""
+    found = [measured.find(device, dim, DTYPE) for dim in measured.HEAD_DIMS]
+    ignored = next((one.ignored for one in found if one.ignored), "")
     if ignored:
-        return f"{said}. {ignored}"
-    if all(text == row for text in here.values()):
-        return f"{said}. Nothing was measured on this GPU; to do so: {measured.HOW}"
-    return f"{said}. From {measured.file_in_use()}"
+        return ignored
+    missing = [dim for dim, one in zip(measured.HEAD_DIMS, found, strict=True) if not one.entry]
+    if not missing:
+        return f"all from {measured.file_in_use()}"
+    sizes = "any size" if len(missing) == len(found) else " and ".join(map(str, missing))
+    said = f"none for heads of {sizes}. Measuring takes up to 90 s for one size and says what it "
+    said += f"brings: {measured.HOW}"
+    return said if len(missing) == len(found) else f"from {measured.file_in_use()}; {said}"
 
 
-def _measured(entry: Mapping[str, Any]) -> str:
-    return f"measured here on {entry['date']}, {_gain(entry)}"
+def _source(device: torch.device, head_dim: int) -> str:
+    found = measured.find(device, head_dim, DTYPE)
+    if found.entry:
+        return f"measured here on {found.entry['date']} ({_gain(found.entry)})"
+    row = f"the table's for {tuning.architecture(device)}"
+    return f"{row} (measured before: {_gain(found.stale)})" if found.stale else row
 
 
 def _gain(entry: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ What `psa_kernels.tune` measured on this machine goes before the table (psa_kern
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -16,47 +16,7 @@ import torch
 from .. import measured
 from .descriptors import has_tma
 from .gpus import described
-
-
-@dataclass(frozen=True)
-class Attend:
-    """rows: queries a program, at most m. tile: keys an inner step. One pipeline depth a loop.
-
-    The tail's loop has another depth under the second moment, which needs shared memory too.
-    registers: the most a thread may use, so that more programs fit on a multiprocessor; 0: as many
-    as the compiler likes.
-    """
-
-    rows: int
-    tile: int
-    warps: int
-    full_stages: int
-    list_stages: int
-    tail_stages: int
-    spread_stages: int
-    tma: bool = False
-    registers: int = 0
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """means: query means a program. groups: key groups an inner step."""
-
-    means: int
-    groups: int
-    warps: int
-    stages: int
-    tma: bool = False
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """tokens and clusters: of an inner step of k-means."""
-
-    tokens: int
-    clusters: int
-    warps: int
-
+from .settings import Attend, Clusters, Estimate
 
 # architecture -> row width -> settings; a width takes the first entry at least as wide
 ATTEND = {

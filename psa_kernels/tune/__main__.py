@@ -16,26 +16,26 @@ START = time.monotonic()  # torch and Triton are still to be imported
 def main(argv: list[str] | None = None) -> int:
     import torch
 
-    from ..measured import file_in_use
+    from ..measured import HEAD_DIMS, file_in_use
     from ..measured.place import VARIABLE
-    from .run import DTYPES, HEAD_DIMS, SECONDS, tune
+    from .run import DTYPES, SECONDS, tune
     from .search import Budget, TuneError
 
     parser = argparse.ArgumentParser(
         prog="python -m psa_kernels.tune",
-        description="Finds the fastest settings of PSA's kernels on this GPU by measuring, and "
-        "what attention takes, for estimates; keeps both in a file that PSA reads from then on.",
+        description="Measures which settings of PSA's kernels are fastest on this GPU, and how "
+        "long attention takes, for estimates. PSA reads both from a file from then on.",
     )
     parser.add_argument("--head-dim", type=int, default=HEAD_DIMS[0],
                         help="channels of a head (default: %(default)s)")  # fmt: skip
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0],
                         help="serves the other one too (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=SECONDS,
-                        help="at most, start and compilation included (default: 90)")  # fmt: skip
+                        help="time limit, with start and compilation (default: 90)")  # fmt: skip
     parser.add_argument("--file", type=Path, default=None,
                         help=f"where to keep it (default: {file_in_use()})")  # fmt: skip
-    parser.add_argument("--verbose", action="store_true", help="name all that was left out")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
+    parser.add_argument("--verbose", action="store_true", help="list everything that was left out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result to FILE")
     args = parser.parse_args(argv)
     if not args.seconds > 0:
         parser.error(f"--seconds: found {args.seconds:g}, give more than 0")
@@ -71,7 +71,7 @@ def _failed(report: Path | None, text: str) -> int:
 
 
 def end(program: Callable[[], int]) -> None:
-    """Runs `program` and ends this process, not waiting for threads that still compile."""
+    """Runs `program` and ends this process without waiting for threads that still compile."""
     try:
         code = program()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The tuner in a process of its own, for a host that shows how far it is and can end it."""
+"""The tuner in a separate process, for a host that shows its progress and can end it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tune_apart(
     alive: Callable[[], None] = lambda: None,
     progress: Callable[[float, str], None] = lambda part, text: None,
 ) -> Check:
-    """`python -m psa_kernels.tune` for the file in use here; it never raises for what goes wrong.
+    """`python -m psa_kernels.tune` for the file in use here; what goes wrong there is never raised.
 
     environment  variables beside this process's own
     alive        called a few times a second; what it raises ends the process and is raised

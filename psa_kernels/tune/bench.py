@@ -1,8 +1,8 @@
 """What the search measures: the attention and the importance kernel in one call of PSA.
 
-The settings are those that shipped presets are made of: a part of the blocks in full, a part pooled
-by 8, a tail of 64 under the second moment, in Gilbert order. A small call, whose every output is
-held against the float32 reference, and larger ones to be timed take the same compiled kernels.
+The configuration is like those of shipped presets: a part of the blocks in full, a part pooled by
+8, a tail of 64 with the second moment, in Gilbert order. A small call, whose outputs are all
+compared with the float32 reference, and larger ones, which are timed, use the same compilations.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ CONFIG = PSAConfig(
     mask_ratios={1: (0, 0.11), 8: (0.11, 0.44), 0: (0.44, 1)},
 )  # fmt: skip
 WIDTH = 1536  # elements of all heads of the large call: 12 heads of 128
-# heads of the other calls; all have a multiple of it: with others a pointer is aligned otherwise,
-# which is another compilation
+# heads of the other calls; all calls have a multiple of it: with other numbers a pointer is aligned
+# differently, which compiles the kernel again
 HEADS = 4
 SMALL: Grid = (5, 20, 21)  # 2,100 tokens: the last block is short
 LARGE: Grid = (21, 30, 52)  # 32,760: 480p
 LONG: Grid = (21, 45, 80)  # 75,600: 720p
+
+
+def heads_of(width: int, head_dim: int) -> int:
+    """Of the large call: as many as `width` elements are, a multiple of HEADS."""
+    return max(1, width // head_dim // HEADS) * HEADS
 
 
 def made_up(
@@ -42,7 +47,7 @@ def made_up(
 ) -> tuple[torch.Tensor, ...]:
     """q, k and v `[1, heads, tokens, head_dim]`: fields that change from place to place, and noise.
 
-    Time depends little on what they hold.
+    Their values hardly change the time.
     """
     generator = torch.Generator(device).manual_seed(0)
 
@@ -57,7 +62,7 @@ def made_up(
 
 
 class Call:
-    """One call, with what the stages before the two kernels give them."""
+    """One call, with the inputs that earlier stages give the two kernels."""
 
     def __init__(
         self, grid: Grid, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
@@ -75,8 +80,8 @@ class Call:
             self.plan = triton.assign_levels(mass, self.pyramid, self.layout, CONFIG)
 
     def run(self, variant: Variant, launched: list | None = None) -> torch.Tensor:
-        """The variant's kernel; its output. The attention after the pyramid, which its bytes cost
-        more."""
+        """The output of the variant's kernel; of the attention with the pyramid before it, which
+        takes longer in int8."""
         with torch.no_grad():
             if variant.kernel == "importance":
                 return self._importance(variant.settings, launched)
@@ -119,7 +124,7 @@ class CallBench:
         small: Grid = SMALL, large: Grid = LARGE, long: Grid = LONG, width: int = WIDTH,
     ):  # fmt: skip
         self.device, self.dtype = device, dtype
-        heads = max(1, width // head_dim // HEADS) * HEADS
+        heads = heads_of(width, head_dim)
         self._make_long = partial(Call, long, HEADS, head_dim, dtype, device)
         with made_current(device):
             try:
@@ -137,7 +142,7 @@ class CallBench:
         with made_current(self.device):
             try:
                 out = self.small.run(variant, launched)
-                self.large.run(variant)  # should it take another compilation, then here
+                self.large.run(variant)  # if it needs another compilation, then here
             except Exception as error:
                 reason = _first_line(error)
                 self._see_whether_the_gpu_lives(variant, reason)

@@ -1,7 +1,7 @@
 """Which settings are worth compiling, beginning with those of this GPU's row of the table.
 
-Compiling one takes seconds, measuring it a fraction of one: so first shapes of tiles, at the row's
-pipeline depths, then other depths of the fastest shapes.
+Compiling a variant takes seconds, and timing it a fraction of a second. So tile shapes come first,
+at the row's pipeline depths, then other depths for the fastest shapes.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..triton.tuning import Attend, Estimate
+from ..triton.settings import Attend, Estimate
 
-# most registers a thread, by warps, where more programs then fit on a multiprocessor
+# most registers a thread, by warps, with which more programs fit on a multiprocessor
 LIMITS = {4: 168, 8: 128}
-MOST_FLOATS = 192  # of sums and logits a thread: from here on registers surely spill
+MOST_FLOATS = 192  # of sums and logits a thread: from here on registers always spill
 DEPTHS = range(1, 5)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings of one kernel; of the attention also what queries and keys are multiplied in."""
+    """Settings of one kernel; `qk` of the attention: what queries and keys are multiplied in."""
 
     settings: Attend | Estimate
     qk: str = "half"
@@ -32,16 +32,7 @@ class Variant:
         return "attention" if self.qk == "half" else f"attention on {self.qk}"
 
     def __str__(self) -> str:
-        s = self.settings
-        if isinstance(s, Attend):
-            text = (
-                f"{s.rows} queries x {s.tile} keys, {s.warps} warps, "
-                f"depths {s.full_stages} {s.list_stages} {s.spread_stages}"
-            )
-            text += f", {s.registers} registers" if s.registers else ""
-        else:
-            text = f"{s.means} means x {s.groups} groups, {s.warps} warps, depth {s.stages}"
-        return f"{text}, TMA" if s.tma else text
+        return str(self.settings)
 
 
 def shapes(row: Variant, width: int, tma: bool, limits: bool) -> list[Variant]:
@@ -92,7 +83,7 @@ def _attend_shapes(row: Attend, width: int, limits: bool) -> list[Attend]:
             settings = replace(
                 row, rows=rows, tile=tile, warps=warps, tail_stages=row.spread_stages
             )
-        if rows * tile > row.rows * row.tile:  # what fits at the row's depths may not here
+        if rows * tile > row.rows * row.tile:  # the row's depths may be too deep for it
             shallow = {name: min(getattr(row, name), 2) for name in _pipelines(row)}
             settings = replace(settings, **shallow, tail_stages=shallow["spread_stages"])
         for registers in (0, LIMITS[warps]) if limits else (0,):
@@ -117,7 +108,7 @@ def _estimate_shapes(row: Estimate, width: int) -> list[Estimate]:
 
 
 def _steps(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """How many doublings are between two shapes."""
+    """How many doublings two shapes are apart."""
     return sum(abs(a.bit_length() - b.bit_length()) for a, b in zip(one, other, strict=True))
 
 
@@ -128,7 +119,7 @@ def _pipelines(settings: Attend | Estimate) -> tuple[str, ...]:
 
 
 def _with_depth(settings: Attend | Estimate, name: str, depth: int) -> Attend | Estimate:
-    """The tail's loop without the second moment is not measured: what fits with it fits there."""
+    """The tail's loop without the second moment is not timed: what fits with it fits there."""
     changes = {name: depth}
     if name == "spread_stages":
         changes["tail_stages"] = max(depth, settings.tail_stages)

@@ -1,4 +1,4 @@
-"""The whole of it: search, compare with what the file has, write."""
+"""The whole measurement: search, compare with the file, write."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .. import measured
 from ..capability import Call
 from ..config import PSAConfig
 from ..layout import row_width
+from ..measured import HEAD_DIMS
 from ..measured.entries import name_of
+from ..triton.settings import Attend, Estimate
 from ..triton.support import INT8, MOST_HEAD_DIM
-from ..triton.tuning import Attend, Estimate
 from .candidates import Variant
 from .search import Budget, Found, Outcome, TuneError, search
 
 SECONDS = 90.0
 DTYPES = ("bfloat16", "float16")
-HEAD_DIMS = (128, 64, 256)  # of video models, the usual one first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +49,13 @@ def tune(
     measure_times: Callable | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Result:
-    """Measures for one head size and dtype, and keeps what is faster than what is in use.
+    """Measures one head size and dtype, and keeps the settings that are faster than those in use.
 
-    Then the times of whole calls, which take the settings that the file in use has.
+    Then it times whole calls, with the settings in the file.
 
-    file           where it is kept; that of `measured.file_in_use` if absent
-    make_bench     makes the `Bench` of (device, head_dim, dtype); the GPU's own if absent
-    measure_times  as `times.measure`, which it is on a GPU if absent
+    file           where the results are kept; `measured.file_in_use` if absent
+    make_bench     makes the `Bench` of (device, head_dim, dtype); that of the GPU if absent
+    measure_times  in place of `times.measure`
 
     Raises `TuneError` where nothing can be measured, `OSError` where the file cannot be written.
     """
@@ -94,7 +94,7 @@ def tune(
     if old and "times" in old:
         entry["times"] = old["times"]
     if changed:
-        measured.write(file, entry)  # the calls that are timed next take it
+        measured.write(file, entry)  # the calls that are timed next use it
     else:
         entry = dict(old)
     del bench
@@ -110,7 +110,7 @@ def tune(
 
 
 def _in_use(entry: Mapping[str, Any], row: Variant) -> Variant:
-    """What the entry has in the row's place, the row itself where it has nothing."""
+    """What the entry has for the row's kernel, or the row itself."""
     if isinstance(row.settings, Estimate):
         return Variant(Estimate(**entry["estimate"]))
     found = entry["attend"].get(row.qk)
@@ -137,8 +137,7 @@ def _text(
 ) -> str:
     said = [_of_kernel(name, x) for name, x in found.outcomes.items()]
     said.append(f"{found.timed} settings were timed{_counted(found)}.")
-    took = " and ".join(f"{what} {seconds:.0f} s" for what, seconds in found.seconds.items())
-    said.append(f"It took {took}.")
+    said += [f"{what.capitalize()} took {x:.0f} s." for what, x in found.seconds.items()]
     said += [_of_calls(x) for x in times.get("calls", ())[:1]]
     said += [f"Left out: {name}, {reason}." for name, reason in missed.items()]
     said.append(f"Written to {file}." if changed else f"{file} stays as it is.")
@@ -157,7 +156,8 @@ def _of_kernel(name: str, x: Outcome) -> str:
 def _of_calls(one: Mapping[str, Any]) -> str:
     (dense,) = one["dense_ms"].values()
     psa = " and ".join(
-        f"{x['anew_ms']:.3g} ms at density {x['density']:.2g} ({x['kept_ms']:.3g} with groups kept)"
+        f"{x['anew_ms']:.3g} ms at density {x['density']:.2g} ({x['kept_ms']:.3g} with groups kept"
+        f", {x['order_ms']:.3g} without like keys{_in_int8(x)})"
         for x in one["psa"]
     )
     return (
@@ -166,8 +166,12 @@ def _of_calls(one: Mapping[str, Any]) -> str:
     )
 
 
+def _in_int8(call: Mapping[str, float]) -> str:
+    return f", {call['int8_ms']:.3g} without like keys in int8" if "int8_ms" in call else ""
+
+
 def _counted(found: Found) -> str:
-    """How many were left out for which kind of reason."""
+    """How many were left out, by kind of reason."""
     kinds = Counter(_kind(reason) for reason in found.left_out.values())
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     return f"; left out: {told}" if told else ""
@@ -177,7 +181,7 @@ def _kind(reason: str) -> str:
     if "spill" in reason:
         return "that spill registers"
     if "out of resource" in reason:
-        return "that ask for more than the GPU has"
+        return "that need more than the GPU has"
     if "wrong numbers" in reason:
         return "with wrong numbers"
     return "not reached in time" if reason.startswith("not reached") else "that do not compile"

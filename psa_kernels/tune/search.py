@@ -1,7 +1,7 @@
 """The search for the fastest settings. It knows neither a GPU nor a kernel: see `Bench`.
 
 Rounds: the table's row first; then other shapes; then other depths of the fastest shapes; then the
-best depths together. In each, all candidates compile side by side, are held against the reference,
+best depths together. In each, all candidates compile side by side, are compared with the reference,
 and only then take turns in being timed, with nothing else to do for the machine. Each round times
 the row too, and candidates compare by their time over the row's in the same round.
 
@@ -269,7 +269,7 @@ class _Run:
                     self.say(f"{name}: {done} of {total}: {variant.kernel}, {variant}"
                              + (f": left out, {reason}" if reason else ""))  # fmt: skip
         finally:
-            # where it was interrupted, what compiles now ends by itself
+            # after an interrupt, running compilations end on their own
             pool.shutdown(wait=False, cancel_futures=True)
         return right
 

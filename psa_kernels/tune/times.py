@@ -1,8 +1,8 @@
 """What whole calls take on this GPU: dense attention and PSA's, at a few lengths and densities.
 
-Estimates rest on it. PSA's calls are those of shipped presets: key blocks of 128 in Gilbert order,
-a tail under the second moment; in token order, and with like keys together where groups and plan
-are made anew and where they are kept.
+Estimates rest on these times. PSA's calls are like those of shipped presets: key blocks of 128 in
+Gilbert order, a tail with the second moment; with keys in order, and with like keys together, both
+where groups and plan are made and where they are kept.
 """
 
 from __future__ import annotations
@@ -16,18 +16,22 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..attention import made_current, psa_attention
+from ..capability import Call
 from ..config import PSAConfig
 from ..order_state import FIRST_STEPS, OrderState
 from ..selftest.diagnosis import diagnose
+from ..triton.support import INT8
 from . import bench
 from .search import NOT_REACHED, Budget
 from .timing import Clock, alternate
 
 LIBRARY = "PyTorch attention"  # what is dense in the library, and by default in ComfyUI
 SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
-# (grid, elements of all heads): the usual one first, for where time is short
+# (grid, elements of all heads): the usual one first, in case time is short
 SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))
-ORDERED = PSAConfig(block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert")
+ORDERED = PSAConfig(
+    block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert", qk="half"
+)
 SETTINGS = tuple(
     ORDERED.replace(mask_ratios={1: (0, full), 8: (full, rest), 0: (rest, 1)})
     for full, rest in ((0.05, 0.2), (0.25, 0.5))
@@ -35,7 +39,7 @@ SETTINGS = tuple(
 MATRIX = 8192, 4096, 4096  # of the product that stands for the rest of a model
 EACH = 0.3  # seconds that a call is timed for
 N64_SECONDS = 8.0  # its kernels are compiled for it
-CHANGE = 0.1  # a smaller one of all times is none
+CHANGE = 0.1  # smaller changes of the times are ignored
 
 
 def measure(
@@ -51,8 +55,9 @@ def measure(
 
     matmul_tflops  of a large matrix product
     calls          of each length: tokens, heads, dense_ms by the name of the attention, for each
-                   density order_ms, anew_ms and kept_ms
-    n64            what key blocks of 64 make of a call's time, as a factor; where there was time
+                   density order_ms, anew_ms and kept_ms, and int8_ms (order_ms with qk at int8)
+                   where the kernels have int8
+    n64            time of a call with key blocks of 64 over that with 128; absent if time was short
     """
     calls, left_out, last = [], {}, None
     with made_current(device), torch.no_grad():
@@ -85,7 +90,7 @@ def measure(
 
 
 def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any], float]:
-    """What is kept of a length, and the seconds that timing it took, without compiling."""
+    """What is kept of one length, and the seconds that timing it took, compiling not counted."""
     tokens = grid[0] * grid[1] * grid[2]
     q, k, v = bench.made_up(tokens, heads, head_dim, dtype, device)
     calls: dict[Any, Callable] = {"dense": partial(scaled_dot_product_attention, q, k, v)}
@@ -96,10 +101,13 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any
         state = OrderState()
         for step in range(FIRST_STEPS):
             call(config=similar, state=state, step=step)
-        # a step that comes again ages nothing: what is kept serves each of these calls
+        # a repeated step ages nothing: what is kept serves all of these calls
         kept = partial(call, config=similar, state=state, step=FIRST_STEPS)
         calls |= {(i, "order_ms"): partial(call, config=config),
                   (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
+        int8 = config.replace(qk="int8")
+        if INT8.settled(Call.small(device, dtype, head_dim, int8))[0] == "int8":
+            calls[i, "int8_ms"] = partial(call, config=int8)
         densities.append(call(config=config, return_stats=True)[1].density)
     for once in calls.values():
         once()
@@ -110,7 +118,7 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any
         "dense_ms": {LIBRARY: _rounded(times["dense"].ms)},
         "psa": [
             {"density": _rounded(density)}
-            | {name: _rounded(times[i, name].ms) for name in ("order_ms", "anew_ms", "kept_ms")}
+            | {key[1]: _rounded(x.ms) for key, x in times.items() if key[0] == i}
             for i, density in enumerate(densities)
         ],
     }  # fmt: skip
@@ -150,7 +158,7 @@ def _matmul(dtype, device, clock) -> float:
 
 
 def differ(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
-    """Whether new times say something else than old ones; no times say nothing."""
+    """Whether new times differ from old ones; if there are no new times, they do not."""
     if not new:
         return False
     one, other = dict(_numbers(old or {})), dict(_numbers(new))

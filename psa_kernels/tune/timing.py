@@ -1,7 +1,7 @@
 """Times of calls that take turns within one process, each after a flush of the L2 cache.
 
-A GPU's clock moves with power and temperature: two methods compare only where their calls
-interleave, and a difference within the spread of either is none.
+A GPU's clock changes with power and temperature: two methods can be compared only if their calls
+interleave, and a difference within the spread of either means nothing.
 """
 
 from __future__ import annotations

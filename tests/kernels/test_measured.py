@@ -13,7 +13,7 @@ import torch
 
 from psa_kernels import measured
 from psa_kernels.measured import Machine, entries, place
-from psa_kernels.selftest.settings import settings_in_use
+from psa_kernels.selftest.settings import measured_settings, settings_in_use
 from psa_kernels.triton import tuning
 
 from ..pack_import import ROOT
@@ -69,22 +69,36 @@ def test_what_was_measured_goes_before_the_table(file, caplog):
     assert not caplog.records
 
 
-def test_the_self_test_says_what_is_in_use_and_what_measuring_brought(file):
-    said = settings_in_use(GPU)
-    assert said.startswith("the table's for sm_86. Nothing was measured on this GPU")
-    assert "python -m psa_kernels.tune" in said
+def test_the_self_test_names_the_settings_in_use_and_what_measuring_brought(file):
+    row = f"attention in half precision {ROW[0]}"
+    assert "128 queries x 32 keys, 8 warps, depths 2 2 2" in row
+    said = settings_in_use(GPU, 128)
+    assert said.startswith(f"the table's for sm_86: {row}; ") and str(ROW[1]) in said
+    assert "none for heads of any size" in measured_settings(GPU)
+    assert "python -m psa_kernels.tune" in measured_settings(GPU)
     gain = {"attention": 1.0634, "importance": 1.0}
     measured.write(file, entry(gain=gain))
     brought = "times as fast as the table's: attention 1.06, importance 1.00"
-    assert settings_in_use(GPU) == (
-        "heads of 64: the table's for sm_86; "
-        f"heads of 128: measured here on 2026-11-29, {brought}; "
-        f"heads of 256: the table's for sm_86. From {file}"
+    said = settings_in_use(GPU, 128)
+    assert said.startswith(
+        f"measured here on 2026-11-29 ({brought}): attention in half precision {ATTEND}; "
     )
+    assert f"importance {ESTIMATE}" in said
+    assert settings_in_use(GPU, 64).startswith("the table's for sm_86: ")
+    assert measured_settings(GPU).startswith(f"from {file}; none for heads of 64 and 256")
     measured.write(file, entry(gain=gain, torch="2.9"))
-    said = settings_in_use(GPU)
-    assert f"heads of 128: the table's for sm_86 (measured before: {brought})" in said
-    assert "measured with torch 2.9, here it is 2.11.0+cu130" in said
+    assert f"the table's for sm_86 (measured before: {brought}): {row}" in settings_in_use(GPU, 128)
+    assert "measured with torch 2.9, here it is 2.11.0+cu130" in measured_settings(GPU)
+
+
+@pytest.mark.parametrize("qk", ["half", "int8"])
+def test_the_self_test_names_both_precisions_where_there_are_both(file, qk):
+    int8 = dataclasses.replace(ATTEND, rows=128)
+    measured.write(file, entry(qk=qk, attend={"half": vars(ATTEND), "int8": vars(int8)}))
+    said = settings_in_use(GPU, 128)
+    assert f"attention in half precision {ATTEND}; attention in int8 {int8}; " in said
+    assert f"qk: auto runs in {'int8' if qk == 'int8' else 'half precision'}" in said
+    assert "int8" not in settings_in_use(GPU, 16)  # which the kernels have not
 
 
 def test_ones_own_dtype_goes_first(file):

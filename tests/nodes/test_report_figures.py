@@ -134,7 +134,7 @@ def test_the_estimate_stands_beside(told, gpu):
     from psa_pack.nodes.reporting import words
 
     (run,) = told(made_run())
-    assert run["estimate"]["attention"]["value"] > 1 and run["estimate"]["offer"] == ""
+    assert run["estimate"]["attention"]["value"] > 1 and run["estimate"]["offer"] is None
     said = words.expectation(run)
     assert said.startswith("Estimated beforehand: attention ") and " the run " in said
     assert said.endswith("; measured on 2031-01-01 against PyTorch attention")

@@ -16,6 +16,7 @@ def test_the_node_alone_tests_this_machine_every_time(graph):
         assert said.startswith("PSA self-test") and "Result: all that can run here works" in said
         assert max(map(len, said.splitlines())) <= 100
         assert run.node_seconds("test") is not None
+        assert ("test", "testing PSA on this machine") in run.texts
         values = {i: run.outputs[node]["text"][0] for i, node in shown.items()}
         assert " ".join(values[0].split()) == " ".join(said.split())
         report = json.loads(values[1])

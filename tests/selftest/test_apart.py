@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from psa_kernels import own_process
+from psa_kernels.measured import place
 from psa_kernels.selftest import Report, apart, run_apart
 from psa_kernels.tune import tune_apart
 
@@ -67,6 +68,17 @@ def test_a_tuner_that_is_killed_is_a_finding(tmp_path):
     (tmp_path / "torch.py").write_text("import os\nos.abort()\n")
     found = tune_apart(128, "bfloat16", 30.0, environment={"PYTHONPATH": str(tmp_path)})
     assert found.state == "failed" and "SIGABRT" in found.detail
+
+
+def test_it_reads_the_measurements_that_this_process_reads(tmp_path, monkeypatch):
+    """ComfyUI's own file, which only its process was told of."""
+    monkeypatch.delenv(place.VARIABLE, raising=False)
+    monkeypatch.setattr(place, "_of_host", tmp_path / "of_comfyui.json")
+    (tmp_path / "torch.py").write_text(
+        f"import os\nprint(os.environ[{place.VARIABLE!r}], flush=True)\nos._exit(3)\n"
+    )
+    found = run_apart(environment={"PYTHONPATH": str(tmp_path)})
+    assert str(tmp_path / "of_comfyui.json") in found.checks[0].lines
 
 
 def test_a_missing_piece_is_named(tmp_path):

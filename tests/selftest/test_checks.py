@@ -167,11 +167,11 @@ GOES_WITH = [
     ("2.14.0", "Linux", 'install "triton~=3.8.0"'),
     ("2.7.9", "Linux", 'install "triton==3.3.*"'),
     ("2.15.0", "Windows", 'install "triton-windows==3.9.*"; if there is none yet, use the torch b'),
-    ("2.4.1", "Linux", "update torch to 2.6 or newer: https://pytorch.org; its Triton comes along"),
+    ("2.4.1", "Linux", "update torch to 2.6 or newer: https://pytorch.org, with its Triton"),
     ("2.5.0", "Windows", "update torch to 2.6 or newer: https://pytorch.org; then run the self-t"),
     ("2.99.0.dev20270101+cu140", "Windows", "install the triton-windows for torch 2.99: https"),
-    ("2.99.0a0+git", "Linux", "install torch 2.99.0a0+git anew (https://pytorch.org); its Triton"),
-    ("strange", "Linux", "install torch strange anew"),
+    ("2.99.0a0+git", "Linux", "install torch 2.99.0a0+git again (https://pytorch.org), with its"),
+    ("strange", "Linux", "install torch strange again"),
 ]
 
 
@@ -210,7 +210,7 @@ def test_a_triton_of_another_torch_is_replaced_by_the_one_that_goes_with_it(monk
 
 def test_a_gpu_that_is_too_new_takes_a_newer_torch_not_a_triton_alone(monkeypatch):
     error = RuntimeError("ptxas fatal: Value 'sm_120' is not defined for option gpu-name")
-    for system, more in (("Linux", "its Triton comes along"), ("Windows", "names the triton-win")):
+    for system, more in (("Linux", "with its Triton"), ("Windows", "names the triton-win")):
         monkeypatch.setattr(platform, "system", lambda system=system: system)
         remedy = diagnosis.diagnose(error).remedy
         assert remedy.startswith("update torch to the newest: https://pytorch.org")
@@ -265,7 +265,7 @@ def test_rocms_triton_is_had_from_where_its_torch_is(no_triton, monkeypatch):
     # of a torch that does not say what it asks for, nothing is guessed
     monkeypatch.setattr(machine.metadata, "requires", lambda name: None)
     (check,) = run._triton(torch.device("cuda"))
-    assert check.remedy.startswith("install torch 2.9.1+rocm6.4 anew")
+    assert check.remedy.startswith("install torch 2.9.1+rocm6.4 again")
     monkeypatch.setattr(torch, "__version__", "2.5.1+rocm6.2")
     (check,) = run._triton(torch.device("cuda"))
     assert check.remedy.startswith("update torch to 2.6 or newer")

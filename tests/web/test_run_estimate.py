@@ -53,7 +53,7 @@ def test_apply_psa_says_what_the_whole_run_gains(comfy, pytestconfig):
     even = f"{answer['break_even']['tokens']:,.0f}"
     expect(panel).to_contain_text(say("estimate.breakEven", tokens=even, here="75,600"))
     expect(panel).to_contain_text(seconds(answer["step"]))
-    source = panel.get_by_title("calls measured on this")  # what the figures are from
+    source = panel.get_by_title("timed on this NVIDIA")  # what the figures are from
     expect(source.first).to_be_visible()
     # its inputs count
     comfy.set_widget(apply, "dense_blocks", "0-19")

@@ -41,19 +41,17 @@ export class RunEstimate {
   }
 
   #say([text, title], facts) {
-    const known = facts.filter(Boolean);
     setText(this.speed, text);
     this.speed.title = title ?? "";
     this.facts.replaceChildren(
-      ...known.map(([fact, from]) => h("span", { class: "psa-fact", title: from }, fact)),
+      ...facts.map(([fact, from]) => h("span", { class: "psa-fact", title: from }, fact)),
     );
     this.element.hidden = false;
   }
 }
 
-/** [text, basis] of the whole run's density, dense steps and all, or null. */
+/** [text, basis] of the whole run's density, dense steps and all. */
 function meanDensity({ run, density }) {
-  if (run.density == null) return null;
   return [t("run.density", { density: percent(run.density) }), density.note];
 }
 

@@ -171,7 +171,6 @@ export class Estimate {
 }
 
 function densityTile({ density, tokens }) {
-  if (density.value == null) return { value: "–", note: density.note ?? "", title: density.note };
   const notes = {
     exact: t("estimate.exact"),
     extrapolated: t("estimate.textLeftOut"),

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
 )
 COUNT = 9
+BROKEN = "Triton's interpreter does not work here:"  # tests/kernels/interpreter.py
 
 
 def test_random_configurations_agree_with_the_reference():
@@ -20,5 +21,7 @@ def test_random_configurations_agree_with_the_reference():
         [sys.executable, Path(__file__).with_name("sweep.py"), "0", str(COUNT), "1"],
         env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
+    if BROKEN in done.stdout:
+        pytest.skip(done.stdout[done.stdout.index(BROKEN) :].splitlines()[0])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.strip().endswith("all good")

@@ -162,7 +162,7 @@ def test_a_ladder_rises_around_the_base(mode, key_blocks):
             assert len(rungs) >= 8
         if mode == "topk":
             tokens = Tokens((1, key_blocks, base.block_n), 0)
-            found = [density(r.config, tokens).value for r in rungs]
+            found = [density([(1, r.config)], tokens).value for r in rungs]
             assert found == sorted(found)
             if key_blocks > 500 and 0 < base.mask_ratios.width(1) < 0.3:
-                assert found[0] < density(base, tokens).value * 0.75 and found[-1] > 0.4
+                assert found[0] < density([(1, base)], tokens).value * 0.75 and found[-1] > 0.4

@@ -65,13 +65,12 @@ def check(family, grid, text, call, blocks="blocks", rel=1e-9):
     """`rel`: blocks turn the time into scales and shifts too, which is not counted."""
     from psa_pack.nodes.estimate.density import Tokens
     from psa_pack.nodes.estimate.models import MODELS
-    from psa_pack.nodes.estimate.work import work_of
 
-    tokens = Tokens(grid, text)
-    own, every = counted(call, tokens.total, blocks)
-    work = work_of(MODELS[family], tokens)
-    assert own == work.attention > 0
-    assert work.total == pytest.approx(every, rel=rel)
+    length = Tokens(grid, text).total
+    own, every = counted(call, length, blocks)
+    attention, rest = MODELS[family].flops(length)
+    assert own == attention > 0
+    assert attention + rest == pytest.approx(every, rel=rel)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +114,13 @@ def test_kandinsky_5_lite():
 
 
 def test_ltx_2():
-    """97 frames at 25 a second: 97 tokens of sound, where 8 a frame of the grid are counted."""
+    """97 frames at 25 a second: the 97 tokens of sound are not counted."""
     model = built("lightricks.av_model", "LTXAVModel")  # its defaults are the 19B model's
     inputs = ([empty(1, 128, 13, 16, 24), empty(1, 8, 97, 16)], empty(1), empty(1, 1024, 7680),
               None)  # fmt: skip
     check("LTX-2", (13, 16, 24), 0,
           lambda options: model(*inputs, transformer_options=options),
-          "transformer_blocks", 1e-3)  # fmt: skip
+          "transformer_blocks", 2e-2)  # fmt: skip
 
 
 def test_minimax_h3():
