@@ -1,4 +1,4 @@
-"""Transformers of diffusers with tiny random weights, and a run over a scheduler's steps."""
+"""Transformers and pipelines of diffusers with tiny random weights, and runs of them."""
 
 import diffusers
 import torch
@@ -59,6 +59,30 @@ def made(name, seed=0, **more):
 
 def scheduler(shift=3.0):
     return diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+
+
+def wan_pipeline(**more):
+    """A whole pipeline, but for what makes the prompt's embeddings and the frames."""
+    steps = diffusers.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    models = {"transformer": made("wan")} | more
+    found = diffusers.WanPipeline(
+        tokenizer=None, text_encoder=None, vae=None, scheduler=steps, **models
+    )
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+def clip(pipeline, count=STEPS, device="cpu", dtype=torch.float32, **more):
+    """The last latent of a run of the pipeline, guided; a video of 3 x 12 x 16 tokens."""
+    random = torch.Generator().manual_seed(1)
+    text, nothing = (torch.randn(1, 8, 16, generator=random) for _ in range(2))
+    return pipeline(
+        prompt_embeds=text.to(device, dtype), negative_prompt_embeds=nothing.to(device, dtype),
+        height=192, width=256, num_frames=9, num_inference_steps=count, guidance_scale=3.0,
+        generator=random, output_type="latent", **more,
+    ).frames  # fmt: skip
 
 
 def conditions(name, seed=1, text=TEXT):
