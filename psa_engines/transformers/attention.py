@@ -26,18 +26,12 @@ _NEUTRAL = {
 class Serving:
     """What the layers of a language model ask.
 
-    calls  those of the model call that lasts, None outside of a run
+    calls  those of the model call that lasts, None outside of one
     dense  why all of this call is dense, if it is known before
     video  whether the call holds a prompt's video
     """
 
     def __init__(self) -> None:
-        self.end()
-
-    def begin(self, calls: AttentionCalls, dense: str | None, video: bool) -> None:
-        self.calls, self.dense, self.video = calls, dense, video
-
-    def end(self) -> None:
         self.calls: AttentionCalls | None = None
         self.dense: str | None = None
         self.video = False

@@ -28,6 +28,22 @@ def cached(call: Call) -> int:
     return 0 if cache is None else int(cache.get_seq_length())
 
 
+def empty(cache: Cache | None) -> None:
+    """Drops all that a prefill has put into its cache."""
+    if cache is None:
+        return
+    cache.reset()
+    # that of transformers 5.17 leaves as many keys, of zeros
+    if left := int(cache.get_seq_length()):
+        cache.crop(-left)
+
+
+def new_tokens(call: Call) -> torch.Tensor:
+    """`[B, L]` numbers of the tokens that a call adds, or their embeddings `[B, L, C]`."""
+    ids = call.get("input_ids")
+    return call["inputs_embeds"] if ids is None else ids
+
+
 def video_of(model: torch.nn.Module, call: Call) -> TokenGrid | str:
     """The one video of a prompt, or why PSA cannot serve it. Waits for the GPU.
 
