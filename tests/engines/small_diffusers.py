@@ -112,15 +112,25 @@ def conditions(name, seed=1, text=TEXT):
 
 
 @torch.no_grad()
-def denoised(name, model, steps, branches=1, count=STEPS, dtype=torch.float32):
-    """The last latent of a run, as a pipeline makes it; with two branches guided away from the
-    second's. `dtype` is that of the timesteps that the model gets."""
-    steps.set_timesteps(count)
-    x, _ = conditions(name)
+def denoised(name, model, steps, branches=1, count=STEPS):
+    """The last latent of a run, as a pipeline makes it, on the model's device and in its dtype;
+    with two branches guided away from the second's."""
+    device, dtype = model.device, model.dtype
+
+    def placed(given):
+        if isinstance(given, tuple):
+            return tuple(map(placed, given))
+        if not isinstance(given, torch.Tensor):
+            return given
+        return given.to(device, dtype if given.is_floating_point() else None)
+
+    steps.set_timesteps(count, device=device)
+    x = conditions(name)[0].to(device)
     inputs = [conditions(name, seed)[1] for seed in range(1, 1 + branches)]
+    inputs = [{key: placed(given) for key, given in each.items()} for each in inputs]
     for t in steps.timesteps:
         outs = [
-            model(hidden_states=x, timestep=t.expand(1).to(dtype), return_dict=False, **given)[0]
+            model(hidden_states=x.to(dtype), timestep=t.expand(1), return_dict=False, **given)[0]
             for given in inputs
         ]
         out = outs[0] if branches == 1 else outs[1] + 3.0 * (outs[0] - outs[1])

@@ -164,6 +164,31 @@ def test_offloading_that_ends_leaves_psa_on(kind):
     assert not is_offloaded(pipe, kind) and torch.equal(clip(pipe), whole)
 
 
+AFTER = [("group", "cpu", torch.float32)] + [(kind, "cuda", torch.bfloat16) for kind in KINDS]
+
+
+@pytest.mark.parametrize("kind, device, dtype", [
+    pytest.param(*case, id=f"{case[0]}-{case[1]}", marks=[pytest.mark.gpu] * (case[1] == "cuda"))
+    for case in AFTER
+])  # fmt: skip
+def test_a_lora_that_comes_after_offloading(kind, device, dtype, lora):
+    """diffusers ends the offloading, loads, and begins it anew."""
+    whole = wan_pipeline().to(device, dtype)
+    whole.load_lora_weights(lora[0])
+    expected = sparse(whole, device=device, dtype=dtype)
+    pipe = wan_pipeline().to(dtype)
+    offload(pipe, kind, torch.device(device))
+    applied = apply_psa(pipe, little())
+    pipe.load_lora_weights(lora[0])
+    assert is_offloaded(pipe, kind)
+    assert not any(x.device.type == "cuda" for x in pipe.transformer.parameters())
+    assert torch.equal(clip(pipe, device=device, dtype=dtype), expected)
+    report = applied.report()
+    assert report["calls"] == CALLS and report["missing"] is None
+    assert report["implementation"] == ("triton" if device == "cuda" else "reference")
+    assert not any(x.device.type == "cuda" for x in pipe.transformer.parameters())
+
+
 # --- faults
 
 
