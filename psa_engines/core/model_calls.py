@@ -1,4 +1,4 @@
-"""PSA around the calls of one model: each is read before it, and made again where it gave NaN."""
+"""PSA around the calls of one model: it reads each beforehand, and repeats one that gave NaN."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .uncompiled import uncompiled
 
 
 class ModelCalls:
-    """The hooks of one model. An engine derives its own, which says how a call is read.
+    """The hooks of one model. An engine derives a class of its own, which reads the calls.
 
-    applied  whose runs the model's calls belong to
-    serving  what the model's attention asks; its `calls` are those of the model call that lasts,
-             None outside of one
+    applied  has the runs that the model's calls belong to
+    serving  what the model's attention asks; its `calls` are those of the current call of the
+             model, None outside of one
     """
 
     def __init__(self, applied: LastRun, model: torch.nn.Module, serving: Any):
@@ -27,10 +27,10 @@ class ModelCalls:
         self._hooks: list[Any] = []
 
     def __deepcopy__(self, memo: dict) -> ModelCalls:
-        return self  # the hooks of a copied model find that it is not theirs
+        return self  # a copied model has the same hooks, which ignore it
 
     def listen(self) -> None:
-        """From now on the model's calls are PSA's."""
+        """Hooks the model's calls."""
         self._hooks = [
             self.model.register_forward_pre_hook(self.before, with_kwargs=True),
             self.model.register_forward_hook(self.after, with_kwargs=True, always_call=True),
@@ -40,15 +40,15 @@ class ModelCalls:
         for hook in self._hooks:
             hook.remove()
 
-    # --- what an engine says
+    # --- what an engine defines
 
     def check(self) -> None:
-        """Raises what the user has to see before a call begins."""
+        """Raises errors that the user has to see before a call begins."""
 
     def begin(self, call: Mapping[str, Any]) -> AttentionCalls:
-        """What serves the attention of a call with these arguments, by name.
+        """What serves the attention of a call with these named arguments.
 
-        What it raises leaves the call dense.
+        If this raises, the call stays dense.
         """
         raise NotImplementedError
 
@@ -56,11 +56,11 @@ class ModelCalls:
         """The call is over."""
 
     def spoiled(self, calls: AttentionCalls | None) -> bool:
-        """Whether the call has to be made again, dense. None: it could not be read."""
+        """Whether the call has to be repeated, dense. None: it could not be read."""
         return calls is not None and calls.spoiled()
 
     def before_again(self, call: Mapping[str, Any]) -> None:
-        """Undoes what the first try has left in the arguments."""
+        """Undoes what the first try did to the arguments."""
 
     # --- the hooks
 
@@ -72,19 +72,19 @@ class ModelCalls:
         self.check()
         try:
             self.serving.calls = self.begin(self._named(args, kwargs))
-        except Exception as error:  # a call like none in the version that we know
+        except Exception as error:  # a call that is unlike those of the known versions
             self.applied.could_not_read(model, error)
 
     @uncompiled
     def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:
-        """The model's output; made again without PSA where that gave NaN or Inf."""
+        """Replaces the model's output if PSA gave NaN or Inf."""
         if model is not self.model:
             return None
         calls = self.serving.calls
         try:
             if out is None or not self.spoiled(calls):
                 return None
-            # PSA has stepped aside by then: the same call again, dense, loses nothing
+            # PSA has stepped aside: the same call, dense, loses nothing
             if calls is not None:
                 calls.run.repeated()
                 self.serving.calls = calls.again()
@@ -96,5 +96,5 @@ class ModelCalls:
                 self.ended(calls)
 
     def _named(self, args: tuple, kwargs: dict) -> Mapping[str, Any]:
-        """What the model is called with, also what it passes on without knowing it."""
+        """What the model is called with, including what it only passes on."""
         return self._signature.bind(self.model, *args, **kwargs).arguments | kwargs

@@ -1,4 +1,4 @@
-"""PSA on the transformers of a pipeline: its runs, one after the other, and their reports."""
+"""PSA on a pipeline's transformers: one run after another, and the report of the last."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ log = logging.getLogger("PSA")
 
 
 class Applied(LastRun):
-    """What `apply_psa` gives. A run begins with the scheduler's `set_timesteps`.
+    """What `apply_psa` returns. A run begins with the scheduler's `set_timesteps`.
 
-    scheduler_now  gives the scheduler: a pipeline may get another one
+    scheduler_now  returns the scheduler, which a pipeline may replace
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Applied(LastRun):
         self._calls_of_step: Counter = Counter()
 
     def __deepcopy__(self, memo: dict) -> Applied:
-        return self  # a copy of a model takes no part in its runs
+        return self  # a copied model takes no part in the runs
 
     def report(self) -> dict[str, Any]:
-        """As in ComfyUI. Where several processes share the model's work, figures are those of this
-        one's heads, and `rank` is (which one it is, of how many)."""
+        """As in ComfyUI. If several processes share the model's work, the figures are those of this
+        process's heads, and `rank` is (its number, how many there are)."""
         ranks = self.ranks
         return super().report() | ({"rank": (ranks.rank, ranks.of)} if ranks else {})
 
@@ -62,11 +62,11 @@ class Applied(LastRun):
         return super().summary() + part
 
     def put_on(self, model: torch.nn.Module, family: Family) -> None:
-        """Wraps the processors of a transformer, and listens to its calls."""
+        """Wraps a transformer's processors and hooks its calls."""
         self._models.append(_OnModel(self, model, family))
 
     def take_off(self) -> None:
-        """Removes its hooks and says what the last run did. Processors are `remove_psa`'s."""
+        """Removes the hooks and logs what the last run did. `remove_psa` restores processors."""
         for on_model in self._models:
             on_model.take_off()
         self._models.clear()
@@ -76,14 +76,14 @@ class Applied(LastRun):
     def calls_of(
         self, model: torch.nn.Module, grid: TokenGrid | None, timestep: Any, device: torch.device
     ) -> AttentionCalls:
-        """What serves the attention of a call of `model` that begins."""
+        """What serves the attention of a call of `model` that is about to begin."""
         scheduler = self._scheduler_now()
         timesteps = getattr(scheduler, "timesteps", None)
         if self._run is None or timesteps is not self._timesteps:
             self._begin(timesteps)
         run, self._finished = self._run, None
         if grid is None and run.first_time("layout"):
-            log.warning("PSA %s: this call of %s does not tell where its video's tokens are; it "
+            log.warning("PSA %s: this call of %s does not say where its video's tokens are; it "
                         "stays dense", run.preset.label, type(model).__name__)  # fmt: skip
         step = None
         if self._steps is not None:
@@ -91,7 +91,7 @@ class Applied(LastRun):
         if step != self._step:
             self._calls_of_step.clear()
         self._step = step
-        # conditions take turns in the same order in every step
+        # every step calls its conditions in the same order
         self._calls_of_step[id(model)] += 1
         key = id(model), self._calls_of_step[id(model)]
         if grid is not None and run.grid is None:
@@ -144,7 +144,7 @@ class _OnModel(ModelCalls):
         self.listen()
 
     def _wrap(self) -> bool:
-        """Whether there were processors to wrap. The library may have put on others since."""
+        """Whether there were processors to wrap: the library may have set new ones."""
         found = False
         for layer, (block, attention) in enumerate(self.family.attentions(self.model)):
             if not isinstance(attention.processor, PSAProcessor):
@@ -154,18 +154,18 @@ class _OnModel(ModelCalls):
         return found
 
     def check(self) -> None:
-        check_shared(self.model)  # nothing of the run is lost: its first call would fail
+        check_shared(self.model)  # nothing is lost: the first call of the run would fail anyway
         self.applied.ranks = self._ranks = ranks_of(self.model)
 
     def begin(self, call: Mapping[str, Any]) -> AttentionCalls:
         if self._wrap():
-            log.info("PSA %s: other attention processors were set; PSA is on those too",
+            log.info("PSA %s: new attention processors were set; PSA now wraps those",
                      self.applied.preset.label)  # fmt: skip
         self._device = call["hidden_states"].device
         grid = self.family.grid(self.model, call)
         self.serving.split = self._ranks is not None and self._ranks.split
         if self.serving.split and grid is not None and grid.length != math.prod(grid.grid):
-            grid = None  # each rank has a part of the text beside its part of the video
+            grid = None  # each rank holds part of the text among its part of the video
         self.serving.seen = grid.length if self.family.padded and grid is not None else None
         return self.applied.calls_of(self.model, grid, call["timestep"], self._device)
 
@@ -173,9 +173,9 @@ class _OnModel(ModelCalls):
         self.applied.call_ended(calls, self._device)
 
     def spoiled(self, calls: AttentionCalls | None) -> bool:
-        """As everywhere; but ranks can call a model again only together.
+        """As in `ModelCalls`, but ranks can repeat a call only together.
 
-        What one of them met, all step aside for.
+        An error on one of them makes all step aside.
         """
         spoiled = super().spoiled(calls)
         if self._ranks is None:

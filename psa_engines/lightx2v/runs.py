@@ -1,4 +1,4 @@
-"""The runs of a LightX2V process: which one a call belongs to, and what is said of each."""
+"""The runs of a LightX2V process: which run a call belongs to, and what is logged about it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ log = logging.getLogger("PSA")
 
 
 class Runs(LastRun):
-    """Of one scheduler, one after the other. A run begins where its `timesteps` are new ones, or
-    its steps begin anew."""
+    """The runs of one scheduler, one after another. A run begins with new `timesteps`, or when the
+    steps start over."""
 
     def __init__(self, scheduler: Any):
         self.settings = settings_of(scheduler.config)
@@ -26,7 +26,7 @@ class Runs(LastRun):
         self._step = -1
 
     def of_call(self, scheduler: Any) -> tuple[Run, int]:
-        """The run and the step of a call that begins."""
+        """The run and the step of a call that is about to begin."""
         step, timesteps = int(scheduler.step_index), getattr(scheduler, "timesteps", None)
         steps = int(scheduler.infer_steps)
         run = self._run
@@ -42,7 +42,7 @@ class Runs(LastRun):
 
 def _begun(settings: Settings, steps: int) -> Run:
     preset = settings.preset
-    # how far a run is takes no more than the count of its steps
+    # the number of steps is enough to know how far a run is
     schedule = plan_of([float(steps - i) for i in range(steps)], preset.config)
     log.info("PSA %s: %s", preset.label, schedule.describe())
     return Run(

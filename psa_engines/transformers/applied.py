@@ -1,4 +1,4 @@
-"""PSA on a model's language layers: its prompts, one after the other, and their reports."""
+"""PSA on a model's language layers: one prompt after another, and the report of the last."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DECODE, CHUNK = "decode step", "chunked prefill"
 
 
 class Applied(LastRun):
-    """What `apply_psa` gives. A run begins with each prompt, and lasts until the next one."""
+    """What `apply_psa` returns. Each prompt begins a run, which lasts until the next prompt."""
 
     def __init__(
         self, preset: PresetValue, dense_blocks: frozenset[int], min_tokens: int,
@@ -33,32 +33,32 @@ class Applied(LastRun):
         super().__init__(preset, note)
         self._options = {
             "dense_blocks": dense_blocks, "min_tokens": min_tokens, "on_progress": on_progress,
-            # a prefill has no steps: neither warm-up nor ranges of them mean anything
+            # a prefill has no steps: warm-up and ranges of steps have no meaning
             "config": preset.config.in_range(None),
         }  # fmt: skip
         self._models: list[_OnModel] = []
         self._video = False
 
     def __deepcopy__(self, memo: dict) -> Applied:
-        return self  # a copy of a model takes no part in its runs
+        return self  # a copied model takes no part in the runs
 
     def put_on(self, model: torch.nn.Module) -> None:
-        """Serves the language layers of a model, and listens to its calls."""
+        """Serves a model's language layers and hooks its calls."""
         self._models.append(_OnModel(self, model))
 
     def take_off(self) -> None:
-        """Gives the models their own attention back, and says what the last run did."""
+        """Restores the models' own attention, and logs what the last run did."""
         for on_model in self._models:
             on_model.take_off()
         self._models.clear()
         self.end()
 
     def calls_of(self, model: torch.nn.Module, call: Call, serving: Serving) -> AttentionCalls:
-        """What serves the attention of a call of `model` that begins: a prompt, or what comes
-        after one."""
+        """What serves the attention of a call of `model` that is about to begin: a prompt, or what
+        follows one."""
         new = new_tokens(call)
         if cached(call):
-            if self._run is None:  # PSA came in the middle
+            if self._run is None:  # PSA was applied after the prompt
                 self._begin()
             serving.dense = DECODE if new.shape[1] == 1 else CHUNK
             serving.video = serving.dense == CHUNK and self._video
@@ -92,7 +92,7 @@ class _OnModel(ModelCalls):
         self._language = model.language_model
         self._former = self._language.config._attn_implementation
         if self._former not in ("sdpa", NAME):
-            log.info("PSA %s: %s is the attention of calls that stay dense, in place of %s",
+            log.info("PSA %s: calls that stay dense use %s attention, in place of %s",
                      applied.preset.label, "sdpa", self._former)  # fmt: skip
         self._language.set_attn_implementation(NAME)
         serve(self._language, self.serving)
@@ -112,8 +112,8 @@ class _OnModel(ModelCalls):
         now = self._language.config._attn_implementation
         if now != NAME and self.applied.note is None:
             self.applied.note = (
-                f"the language model's attention was set to {now} after apply_psa, and PSA serves "
-                "nothing. Fix: call apply_psa again"
+                f"the language model's attention was set to {now} after apply_psa, and every call "
+                "is dense. Fix: call apply_psa again"
             )
             log.warning("PSA %s: %s", self.applied.preset.label, self.applied.note)
 

@@ -223,7 +223,7 @@ def test_calls_without_a_layout_stay_dense(messages):
     applied = apply_psa(model, everything(), scheduler=steps)
     model(hidden_states=x, timestep=steps.timesteps[:1], **inputs)
     assert calls_of(applied)["dense"] == {"unknown token layout": 2}
-    assert any("does not tell where its video's tokens are" in m for m in messages("WARNING"))
+    assert any("does not say where its video's tokens are" in m for m in messages("WARNING"))
 
 
 def test_texts_of_several_lengths_in_a_batch_stay_dense():

@@ -231,9 +231,9 @@ def test_without_a_scheduler_it_is_dense(lightx2v):
 @pytest.mark.parametrize("setting, error, wanted", [
     (None, ValueError, "Fix: \"psa_setting\""),
     ({}, ValueError, "Fix: \"psa_setting\""),
-    ({"preset": PRESET, "dense_layers": [0]}, ValueError, "found 'dense_layers'; it may have"),
+    ({"preset": PRESET, "dense_layers": [0]}, ValueError, "found 'dense_layers'. Fix: use only"),
     ({"preset": "Wan2.1_14b/none"}, NotFoundError, "none"),
-    ({"preset": PRESET, "dense_type": "flash"}, ValueError, "found 'flash'; there are"),
+    ({"preset": PRESET, "dense_type": "flash"}, ValueError, "found 'flash'. Fix: use one of"),
 ])  # fmt: skip
 def test_settings_that_are_not_understood_are_told_in_the_first_call(
     lightx2v, setting, error, wanted
