@@ -58,8 +58,8 @@ class Serving:
         run.recorder.dense(self.calls.step, block, reason, None, device)
         if reason == NO_HOOK and run.first_time("backend"):
             log.warning(
-                "PSA %s: the transformer's attention backend bypasses PSA, and all calls are dense. "
-                "Fix: transformer.set_attention_backend(\"native\")", run.preset.label,
+                "PSA %s: the transformer's attention backend bypasses PSA, and all calls are "
+                "dense. Fix: transformer.set_attention_backend(\"native\")", run.preset.label,
             )  # fmt: skip
 
 
