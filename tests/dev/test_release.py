@@ -159,3 +159,14 @@ def test_without_the_secret_or_a_tag_nothing_is_published(token, ref, published,
     done = subprocess.run(["sh", "-e", "-c", step["run"]], env=env, capture_output=True, text=True)
     assert done.returncode == 0 and (output.read_text() == "publish=yes\n") == published
     assert ("nothing is published" in done.stdout) != published
+
+
+def test_forms_for_issues_are_complete():
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert forms
+    for path in forms:
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert form["name"] and form["description"]
+        fields = [field for field in form["body"] if field["type"] != "markdown"]
+        assert all(field["attributes"]["label"] for field in fields)
+        assert any(field.get("validations", {}).get("required") for field in fields)
