@@ -1,4 +1,4 @@
-"""What this package takes of `psa_kernels` and the presets, wherever they are.
+"""What this package imports from `psa_kernels` and the presets, wherever they are.
 
 Inside the pack, which ComfyUI loads under a name of its own, they are siblings under that name;
 after `pip install .` all are at the top. Everything else imports from here.

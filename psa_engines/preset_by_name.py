@@ -1,4 +1,4 @@
-"""A preset as a user of the library names it."""
+"""Finds a preset by the name that a user of the library gives."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def preset_value(
 ) -> PresetValue:
     """"family/name" of a preset, "family" or None for a default; a configuration as it is.
 
-    file     of presets, which go before the shipped ones
-    family   that of the model, if it is known: of "name" alone, and of None
-    engines  file of the presets that an engine brings along, for models that ComfyUI has not
+    file     of presets, which take precedence over the shipped ones
+    family   the model's, if known: used for "name" alone and for None
+    engines  file of an engine's own presets, for models that ComfyUI does not have
 
-    Raises the presets' `PresetError`, which says what there is, or `TypeError`.
+    Raises the presets' `PresetError`, which lists what there is, or `TypeError`.
     """
     if isinstance(preset, PresetValue):
         return preset
@@ -42,7 +42,7 @@ def preset_value(
 def of_store(
     store: PresetStore, family: str, name: str | None
 ) -> tuple[PresetInfo, PresetValue]:
-    """A store's preset, and what its list says of it; None for the family's default.
+    """A preset of a store, with its entry in the store's list. name: None for the family's default.
 
     Raises `PresetError`.
     """

@@ -1,4 +1,4 @@
-"""Makes a clip with a pipeline of diffusers, with PSA or without.
+"""Makes a clip with a diffusers pipeline, with or without PSA.
 
     python examples/inference/diffusers_video.py --model Wan-AI/Wan2.1-T2V-14B-Diffusers \
         --prompt "A cat walks on the grass" --use_psa --attention_preset balanced
@@ -18,21 +18,22 @@ PIPELINE_OPTIONS = ("negative_prompt", "height", "width", "num_frames", "num_inf
 
 
 def parser():
-    found = argparse.ArgumentParser(description="Makes a clip with a pipeline of diffusers.")
+    found = argparse.ArgumentParser(description="Makes a clip with a diffusers pipeline.")
     found.add_argument("--model", required=True, help="a folder, or a name on the Hub")
     found.add_argument("--prompt", required=True)
     found.add_argument("--use_psa", action="store_true", help="Pyramid Sparse Attention")
     found.add_argument("--attention_preset", metavar="NAME",
-                       help='"name" or "family/name"; the family\'s default_attention if absent')
-    found.add_argument("--config", metavar="FILE", help="YAML presets, which go before the shipped")
+                       help='"name" or "family/name"; by default the family\'s default_attention')
+    found.add_argument("--config", metavar="FILE", help="YAML presets; they override shipped ones")
     found.add_argument("--output", type=Path, default=Path("clip.mp4"), help="%(default)s")
-    found.add_argument("--report", type=Path, help="JSON; beside the clip if absent")
+    found.add_argument("--report", type=Path, help="JSON; by default beside the clip")
     found.add_argument("--fps", type=int, default=16, help="of the clip: %(default)s")
     found.add_argument("--seed", type=int, default=0, help="%(default)s")
     found.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
     found.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    found.add_argument("--offload", action="store_true", help="keep on the GPU only what runs")
-    pipeline = found.add_argument_group("the pipeline's own defaults where absent")
+    found.add_argument("--offload", action="store_true",
+                       help="keep only the model that runs on the GPU")  # fmt: skip
+    pipeline = found.add_argument_group("by default the pipeline's own")
     for name in PIPELINE_OPTIONS:
         kind = {"negative_prompt": str, "guidance_scale": float}.get(name, int)
         pipeline.add_argument(f"--{name}", type=kind)
@@ -90,7 +91,7 @@ def with_psa(pipeline, args):
 
 
 class Progress:
-    """One line a step, of what PSA does in it."""
+    """Prints a line for each step: what PSA does in it."""
 
     def __init__(self):
         self.step = None
@@ -102,9 +103,9 @@ class Progress:
 
 
 def write_clip(path, frames, fps):
-    """Writes frames `[F, H, W, 3]` in 0 to 1 as H.264, or as animated WebP where PyAV is missing.
+    """Writes frames `[F, H, W, 3]`, 0 to 1, as H.264, or as animated WebP without PyAV.
 
-    Gives the path of what it wrote.
+    Returns the path that it wrote.
     """
     frames = (np.nan_to_num(frames).clip(0, 1) * 255).round().astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,11 +115,11 @@ def write_clip(path, frames, fps):
         from PIL import Image
 
         path = path.with_suffix(".webp")
-        print("PyAV is not installed: an animated WebP. Fix: pip install av", file=sys.stderr)
+        print("PyAV is not installed: this is a WebP. Fix: pip install av", file=sys.stderr)
         first, *others = (Image.fromarray(frame) for frame in frames)
         first.save(path, save_all=True, append_images=others, duration=1000 // fps, quality=90)
         return path
-    height, width = (size // 2 * 2 for size in frames.shape[1:3])  # H.264 takes even sizes
+    height, width = (size // 2 * 2 for size in frames.shape[1:3])  # H.264 needs even sizes
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=fps, options={"crf": "16"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

@@ -1,4 +1,4 @@
-"""Asks a model of transformers about a video, with PSA or without.
+"""Asks a transformers model about a video, with or without PSA.
 
     python examples/inference/transformers_video.py --model Qwen/Qwen2.5-VL-7B-Instruct \
         --video clip.mp4 --prompt "What happens here?" --use_psa --attention_preset balanced
@@ -15,16 +15,16 @@ import torch
 
 
 def parser():
-    found = argparse.ArgumentParser(description="Asks a model of transformers about a video.")
+    found = argparse.ArgumentParser(description="Asks a transformers model about a video.")
     found.add_argument("--model", required=True, help="a folder, or a name on the Hub")
     found.add_argument("--video", required=True, help="a file that PyAV reads")
     found.add_argument("--prompt", required=True)
     found.add_argument("--use_psa", action="store_true", help="Pyramid Sparse Attention")
     found.add_argument("--attention_preset", metavar="NAME",
-                       help='"name" or "family/name"; the family\'s default_attention if absent')
-    found.add_argument("--config", metavar="FILE", help="YAML presets, which go before the shipped")
+                       help='"name" or "family/name"; by default the family\'s default_attention')
+    found.add_argument("--config", metavar="FILE", help="YAML presets; they override shipped ones")
     found.add_argument("--report", type=Path, default=Path("answer.json"), help="%(default)s")
-    found.add_argument("--frames", type=int, default=64, help="most of the video's: %(default)s")
+    found.add_argument("--frames", type=int, default=64, help="use at most so many: %(default)s")
     found.add_argument("--max_new_tokens", type=int, default=128, help="%(default)s")
     found.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
     found.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -85,7 +85,7 @@ def with_psa(model, args):
 
 
 def prompt(processor, args):
-    """What the model gets: the video's frames at even distances, and the question."""
+    """The model's inputs: evenly spaced frames of the video, and the question."""
     content = [{"type": "video"}, {"type": "text", "text": args.prompt}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -100,11 +100,11 @@ def prompt(processor, args):
 
 
 def read_clip(path, most):
-    """(frames `[F, H, W, 3]`, frames a second) of a video, at most so many at even distances."""
+    """(frames `[F, H, W, 3]`, frames a second) of a video: at most `most`, evenly spaced."""
     try:
         import av
     except ModuleNotFoundError:
-        sys.exit("PyAV reads the video and is not installed. Fix: pip install av")
+        sys.exit("PyAV, which reads the video, is not installed. Fix: pip install av")
     with av.open(path) as file:
         stream = file.streams.video[0]
         fps = float(stream.average_rate)

@@ -28,6 +28,9 @@ and writes down what ran. A host never sees an exception of PSA's from `Attentio
     report, record = run.finish(None)           # figures in plain types, and all of them
     run.end()                                   # drops every tensor
 
+Where the model is a torch module, `ModelCalls` does that around each of its calls, and `LastRun`
+keeps the report of the last run: an engine derives its own of both.
+
 A prefill has no steps: the plan of one, `plan_whole([1.0], 0, config.steps)`, serves it, its calls
 `causal`.
 """

@@ -217,6 +217,10 @@ class AttentionCalls:
             state.next_is_apart()
         return state
 
+    def again(self) -> AttentionCalls:
+        """For the same call of the model, made once more."""
+        return AttentionCalls(self.run, self.token_grid, self.step, self.key, self.goes_on)
+
     def spoiled(self) -> bool:
         """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end.
 

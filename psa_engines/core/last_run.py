@@ -17,7 +17,11 @@ log = logging.getLogger("PSA")
 
 
 class LastRun:
-    """note  why nothing can be sparse, or a call was not; None where there is nothing to say"""
+    """note  why nothing can be sparse, or a call was not; None where there is nothing to say
+
+    An engine notes in `_run` the run that a call belongs to, and with each call of the model
+    forgets what it had `_finished`.
+    """
 
     def __init__(self, preset: PresetValue, note: str | None):
         self.preset, self.note = preset, note
@@ -56,8 +60,8 @@ class LastRun:
             self._finished = self._run.finish(None)
         return self._finished
 
-    def _end(self) -> None:
-        """Says what the last run did, and drops what it kept."""
+    def end(self) -> None:
+        """Says what the last run did, once, and drops what it kept."""
         run = self._run
         if run is None or not run.first_time("end"):
             return

@@ -7,8 +7,8 @@
     print(applied.summary())
     remove_psa(pipeline)
 
-Nothing of diffusers is imported: its models are known by the names of their classes. What is
-served, by which version and how exactly: docs/engines.md.
+diffusers is not imported: its models are recognised by the names of their classes. Which models
+and versions are served, and how exactly: docs/engines.md.
 """
 
 from .applied import Applied

@@ -1,8 +1,7 @@
-"""PSA on the transformers of a pipeline: its runs, one after the other, and their reports."""
+"""PSA on a pipeline's transformers: one run after another, and the report of the last."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 from collections import Counter
@@ -13,11 +12,11 @@ import torch
 
 from ..core.deciding import AttentionCalls
 from ..core.last_run import LastRun
+from ..core.model_calls import ModelCalls
 from ..core.preset_value import PresetValue
 from ..core.run import Run
 from ..core.schedule import Schedule, plan_of
 from ..core.token_grid import TokenGrid
-from ..core.uncompiled import uncompiled
 from .families import Family
 from .processor import PSAProcessor, Serving
 from .several_gpus import Ranks, check_shared, ranks_of
@@ -27,9 +26,9 @@ log = logging.getLogger("PSA")
 
 
 class Applied(LastRun):
-    """What `apply_psa` gives. A run begins with the scheduler's `set_timesteps`.
+    """What `apply_psa` returns. A run begins with the scheduler's `set_timesteps`.
 
-    scheduler_now  gives the scheduler: a pipeline may get another one
+    scheduler_now  returns the scheduler, which a pipeline may replace
     """
 
     def __init__(
@@ -42,18 +41,18 @@ class Applied(LastRun):
             "dense_blocks": dense_blocks, "min_tokens": min_tokens, "on_progress": on_progress,
         }  # fmt: skip
         self.ranks: Ranks | None = None  # of the last call
-        self._hooks: list[Any] = []
+        self._models: list[_OnModel] = []
         self._steps: Steps | None = None
         self._timesteps: Any = None  # the scheduler's own: another tensor is another run
         self._step: int | None = None
         self._calls_of_step: Counter = Counter()
 
     def __deepcopy__(self, memo: dict) -> Applied:
-        return self  # a copy of a model takes no part in its runs
+        return self  # a copied model takes no part in the runs
 
     def report(self) -> dict[str, Any]:
-        """As in ComfyUI. Where several processes share the model's work, figures are those of this
-        one's heads, and `rank` is (which one it is, of how many)."""
+        """As in ComfyUI. If several processes share the model's work, the figures are those of this
+        process's heads, and `rank` is (its number, how many there are)."""
         ranks = self.ranks
         return super().report() | ({"rank": (ranks.rank, ranks.of)} if ranks else {})
 
@@ -63,33 +62,28 @@ class Applied(LastRun):
         return super().summary() + part
 
     def put_on(self, model: torch.nn.Module, family: Family) -> None:
-        """Wraps the processors of a transformer, and listens to its calls."""
-        on_model = _OnModel(self, model, family)
-        on_model.wrap()
-        self._hooks += [
-            model.register_forward_pre_hook(on_model.before, with_kwargs=True),
-            model.register_forward_hook(on_model.after, with_kwargs=True, always_call=True),
-        ]
+        """Wraps a transformer's processors and hooks its calls."""
+        self._models.append(_OnModel(self, model, family))
 
     def take_off(self) -> None:
-        """Removes its hooks and says what the last run did. Processors are `remove_psa`'s."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-        self._end()
+        """Removes the hooks and logs what the last run did. `remove_psa` restores processors."""
+        for on_model in self._models:
+            on_model.take_off()
+        self._models.clear()
+        self.end()
         self._timesteps = self._steps = None
 
     def calls_of(
         self, model: torch.nn.Module, grid: TokenGrid | None, timestep: Any, device: torch.device
     ) -> AttentionCalls:
-        """What serves the attention of a call of `model` that begins."""
+        """What serves the attention of a call of `model` that is about to begin."""
         scheduler = self._scheduler_now()
         timesteps = getattr(scheduler, "timesteps", None)
         if self._run is None or timesteps is not self._timesteps:
             self._begin(timesteps)
         run, self._finished = self._run, None
         if grid is None and run.first_time("layout"):
-            log.warning("PSA %s: this call of %s does not tell where its video's tokens are; it "
+            log.warning("PSA %s: this call of %s does not say where its video's tokens are; it "
                         "stays dense", run.preset.label, type(model).__name__)  # fmt: skip
         step = None
         if self._steps is not None:
@@ -97,7 +91,7 @@ class Applied(LastRun):
         if step != self._step:
             self._calls_of_step.clear()
         self._step = step
-        # conditions take turns in the same order in every step
+        # every step calls its conditions in the same order
         self._calls_of_step[id(model)] += 1
         key = id(model), self._calls_of_step[id(model)]
         if grid is not None and run.grid is None:
@@ -112,7 +106,7 @@ class Applied(LastRun):
             run.forget(calls.key)
 
     def _begin(self, timesteps: torch.Tensor | None) -> None:
-        self._end()
+        self.end()
         self._timesteps, self._step, self._steps = timesteps, None, None
         schedule = Schedule(())
         if timesteps is not None:
@@ -138,21 +132,19 @@ NO_SCHEDULER = (
 )
 
 
-class _OnModel:
-    """One transformer: what its processors ask, and the hooks around its calls."""
+class _OnModel(ModelCalls):
+    """One transformer: its processors, and its calls."""
 
     def __init__(self, applied: Applied, model: torch.nn.Module, family: Family):
-        self.applied, self.model, self.family = applied, model, family
-        self.serving = Serving()
-        self._signature = inspect.signature(type(model).forward)
+        super().__init__(applied, model, Serving())
+        self.family = family
         self._device: torch.device | None = None
         self._ranks: Ranks | None = None
+        self._wrap()
+        self.listen()
 
-    def __deepcopy__(self, memo: dict) -> _OnModel:
-        return self
-
-    def wrap(self) -> bool:
-        """Whether there were processors to wrap. The library may have put on others since."""
+    def _wrap(self) -> bool:
+        """Whether there were processors to wrap: the library may have set new ones."""
         found = False
         for layer, (block, attention) in enumerate(self.family.attentions(self.model)):
             if not isinstance(attention.processor, PSAProcessor):
@@ -161,58 +153,31 @@ class _OnModel:
                 found = True
         return found
 
-    @uncompiled
-    def before(self, model: torch.nn.Module, args: tuple, kwargs: dict) -> None:
-        if model is not self.model:  # a copy
-            return
-        check_shared(model)  # nothing of the run is lost: its first call would fail
-        self.applied.ranks = self._ranks = ranks_of(model)
-        try:
-            if self.wrap():
-                log.info("PSA %s: other attention processors were set; PSA is on those too",
-                         self.applied.preset.label)  # fmt: skip
-            call = self._signature.bind(model, *args, **kwargs).arguments
-            self._begin(model, call)
-        except Exception as error:  # a call like none in the version that we know
-            self.serving.calls = None
-            self.applied.could_not_read(model, error)
+    def check(self) -> None:
+        check_shared(self.model)  # nothing is lost: the first call of the run would fail anyway
+        self.applied.ranks = self._ranks = ranks_of(self.model)
 
-    def _begin(self, model: torch.nn.Module, call: Mapping[str, Any]) -> None:
+    def begin(self, call: Mapping[str, Any]) -> AttentionCalls:
+        if self._wrap():
+            log.info("PSA %s: new attention processors were set; PSA now wraps those",
+                     self.applied.preset.label)  # fmt: skip
         self._device = call["hidden_states"].device
-        grid = self.family.grid(model, call)
+        grid = self.family.grid(self.model, call)
         self.serving.split = self._ranks is not None and self._ranks.split
         if self.serving.split and grid is not None and grid.length != math.prod(grid.grid):
-            grid = None  # each rank has a part of the text beside its part of the video
+            grid = None  # each rank holds part of the text among its part of the video
         self.serving.seen = grid.length if self.family.padded and grid is not None else None
-        self.serving.calls = self.applied.calls_of(model, grid, call["timestep"], self._device)
+        return self.applied.calls_of(self.model, grid, call["timestep"], self._device)
 
-    @uncompiled
-    def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:
-        """The model's output; made again without PSA where that gave NaN or Inf."""
-        calls = self.serving.calls
-        if model is not self.model or (calls is None and self._ranks is None):
-            return None
-        try:
-            if out is not None and self._spoiled(calls):
-                # PSA has stepped aside by then: the same call again, dense, loses nothing
-                if calls is not None:
-                    calls.run.repeated()
-                    self.serving.calls = AttentionCalls(
-                        calls.run, calls.token_grid, calls.step, calls.key
-                    )
-                return model.forward(*args, **kwargs)
-            return None
-        finally:
-            self.serving.calls = None
-            if calls is not None:
-                self.applied.call_ended(calls, self._device)
+    def ended(self, calls: AttentionCalls) -> None:
+        self.applied.call_ended(calls, self._device)
 
-    def _spoiled(self, calls: AttentionCalls | None) -> bool:
-        """Whether the model has to be called again, which ranks can do together alone.
+    def spoiled(self, calls: AttentionCalls | None) -> bool:
+        """As in `ModelCalls`, but ranks can repeat a call only together.
 
-        What one of them met, all step aside for.
+        An error on one of them makes all step aside.
         """
-        spoiled = calls is not None and calls.spoiled()
+        spoiled = super().spoiled(calls)
         if self._ranks is None:
             return spoiled
         failed = calls is None or calls.run.failure is not None

@@ -36,19 +36,19 @@ def apply_psa(
 ) -> Applied:
     """Serves the video self-attention of a pipeline's transformers, or of one transformer.
 
-    preset        "family/name" of a preset, "family" for its default, or a configuration. Of models
-                  whose family is sure "name" is enough, and None gives their default
-    presets_file  a file of presets, which go before the shipped ones
-    scheduler     which tells the steps; a pipeline's own if absent. Without any, the step of a call
-                  is unknown, and it stays dense
+    preset        "family/name" of a preset, "family" for its default, or a configuration. If the
+                  model's family is certain, "name" is enough, and None means its default
+    presets_file  a file of presets, which take precedence over the shipped ones
+    scheduler     which knows the steps; by default the pipeline's own. Without one, the step of a
+                  call is unknown, and the call stays dense
     dense_blocks  transformer blocks that stay dense
     min_tokens    calls with fewer video tokens than this stay dense
-    on_progress   gets {"text", "step", "steps", "state", "density", "speedup"} while a run goes on
+    on_progress   called with {"text", "step", "steps", "state", "density", "speedup"} during a run
 
-    What was applied before is replaced. A transformer that PSA does not know stays dense, which is
-    said in the log and in the report. Raises `TypeError` for what holds no transformer, the
-    presets' `PresetError` for a preset that is not there, `ValueError` for a transformer that is
-    shared out over GPUs in a way that PSA cannot serve; if that comes later, its next call raises.
+    It replaces what was applied before. A transformer that PSA does not know stays dense; the log
+    and the report say so. Raises `TypeError` if there is no transformer, the presets' `PresetError`
+    if there is no such preset, and `ValueError` if the transformer is split over GPUs in a way that
+    PSA cannot serve. If it is split later, its next call raises.
     """
     models = _transformers(pipeline_or_transformer)
     if not models:
@@ -81,7 +81,7 @@ def apply_psa(
 
 
 def remove_psa(pipeline_or_transformer: Any) -> None:
-    """Gives every transformer its own processors back."""
+    """Restores every transformer's own processors."""
     for model in _transformers(pipeline_or_transformer):
         applied = model.__dict__.pop(_KEY, None)
         if applied is not None:
@@ -100,7 +100,7 @@ def _scheduler_of(given: Any, scheduler: Any) -> Callable[[], Any]:
 
 
 def _transformers(given: Any) -> list[torch.nn.Module]:
-    """Those of a pipeline, or what is one itself; of compiled ones what was compiled."""
+    """A pipeline's transformers, or the one that is given; the original of a compiled one."""
     if isinstance(given, torch.nn.Module):
         found = [given]
     else:

@@ -1,5 +1,5 @@
-"""The transformers of diffusers that PSA knows, by the names of their classes: where their
-self-attention is, and where the video lies in its tokens. Source: diffusers 0.42.1."""
+"""The transformers of diffusers that PSA knows, by class name: where their self-attention is, and
+where the video is among its tokens. Source: diffusers 0.42.1."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Call = Mapping[str, Any]
 @dataclass(frozen=True)
 class Family:
     """attentions  (transformer block, its self-attention over the video) of a transformer
-    grid        of one call: its tokens, None where nothing tells
-    presets     the preset family of a transformer by its configuration, None where that is not sure
-    padded      whether a mask hides the end of every call's tokens, which `grid` is without
+    grid        the token grid of one call, None if the call does not say
+    presets     the preset family for a transformer's configuration, None if that is not certain
+    padded      whether a mask hides the last tokens of every call; `grid` leaves those out
     """
 
     attentions: Callable[[torch.nn.Module], Iterator[tuple[int, torch.nn.Module]]]
@@ -38,14 +38,14 @@ def _of(blocks: str, attention: str) -> Callable:
 
 
 def _vace(model: torch.nn.Module) -> Iterator[tuple[int, torch.nn.Module]]:
-    """Blocks over the control video have the number of the main block that they belong to."""
+    """A block over the control video has the number of the main block that it belongs to."""
     yield from _of("blocks", "attn1")(model)
     for number, block in zip(model.config.vace_layers, model.vace_blocks, strict=True):
         yield number, block.attn1
 
 
 def _hunyuan(model: torch.nn.Module) -> Iterator[tuple[int, torch.nn.Module]]:
-    """Single-stream blocks are counted on from the double-stream ones."""
+    """Single-stream blocks are numbered after the double-stream ones."""
     yield from _of("transformer_blocks", "attn")(model)
     first = len(model.transformer_blocks)
     for i, attention in _of("single_transformer_blocks", "attn")(model):
@@ -53,7 +53,7 @@ def _hunyuan(model: torch.nn.Module) -> Iterator[tuple[int, torch.nn.Module]]:
 
 
 def _wan_grid(model: torch.nn.Module, call: Call) -> TokenGrid:
-    """The video alone; what is left over of a latent's edge is cut off."""
+    """The video alone; the model cuts off what does not fill a patch."""
     patch = tuple(model.config.patch_size)
     sizes = call["hidden_states"].shape[2:]
     return TokenGrid(tuple(s // p for s, p in zip(sizes, patch, strict=True)), patch)
@@ -70,8 +70,8 @@ def _cogvideox_grid(model: torch.nn.Module, call: Call) -> TokenGrid:
 
 
 def _ltx_grid(model: torch.nn.Module, call: Call) -> TokenGrid | None:
-    """The video alone. Its latent comes packed; where coordinates stand in for its size, as with
-    frames to keep to, tokens may be of anything."""
+    """The video alone, in a packed latent. If coordinates replace its size, as with conditioning
+    frames, tokens may be anything."""
     sizes = tuple(call.get(name) for name in ("num_frames", "height", "width"))
     if None in sizes or call.get("video_coords") is not None:
         return None
@@ -80,7 +80,7 @@ def _ltx_grid(model: torch.nn.Module, call: Call) -> TokenGrid | None:
 
 
 def _hunyuan_grid(model: torch.nn.Module, call: Call) -> TokenGrid | None:
-    """The video, then text without its padding; of texts of several lengths nothing is known."""
+    """The video, then the text without its padding. None for a batch of several text lengths."""
     p, p_t = model.config.patch_size, model.config.patch_size_t
     sizes = zip(call["hidden_states"].shape[2:], (p_t, p, p), strict=True)
     text = _seen_text(call)
@@ -90,7 +90,7 @@ def _hunyuan_grid(model: torch.nn.Module, call: Call) -> TokenGrid | None:
 
 
 def _seen_text(call: Call) -> int | None:
-    """How many text tokens the mask of a call leaves, None where not the same in the whole batch.
+    """How many text tokens a call's mask leaves visible, None if that differs within the batch.
 
     Waits for the GPU.
     """
@@ -100,7 +100,7 @@ def _seen_text(call: Call) -> int | None:
 
 def _wan_presets(config: Any) -> str | None:
     layers, width = config.num_layers, config.num_attention_heads * config.attention_head_dim
-    # one of Wan 2.2's two experts alone looks like this as well
+    # a single expert of Wan 2.2 looks the same
     known = {(40, 5120): "Wan2.1_14b", (30, 1536): "Wan2.1_1.3b", (30, 3072): "Wan2.2_5B"}
     return known.get((layers, width))
 
@@ -127,13 +127,13 @@ FAMILIES = {
 
 
 def family_of(model: torch.nn.Module) -> Family | None:
-    """Of a model or of one that derives from it."""
+    """That of the model's class, or of a class that it derives from."""
     names = (kind.__name__ for kind in type(model).__mro__)
     return next((FAMILIES[name] for name in names if name in FAMILIES), None)
 
 
 def preset_family(models: list[torch.nn.Module]) -> str | None:
-    """The preset family of a pipeline's transformers, None where that is not sure."""
+    """The preset family of a pipeline's transformers, None if that is not certain."""
     found = {family.presets(m.config) for m in models if (family := family_of(m))}
     if len(models) == 2 and found == {"Wan2.1_14b"}:
         return "Wan2.2_A14B"

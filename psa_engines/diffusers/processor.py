@@ -1,7 +1,7 @@
-"""The attention processor that asks PSA, around the one that was there.
+"""The attention processor that asks PSA, wrapped around the model's own.
 
-A model's own processor does the whole of its work: projections, norms, positions, LoRA. Only its
-call of `scaled_dot_product_attention` is answered by PSA, where it can be; nothing global changes.
+The model's own processor does all of its work: projections, norms, positions, LoRA. PSA only
+answers its call of `scaled_dot_product_attention`, if it can; nothing global changes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ NO_HOOK = "attention backend without a hook"
 
 
 class Serving:
-    """What a processor asks: the calls of the model call that lasts, None outside of a run.
+    """What the processors of one transformer ask.
 
-    seen   of a model whose text is padded: the tokens that the mask of this model call leaves
-    split  whether the call's tokens are shared out over GPUs
+    calls  those of the current call of the model, None outside of one
+    seen   for a model with padded text: how many tokens the mask of this call leaves visible
+    split  whether the call's tokens are split over GPUs
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class Serving:
 
     @uncompiled
     def without_psa(self, block: int, x: Any, reason: str) -> None:
-        """The attention of a layer runs where PSA does not see it."""
+        """Notes that PSA does not see the attention of a layer."""
         if self.calls is None:
             return
         run = self.calls.run
@@ -57,8 +58,8 @@ class Serving:
         run.recorder.dense(self.calls.step, block, reason, None, device)
         if reason == NO_HOOK and run.first_time("backend"):
             log.warning(
-                "PSA %s: the transformer's attention backend does not ask PSA, which stays dense. "
-                "Fix: transformer.set_attention_backend(\"native\")", run.preset.label,
+                "PSA %s: the transformer's attention backend bypasses PSA, and all calls are "
+                "dense. Fix: transformer.set_attention_backend(\"native\")", run.preset.label,
             )  # fmt: skip
 
 
@@ -104,14 +105,14 @@ def _other(
 
 
 def _hides_the_end(mask: torch.Tensor, q: torch.Tensor) -> bool:
-    """Whether a mask is one that the model made for its padded text: `[B, 1, 1, L]` of bool."""
+    """Whether the model made this mask for its padded text: `[B, 1, 1, L]` of bool."""
     return mask.dtype == torch.bool and mask.shape == (q.shape[0], 1, 1, q.shape[2])
 
 
 class _PaddedCall(AttentionCall):
-    """One whose last tokens a mask hides from all: PSA serves those before them.
+    """A call whose mask hides the last tokens from all queries: PSA serves the others.
 
-    The hidden ones' own rows are dense, as the model has them.
+    The rows of the hidden tokens are dense, as in the model.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class _PaddedCall(AttentionCall):
 
 
 class _Answering(TorchFunctionMode):
-    """Answers `scaled_dot_product_attention`, nothing else, while one processor runs."""
+    """Answers `scaled_dot_product_attention`, and nothing else, while one processor runs."""
 
     def __init__(self, serving: Serving, block: int, layer: Any):
         super().__init__()
@@ -146,9 +147,9 @@ class _Answering(TorchFunctionMode):
 
 
 class PSAProcessor:
-    """Wraps the processor that is there. What is set on it or asked of it goes to that one.
+    """Wraps a processor. Attributes are read from that one and set on it.
 
-    layer  tells its attention from every other one of the model's
+    layer  identifies this attention layer among the model's
     """
 
     def __new__(cls, inner: Any, *_: Any) -> PSAProcessor:
@@ -159,7 +160,7 @@ class PSAProcessor:
 
     def __call__(self, attention: Any, *args: Any, **kwargs: Any) -> Any:
         states = args[0] if args else kwargs.get("hidden_states")
-        # shared out over GPUs, attention is inside a function of its own gradient: q has none there
+        # split over GPUs, attention runs in an autograd function, where q asks for no gradient
         split = self.serving.split
         reason = gradients_asked(states, *attention.parameters()) if split else None
         if reason:
@@ -184,8 +185,8 @@ class PSAProcessor:
 
 @functools.cache
 def _with_parameters_of(kind: type) -> type[PSAProcessor]:
-    """A wrapper whose call tells the same parameters: diffusers leaves out those that it does not
-    find there."""
+    """A wrapper whose call has the same signature: diffusers drops the arguments that it does not
+    find in it."""
 
     def call(self: PSAProcessor, *args: Any, **kwargs: Any) -> Any:
         return PSAProcessor.__call__(self, *args, **kwargs)

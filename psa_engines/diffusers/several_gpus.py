@@ -1,7 +1,7 @@
-"""A transformer whose work diffusers shares out over several processes, a GPU each.
+"""A transformer that diffusers splits over several processes, one for each GPU.
 
-Under Ulysses each of them has all tokens of some heads by the time attention is asked for, which
-is all that PSA needs: nothing of a head hangs on another one. Source: diffusers 0.42.1.
+Under Ulysses, each process has all tokens of some heads when attention is computed. That is all PSA
+needs, since no head depends on another. Source: diffusers 0.42.1.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ RING = (
 class Ranks:
     """The processes that run one transformer together.
 
-    group   theirs
-    rank    of this one, 0 to `of` - 1
-    device  where tensors go that are exchanged, where no other is known
-    split   whether the tokens are shared out among them, too, and not the heads alone
+    group   their process group
+    rank    the number of this process, 0 to `of` - 1
+    device  where they exchange tensors, unless a call says otherwise
+    split   whether they share out the tokens as well, not only the heads
     """
 
     group: Any
@@ -36,14 +36,14 @@ class Ranks:
     split: bool
 
     def agreed(self, state: int, device: torch.device | None) -> int:
-        """The greatest of all ranks' `state`. Every rank has to ask. Waits for the others."""
-        told = torch.tensor(state, device=device or self.device)
-        dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self.group)
-        return int(told)
+        """The greatest `state` of all ranks. All have to call this; each waits for the others."""
+        worst = torch.tensor(state, device=device or self.device)
+        dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=self.group)
+        return int(worst)
 
 
 def ranks_of(model: torch.nn.Module) -> Ranks | None:
-    """Those that share a model's work, None where it has one process to itself."""
+    """The ranks that share a model's work, None for a model in a single process."""
     context, tensor = _configs(model)
     config = context or tensor
     if config is None:
@@ -56,14 +56,14 @@ def ranks_of(model: torch.nn.Module) -> Ranks | None:
 
 
 def check_shared(model: torch.nn.Module) -> None:
-    """Raises `ValueError` for what PSA cannot serve, or what would fail in the first block."""
+    """Raises `ValueError` for a split that PSA cannot serve, or that fails in the first block."""
     context, _ = _configs(model)
     if context is None:
         return
     if context.ring_degree > 1:
         raise ValueError(f"ring_degree: found {context.ring_degree}; {RING}")
     heads, degree = model.config.num_attention_heads, context.ulysses_degree
-    spare = -heads % degree  # empty heads of the last rank, which has to have one of its own
+    spare = -heads % degree  # empty heads of the last rank, which needs at least one real head
     padded = spare < (heads + spare) // degree
     if spare and not (context.ulysses_anything and padded):
         fit = ", ".join(str(n) for n in range(2, heads + 1) if heads % n == 0)
@@ -75,7 +75,7 @@ def check_shared(model: torch.nn.Module) -> None:
 
 
 def _configs(model: torch.nn.Module) -> tuple[Any, Any]:
-    """(context parallel, tensor parallel) of a model, None where absent."""
+    """(context parallel, tensor parallel) configuration of a model, None if absent."""
     parallel = getattr(model, "_parallel_config", None)
     return (
         getattr(parallel, "context_parallel_config", None),

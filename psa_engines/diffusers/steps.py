@@ -1,4 +1,4 @@
-"""Which step a call of a transformer is in, as its pipeline's scheduler tells."""
+"""Which step a call of a transformer is in, according to the pipeline's scheduler."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-# a timestep in bfloat16, as some pipelines pass it, differs by so much from the scheduler's
+# how far a timestep in bfloat16, as some pipelines pass it, may be from the scheduler's
 _ROUNDING = 2**-8
 
 
 class Steps:
-    """The steps of the run that a scheduler was last set up for.
+    """The steps of the run for which a scheduler was last set up.
 
-    A solver of second order lists a timestep once for each of its evaluations: they are one step.
+    A second-order solver lists a timestep once for each evaluation; together they are one step.
     """
 
     def __init__(self, timesteps: torch.Tensor):
@@ -25,12 +25,12 @@ class Steps:
         self._now = 0
 
     def of_call(self, scheduler: Any, timestep: torch.Tensor | float) -> int | None:
-        """Index of the step of a call, None where its timestep is not of this run.
+        """Index of the step of a call, None if its timestep is not one of this run.
 
-        Waits for the GPU. Many schedulers know the step themselves, once the first is over; a
-        rounded timestep may stand for several.
+        Waits for the GPU. Many schedulers know the step themselves once the first is over; a
+        rounded timestep may fit several.
         """
-        # frames that are known already have 0, as in Wan 2.2 5B
+        # frames that are given have 0, as in Wan 2.2 5B
         t = float(timestep.max() if isinstance(timestep, torch.Tensor) else timestep)
         own = getattr(scheduler, "step_index", None)
         if own is None:  # before the first
@@ -41,7 +41,7 @@ class Steps:
         near = [i for i, start in enumerate(self.timesteps) if _is(t, start)]
         if not near:
             return None
-        # the nearest; of those alike the one that the run is in
+        # the nearest; among equals, the one closest to the current step
         self._now = min(near, key=lambda i: (abs(self.timesteps[i] - t), abs(i - self._now)))
         return self._now
 

@@ -18,8 +18,8 @@ from .settings import DENSE_TYPE
 
 log = logging.getLogger("PSA")
 
-# what LightX2V tells beside q, k and v that does not change what attention is
-_TOLD = {
+# arguments beside q, k and v that do not change the result
+_HARMLESS = {
     "block_idx", "scheduler", "grid_sizes", "cu_seqlens_q", "cu_seqlens_kv", "max_seqlen_q",
     "max_seqlen_kv", "softmax_scale", "scale", "model_cls",
 }  # fmt: skip
@@ -30,20 +30,20 @@ class PSAAttention:
         self.config: dict[str, Any] = {}
         self._dense: dict[str, Any] = {}
         self._place: tuple | None = None  # (step, condition, block) of the last call
-        self._calls = 0  # before it in the same place: none, or one a head
+        self._calls = 0  # earlier calls in the same place: none, or one for each head
 
     @uncompiled
     def apply(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **options: Any
     ) -> torch.Tensor:
-        """q, k, v `[T, H, D]`: all tokens of this GPU's heads. Gives `[T, H * D]`."""
+        """q, k, v `[T, H, D]`: all tokens of this GPU's heads. Returns `[T, H * D]`."""
         scheduler = options.get("scheduler")
-        if scheduler is None:  # it has the settings and the step
+        if scheduler is None:  # which knows the settings and the step
             return self.dense(DENSE_TYPE, q, k, v, options)
         runs = runs_of(scheduler)
         run, step = runs.of_call(scheduler)
         condition = bool(getattr(scheduler, "infer_condition", True))
-        # where weights are loaded block by block, blocks take turns in one object
+        # if weights are loaded block by block, several blocks share one object
         place = step, condition, options.get("block_idx")
         self._calls = self._calls + 1 if place == self._place else 0
         self._place = place
@@ -54,7 +54,7 @@ class PSAAttention:
         calls = AttentionCalls(run, grid, step, key)
         asked = _Asked(self, runs.settings.dense_type, q, k, v, options)
         out = calls.attend(asked)
-        if calls.spoiled():  # no call of the model can be made again from here, this one can
+        if calls.spoiled():  # from here the model's call cannot be repeated, but this one can
             out = asked.dense()
         if step == len(run.schedule.steps) - 1:
             run.forget(key)
@@ -67,7 +67,7 @@ class PSAAttention:
             registry = sys.modules["lightx2v.utils.registry_factory"].ATTN_WEIGHT_REGISTER
             if name not in registry or name == "psa":
                 known = ", ".join(sorted(set(registry) - {"psa"}))
-                raise ValueError(f"psa_setting.dense_type: found {name!r}; there are {known}")
+                raise ValueError(f"psa_setting.dense_type: found {name!r}. Fix: use one of {known}")
             self._dense[name] = registry[name]()
         return self._dense[name].apply(q, k, v, **options)
 
@@ -79,8 +79,8 @@ def _ranks() -> int:
 
 
 def _grid(sizes: Any, tokens: int, ranks: int) -> TokenGrid | None:
-    """The video; after it what fills the tokens up, so that all ranks have as many. The model
-    attends to it as to any token. Of other tokens beside the video nothing is known."""
+    """The video, then the padding that gives all ranks the same number of tokens; the model attends
+    to it as to any token. None if there are other tokens beside the video."""
     if sizes is None:
         return None
     sizes = tuple(int(size) for size in sizes)
@@ -117,7 +117,7 @@ class _Call(AttentionCall):
 
 
 def _cannot(options: dict[str, Any], *tensors: torch.Tensor) -> str | None:
-    """Why options keep PSA from serving a call, or None."""
+    """Why PSA cannot serve a call with these options, or None."""
     if options.get("attn_mask") is not None or options.get("causal"):
         return "masked attention"
     if options.get("drop_rate"):
@@ -127,7 +127,7 @@ def _cannot(options: dict[str, Any], *tensors: torch.Tensor) -> str | None:
         return "several sequences in one"
     if reason := gradients_asked(*tensors):
         return reason
-    known = _TOLD | {"attn_mask", "causal", "drop_rate"}
+    known = _HARMLESS | {"attn_mask", "causal", "drop_rate"}
     unknown = sorted(
         name for name, value in options.items()
         if name not in known and value is not None and value is not False

@@ -1,4 +1,4 @@
-"""The runs of a LightX2V process: which one a call belongs to, and what is said of each."""
+"""The runs of a LightX2V process: which run a call belongs to, and what is logged about it."""
 
 from __future__ import annotations
 
@@ -7,52 +7,42 @@ import logging
 import weakref
 from typing import Any
 
-from ..core.faults import one_line
+from ..core.last_run import LastRun
 from ..core.run import Run
 from ..core.schedule import plan_of
-from ..core.summary import summary_line
 from .settings import Settings, settings_of
 
 log = logging.getLogger("PSA")
 
 
-class Runs:
-    """Of one scheduler, one after the other. A run begins where its `timesteps` are new ones, or
-    its steps begin anew."""
+class Runs(LastRun):
+    """The runs of one scheduler, one after another. A run begins with new `timesteps`, or when the
+    steps start over."""
 
     def __init__(self, scheduler: Any):
         self.settings = settings_of(scheduler.config)
+        super().__init__(self.settings.preset, None)
         self._timesteps: Any = None
         self._step = -1
-        self.run: Run | None = None
 
     def of_call(self, scheduler: Any) -> tuple[Run, int]:
-        """The run and the step of a call that begins."""
+        """The run and the step of a call that is about to begin."""
         step, timesteps = int(scheduler.step_index), getattr(scheduler, "timesteps", None)
         steps = int(scheduler.infer_steps)
-        new = self.run is None or timesteps is not self._timesteps or step < self._step
-        if new or len(self.run.schedule.steps) != steps:
+        run = self._run
+        new = run is None or timesteps is not self._timesteps or step < self._step
+        if new or len(run.schedule.steps) != steps:
             self.end()
             self.settings = settings_of(scheduler.config)
-            self.run, self._timesteps = _begun(self.settings, steps), timesteps
-        self._step = step
-        return self.run, step
-
-    def end(self) -> None:
-        run, self.run = self.run, None
-        if run is None:
-            return
-        try:
-            report, _ = run.finish(None)
-            (log.error if run.failure else log.info)("PSA %s", summary_line(report))
-        except Exception as error:  # the video is done
-            log.warning("PSA %s: no report of this run (%s)", run.preset.label, one_line(error))
-        run.end()
+            self.preset = self.settings.preset
+            self._run, self._timesteps = _begun(self.settings, steps), timesteps
+        self._step, self._finished = step, None
+        return self._run, step
 
 
 def _begun(settings: Settings, steps: int) -> Run:
     preset = settings.preset
-    # how far a run is takes no more than the count of its steps
+    # the number of steps is enough to know how far a run is
     schedule = plan_of([float(steps - i) for i in range(steps)], preset.config)
     log.info("PSA %s: %s", preset.label, schedule.describe())
     return Run(

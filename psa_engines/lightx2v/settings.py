@@ -1,4 +1,4 @@
-"""What a LightX2V configuration says to PSA: its `psa_setting`."""
+"""The `psa_setting` of a LightX2V configuration."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..core.preset_value import PresetValue
 from ..preset_by_name import preset_value
 
 NAMES = ("preset", "presets_file", "dense_blocks", "min_tokens", "dense_type")
-DENSE_TYPE = "torch_sdpa"  # which LightX2V has everywhere
+DENSE_TYPE = "torch_sdpa"  # LightX2V has it on every platform
 
 
 @dataclass(frozen=True)
 class Settings:
-    """dense_type  the attention of LightX2V's registry that serves the calls that stay dense"""
+    """dense_type  name in LightX2V's registry of the attention for calls that stay dense"""
 
     preset: PresetValue
     dense_blocks: frozenset[int] = frozenset()
@@ -24,16 +24,16 @@ class Settings:
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:
-    """Raises `ValueError`, `TypeError` or the presets' `PresetError` for what is not understood."""
+    """Raises `ValueError`, `TypeError` or the presets' `PresetError` for wrong settings."""
     given = config.get("psa_setting")
     if not isinstance(given, Mapping) or "preset" not in given:
         raise ValueError(
-            f"psa_setting: found {given!r}; it names a preset. Fix: "
+            f"psa_setting: found {given!r}, which names no preset. Fix: "
             '"psa_setting": {"preset": "Wan2.1_14b/balanced"}'
         )
     unknown = sorted(set(given) - set(NAMES))
     if unknown:
-        raise ValueError(f"psa_setting: found {unknown[0]!r}; it may have {', '.join(NAMES)}")
+        raise ValueError(f"psa_setting: found {unknown[0]!r}. Fix: use only {', '.join(NAMES)}")
     return Settings(
         preset_value(given["preset"], given.get("presets_file")),
         frozenset(given.get("dense_blocks", ())),

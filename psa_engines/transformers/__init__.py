@@ -1,4 +1,4 @@
-"""PSA in transformers: the prefill of a prompt with a video, its language model's layers sparse.
+"""PSA in transformers: sparse layers of the language model in the prefill of a prompt with a video.
 
     from psa_engines.transformers import apply_psa, remove_psa
 
@@ -7,8 +7,8 @@
     print(applied.summary())
     remove_psa(model)
 
-Importing it registers the attention "psa" with transformers, which is its "sdpa" wherever nothing
-was applied. What is served, by which version and how exactly: docs/engines.md.
+Importing it registers the attention "psa" with transformers; for a model without PSA that is the
+same as "sdpa". Which models and versions are served, and how exactly: docs/engines.md.
 """
 
 try:

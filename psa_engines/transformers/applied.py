@@ -1,8 +1,7 @@
-"""PSA on a model's language layers: its prompts, one after the other, and their reports."""
+"""PSA on a model's language layers: one prompt after another, and the report of the last."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +10,13 @@ import torch
 
 from ..core.deciding import AttentionCalls
 from ..core.last_run import LastRun
+from ..core.model_calls import ModelCalls
 from ..core.preset_value import PresetValue
 from ..core.run import Run
 from ..core.schedule import DENSE_PRESET, Schedule, Step
 from ..core.token_grid import TokenGrid
-from ..core.uncompiled import uncompiled
 from .attention import NAME, Serving, serve
-from .prompt import NO_VIDEO, Call, cache_of, cached, video_of
+from .prompt import NO_VIDEO, Call, cache_of, cached, empty, new_tokens, video_of
 
 log = logging.getLogger("PSA")
 
@@ -25,7 +24,7 @@ DECODE, CHUNK = "decode step", "chunked prefill"
 
 
 class Applied(LastRun):
-    """What `apply_psa` gives. A run begins with each prompt, and lasts until the next one."""
+    """What `apply_psa` returns. Each prompt begins a run, which lasts until the next prompt."""
 
     def __init__(
         self, preset: PresetValue, dense_blocks: frozenset[int], min_tokens: int,
@@ -34,131 +33,93 @@ class Applied(LastRun):
         super().__init__(preset, note)
         self._options = {
             "dense_blocks": dense_blocks, "min_tokens": min_tokens, "on_progress": on_progress,
-            # a prefill has no steps: neither warm-up nor ranges of them mean anything
+            # a prefill has no steps: warm-up and ranges of steps have no meaning
             "config": preset.config.in_range(None),
         }  # fmt: skip
         self._models: list[_OnModel] = []
         self._video = False
 
     def __deepcopy__(self, memo: dict) -> Applied:
-        return self  # a copy of a model takes no part in its runs
+        return self  # a copied model takes no part in the runs
 
     def put_on(self, model: torch.nn.Module) -> None:
-        """Serves the language layers of a model, and listens to its calls."""
+        """Serves a model's language layers and hooks its calls."""
         self._models.append(_OnModel(self, model))
 
     def take_off(self) -> None:
-        """Gives the models their own attention back, and says what the last run did."""
+        """Restores the models' own attention, and logs what the last run did."""
         for on_model in self._models:
             on_model.take_off()
         self._models.clear()
-        self._end()
+        self.end()
 
-    def begin_call(self, model: torch.nn.Module, call: Call, serving: Serving) -> None:
-        """A call of `model` begins: a prompt, or what comes after one."""
-        new = call.get("input_ids")
-        new = call["inputs_embeds"] if new is None else new
+    def calls_of(self, model: torch.nn.Module, call: Call, serving: Serving) -> AttentionCalls:
+        """What serves the attention of a call of `model` that is about to begin: a prompt, or what
+        follows one."""
+        new = new_tokens(call)
         if cached(call):
-            if self._run is None:  # PSA came in the middle
+            if self._run is None:  # PSA was applied after the prompt
                 self._begin()
-            dense = DECODE if new.shape[1] == 1 else CHUNK
-            video, step, grid = dense == CHUNK and self._video, None, None
+            serving.dense = DECODE if new.shape[1] == 1 else CHUNK
+            serving.video = serving.dense == CHUNK and self._video
+            step, grid = None, None
         else:
             self._begin()
             found = video_of(model, call)
-            grid, dense = (found, None) if isinstance(found, TokenGrid) else (None, found)
-            video, step = found != NO_VIDEO, 0
-            self._video = video
+            grid, serving.dense = (found, None) if isinstance(found, TokenGrid) else (None, found)
+            serving.video = self._video = found != NO_VIDEO
+            step = 0
             if grid is not None:
                 self._run.grid = grid.grid, grid.before + grid.after
         self._finished = None
-        device = new.device if video else None
-        self._run.recorder.model_call(step, device)
-        serving.begin(AttentionCalls(self._run, grid, step, None), dense, video)
+        self._run.recorder.model_call(step, new.device if serving.video else None)
+        return AttentionCalls(self._run, grid, step, None)
 
     def _begin(self) -> None:
-        self._end()
+        self.end()
         schedule = Schedule((Step(0.0, None),))
         if self.preset.config.type == "dense":
             schedule = schedule.all_dense(DENSE_PRESET)
         self._run = Run(self.preset, schedule, **self._options)
 
 
-class _OnModel:
-    """One model: what its language layers ask, and the hooks around its calls."""
+class _OnModel(ModelCalls):
+    """One model: the attention of its language layers, and its calls."""
 
     def __init__(self, applied: Applied, model: torch.nn.Module):
-        self.applied, self.model, self.serving = applied, model, Serving()
-        self._signature = inspect.signature(type(model).forward)
+        super().__init__(applied, model, Serving())
+        self._device: torch.device | None = None
         self._language = model.language_model
         self._former = self._language.config._attn_implementation
         if self._former not in ("sdpa", NAME):
-            log.info("PSA %s: %s is the attention of calls that stay dense, in place of %s",
+            log.info("PSA %s: calls that stay dense use %s attention, in place of %s",
                      applied.preset.label, "sdpa", self._former)  # fmt: skip
         self._language.set_attn_implementation(NAME)
         serve(self._language, self.serving)
-        self._hooks = [
-            model.register_forward_pre_hook(self.before, with_kwargs=True),
-            model.register_forward_hook(self.after, with_kwargs=True, always_call=True),
-        ]
-
-    def __deepcopy__(self, memo: dict) -> _OnModel:
-        return self
+        self.listen()
 
     def take_off(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        super().take_off()
         serve(self._language, None)
         self._language.set_attn_implementation(self._former)
+
+    def begin(self, call: Call) -> AttentionCalls:
+        self._device = new_tokens(call).device
+        self._look_for_others()
+        return self.applied.calls_of(self.model, call, self.serving)
 
     def _look_for_others(self) -> None:
         now = self._language.config._attn_implementation
         if now != NAME and self.applied.note is None:
             self.applied.note = (
-                f"the language model's attention was set to {now} after apply_psa, and PSA serves "
-                "nothing. Fix: call apply_psa again"
+                f"the language model's attention was set to {now} after apply_psa, and every call "
+                "is dense. Fix: call apply_psa again"
             )
             log.warning("PSA %s: %s", self.applied.preset.label, self.applied.note)
 
-    def _read(self, args: tuple, kwargs: dict) -> Call:
-        """What the model is called with, also what it passes on without knowing it."""
-        return self._signature.bind(self.model, *args, **kwargs).arguments | kwargs
+    def before_again(self, call: Call) -> None:
+        empty(cache_of(call))
 
-    @uncompiled
-    def before(self, model: torch.nn.Module, args: tuple, kwargs: dict) -> None:
-        if model is not self.model:  # a copy
-            return
-        self.serving.end()
-        try:
-            self.applied.begin_call(model, self._read(args, kwargs), self.serving)
-            self._look_for_others()
-        except Exception as error:
-            self.serving.end()
-            self.applied.could_not_read(model, error)
-
-    @uncompiled
-    def after(self, model: torch.nn.Module, args: tuple, kwargs: dict, out: Any) -> Any:
-        """The model's output; made again without PSA where that gave NaN or Inf."""
-        calls = self.serving.calls
-        if calls is None or model is not self.model:
-            return None
-        try:
-            if out is not None and calls.spoiled():
-                # PSA has stepped aside by then: the same prompt again, dense, loses nothing
-                calls.run.repeated()
-                self.serving.begin(
-                    AttentionCalls(calls.run, calls.token_grid, calls.step, calls.key), None, True
-                )
-                cache = cache_of(self._read(args, kwargs))
-                if cache is not None:
-                    cache.reset()  # of what the first try has put into it
-                return model.forward(*args, **kwargs)
-            return None
-        finally:
-            if self.serving.video:
-                calls.run.recorder.model_call_ended(_device(model))
-            self.serving.end()
-
-
-def _device(model: torch.nn.Module) -> torch.device:
-    return next(model.parameters()).device
+    def ended(self, calls: AttentionCalls) -> None:
+        if self.serving.video:
+            calls.run.recorder.model_call_ended(self._device)

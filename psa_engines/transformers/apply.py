@@ -17,7 +17,7 @@ from .applied import Applied
 log = logging.getLogger("PSA")
 
 PRESETS = Path(__file__).with_name("presets.yaml")
-# what takes the text and the video and has the language model -> its preset family, if any
+# class of the module that holds the language model -> its preset family, if any
 MODELS = {
     "Qwen2_5_VLModel": "Qwen2.5-VL",
     "Qwen2VLModel": "Qwen2.5-VL",
@@ -39,17 +39,17 @@ def apply_psa(
     """Serves the prefill of prompts with one video: causal, its text exact.
 
     preset        "family/name" of a preset, "family" for its default, or a configuration, with
-                  attn_impl "old_mask_type" and no rearrangement. Of the models that are known
-                  "name" is enough, and None gives their default
-    presets_file  a file of presets, which go before the shipped ones
+                  attn_impl "old_mask_type" and no rearrangement. If the model's family is known,
+                  "name" is enough, and None means its default
+    presets_file  a file of presets, which take precedence over the shipped ones
     dense_blocks  layers that stay dense
     min_tokens    prompts with fewer video tokens than this stay dense
-    on_progress   gets {"text", "step", "steps", "state", "density", "speedup"} during a prefill
+    on_progress   called with {"text", "step", "steps", "state", "density", "speedup"}
 
-    The language model's attention becomes "psa"; the vision tower keeps its own. What was applied
-    before is replaced. A model that PSA does not know stays dense, which is said in the log and in
-    the report. Raises `TypeError` for what is no model, the presets' `PresetError` for a preset
-    that is not there, psa_kernels' `CallError` for one that cannot be causal.
+    The language model's attention becomes "psa"; the vision tower keeps its own. It replaces what
+    was applied before. A model that PSA does not know stays dense; the log and the report say so.
+    Raises `TypeError` for anything but a model, the presets' `PresetError` if there is no such
+    preset, and psa_kernels' `CallError` for one that cannot be causal.
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model: found {type(model).__name__}; give a model of transformers")
@@ -74,7 +74,7 @@ def apply_psa(
 
 
 def remove_psa(model: torch.nn.Module) -> None:
-    """Gives the language model its own attention back."""
+    """Restores the language model's own attention."""
     for module in _known(model):
         applied = module.__dict__.pop(_KEY, None)
         if applied is not None:

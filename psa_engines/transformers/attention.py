@@ -1,4 +1,4 @@
-"""transformers' attention "psa": asks PSA while a run lasts, and is its "sdpa" otherwise."""
+"""transformers' attention "psa": asks PSA during a run, and is the same as "sdpa" otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core.deciding import Asked, AttentionCalls
 from ..core.uncompiled import uncompiled
 
 NAME = "psa"
-# options that are read here, and those that "sdpa" does not read
+# options that are read here, and options that "sdpa" ignores
 _UNDERSTOOD = {"dropout", "scaling", "is_causal", "sliding_window"}
 _NEUTRAL = {
     "position_ids", "use_cache", "return_dict", "output_attentions", "output_hidden_states",
@@ -26,29 +26,23 @@ _NEUTRAL = {
 class Serving:
     """What the layers of a language model ask.
 
-    calls  those of the model call that lasts, None outside of a run
-    dense  why all of this call is dense, if it is known before
+    calls  those of the current call of the model, None outside of one
+    dense  why the whole call is dense, if that is known beforehand
     video  whether the call holds a prompt's video
     """
 
     def __init__(self) -> None:
-        self.end()
-
-    def begin(self, calls: AttentionCalls, dense: str | None, video: bool) -> None:
-        self.calls, self.dense, self.video = calls, dense, video
-
-    def end(self) -> None:
         self.calls: AttentionCalls | None = None
         self.dense: str | None = None
         self.video = False
 
 
-# a copy of a model is in here no more, and so without PSA
+# a copied model is not in here, and so has no PSA
 _serving_of: WeakKeyDictionary[torch.nn.Module, Serving] = WeakKeyDictionary()
 
 
 def serve(language_model: torch.nn.Module, serving: Serving | None) -> None:
-    """All its layers ask `serving`; None: nothing any more."""
+    """Makes all its layers ask `serving`; None: none of them asks any more."""
     for module in language_model.modules():
         if serving is None:
             _serving_of.pop(module, None)
@@ -61,7 +55,7 @@ def _attend(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     attention_mask: torch.Tensor | None, **options: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """q `[B, H, L, D]`, k and v with their own heads; gives `[B, L, H, D]` as transformers asks."""
+    """q `[B, H, L, D]`, k and v with their own heads. Returns `[B, L, H, D]`, as "sdpa" does."""
     asked = _Asked(module, query, key, value, attention_mask, options)
     serving = _serving_of.get(module)
     if serving is None or serving.calls is None:
@@ -94,7 +88,7 @@ class _Asked(Asked):
         if self.serving.dense is not None:
             return self.serving.dense
         if self.q.shape[2] != self.k.shape[2]:
-            return "keys that are not the prompt's"  # a static cache has room for all to come
+            return "keys that are not the prompt's"  # a static cache has room for later tokens
         return _Call(
             self.q, self.k, self.v, self.options.get("scaling"), self.layer, self._cannot(),
             causal=True,
@@ -125,5 +119,5 @@ class _Call(AttentionCall):
 
 
 AttentionInterface.register(NAME, _attend)
-# without one of its own, "psa" would get no mask at all, not even that of padding
+# otherwise "psa" would get no mask at all, not even one for padding
 AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,4 +1,4 @@
-"""Where the video's tokens are in a prompt, as one call of the model tells."""
+"""Where the video's tokens are in a prompt, according to one call of the model."""
 
 from __future__ import annotations
 
@@ -23,21 +23,37 @@ def cache_of(call: Call) -> Cache | None:
 
 
 def cached(call: Call) -> int:
-    """How many tokens came before those of this call. Of a static cache it waits for the GPU."""
+    """How many tokens came before those of this call. With a static cache it waits for the GPU."""
     cache = cache_of(call)
     return 0 if cache is None else int(cache.get_seq_length())
+
+
+def empty(cache: Cache | None) -> None:
+    """Drops everything that a prefill has put into its cache."""
+    if cache is None:
+        return
+    cache.reset()
+    # in transformers 5.17, that leaves as many keys, of zeros
+    if left := int(cache.get_seq_length()):
+        cache.crop(-left)
+
+
+def new_tokens(call: Call) -> torch.Tensor:
+    """The ids `[B, L]` of the tokens that a call adds, or their embeddings `[B, L, C]`."""
+    ids = call.get("input_ids")
+    return call["inputs_embeds"] if ids is None else ids
 
 
 def video_of(model: torch.nn.Module, call: Call) -> TokenGrid | str:
     """The one video of a prompt, or why PSA cannot serve it. Waits for the GPU.
 
-    The model's placeholders for a video tell where it is; all rows of a batch must be alike.
+    The model's placeholder tokens show where it is; all rows of a batch must have it there.
     """
     ids = call.get("input_ids")
     if ids is None:
         return "no input_ids"
     is_video = ids == model.config.video_token_id
-    # the first and the last one of each run of video tokens, of each row
+    # where each run of video tokens begins and ends, in each row
     edges = torch.nn.functional.pad(is_video, (1, 1)).int().diff(dim=1)
     runs = (edges == 1).sum(dim=1).tolist()
     if not any(runs):
@@ -65,7 +81,7 @@ def _grid(
     model: torch.nn.Module, grids: list[tuple[int, int, int]] | None, start: int, end: int,
     length: int,
 ) -> TokenGrid | str:  # fmt: skip
-    """Causal attention keeps the tokens in their order: a model that tells no grid has a line."""
+    """Causal attention keeps the tokens' order: without a known grid they form a line."""
     tokens, patch = end - start, (1, 1, 1)
     grid = 1, 1, tokens
     if grids is not None:

@@ -1,4 +1,4 @@
-"""Transformers of diffusers with tiny random weights, and a run over a scheduler's steps."""
+"""Transformers and pipelines of diffusers with tiny random weights, and runs of them."""
 
 import diffusers
 import torch
@@ -61,6 +61,30 @@ def scheduler(shift=3.0):
     return diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
 
 
+def wan_pipeline(**more):
+    """A whole pipeline, but for what makes the prompt's embeddings and the frames."""
+    steps = diffusers.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    models = {"transformer": made("wan")} | more
+    found = diffusers.WanPipeline(
+        tokenizer=None, text_encoder=None, vae=None, scheduler=steps, **models
+    )
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+def clip(pipeline, count=STEPS, device="cpu", dtype=torch.float32, **more):
+    """The last latent of a run of the pipeline, guided; a video of 3 x 12 x 16 tokens."""
+    random = torch.Generator().manual_seed(1)
+    text, nothing = (torch.randn(1, 8, 16, generator=random) for _ in range(2))
+    return pipeline(
+        prompt_embeds=text.to(device, dtype), negative_prompt_embeds=nothing.to(device, dtype),
+        height=192, width=256, num_frames=9, num_inference_steps=count, guidance_scale=3.0,
+        generator=random, output_type="latent", **more,
+    ).frames  # fmt: skip
+
+
 def conditions(name, seed=1, text=TEXT):
     """(latent, the model's other inputs): a video of 3 x 12 x 16 tokens."""
     random = torch.Generator().manual_seed(seed)
@@ -88,15 +112,25 @@ def conditions(name, seed=1, text=TEXT):
 
 
 @torch.no_grad()
-def denoised(name, model, steps, branches=1, count=STEPS, dtype=torch.float32):
-    """The last latent of a run, as a pipeline makes it; with two branches guided away from the
-    second's. `dtype` is that of the timesteps that the model gets."""
-    steps.set_timesteps(count)
-    x, _ = conditions(name)
+def denoised(name, model, steps, branches=1, count=STEPS):
+    """The last latent of a run, as a pipeline makes it, on the model's device and in its dtype;
+    with two branches guided away from the second's."""
+    device, dtype = model.device, model.dtype
+
+    def placed(given):
+        if isinstance(given, tuple):
+            return tuple(map(placed, given))
+        if not isinstance(given, torch.Tensor):
+            return given
+        return given.to(device, dtype if given.is_floating_point() else None)
+
+    steps.set_timesteps(count, device=device)
+    x = conditions(name)[0].to(device)
     inputs = [conditions(name, seed)[1] for seed in range(1, 1 + branches)]
+    inputs = [{key: placed(given) for key, given in each.items()} for each in inputs]
     for t in steps.timesteps:
         outs = [
-            model(hidden_states=x, timestep=t.expand(1).to(dtype), return_dict=False, **given)[0]
+            model(hidden_states=x.to(dtype), timestep=t.expand(1), return_dict=False, **given)[0]
             for given in inputs
         ]
         out = outs[0] if branches == 1 else outs[1] + 3.0 * (outs[0] - outs[1])

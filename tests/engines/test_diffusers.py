@@ -23,11 +23,13 @@ from .small_diffusers import (  # noqa: E402
     BLOCKS,
     MAKERS,
     STEPS,
+    clip,
     conditions,
     denoised,
     made,
     scheduler,
     wan,
+    wan_pipeline,
 )
 
 EVERYTHING = {1: (0.0, 1.0)}
@@ -221,7 +223,7 @@ def test_calls_without_a_layout_stay_dense(messages):
     applied = apply_psa(model, everything(), scheduler=steps)
     model(hidden_states=x, timestep=steps.timesteps[:1], **inputs)
     assert calls_of(applied)["dense"] == {"unknown token layout": 2}
-    assert any("does not tell where its video's tokens are" in m for m in messages("WARNING"))
+    assert any("does not say where its video's tokens are" in m for m in messages("WARNING"))
 
 
 def test_texts_of_several_lengths_in_a_batch_stay_dense():
@@ -303,9 +305,7 @@ def test_settings_of_a_processor_go_through_and_fused_projections_work():
 
 
 def test_another_scheduler_of_the_pipeline_counts_and_a_copied_model_is_without_psa():
-    pipe = diffusers.WanPipeline(
-        tokenizer=None, text_encoder=None, vae=None, scheduler=scheduler(), transformer=made("wan")
-    )
+    pipe = wan_pipeline()
     applied = apply_psa(pipe, everything(warmup_steps=1))
     pipe.scheduler = scheduler(shift=5.0)
     out = denoised("wan", pipe.transformer, pipe.scheduler)
@@ -341,19 +341,6 @@ def test_blocks_that_a_step_skips_leave_what_the_others_keep_alone(monkeypatch):
             model(hidden_states=x, timestep=t.expand(1), **inputs)
     assert [step["sparse"] for step in applied.report()["steps"]] == [2, 1, 2, 1]
     assert sorted(map(sorted, (found for _, found in layers.values()))) == [[0], [1]]
-
-
-def test_offloaded_groups_of_layers_are_served():
-    pytest.importorskip("accelerate", reason="diffusers moves groups of layers with accelerate")
-    from diffusers.hooks import apply_group_offloading
-
-    model, steps = made("wan"), scheduler()
-    dense = denoised("wan", model, steps)
-    cpu = torch.device("cpu")
-    apply_group_offloading(model, cpu, cpu, offload_type="leaf_level")
-    applied = apply_psa(model, everything(), scheduler=steps)
-    torch.testing.assert_close(denoised("wan", model, steps), dense, rtol=1e-4, atol=1e-4)
-    assert calls_of(applied) == {"sparse": STEPS * 2, "dense": {}}
 
 
 # --- faults
@@ -439,31 +426,14 @@ def test_a_compiled_transformer_asks_psa_in_every_step(name):
 @pytest.mark.parametrize("preset", ["everything", "Wan2.1_14b/fast"])
 def test_both_experts_of_a_real_pipeline(preset, messages):
     def pipeline():
-        steps = diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-        )
-        found = diffusers.WanPipeline(
-            tokenizer=None, text_encoder=None, vae=None, scheduler=steps, transformer=made("wan"),
-            transformer_2=made("wan", seed=7), boundary_ratio=0.875,
-        )  # fmt: skip
-        found.set_progress_bar_config(disable=True)
-        return found
+        return wan_pipeline(transformer_2=made("wan", seed=7), boundary_ratio=0.875)
 
-    def run(pipe):
-        random = torch.Generator().manual_seed(1)
-        text, nothing = (torch.randn(1, 8, 16, generator=random) for _ in range(2))
-        return pipe(
-            prompt_embeds=text, negative_prompt_embeds=nothing, height=128, width=128,
-            num_frames=9, num_inference_steps=8, guidance_scale=3.0, generator=random,
-            output_type="latent",
-        ).frames  # fmt: skip
-
-    dense = run(pipeline())
+    dense = clip(pipeline(), count=8)
     pipe = pipeline()
     heard = []
     chosen = everything() if preset == "everything" else preset
     applied = apply_psa(pipe, chosen, on_progress=heard.append)
-    out = run(pipe)
+    out = clip(pipe, count=8)
     report = applied.report()
     assert report["failure"] is None and report["calls"]["sparse"]
     assert sum(s["sparse"] + sum(s["dense"].values()) for s in report["steps"]) == 8 * 2 * 2
@@ -475,7 +445,7 @@ def test_both_experts_of_a_real_pipeline(preset, messages):
         assert report["preset"] == preset
     remove_psa(pipe)
     assert any(report["preset"] in m and "sparse at" in m for m in messages("INFO"))
-    assert torch.equal(run(pipe), dense)
+    assert torch.equal(clip(pipe, count=8), dense)
 
 
 def test_a_preset_that_is_not_there_is_told_with_what_there_is():

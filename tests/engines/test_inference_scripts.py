@@ -86,6 +86,7 @@ CogVideo_5b:
 
 
 def outcomes_of(engine, commands, folder):
+    pytest.importorskip("av", reason="PyAV is not installed, which writes and reads clips")
     if importlib.util.find_spec(engine) is None:
         pytest.skip(f"{engine} is not installed: pip install .[{engine}]")
     (folder / "commands.json").write_text(json.dumps(commands))
@@ -139,6 +140,7 @@ def diffusers_runs(tmp_path_factory):
             "--config", "{folder}/by_hand.yaml",
         ),
         "whole": diffusers_command("whole", 2, *psa, "--config", "{folder}/whole.yaml"),
+        "offloaded": diffusers_command("offloaded", 4, *psa, "--offload"),
         "without PyAV": diffusers_command("webp", 1),
         "without the engine": diffusers_command("none", 1),
         "unknown": diffusers_command("unknown", 1, *psa, "--attention_preset", "balancd"),
@@ -163,6 +165,14 @@ def test_without_a_name_the_familys_default_runs_and_tells_each_step(diffusers_r
     assert psa["preset"] == "CogVideo_5b/balanced" and psa["calls"]["sparse"] == 3 * 42
     assert "step 4/4, sparse" in outcomes["default"]["err"]
     assert "CogVideo_5b/balanced: 126 attention calls sparse" in outcomes["default"]["out"]
+
+
+def test_offloading_gives_the_same_run(diffusers_runs):
+    folder, outcomes = diffusers_runs
+    if importlib.util.find_spec("accelerate") is None:
+        pytest.skip("accelerate is not installed")
+    whole, parts = (report(folder, outcomes, name)["psa"] for name in ("default", "offloaded"))
+    assert parts["calls"] == whole["calls"] and parts["density"] == whole["density"]
 
 
 def test_the_guides_preset_added_by_hand_runs_by_its_name(diffusers_runs):
@@ -231,6 +241,7 @@ def transformers_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("transformers")
     (folder / "mine.yaml").write_text(CAUSAL)
     (folder / "by_hand.yaml").write_text(BY_HAND)
+    pytest.importorskip("av", reason="PyAV is not installed, which writes and reads clips")
     write_clip(folder / "clip.mp4")
     psa = ("--use_psa",)
     commands = {

@@ -146,7 +146,7 @@ def test_one_gpu_warm_up_sparse_and_report(lightx2v, caplog):
             config=PSAConfig(**SMALL),
         )  # fmt: skip
         assert torch.equal(out, right[0].transpose(0, 1).flatten(1))
-    assert not runs.run._order_states, "kept past the last step"
+    assert not runs._run._order_states, "kept past the last step"
     scheduler.step_pre(0)  # the next video
     layer = layers_of(lightx2v, scheduler)[0]
     alone(layer, *tensors(0, True, 0, TOKENS), {"scheduler": scheduler, "grid_sizes": GRID})
@@ -219,8 +219,7 @@ def test_what_it_cannot_serve_stays_dense(lightx2v, told, reason):
     q, k, v = tensors(1, True, 0, TOKENS)
     plain = {"scheduler": scheduler, "grid_sizes": GRID, "block_idx": 0}
     layer.apply(q=q, k=k, v=v, **plain | told)
-    report, _ = runs_of(scheduler).run.finish(None)
-    assert report["calls"] == {"sparse": 0, "dense": {reason: 1}}
+    assert runs_of(scheduler).report()["calls"] == {"sparse": 0, "dense": {reason: 1}}
 
 
 def test_without_a_scheduler_it_is_dense(lightx2v):
@@ -232,9 +231,9 @@ def test_without_a_scheduler_it_is_dense(lightx2v):
 @pytest.mark.parametrize("setting, error, wanted", [
     (None, ValueError, "Fix: \"psa_setting\""),
     ({}, ValueError, "Fix: \"psa_setting\""),
-    ({"preset": PRESET, "dense_layers": [0]}, ValueError, "found 'dense_layers'; it may have"),
+    ({"preset": PRESET, "dense_layers": [0]}, ValueError, "found 'dense_layers'. Fix: use only"),
     ({"preset": "Wan2.1_14b/none"}, NotFoundError, "none"),
-    ({"preset": PRESET, "dense_type": "flash"}, ValueError, "found 'flash'; there are"),
+    ({"preset": PRESET, "dense_type": "flash"}, ValueError, "found 'flash'. Fix: use one of"),
 ])  # fmt: skip
 def test_settings_that_are_not_understood_are_told_in_the_first_call(
     lightx2v, setting, error, wanted

@@ -326,10 +326,8 @@ def test_an_error_inside_psa_costs_nothing(monkeypatch, messages):
     assert calls_of(applied)["sparse"] == LAYERS
 
 
-def test_a_prefill_that_gave_nan_is_made_again_dense_with_a_clean_cache(monkeypatch):
-    model, inputs = made(), prompt()
-    dense = answered(model, inputs)
-    applied, real = apply_psa(model, little()), deciding.psa_attention
+def spoil_first_channel(monkeypatch):
+    real = deciding.psa_attention
 
     def spoiled(*args, **more):
         out, stats = real(*args, **more)
@@ -337,10 +335,74 @@ def test_a_prefill_that_gave_nan_is_made_again_dense_with_a_clean_cache(monkeypa
         return out, stats
 
     monkeypatch.setattr(deciding, "psa_attention", spoiled)
+
+
+def test_a_prefill_that_gave_nan_is_made_again_dense_with_a_clean_cache(monkeypatch):
+    model, inputs = made(), prompt()
+    dense = answered(model, inputs)
+    applied = apply_psa(model, little())
+    spoil_first_channel(monkeypatch)
     tokens, out = answered(model, inputs)
     assert torch.equal(out, dense[1]) and torch.equal(tokens, dense[0])
     report = applied.report()
     assert report["repeated"] == 1 and "NaN or Inf" in report["failure"]
+
+
+# --- LoRA and offloading
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("first", ["LoRA", "PSA"])
+def test_a_lora_gives_what_the_merged_weights_give(first):
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    inputs, settings = prompt(), {"r": 4, "init_lora_weights": False}
+    plain = made()
+    applied = apply_psa(plain, little())
+    without = logits(plain, inputs)
+    model = plain if first == "PSA" else made()
+    torch.manual_seed(3)
+    config = peft.LoraConfig(target_modules=["q_proj", "k_proj", "v_proj"], **settings)
+    adapted = peft.get_peft_model(model, config).eval()
+    if first == "LoRA":
+        applied = apply_psa(adapted, little())
+    out = logits(adapted, inputs)
+    assert calls_of(applied) == {"sparse": LAYERS, "dense": {}}
+    assert not torch.allclose(out, without, atol=1e-2), "the LoRA changes nothing here"
+    with adapted.disable_adapter():
+        assert torch.equal(logits(adapted, inputs), without)
+    remove_psa(adapted)
+    assert model.model.language_model.config._attn_implementation == "sdpa"
+    merged = adapted.merge_and_unload()
+    applied = apply_psa(merged, little())
+    torch.testing.assert_close(logits(merged, inputs), out, rtol=1e-4, atol=1e-4)
+    assert calls_of(applied) == {"sparse": LAYERS, "dense": {}}
+
+
+@pytest.mark.parametrize("first", ["offload", "PSA"])
+def test_an_offloaded_model_is_served_and_stays_offloaded(first, monkeypatch):
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    model, inputs = made(), prompt()
+    dense = answered(model, inputs)[1]
+    apply_psa(model, little())
+    whole = answered(model, inputs)[1]
+    remove_psa(model)
+    if first == "offload":
+        accelerate.cpu_offload(model, torch.device("cpu"))
+        applied = apply_psa(model, little())
+    else:
+        applied = apply_psa(model, little())
+        accelerate.cpu_offload(model, torch.device("cpu"))
+    assert model.lm_head.weight.device.type == "meta"
+    assert torch.equal(answered(model, inputs)[1], whole)
+    assert calls_of(applied)["sparse"] == LAYERS
+    report = applied.report()
+    assert report["missing"] is None and report["steps"][0]["seconds"] > 0
+    with monkeypatch.context() as patched:
+        spoil_first_channel(patched)
+        assert torch.equal(answered(model, inputs)[1], dense)
+    assert applied.report()["repeated"] == 1
+    remove_psa(model)
+    assert hasattr(model, "_hf_hook") and torch.equal(answered(model, inputs)[1], dense)
 
 
 # --- putting on and taking off
