@@ -88,7 +88,7 @@ elif sys.argv[2] == "alike":
     calls = bench.CallBench(CPU, 64, torch.float16, small=GRID, large=(2, 8, 10), long=GRID,
                             width=768)  # fmt: skip
     assert calls.large.q.shape[1] == 12
-    for module, kernel in ((attention, "attend_kernel"), (estimate, "_share_kernel")):
+    for module, kernel in ((attention, "attend_kernel"), (estimate, "mass_kernel")):
         small, large = (compiled_for(x, module, kernel) for x in (calls.small, calls.large))
         assert small and small == large, (small, large)
     print("all alike")
