@@ -1,12 +1,11 @@
 """Stage 4: the kernels of the importance estimator (section 5).
 
 `pool_queries_kernel` (grid: tiles of 256 places; batch x heads) stores the means of 16 consecutive
-queries. `mass_kernel` (grid: tiles of means; batch x heads) takes a tile of them, on sm_90 64, which
-are 8 query blocks of 128, against all groups of 8 keys of their head, which stay in the L2. Their
-mass is summed by key block as it comes, below the running maximum of that moment, and stored with
-that maximum: the log-sum-exp, under which it is a share, is known only at the end. `share_kernel`
-(grid: key blocks x tiles of means; batch x heads) puts both together. A second matrix product
-instead of what is stored and read back costs two thirds more.
+queries. `mass_kernel` (grid: tiles of means; batch x heads) takes a tile of them, on sm_90 64,
+which are 8 query blocks of 128, against all groups of 8 keys of their head, which stay in the L2.
+It sums their mass by key block as it goes, below the running maximum of that moment, and stores
+both: the log-sum-exp, under which mass becomes a share, is known only at the end. `share_kernel`
+(grid: key blocks x tiles of means; batch x heads) then writes the shares.
 
 What is stored, a row for each key block, one for the maximum of each tile of groups, and the
 log-sum-exp, has means side by side: `[batch x heads, key blocks + tiles + 1, means]`, float32.

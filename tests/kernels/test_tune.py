@@ -395,7 +395,7 @@ def compiled_for(grid, heads, monkeypatch):
 
     No kernel runs: what is in the tensors decides nothing.
     """
-    from psa_kernels.triton.estimate import _share_kernel
+    from psa_kernels.triton.estimate_kernel import mass_kernel
 
     found = {}
 
@@ -410,7 +410,7 @@ def compiled_for(grid, heads, monkeypatch):
 
     with monkeypatch.context() as patch:
         of_grid = lambda kernel, grid: partial(launch, kernel)  # noqa: E731
-        patch.setattr(type(_share_kernel), "__getitem__", of_grid)
+        patch.setattr(type(mass_kernel), "__getitem__", of_grid)
         call = bench.Call(grid, heads, 64, torch.float16, CPU)
         for row in (tuning.row_attend, tuning.row_estimate):
             call.run(Variant(row(CPU, torch.float16, 64)))
@@ -422,7 +422,7 @@ def test_calls_of_all_sizes_take_the_same_compiled_kernels(monkeypatch):
     """Else each variant is compiled a second time, one after another, when it is to be timed."""
     heads = bench.heads_of(768, 64)
     small = compiled_for((1, 8, 10), bench.HEADS, monkeypatch)
-    assert heads == 12 and {"attend_kernel", "_share_kernel", "pool_kernel"} < small.keys()
+    assert heads == 12 and {"attend_kernel", "mass_kernel", "pool_kernel"} < small.keys()
     assert compiled_for((2, 8, 10), heads, monkeypatch) == small
     # heads that are no multiple of HEADS are another compilation
     assert compiled_for((2, 8, 10), bench.HEADS + 1, monkeypatch) != small

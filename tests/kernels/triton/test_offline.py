@@ -51,7 +51,8 @@ def test_int8_products_are_that_to_the_gpu_and_within_its_means(arch):
 def test_kernels_compile_within_the_gpus_means(job):
     kernels = compiled(f"{job}:some")
     assert {x["kernel"] for x in kernels} == {
-        "_nearest_kernel", "_sum_kernel", "pool_kernel", "pool_queries_kernel", "mass_kernel", "share_kernel",
+        "_nearest_kernel", "_sum_kernel", "pool_kernel", "pool_queries_kernel", "mass_kernel",
+        "share_kernel",
         "levels_kernel", "attend_kernel", "power_kernel", "scales_kernel", "bisect_kernel",
     }  # fmt: skip
     kind, arch = job.split(":")[:2]
