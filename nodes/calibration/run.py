@@ -21,7 +21,10 @@ import comfy.patcher_extension
 import torch
 
 from ...psa_engines.core.schedule import without_padding
-from ..patching.apply import KEY, RUN, CallOfRun, listening, run_of
+from ..patching.apply import KEY
+from ..patching.around_call import WrappedCall
+from ..patching.around_run import listening, run_of
+from ..patching.option_names import RUN
 from ..patching.override import AttentionOverride
 from ..patching.planning import nothing_sparse
 from ..patching.run import PatchOptions, Run
@@ -160,7 +163,7 @@ class _Measuring:
             self.run.end()
 
     def _model_call(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        call = CallOfRun(executor, args, kwargs)
+        call = WrappedCall(executor, args, kwargs)
         if self.run is None or call.run is not self.run:
             return executor(*args, **kwargs)
         conditions = list(call.options.get("cond_or_uncond") or ())
@@ -210,7 +213,7 @@ class _Measuring:
         self.journal.add("complete")
         raise _Done
 
-    def _made(self, call: CallOfRun, override: AttentionOverride) -> torch.Tensor:
+    def _made(self, call: WrappedCall, override: AttentionOverride) -> torch.Tensor:
         out = call.made_with(override)
         if self.run.failure:
             raise CalibrationError(self.why_nothing())
@@ -218,7 +221,7 @@ class _Measuring:
         return out
 
     def _probe(
-        self, call: CallOfRun, step: int, out: torch.Tensor, conditions: list[int]
+        self, call: WrappedCall, step: int, out: torch.Tensor, conditions: list[int]
     ) -> None:
         """The base's own rung in one block at a time, and what it does to the model's output."""
         rung = next(i for i, rung in enumerate(self.rungs) if rung.scale == 1)

@@ -10,6 +10,7 @@ import torch
 
 from ...psa_engines.core.attention_call import odd_tensors
 from ...psa_engines.core.recording.records import CallShape
+from .option_names import PREFERRED
 
 # Order of ComfyUI's attention functions; models pass the later ones by position or by keyword.
 POSITIONS = (
@@ -19,7 +20,7 @@ POSITIONS = (
 # Keywords that change no result, or that are read here by name.
 _UNDERSTOOD = {
     *POSITIONS, "transformer_options", "_inside_attn_wrapper", "low_precision_attention",
-    "preferred_attention", "scale", "enable_gqa",
+    PREFERRED, "scale", "enable_gqa",
 }
 
 

@@ -23,8 +23,8 @@ import torch
 from torch._dynamo.comptime import comptime
 
 from ...psa_engines.core.faults import one_line
-from .compiled_models import CALL, OVERRIDE
 from .faults import Interrupt
+from .option_names import CALL, OVERRIDE
 from .traced_call import TracedCall, read, stated
 
 log = logging.getLogger("PSA")

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from .attention_call import POSITIONS
-from .compiled_models import OVERRIDE
-from .layer_choice import TAKEN_OUT
+from .option_names import OVERRIDE, PREFERRED
 
 _CONSTANTS = (bool, int, float, str, type(None), torch.dtype)
 
@@ -139,7 +138,7 @@ def read(context: Any, served: Callable, replayable: bool) -> TracedCall:
 
 def _preferred(context: Any) -> Callable | None:
     try:
-        module = context.get_local(TAKEN_OUT, stacklevel=1)
+        module = context.get_local(PREFERRED, stacklevel=1)
     except KeyError:
         return None
     module = _seen(module._i_will_not_complain_if_bc_breaks_VariableTracker())

@@ -9,7 +9,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def told(error: BaseException) -> str:
+def traceback_text(error: BaseException) -> str:
     """Its traceback as text.
 
     A record with `exc_info` would keep the frames, and so the tensors of the failed call, for as

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .faults import one_line, told
+from .faults import one_line, traceback_text
 from .preset_value import PresetValue
 from .recording.records import RunRecord
 from .run import Run
@@ -49,7 +49,7 @@ class LastRun:
         note = f"{note}: {one_line(error)}"
         if self.note != note:
             self.note = note
-            log.error("%s\n%s", note, told(error))
+            log.error("%s\n%s", note, traceback_text(error))
 
     def _finish(self) -> tuple[dict[str, Any], RunRecord]:
         if self._finished is None:

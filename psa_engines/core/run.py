@@ -13,7 +13,7 @@ import torch
 
 from ..ground import OrderState, PSAConfig, release_orders
 from .current_step import CurrentStep
-from .faults import one_line, told
+from .faults import one_line, traceback_text
 from .host import Host
 from .preset_value import PresetValue
 from .recording.live import LiveText
@@ -117,7 +117,7 @@ class Run:
             log.error(
                 "PSA met an error and steps aside: the rest of this run uses the model's own "
                 "attention, the render goes on. %s\n%s\n"
-                "%s says whether something is missing here.", text, told(error),
+                "%s says whether something is missing here.", text, traceback_text(error),
                 self.host.self_test,
             )  # fmt: skip
         self.end()

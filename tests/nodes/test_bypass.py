@@ -181,9 +181,9 @@ def test_without_a_culprit_it_is_said_all_the_same(bench, caplog, monkeypatch):
 
 
 def test_a_layout_that_is_not_known_is_promised_nothing(bench, caplog, monkeypatch):
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
-    monkeypatch.setattr(apply, "token_grid", lambda call: None)
+    monkeypatch.setattr(around_call, "token_grid", lambda call: None)
     report, _, said = run(bench, caplog, patched(bench))
     assert "does not know the token layout" in said[0] and len(said) == 2
     assert report["bypassed"] is None and report["calls"]["sparse"] == 0
@@ -202,9 +202,9 @@ def of_a_pack(model):
 
 
 def test_a_model_that_a_pack_brings_is_not_replaced_by_it(bench, caplog, pack, monkeypatch):
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
-    monkeypatch.setattr(apply, "token_grid", lambda call: None)
+    monkeypatch.setattr(around_call, "token_grid", lambda call: None)
     report, _, said = run(bench, caplog, of_a_pack(patched(bench)))
     assert "does not know the token layout of PacksModel" in said[0] and len(said) == 2
     assert report["bypassed"] is None and not any(PACK in line for line in said)
@@ -219,12 +219,12 @@ def test_a_model_that_a_pack_brings_and_that_does_not_ask(bench, caplog, pack):
 
 
 def test_what_stepped_aside_blames_nobody(bench, caplog, pack, monkeypatch):
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
     def fails(options):
         raise RuntimeError("as by a call like none")
 
-    monkeypatch.setattr(apply, "_key", fails)
+    monkeypatch.setattr(around_call, "_key", fails)
     model = for_each_call(bench, pack, "diffusion_model", forward_orig=pack.polite_forward)
     report, _, said = run(bench, caplog, model)
     assert "steps aside" in said[0] and not any("replaced" in line for line in said)
