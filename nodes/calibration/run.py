@@ -17,11 +17,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import comfy.model_management
-import comfy.patcher_extension
 import torch
 
 from ...psa_engines.core.schedule import without_padding
-from ..patching.apply import KEY
+from ..patching.apply import with_wrappers
 from ..patching.around_call import WrappedCall
 from ..patching.around_run import listening, run_of
 from ..patching.option_names import RUN
@@ -126,14 +125,7 @@ class _Measuring:
 
     def patched(self, model: Any) -> Any:
         """A clone that measures while it samples; PSA itself is taken off it."""
-        clone = model.clone()
-        wrappers = comfy.patcher_extension.WrappersMP
-        for kind, wrapper in (
-            (wrappers.OUTER_SAMPLE, self._sample), (wrappers.APPLY_MODEL, self._model_call),
-        ):
-            clone.remove_wrappers_with_key(kind, KEY)
-            clone.add_wrapper_with_key(kind, KEY, wrapper)
-        return clone
+        return with_wrappers(model, self._sample, self._model_call)
 
     def _sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj

@@ -1,8 +1,8 @@
 """Puts PSA on a clone of a model.
 
-Two wrappers, both on the clone's own options: one around a whole sampler run (plan before, summary
-after), one around each call of the model, which lays an attention override over whatever override
-is there by then, whether another node put it on before or after this one. Nothing else is touched.
+Two wrappers, both in the clone's own options: one around a whole sampler run (plan before, summary
+after), one around each call of the model. That one lays PSA's attention override over whatever
+override is there by then, no matter which node came first. Nothing else is touched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .around_call import serve_model_call
 from .around_run import run_wrapper
 from .run import PatchOptions
 
-KEY = "psa"  # of the wrappers
+KEY = "psa"
 
 
 def apply_psa(
@@ -31,21 +31,22 @@ def apply_psa(
 ) -> Any:
     """A clone of the `ModelPatcher` that samples with PSA; `model` itself is left as it is.
 
-    `on_report` gets each finished run's report (see `Run.finish`), `on_progress` what is going on
-    meanwhile (see `LiveText`). A PSA patch that was on the model already is replaced: two would
-    plan the same calls twice.
+    `on_report` gets each finished run's report (see `Run.finish`), `on_progress` its progress (see
+    `LiveText`). An earlier PSA patch on the model is replaced: two would plan the same calls twice.
     """
-    patched = model.clone()
-    log_of_runs = RunLog()
-    patched.model_options.setdefault("transformer_options", {})[LOG] = log_of_runs
-    wrappers = comfy.patcher_extension.WrappersMP
-    for kind, wrapper in (
-        (
-            wrappers.OUTER_SAMPLE,
-            run_wrapper(preset, options, log_of_runs, on_report, on_progress),
-        ),
-        (wrappers.APPLY_MODEL, serve_model_call),
-    ):
-        patched.remove_wrappers_with_key(kind, KEY)
-        patched.add_wrapper_with_key(kind, KEY, wrapper)
+    runs = RunLog()
+    patched = with_wrappers(
+        model, run_wrapper(preset, options, runs, on_report, on_progress), serve_model_call
+    )
+    patched.model_options.setdefault("transformer_options", {})[LOG] = runs
     return patched
+
+
+def with_wrappers(model: Any, around_run: Callable, around_call: Callable) -> Any:
+    """A clone of the `ModelPatcher` with these wrappers in place of PSA's, if it had them."""
+    clone = model.clone()
+    kinds = comfy.patcher_extension.WrappersMP
+    for kind, wrapper in ((kinds.OUTER_SAMPLE, around_run), (kinds.APPLY_MODEL, around_call)):
+        clone.remove_wrappers_with_key(kind, KEY)
+        clone.add_wrapper_with_key(kind, KEY, wrapper)
+    return clone

@@ -32,18 +32,21 @@ def run_wrapper(
     on_report: Callable[[dict[str, Any]], None] | None,
     on_progress: Callable[[dict[str, Any]], None] | None,
 ) -> Callable:
+    """The wrapper; `runs` gets each run, for the others see `apply_psa`."""
+
     def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        guider = executor.class_obj
         try:
-            run, transformer_options = _start(
-                executor.class_obj, args, kwargs, preset, options, on_progress
-            )
+            run = run_of(guider, args, kwargs, preset, options, on_progress)
+            announce(run, _prompt())
+            # the guider's options are this run's own copy; its model calls see them
+            at_hand = guider.model_options.setdefault("transformer_options", {})
         except Interrupt:
             raise
         except Exception as error:  # a guider or noise schedule like none in ComfyUI
             _unplanned(error, runs)
             return executor(*args, **kwargs)
-        outer = transformer_options.get(RUN)
-        transformer_options[RUN] = run
+        outer, at_hand[RUN] = at_hand.get(RUN), run
         ended = None
         try:
             args, kwargs = listening(run, executor, args, kwargs)
@@ -52,7 +55,7 @@ def run_wrapper(
             ended = "interrupted" if isinstance(error, Interrupt) else one_line(error)
             raise
         finally:
-            transformer_options[RUN] = outer
+            at_hand[RUN] = outer
             _report(run, ended, runs, on_report)
             run.end()
 
@@ -67,21 +70,6 @@ def _unplanned(error: Exception, runs: RunLog) -> None:
         runs.add(LoggedRun(prompt=_prompt(), note=f"PSA could not plan it: {one_line(error)}"))
     except Exception as failed:
         log.warning("PSA keeps no note of this run (%s)", one_line(failed))
-
-
-def _start(
-    guider: Any,
-    args: tuple,
-    kwargs: dict,
-    preset: PresetValue,
-    options: PatchOptions,
-    on_progress: Callable[[dict[str, Any]], None] | None,
-) -> tuple[Run, dict[str, Any]]:
-    """The run that begins, and where the model calls of it look for it."""
-    run = run_of(guider, args, kwargs, preset, options, on_progress)
-    announce(run, _prompt())
-    # The guider's options are this run's own copy; the model calls of the run see them.
-    return run, guider.model_options.setdefault("transformer_options", {})
 
 
 def run_of(
@@ -127,37 +115,33 @@ def _report(
     try:
         report, record = run.finish(ended)
         (log.error if run.failure else log.info)("PSA %s", summary_line(report))
-        calls = report["calls"]
-        seen = calls["sparse"] or calls["dense"] or run.bypassed
-        if ended is None and run.schedule.steps and not seen:
-            log.warning(
-                "PSA %s: no attention call of this run could be seen, so nothing was sparse. This "
-                "model's attention, or another patch on it, does not ask ComfyUI's override.",
-                run.preset.label,
-            )
         if ended is None:
-            _warn_of_blocks_never_seen(run, record)
-        runs.add(
-            LoggedRun(
-                report, record, run.preset, run.grid, run.options.dense_blocks, _prompt()
-            )
-        )
+            _warn_of_no_effect(run, report, record)
+        blocks = run.options.dense_blocks
+        runs.add(LoggedRun(report, record, run.preset, run.grid, blocks, _prompt()))
         if on_report is not None:
             on_report(report)
     except Interrupt:
         raise
-    except Exception as error:  # the video is done, or has an error of its own to tell of
+    except Exception as error:  # the video is done, or has an error of its own
         log.warning("PSA %s: no report of this run (%s)", run.preset.label, one_line(error))
 
 
-def _warn_of_blocks_never_seen(run: Run, record: RunRecord) -> None:
+def _warn_of_no_effect(run: Run, report: dict[str, Any], record: RunRecord) -> None:
+    calls = report["calls"]
+    if run.schedule.steps and not (calls["sparse"] or calls["dense"] or run.bypassed):
+        log.warning(
+            "PSA %s: PSA saw no attention call in this run, so nothing was sparse. This model's "
+            "attention, or another patch on it, does not use ComfyUI's override.",
+            run.preset.label,
+        )
     seen = {cell.block for cell in record.cells} - {None}
     named = {block for config in run.config.of_ranges.values() for block in config.blocks}
     never = (run.options.dense_blocks | named) - seen
     if seen and never:
         log.warning(
-            "PSA %s: settings of blocks %s had no effect: this run had self-attention over the "
-            "video in blocks %s only. See the node's dense_blocks and the preset's blocks.",
+            "PSA %s: settings of blocks %s had no effect: only blocks %s had self-attention over "
+            "the video. See the node's dense_blocks and the preset's blocks.",
             run.preset.label, block_list_text(never), block_list_text(seen),
         )
 

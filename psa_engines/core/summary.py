@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ground import LEVELS
-from .recording.records import DENSE, OTHER, PSA, RunRecord, Tally
+from .recording.records import DENSE_CALL, OTHER_CALL, PSA_CALL, RunRecord, Tally
 from .recording.speedup import speedup_of
 from .schedule import Step
 
@@ -24,9 +24,9 @@ def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:
         "implementation_reason": ", ".join(record.implementation_reasons) or None,
         "speedup": speedup_of(record.shapes),
         "times": {
-            "psa_ms": record.milliseconds(PSA),
-            "dense_ms": record.milliseconds(DENSE),
-            "other_ms": record.milliseconds(OTHER),
+            "psa_ms": record.milliseconds(PSA_CALL),
+            "dense_ms": record.milliseconds(DENSE_CALL),
+            "other_ms": record.milliseconds(OTHER_CALL),
             "compile_seconds": record.compile_seconds,
             "compile_calls": record.compile_calls,
             "timer": record.timer,

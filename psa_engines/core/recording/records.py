@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# of a span's kind: what served the call
-PSA, DENSE, OTHER = "psa", "dense", "other"
+# kinds of calls: the video's self-attention by what served it, and all other attention
+PSA_CALL, DENSE_CALL, OTHER_CALL = "psa", "dense", "other"
 
 
 class CallShape(NamedTuple):

@@ -69,9 +69,9 @@ PLACES = (
     Place(f"{CORE}.run", "figures", tells=False),
     Place(f"{RECORDING}.dense_call", "DenseCall.of", tells=False),
     Place(f"{CORE}.recording.recorder", "Recorder._cell"),
-    Place(f"{CORE}.recording.recorder", "Recorder._count", tells=False),
-    Place(f"{CORE}.recording.recorder", "Recorder._read_spans", tells=False),
-    Place(f"{CORE}.recording.recorder", "Recorder._read_tallies", tells=False),
+    Place(f"{CORE}.recording.tallies", "Tallies.count", tells=False),
+    Place(f"{CORE}.recording.tallies", "Tallies.read", tells=False),
+    Place(f"{CORE}.recording.call_times", "CallTimes.read", tells=False),
     Place(f"{CORE}.recording.clocks", "WallClock.mark", tells=False),
     Place(f"{CORE}.recording.live", "LatestDensity.read", tells=False),
     Place(f"{RECORDING}.run_log", "RunLog.add", tells=False),
@@ -154,7 +154,7 @@ def random_fault(rng: random.Random, places: tuple[Place, ...] = PLACES) -> Faul
         kinds.append(rng.choice(interrupts()))
     # what is called once a run has no tenth call
     call = rng.choice([1, 1, 1, 2, 3, rng.randint(2, 20)])
-    pure = not place.name.startswith("Recorder.")
+    pure = not place.name.startswith(("Recorder.", "Tallies.", "CallTimes."))
     kind = rng.choice(kinds)
     late = pure and isinstance(kind, type) and rng.random() < 0.3
     return Fault(place, call, kind, late)
