@@ -39,7 +39,7 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.where}: " if self.where else ""
-        return head + self.what + (f". To mend it: {self.mend}" if self.mend else "")
+        return head + self.what + (f". Fix: {self.mend}" if self.mend else "")
 
     def to_json(self) -> dict[str, Any]:
         return {

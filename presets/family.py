@@ -243,7 +243,7 @@ def _whole(
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
     allowed = f"allowed: a whole number from {low} to {high}{more}{advice(value)}"
-    meant = dict.fromkeys(int(x) for x in readings(value) if low <= x <= high and x == int(x))
-    mends = tuple(Mend(f"set {path} to {number}", {path: number}) for number in meant)
+    numbers = dict.fromkeys(int(x) for x in readings(value) if low <= x <= high and x == int(x))
+    mends = tuple(Mend(f"set {path} to {number}", {path: number}) for number in numbers)
     issues.append(_issue(path, _found(value), allowed, mends))
     return None

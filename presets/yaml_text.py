@@ -315,7 +315,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
         return float(node.value)
     odd = OddNumber.of(node.value) if node.tag in _NUMBERS else None
     try:
-        if odd is not None and odd.meant:
+        if odd is not None and odd.readings:
             return odd
         return loader.construct_object(node)
     except (ValueError, OverflowError):

@@ -55,7 +55,7 @@ class Issue:
     def text(self, name: str | None = None) -> str:
         line = f"{name or self.path}: found {self.found}; {self.allowed}"
         if self.mends:
-            line += ". To mend it: " + ", or ".join(mend.label for mend in self.mends)
+            line += ". Fix: " + ", or ".join(mend.label for mend in self.mends)
         return line
 
     def to_json(self) -> dict[str, Any]:

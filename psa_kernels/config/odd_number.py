@@ -23,8 +23,8 @@ class OddNumber(str):
         return OddNumber(text) if octal or "_" in text or ":" in text else None
 
     @property
-    def meant(self) -> list[float]:
-        """What was probably meant, the likeliest first."""
+    def readings(self) -> list[float]:
+        """The numbers that it may stand for, the likeliest first."""
         plain = self.replace("_", "")
         sign, digits = (-1 if plain[:1] == "-" else 1), plain.lstrip("+-")
         if ":" in digits:

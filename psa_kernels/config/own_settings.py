@@ -8,10 +8,11 @@ from typing import Any
 
 from .block_list import bits_of, bits_text, block_ranges, blocks_of
 from .block_overrides import DENSE, BlockOverrides, Override
+from .combinations import Combination, Layer
 from .fields import FIELDS, Field
 from .issues import MOST, Issue, Mend, shown
 from .odd_number import OddNumber
-from .rules import Layer, Scope
+from .preset_keys import key_text
 from .step_ranges import StepRanges, parse_range, range_text
 
 ABSENT = object()
@@ -42,24 +43,24 @@ Reader = Callable[[Mapping[Any, Any], Callable[[Field], str | None]], Given]
 class Found:
     """What `blocks` or `steps` holds.
 
-    value      only of use where there are neither malformed values nor issues
-    scopes     in which its settings must fit
-    malformed  values that no field takes, and where
-    given      (the scope of an entry with settings, its well-formed ones, whether its `blocks`
-               replace the preset's)
+    value         only of use where there are neither malformed values nor issues
+    combinations  in which its settings must fit
+    malformed     values that no field takes, and where
+    given         (the combination of an entry with settings, its well-formed ones, whether its
+                  `blocks` replace the preset's)
     """
 
     value: Any = None
-    scopes: list[Scope] = field(default_factory=list)
-    malformed: list[tuple[Scope, Field, Any]] = field(default_factory=list)
+    combinations: list[Combination] = field(default_factory=list)
+    malformed: list[tuple[Combination, Field, Any]] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
-    given: list[tuple[Scope, dict[str, Any], bool]] = field(default_factory=list)
+    given: list[tuple[Combination, dict[str, Any], bool]] = field(default_factory=list)
 
-    def add(self, scope: Scope, given: Given) -> None:
-        self.scopes.append(scope)
-        self.malformed += [(scope, *pair) for pair in given.wrong]
-        self.issues += map(scope.placed, given.issues)
-        self.given.append((scope, given.good, given.blocks is not ABSENT))
+    def add(self, combination: Combination, given: Given) -> None:
+        self.combinations.append(combination)
+        self.malformed += [(combination, *pair) for pair in given.wrong]
+        self.issues += map(combination.placed, given.issues)
+        self.given.append((combination, given.good, given.blocks is not ABSENT))
 
 
 def _takes_block(field: Field) -> bool:
@@ -88,7 +89,7 @@ def _neither(field: Field) -> str | None:
     return _no_block(field) or _no_range(field)
 
 
-def read_blocks(value: Any, outer: Scope, read: Reader) -> Found:
+def read_blocks(value: Any, outer: Combination, read: Reader) -> Found:
     """`blocks` of a preset, or of a range of steps: `outer` is what they are laid over."""
     in_range = len(outer.layers) > 1
     place = f"{outer.prefix}blocks"
@@ -117,7 +118,7 @@ def read_blocks(value: Any, outer: Scope, read: Reader) -> Found:
     return found
 
 
-def read_steps(value: Any, whole: Scope, read: Reader) -> Found:
+def read_steps(value: Any, whole: Combination, read: Reader) -> Found:
     """`steps` of a preset, whose own values are `whole`."""
     value = value.to_preset() if isinstance(value, StepRanges) else value
     if not isinstance(value, Mapping):
@@ -141,12 +142,12 @@ def read_steps(value: Any, whole: Scope, read: Reader) -> Found:
             continue
         given = read(settings, _no_range)
         layer = Layer(f"{path}.", f"steps {name}", _takes_range, given.own)
-        scope = whole.inner(layer, given.good)
-        found.add(scope, given)
+        combination = whole.inner(layer, given.good)
+        found.add(combination, given)
         good = given.good
         if given.blocks is not ABSENT:
-            inside = read_blocks(given.blocks, scope, read)
-            found.scopes += inside.scopes
+            inside = read_blocks(given.blocks, combination, read)
+            found.combinations += inside.combinations
             found.malformed += inside.malformed
             found.issues += inside.issues
             good = {**good, "blocks": inside.value}
@@ -156,7 +157,7 @@ def read_steps(value: Any, whole: Scope, read: Reader) -> Found:
     return found
 
 
-def meetings(steps: Found, blocks: Found) -> Iterator[Scope]:
+def meetings(steps: Found, blocks: Found) -> Iterator[Combination]:
     """Where the settings of a range and those of the preset's blocks are laid over each other."""
     for range_, _, has_blocks in steps.given:
         for block, good, _ in () if has_blocks else blocks.given:
@@ -189,7 +190,8 @@ def _block_numbers(
     """The blocks that a key names, entered into `named`: key -> its blocks, as bits of a number;
     "" -> those of all keys."""
     if isinstance(key, OddNumber):
-        likely = key.replace(":", "-") if ":" in key else " or ".join(f"{x:g}" for x in key.meant)
+        numbers = " or ".join(f"{x:g}" for x in key.readings)
+        likely = key.replace(":", "-") if ":" in key else numbers
         allowed = f"did you mean {likely}? Write it {key.advice}"
         return frozenset(), [Issue(path, path, shown(key), allowed)]
     try:
@@ -222,8 +224,3 @@ def _overlaps(path: str, range_: tuple[float, float], others: Mapping[Any, Any])
             allowed = f"{range_text(other)} covers it too; ranges do not overlap"
             issues.append(Issue(path, path, found, allowed))
     return issues
-
-
-def key_text(key: Any) -> str:
-    """A mapping's key as paths have it."""
-    return key if isinstance(key, str) else shown(key)

@@ -123,13 +123,13 @@ def test_numbers_as_people_read_them():
         "c": float("inf"),
     }
     assert parse(dump(data)).data == data
-    for text, meant in {
+    for text, readings in {
         "010": [10, 8], "-017": [-17, -15], "1:10": [70], "1_000": [1000], "0x1_0": [16],
         "0b1_1": [3], "1_0.5": [10.5], "1:30.5": [90.5], "01_0": [10, 8],
     }.items():
         odd = parse(f"a: [{text}]\n{text}: 1\n").data
         assert list(odd) == ["a", text] and odd["a"] == [text]
-        assert isinstance(odd["a"][0], OddNumber) and odd["a"][0].meant == meant
+        assert isinstance(odd["a"][0], OddNumber) and odd["a"][0].readings == readings
         listed = f"\n- {text}" if ":" in text else f" [{text}]"
         assert dump(odd) == f"a:{listed}\n{text}: 1\n"  # as it was, not as text
         assert parse(dump(odd)).data == odd

@@ -18,7 +18,7 @@ _WORDS = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 _NOTHING = {"", "none", "null", "nil", "no", "off", "false"}
 
 
-def meant(field: Field, value: Any) -> list[Any]:
+def guesses(field: Field, value: Any) -> list[Any]:
     """Values that the field takes, the likeliest first; [] where nothing can be guessed."""
     text = plain(value)
     if field.kind == "bool":
