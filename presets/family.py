@@ -176,7 +176,7 @@ def _presets(
     for name, mapping in raw.items():
         here = f"{path}.{name}"
         if len(issues) >= MAX_ISSUES:
-            issues.append(_issue(here, "too many breaches before it", "mend those first"))
+            issues.append(_issue(here, "too many problems before it", "mend those first"))
             break
         breach = name_breach(name, of_preset=True)
         twin = None if breach else same_but_for_case(name, seen)

@@ -67,9 +67,10 @@ def _unplanned(error: Exception, runs: RunLog) -> None:
               one_line(error), traceback_text(error))
     let_go(error)
     try:
-        runs.add(LoggedRun(prompt=_prompt(), note=f"PSA could not plan it: {one_line(error)}"))
+        note = f"PSA could not plan this run: {one_line(error)}"
+        runs.add(LoggedRun(prompt=_prompt(), note=note))
     except Exception as failed:
-        log.warning("PSA keeps no note of this run (%s)", one_line(failed))
+        log.warning("PSA keeps no record of this run (%s)", one_line(failed))
 
 
 def run_of(
@@ -92,7 +93,7 @@ def listening(run: Run, executor: Any, args: tuple, kwargs: dict) -> tuple[tuple
     try:
         return with_listener(executor.original, args, kwargs, run.current.called_back)
     except Exception as error:  # not every callable has a signature
-        log.info("PSA %s: steps are told by their sigmas alone (%s)",
+        log.info("PSA %s: steps are found by their sigmas alone (%s)",
                  run.preset.label, one_line(error))
         return args, kwargs
 

@@ -44,7 +44,7 @@ class LastRun:
         return summary_line(self._finish()[0]) + (f"; {self.note}" if self.note else "")
 
     def could_not_read(self, model: torch.nn.Module, error: Exception) -> None:
-        """A call like none in the version that we know stays dense. Said once."""
+        """A call unlike those in the versions that we know stays dense. Said once."""
         note = f"PSA could not read a call of {type(model).__name__}, which stayed dense"
         note = f"{note}: {one_line(error)}"
         if self.note != note:

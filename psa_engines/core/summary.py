@@ -15,7 +15,7 @@ from .schedule import Step
 
 
 def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:
-    """Of a run with these steps, in plain types."""
+    """A run's figures in plain types; `plan`: its steps."""
     tally = record.tally()
     return {
         "calls": calls_of(record.cells),
@@ -42,7 +42,7 @@ def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:
 
 
 def _by_range(record: RunRecord, plan: Sequence[Step]) -> list[dict[str, Any]]:
-    """Of each of the preset's ranges that has steps, and of the steps in none; [] without any."""
+    """Figures of each range of steps in the plan, and of all other steps; [] without ranges."""
     steps_of: dict[str | None, set[int]] = {}
     for i, step in enumerate(plan):
         steps_of.setdefault(step.range, set()).add(i)
@@ -63,7 +63,7 @@ def _by_range(record: RunRecord, plan: Sequence[Step]) -> list[dict[str, Any]]:
 def tally_figures(tally: Tally | None) -> dict[str, Any]:
     """density    share of dense attention's query-key products that was computed
     per_level  share of the video's block pairs on each level
-    mass       share of the estimated attention mass in them, None where it is NaN, as of NaN in q
+    mass       share of the estimated attention mass in them, None where it is NaN, as with NaN in q
     """
     if tally is None:
         return {"density": None, "per_level": {}, "mass": {}}

@@ -310,5 +310,5 @@ def test_a_sampling_without_a_signature_is_not_lost(bench, caplog, monkeypatch):
     assert torch.equal(bench.sample(bench.patch()), expected)
     assert [step["sparse"] for step in bench.report["steps"]] == steps
     # which of them it is differs between Python 3.11 and 3.12
-    said = re.search(r"steps are told by their sigmas alone \((Type|Value)Error", caplog.text)
+    said = re.search(r"steps are found by their sigmas alone \((Type|Value)Error", caplog.text)
     assert said, caplog.text

@@ -301,7 +301,7 @@ INDENTS = {
                          refused(8, "mapping values are not allowed")),
     "one line too near": (p(" warmup_steps: 4\ntail: 16"), refused(8, "<block end>")),
     "not at all": (WHOLE.replace(b"  ", b""),
-                   refused(2, "default_attention stands here without a family")),
+                   refused(2, "default_attention is here without a family")),
     "a tab": (WHOLE.replace(b"      tail", b"\t\t\ttail"), refused(8, "'\\t'")),
     "tabs everywhere": (WHOLE.replace(b"  ", b"\t"), refused(2, "'\\t'", "indent with spaces")),
     "a tab in front of a value": (p("warmup_steps: 4\ntail:\t16"), BOTH),
@@ -435,20 +435,20 @@ FAMILIES = {
     ),
     "no name of a family": (
         b"attention_configs:\n  p: {tail: 16}\n",
-        refused(1, "attention_configs stands here without a family"),
+        refused(1, "attention_configs is here without a family"),
     ),
     "presets right under the family": (
         b"Wan2.1_14b:\n  p: {tail: 16}\n",
-        refused(1, "the presets of Wan2.1_14b stand right under it", "under attention_configs"),
+        refused(1, "the presets of Wan2.1_14b are directly under it", "under attention_configs"),
     ),
     "a key of a family above it": (b"text_length: 512\n" + WHOLE, Loads(
-        BOTH.values, problems=("text_length stands here without a family",)
+        BOTH.values, problems=("text_length is here without a family",)
     )),
     "keys of a family below it": (WHOLE + b"video_scale: {}\ntext_length: 0\n", Loads(
-        BOTH.values, problems=("video_scale stands here", "text_length stands here")
+        BOTH.values, problems=("video_scale is here", "text_length stands here")
     )),
     "presets without a family below it": (WHOLE + b"attention_configs: {q: {tail: 16}}\n", Loads(
-        BOTH.values, problems=("attention_configs stands here without a family",)
+        BOTH.values, problems=("attention_configs is here without a family",)
     )),
     "a setting above a family": (b"tail: 16\n" + WHOLE, Loads(
         BOTH.values, problems=("tail: found 16",)

@@ -159,7 +159,7 @@ def test_what_could_not_be_read_afterwards_is_not_written(store, user_dir, what)
             store.import_text("Wan2.1_14b: {attention_configs: {new: {tail: 16}}}")
         else:
             store.check_saving("Wan2.1_14b", "new")
-    assert "nothing is saved. Fix: mend the file by hand first" in str(caught.value)
+    assert "nothing is saved. Fix: correct the file by hand first" in str(caught.value)
     assert yaml_files(user_dir) == before
     # mended, all of it works
     write(user_dir, "Wan2.1_14b.yaml", BROKEN.replace("oops", "0"))

@@ -38,7 +38,7 @@ REFUSED = {
     "? {a: 1}\n: 3\n": (1, "is no key"),
     f"{'k' * 129}: 1\n": (1, "128 characters"),
     f"a: {'9' * 65}\n": (1, "64 digits"),
-    "a: 0b_\n": (1, "is no number"),
+    "a: 0b_\n": (1, "is not a number"),
     'a: 1\nb: "\\uD800"\n': (2, "surrogate"),
     'a: "\\U99999999"\n': (1, "out of range"),
     "%YAML " + "9" * 5000 + ".1\n---\na: 1\n": (1, "out of range"),

@@ -30,7 +30,7 @@ class Tally:
 
     pairs     `[H, 5]`: video block pairs on levels 1, 2, 4, 8, 0
     products  `[H]`: query-key products computed
-    possible  those of dense attention, of one head
+    possible  those of dense attention in one head
     mass      `[H, 5]`: the sum over calls of the share of estimated mass on levels 1, 2, 4, 8, 0
     calls     how many
     """

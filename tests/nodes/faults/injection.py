@@ -82,7 +82,7 @@ PLACES = (
 COMPILED = (
     Place(f"{PATCHING}.traced_call", "TracedCall.options"),
     Place(f"{PATCHING}.compiled_call", "_options_at_hand"),
-    Place(f"{PATCHING}.compiled_call", "_as_stated", stops=True),
+    Place(f"{PATCHING}.compiled_call", "_as_promised", stops=True),
 )
 PLANNING = ("plan_run", "announce")
 REPORTING = ("summary_line", "figures", "RunLog.add", "Told.report")
