@@ -127,7 +127,7 @@ def node_changed(
             if field.argument in now and field_widgets.parts(field, now[field.argument]) == parts:
                 continue
         elif len(field_widgets.names(field)) == 1:
-            widgets[field.argument] = value  # wrong, and the user's to see and mend
+            widgets[field.argument] = value  # wrong, for the user to see and fix
             continue
         lay_over(overrides, {section: {key: value}} if section else {key: value})
     return widgets, overrides

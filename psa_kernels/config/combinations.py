@@ -21,8 +21,8 @@ MOST_TRIED = 100  # combinations in which a mend is tried before it is offered
 class Layer:
     """Settings that are given in one place.
 
-    prefix  of their paths: "" in the preset itself, `blocks.12.`, `steps.0-10%.`
-    name    of the place in words; "" of the preset
+    prefix  of their paths: "" for the preset itself, `blocks.12.`, `steps.0-10%.`
+    name    the place in words; "" for the preset
     takes   whether a field can be given here
     own     arguments given here
     """
@@ -37,10 +37,10 @@ class Layer:
 class Combination:
     """Values that must fit each other.
 
-    layers  where they come from, each over the ones before; the first is the preset
+    layers  where they come from, each laid over the ones before; the first is the preset
     full    every argument's value
-    broken  arguments whose value is not known, being malformed
-    joint   from how many of the last layers a breach must come; others are another combination's
+    broken  malformed arguments, whose value is not known
+    joint   how many of the last layers a breach must involve; others belong to other combinations
     """
 
     layers: tuple[Layer, ...]
@@ -63,7 +63,7 @@ class Combination:
         return _placed(issue, lambda path: self.layers[-1])
 
     def placed_clash(self, issue: Issue) -> Issue:
-        """The issue of a rule with the path of the setting that breaks it, wherever that is."""
+        """The issue of a rule, at the path of the setting that breaks it, in whichever layer."""
         if self.joint > 1:
             where = " and ".join(layer.name for layer in reversed(self.layers[-self.joint :]))
             issue = dataclasses.replace(issue, allowed=f"{issue.allowed}, where {where} meet")
@@ -100,9 +100,9 @@ def _placed(issue: Issue, home: Callable[[str], Layer]) -> Issue:
 def clashes(
     combinations: Iterable[Combination], names: AbstractSet[str] | None = None
 ) -> list[Issue]:
-    """Every breach of a rule by well-formed values; what a block shares with the preset once.
+    """Every breach of a rule by well-formed values; one that blocks share with the preset, once.
 
-    names: only of the rules that read one of these arguments
+    names: only rules that read one of these arguments
     """
     rules = [x for x in RULES if names is None or not names.isdisjoint(x[1])]
     issues = []

@@ -1,7 +1,7 @@
-"""What someone probably meant by a value that a field does not take.
+"""Guesses at what someone meant by a value that a field does not take.
 
-What is offered keeps as much of the value as the field can take: text that reads as a number
-becomes that number, and only what no reading fits becomes something else.
+A guess keeps as much of the value as the field can take: text that reads as a number becomes that
+number. Only a value that fits in no reading becomes something else.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def _pair(pair: Any) -> tuple[float, float] | None:
     return lower, max(lower, upper)
 
 
-def _meant(pair: Any) -> tuple[float | None, float] | None:
+def _reading(pair: Any) -> tuple[float | None, float] | None:
     """(from, to) that a malformed pair can be read as; a single number is where the level ends."""
     found = several(pair)
     if not found and (one := readings(pair)):
@@ -182,7 +182,7 @@ def _fitting(
     place = order.index(level)
     lower = ratios[order[place - 1]][1] if place > 0 else 0.0
     upper = ratios[order[place + 1]][0] if place + 1 < len(order) else 1.0
-    read = _meant(pair)
+    read = _reading(pair)
     given = [x for x in LEVELS if x in ratios]
     before = given[: given.index(level)]
     if read is not None and before and ratios[before[-1]] is None and read[0] is not None:

@@ -1,4 +1,4 @@
-"""Which ways out an issue offers: none that would break a rule with the other values."""
+"""The mends that an issue offers: none that would break a rule with the other values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading `blocks` and `steps`: what is given there, what it must fit, what is wrong with it."""
+"""Reading `blocks` and `steps`: their settings, what these must fit, what is wrong with them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _takes_both(field: Field) -> bool:
 
 
 def _no_block(field: Field) -> str | None:
-    why = "a block has no such setting of its own; set it for the whole preset"
+    why = "a block cannot have its own; set it for the whole preset"
     return None if field.per_block else why
 
 
@@ -175,7 +175,7 @@ def _is_settings(path: str, settings: Any, found: Found) -> bool:
         mends = (Mend(f"set {path} to {DENSE}", {path: DENSE}),)
         allowed = f"{DENSE}, or a mapping of settings"
         if str(settings)[:20].strip().lower() in _NOT_DENSE:
-            mends, allowed = (), f"{allowed}; what is like the rest has no entry"
+            mends, allowed = (), f"{allowed}; blocks and steps like the rest need no entry"
         found.issues.append(Issue(path, path, shown(settings), allowed, mends))
     return False
 

@@ -16,7 +16,7 @@ _RANGE = re.compile(rf"{_PERCENT}\s*%?\s*-\s*{_PERCENT}\s*%", re.ASCII)
 _EXPECTED = "a range of the run in percent of its steps, like 0-10% or 60-100%"
 _SHOWN = 40  # characters of an unreadable key that a message repeats
 
-# Of a place: steps whose place follows from a float32 noise level are still in their range.
+# Steps whose place follows from a float32 noise level are still in their range.
 _SLACK = 1e-5
 
 
@@ -24,8 +24,8 @@ def parse_range(text: str) -> Range:
     """The range that "10-25%" names; raises ValueError that says what is expected."""
     match = _RANGE.fullmatch(text.strip())
     if not match:
-        meant = f"{text.strip()}%"
-        wanted = meant if _RANGE.fullmatch(meant) else _EXPECTED
+        percent = f"{text.strip()}%"
+        wanted = percent if _RANGE.fullmatch(percent) else _EXPECTED
         raise ValueError(f"cannot read {text[:_SHOWN]!r}; write {wanted}")
     start, end = map(float, match.groups())
     if not 0 <= start < end <= 100:

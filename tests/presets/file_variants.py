@@ -162,7 +162,7 @@ BOOLEANS = {
     "misspelt": (flag("ture"), refused(7, "found 'ture'", "set second_moment to True")),
     "enabled": (flag("enabled"), refused(7, "found 'enabled'", "set second_moment to True")),
     "explicit": (flag("!!bool yes"), refused(7, "tags like !!bool")),
-    "a key": (p("on: true"), refused(7, "'on' is no key")),
+    "a key": (p("on: true"), refused(7, "'on' is not a key")),
     "none": (flag(""), refused(7, "found None")),
 }
 
@@ -388,7 +388,7 @@ BLOCKS = {
     "a colon": (p("blocks: {1:20: dense}"), refused(7, "found 1:20", "did you mean 1-20?")),
     "a colon from 0": (p("blocks:\n  0:20: dense"), refused(8, "blocks.0:20")),
     "an underscore": (p("blocks: {1_0: dense}"), refused(7, "found 1_0", "did you mean 10?")),
-    "a list of YAML": (p("blocks:\n  [0, 1]: dense"), refused(8, "no key here")),
+    "a list of YAML": (p("blocks:\n  [0, 1]: dense"), refused(8, "not a key here")),
     "two dots": (p("blocks: {0..1: dense}"), refused(7, "cannot read '0..1'")),
     "a list under dense": (p("blocks: {dense: [0, 1]}"), refused(7, "blocks.dense")),
     "of steps": (p("steps:\n  0-10%: {blocks: {0-1: dense}}\n  10-100%: {tail: 16}"),
@@ -445,7 +445,7 @@ FAMILIES = {
         BOTH.values, problems=("text_length is here without a family",)
     )),
     "keys of a family below it": (WHOLE + b"video_scale: {}\ntext_length: 0\n", Loads(
-        BOTH.values, problems=("video_scale is here", "text_length stands here")
+        BOTH.values, problems=("video_scale is here", "text_length is here")
     )),
     "presets without a family below it": (WHOLE + b"attention_configs: {q: {tail: 16}}\n", Loads(
         BOTH.values, problems=("attention_configs is here without a family",)

@@ -178,7 +178,7 @@ def test_a_save_that_would_take_another_preset_away_is_refused(store, user_dir, 
         return dump(data)
 
     monkeypatch.setattr(edit, "dump", loses)
-    with pytest.raises(StorageError, match=r"mine of Wan2.1_14b could not be read after it"):
+    with pytest.raises(StorageError, match=r"mine of Wan2.1_14b could not be read back"):
         store.save("Wan2.1_14b", "new", NEW)
     assert yaml_files(user_dir) == before
 
