@@ -98,7 +98,7 @@ def says_so(first, said, report, culprit):
 def test_a_forward_that_is_replaced_for_each_call_is_named(bench, caplog, pack):
     model = for_each_call(bench, pack, "diffusion_model", forward_orig=pack.cached_forward)
     report, first, said = run(bench, caplog, model)
-    says_so(first, said, report, "WanModel.forward_orig is cached_forward of")
+    says_so(first, said, report, "WanModel.forward_orig is cached_forward from")
     # and the same model without it is served
     assert run(bench, caplog, patched(bench))[0]["calls"]["sparse"] == 4
 
@@ -108,7 +108,7 @@ def test_a_forward_replaced_on_the_class_is_named(bench, caplog, pack, monkeypat
 
     monkeypatch.setattr(wan.WanModel, "forward_orig", pack.cached_forward)
     report, first, said = run(bench, caplog, patched(bench))
-    says_so(first, said, report, "WanModel.forward_orig is cached_forward of")
+    says_so(first, said, report, "WanModel.forward_orig is cached_forward from")
 
 
 def test_blocks_whose_forward_is_replaced_are_named_once(bench, caplog, pack):
@@ -117,7 +117,7 @@ def test_blocks_whose_forward_is_replaced_are_named_once(bench, caplog, pack):
         bound = types.MethodType(pack.lazy_block, block)
         model.add_object_patch(f"diffusion_model.blocks.{i}.forward", bound)
     report, first, said = run(bench, caplog, model)
-    says_so(first, said, report, "WanAttentionBlock.forward is lazy_block of")
+    says_so(first, said, report, "WanAttentionBlock.forward is lazy_block from")
     assert first[0].count("lazy_block") == 1
 
 
@@ -126,7 +126,7 @@ def test_an_attention_function_that_is_replaced_is_named(bench, caplog, pack, mo
 
     monkeypatch.setattr(wan, "optimized_attention", pack.quick_attention)
     report, first, said = run(bench, caplog, patched(bench))
-    says_so(first, said, report, "comfy.ldm.wan.model.optimized_attention is quick_attention of")
+    says_so(first, said, report, "comfy.ldm.wan.model.optimized_attention is quick_attention from")
 
 
 def test_a_class_that_is_replaced_is_named_though_cross_attention_asks(bench, caplog, pack):
@@ -136,7 +136,7 @@ def test_a_class_that_is_replaced_is_named_though_cross_attention_asks(bench, ca
         model.add_object_patch(place, pack.SlidingSelfAttention)
     report, first, said = run(bench, caplog, model)
     assert "none of the first model call's 2 attention calls" in first[0]
-    says_so(first, said, report, "SlidingSelfAttention is of")
+    says_so(first, said, report, "SlidingSelfAttention is from")
 
 
 def test_what_is_replaced_and_asks_all_the_same_is_no_matter(bench, caplog, pack):

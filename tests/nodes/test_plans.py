@@ -202,10 +202,10 @@ def test_a_schedule_drawn_at_random_and_cut_at_random_places(wan, number):
 def test_what_stays_an_estimate_is_said_in_the_plan(wan):
     unknown = [0.7, 0.5, 0.123, 0.1, 0.0]
     plan, _ = planned(wan(8), unknown, 9)
-    assert plan.estimate > 4 and f"after the first {plan.estimate}, an estimate" in plan.describe()
+    assert plan.estimate > 4 and f"estimated to be the steps after the first {plan.estimate})" in plan.describe()
     from psa_pack.nodes.patching.planning import plan_run
 
-    assert "an estimate" in plan_run(wan(8), unknown, 0, None, ranges()).describe()
+    assert "estimated" in plan_run(wan(8), unknown, 0, None, ranges()).describe()
     # where nothing hangs on it, it is not said
     assert plan_run(wan(8), unknown, 9, (0.2, 1.0)).estimate is None
     assert planned(wan(8), unknown, 0)[0].estimate is None
