@@ -202,7 +202,8 @@ def test_a_schedule_drawn_at_random_and_cut_at_random_places(wan, number):
 def test_what_stays_an_estimate_is_said_in_the_plan(wan):
     unknown = [0.7, 0.5, 0.123, 0.1, 0.0]
     plan, _ = planned(wan(8), unknown, 9)
-    assert plan.estimate > 4 and f"estimated to be the steps after the first {plan.estimate})" in plan.describe()
+    said = f"(estimated to be the steps after the first {plan.estimate})"
+    assert plan.estimate > 4 and said in plan.describe()
     from psa_pack.nodes.patching.planning import plan_run
 
     assert "estimated" in plan_run(wan(8), unknown, 0, None, ranges()).describe()
