@@ -21,15 +21,15 @@ MOST_TRIED = 100  # combinations in which a mend is tried before it is offered
 class Layer:
     """Settings that are given in one place.
 
-    prefix  of their paths: "" for the preset itself, `blocks.12.`, `steps.0-10%.`
-    name    the place in words; "" for the preset
-    takes   whether a field can be given here
-    own     arguments given here
+    prefix   of their paths: "" for the preset itself, `blocks.12.`, `steps.0-10%.`
+    name     the place in words; "" for the preset
+    refuses  why a field cannot be given here, or None
+    own      arguments given here
     """
 
     prefix: str
     name: str
-    takes: Callable[[Field], bool]
+    refuses: Callable[[Field], str | None]
     own: frozenset[str]
 
 
@@ -73,7 +73,7 @@ class Combination:
         """The layer that has a field, or else the last that can."""
         field = field_of(path)
         given = [layer for layer in self.layers[1:] if field.argument in layer.own]
-        return (given or [layer for layer in self.layers if layer.takes(field)])[-1]
+        return (given or [layer for layer in self.layers if not layer.refuses(field)])[-1]
 
     def breaks(self, reads: Iterable[str]) -> bool:
         """Whether a breach of a rule that reads these arguments is this combination's to report."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
 
+from .immutable import Immutable
 from .issues import Issue, Mend, shown
 from .odd_number import advice
 from .readings import readings, several
@@ -21,7 +22,7 @@ TOLERANCE = 1e-9
 WRONG = object()
 
 
-class MaskRatios(Mapping[int, tuple[float, float]]):
+class MaskRatios(Immutable, Mapping[int, tuple[float, float]]):
     """Immutable, hashable mapping level -> (lower, upper bound), in the order 1, 2, 4, 8, 0."""
 
     __slots__ = ("_items",)
@@ -29,12 +30,6 @@ class MaskRatios(Mapping[int, tuple[float, float]]):
     def __init__(self, ratios: Mapping[int, tuple[float, float]]):
         items = tuple((level, tuple(ratios[level])) for level in LEVELS if level in ratios)
         object.__setattr__(self, "_items", items)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("MaskRatios is immutable; build a new one")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("MaskRatios is immutable; build a new one")
 
     def __getitem__(self, level: int) -> tuple[float, float]:
         for own, bounds in self._items:

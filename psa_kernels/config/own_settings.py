@@ -63,18 +63,6 @@ class Found:
         self.given.append((combination, given.good, given.blocks is not ABSENT))
 
 
-def _takes_block(field: Field) -> bool:
-    return field.per_block
-
-
-def _takes_range(field: Field) -> bool:
-    return field.per_range
-
-
-def _takes_both(field: Field) -> bool:
-    return field.per_block and field.per_range
-
-
 def _no_block(field: Field) -> str | None:
     why = "a block cannot have its own; set it for the whole preset"
     return None if field.per_block else why
@@ -108,10 +96,10 @@ def read_blocks(value: Any, outer: Combination, read: Reader) -> Found:
         if not _is_settings(path, settings, found):
             overrides |= dict.fromkeys(blocks, DENSE)
             continue
-        given = read(settings, _neither if in_range else _no_block)
+        refuses = _neither if in_range else _no_block
+        given = read(settings, refuses)
         where = f"blocks {name}" + (f" in {outer.layers[-1].name}" if in_range else "")
-        takes = _takes_both if in_range else _takes_block
-        found.add(outer.inner(Layer(f"{path}.", where, takes, given.own), given.good), given)
+        found.add(outer.inner(Layer(f"{path}.", where, refuses, given.own), given.good), given)
         if pairs := _pairs(given.good):
             overrides |= dict.fromkeys(blocks, pairs)
     found.value = BlockOverrides(overrides)
@@ -141,7 +129,7 @@ def read_steps(value: Any, whole: Combination, read: Reader) -> Found:
             ranges |= {range_: DENSE}
             continue
         given = read(settings, _no_range)
-        layer = Layer(f"{path}.", f"steps {name}", _takes_range, given.own)
+        layer = Layer(f"{path}.", f"steps {name}", _no_range, given.own)
         combination = whole.inner(layer, given.good)
         found.add(combination, given)
         good = given.good

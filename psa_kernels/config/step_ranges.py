@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .block_overrides import DENSE, Override, nested
+from .immutable import Immutable
 
 # (start, end) in percent of the run; the start is in it, the end is not
 Range = tuple[float, float]
@@ -40,7 +41,7 @@ def range_text(range_: Range) -> str:
     return f"{range_[0]:g}-{range_[1]:g}%"
 
 
-class StepRanges(Mapping[Range, Override]):
+class StepRanges(Immutable, Mapping[Range, Override]):
     """Immutable, hashable mapping from a range to what it has of its own, by the start.
 
     The value of the path `blocks` is a `BlockOverrides`.
@@ -50,12 +51,6 @@ class StepRanges(Mapping[Range, Override]):
 
     def __init__(self, ranges: Mapping[Range, Override] | None = None):
         object.__setattr__(self, "_entries", tuple(sorted((ranges or {}).items(), key=_first)))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("StepRanges is immutable; build a new one")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("StepRanges is immutable; build a new one")
 
     def __getitem__(self, range_: Range) -> Override:
         return dict(self._entries)[range_]

@@ -46,7 +46,7 @@ def check_arguments(
     # Rules across fields look at what is well-formed; a broken field is reported once, by itself.
     broken = (flat.keys() - good.keys()) | unreadable
     full = {field.argument: field.default for field in FIELDS} | good
-    every = Layer("", "", lambda field: True, frozenset(FIELD_BY_ARGUMENT))
+    every = Layer("", "", lambda field: None, frozenset(FIELD_BY_ARGUMENT))
     whole = Combination((every,), full, frozenset(broken))
     combinations = [whole]
     malformed = [(whole, *pair) for pair in wrong]
@@ -75,13 +75,13 @@ def check_arguments(
     return good, first_of(issues)
 
 
-def _given(settings: Mapping[Any, Any], refusal: Callable[[Field], str | None]) -> Given:
+def _given(settings: Mapping[Any, Any], refuses: Callable[[Field], str | None]) -> Given:
     """What a mapping in a preset's form holds in a place where some fields are refused, with why.
     """
     values, unreadable, issues = by_argument(settings)
     for name in list(values):
         field = FIELD_BY_ARGUMENT[name]
-        if allowed := refusal(field):
+        if allowed := refuses(field):
             del values[name]
             found = "a setting of the whole preset"
             issues.append(Issue(field.path, field.path, found, allowed))
