@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..presets.yaml_text import Document, dump, parse
-from ..psa_kernels.config import FIELDS, PSAConfig
+from ..psa_kernels.config import FIELDS, PSAConfig, check_preset, field_of
 from . import field_widgets
 
 OVERRIDES = "yaml_overrides"
@@ -104,3 +104,43 @@ def node_values(config: PSAConfig, base: PSAConfig | None) -> tuple[dict[str, An
             value = preset[section][key] if section else preset[key]
             lay_over(overrides, {section: {key: value}} if section else {key: value})
     return widgets, dump(overrides) if overrides else ""
+
+
+def node_changed(
+    widgets: dict[str, Any],
+    overrides: dict[str, Any],
+    base: PSAConfig | None,
+    changes: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The node's values with fields set: by widgets, or in YAML where only that can say it."""
+    wanted = changed(merged(base, widgets, overrides), changes)
+    good, _ = check_preset(wanted)
+    widgets = {**field_widgets.defaults(), **widgets}
+    for field in dict.fromkeys(map(field_of, changes)):
+        section, _, key = field.path.rpartition(".")
+        value = (wanted[section] if section else wanted)[key]
+        overrides = _without(overrides, field.path)
+        if field.argument in good and field_widgets.names(field):
+            parts = field_widgets.parts(field, good[field.argument])
+            widgets.update(parts)
+            now, _ = check_preset(merged(base, widgets, overrides))
+            if field.argument in now and field_widgets.parts(field, now[field.argument]) == parts:
+                continue
+        elif len(field_widgets.names(field)) == 1:
+            widgets[field.argument] = value  # wrong, for the user to see and fix
+            continue
+        lay_over(overrides, {section: {key: value}} if section else {key: value})
+    return widgets, overrides
+
+
+def _without(mapping: dict[str, Any], path: str) -> dict[str, Any]:
+    """A copy without one field, and without a section that this empties."""
+    section, _, key = path.rpartition(".")
+    result = dict(mapping)
+    if not section:
+        result.pop(key, None)
+    elif isinstance(result.get(section), Mapping):
+        result[section] = {k: v for k, v in result[section].items() if k != key}
+        if not result[section]:
+            del result[section]
+    return result

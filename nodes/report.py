@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..psa_engines.core.faults import one_line, told
+from ..psa_engines.core.faults import one_line, traceback_text
 from .patching.faults import Interrupt
 from .recording.run_log import log_of
 from .reporting.picture import picture_of
@@ -58,7 +58,8 @@ class PSAReport(io.ComfyNode):
         except Interrupt:
             raise
         except Exception as error:  # what was sampled must not be lost for a report of it
-            log.error("PSA Report failed; what was sampled is handed on.\n%s", told(error))
+            log.error("PSA Report failed; what was sampled is handed on.\n%s",
+                      traceback_text(error))
             made = _made([Report([], f"The report failed: {one_line(error)}")])
         image, text, data = made
         return io.NodeOutput(after, image, text, data, ui=_preview(image, cls))
@@ -70,7 +71,7 @@ def _made(reports: list[Report]) -> tuple[torch.Tensor, str, str]:
     try:
         pixels = np.asarray(picture_of(reports), dtype=np.float32) / 255
     except Exception as error:  # a PIL without real fonts
-        log.error("PSA Report has no picture.\n%s", told(error))
+        log.error("PSA Report has no picture.\n%s", traceback_text(error))
         text += f"\nThere is no picture: {one_line(error)}\n"
         pixels = np.zeros((64, 64, 3), np.float32)
     return torch.from_numpy(pixels)[None], text, data
@@ -80,5 +81,5 @@ def _preview(image: torch.Tensor, node: type[io.ComfyNode]) -> ui.PreviewImage |
     try:
         return ui.PreviewImage(image, cls=node)
     except Exception as error:  # no room in the folder for temporary files
-        log.error("PSA Report cannot show its picture in the node.\n%s", told(error))
+        log.error("PSA Report cannot show its picture in the node.\n%s", traceback_text(error))
         return None

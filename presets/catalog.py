@@ -124,7 +124,7 @@ class Catalog:
         return preset if preset in names else same_but_for_case(preset, names)
 
     def collision(self, document: Document, family: str, preset: str, taken: str) -> Problem:
-        """What to say of a preset whose name `taken_by` found taken."""
+        """What to say about a preset whose name `taken_by` found taken."""
         source = self.preset_source[family, taken]
         what = f"the name {preset} is taken by the {source.origin} preset {taken} of {family}"
         if source.origin == USER:

@@ -66,7 +66,7 @@ class Edit:
             section["attention_configs"] = {}
         if not isinstance(section, dict) or not isinstance(section["attention_configs"], dict):
             what = f"{family} has no mapping of presets there"
-            raise StorageError(Problem(what, file, mend="mend the file by hand first"))
+            raise StorageError(Problem(what, file, mend="correct the file by hand first"))
         section["attention_configs"][preset] = mapping
 
     def remove(self, file: str, family: str, preset: str) -> None:
@@ -106,13 +106,13 @@ class Edit:
         return [found[file] for file in sorted(found) if found[file] is not None]
 
     def lost_comments(self) -> list[Problem]:
-        """What is to be said of comments that go, and of the copies that keep them."""
+        """What is to be said about comments that go, and of the copies that keep them."""
         self.documents()
         notes = []
         for file, kept in self._copies.items():
             prepared = self._prepared[file]
             which = "some of its" if prepared and prepared[1].comments else "its"
-            what = f"{which} comments are lost; as it was, the file is kept as {kept.name}"
+            what = f"{which} comments are lost; the file as it was is kept as {kept.name}"
             notes.append(Problem(what, file))
         return notes
 
@@ -160,4 +160,4 @@ class Edit:
             present = [path.name for path in self._folder.path.iterdir()]
         if any(name.lower() == file.lower() for name in present):
             what = "this file cannot be read, so nothing is added to it"
-            raise StorageError(Problem(what, file, mend="mend it or move it away first"))
+            raise StorageError(Problem(what, file, mend="correct it or move it away first"))

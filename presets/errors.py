@@ -1,4 +1,4 @@
-"""What can go wrong with presets: one `Problem` a finding, and one error class a kind of refusal.
+"""What can go wrong with presets: a `Problem` for each finding, an error class for each refusal.
 
 A problem in a user's file is listed and harms nothing else; a refused request is raised.
 """
@@ -18,7 +18,7 @@ class Problem:
     what    what is wrong, one sentence or the validator's line
     file    name of the file (never its full path), or what the text was called
     line    1-based, where known
-    mend    how to get out of it, if `what` does not say so already
+    mend    how to fix it, if `what` does not say so already
     family, preset   what it is about, where known
     issue   the validator's own finding, for one that came from there
     """
@@ -39,7 +39,7 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.where}: " if self.where else ""
-        return head + self.what + (f". To mend it: {self.mend}" if self.mend else "")
+        return head + self.what + (f". Fix: {self.mend}" if self.mend else "")
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -19,7 +19,7 @@ DIVISORS = ("width_divisor", "height_divisor", "depth_divisor")
 CLIP = "clip_length"  # may be absent or null
 MAX_DIVISOR = 1024
 MAX_TEXT = 1_000_000
-MAX_ISSUES = 100  # finding the nearest known key takes time; nobody mends more at once
+MAX_ISSUES = 100  # finding the nearest known key takes time; nobody fixes more at once
 _SHOWN = 120  # characters of an offending value that a message repeats
 
 
@@ -176,7 +176,7 @@ def _presets(
     for name, mapping in raw.items():
         here = f"{path}.{name}"
         if len(issues) >= MAX_ISSUES:
-            issues.append(_issue(here, "too many breaches before it", "mend those first"))
+            issues.append(_issue(here, "too many problems before it", "fix those first"))
             break
         breach = name_breach(name, of_preset=True)
         twin = None if breach else same_but_for_case(name, seen)
@@ -243,7 +243,7 @@ def _whole(
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
     allowed = f"allowed: a whole number from {low} to {high}{more}{advice(value)}"
-    meant = dict.fromkeys(int(x) for x in readings(value) if low <= x <= high and x == int(x))
-    mends = tuple(Mend(f"set {path} to {number}", {path: number}) for number in meant)
+    numbers = dict.fromkeys(int(x) for x in readings(value) if low <= x <= high and x == int(x))
+    mends = tuple(Mend(f"set {path} to {number}", {path: number}) for number in numbers)
     issues.append(_issue(path, _found(value), allowed, mends))
     return None

@@ -120,7 +120,7 @@ class Folder:
         try:
             info = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(info.st_mode):
-                what = "it is a link or no ordinary file, and is not read"
+                what = "it is a link or not an ordinary file, so it is not read"
                 return StorageError(Problem(what, name, mend="put the file itself here")), None
             info = os.stat(entry.path)  # what DirEntry caches on Windows has no inode or ctime
             signature = (info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino)

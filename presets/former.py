@@ -7,6 +7,6 @@ PAGE = "docs/former-presets.md"
 def notice(preset: str) -> str:
     """What a user of such a preset should know."""
     return (
-        f"the preset {preset} has new settings, chosen on a better trained model; those it had "
-        f"are in {PAGE}"
+        f"the preset {preset} has new settings, chosen on a better trained model; its former "
+        f"settings are in {PAGE}"
     )

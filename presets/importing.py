@@ -34,53 +34,71 @@ def import_document(
     Raises `InvalidPresetError` or `CollisionError` with everything that stands in the way.
     """
     _check_shape(document)
-    breaches: list[Problem] = []
-    collisions: list[Problem] = []
-    notes: list[Problem] = []
-    new: list[tuple[Family, str]] = []
-    skipped: list[tuple[str, str]] = []
-    families: list[str] = list(catalog.families)
-    for name, section in document.data.items():
-        wrong = wrong_section(document, name, section, families)
-        if wrong is not None:
-            breaches.append(wrong)
-            continue
-        wrong = nearly(document, name, section, families)
-        if wrong is not None:
-            (collisions if same_but_for_case(name, families) else breaches).append(wrong)
-            continue
-        base = catalog.families.get(name)
-        part, problems = read_section(document, name, section, base)
-        breaches += problems
-        if part is None:
-            continue
-        families.append(name)
-        if base is not None:
-            notes += header_problems(document, base, part)
-        for preset, config in part.attention_configs.items():
-            taken = catalog.taken_by(name, preset)
-            known = base.attention_configs[taken] if taken else None
-            if taken == preset and same_effect(known, config):
-                skipped.append((name, preset))
-            elif taken is None or (
-                replace and taken == preset and not catalog.is_shipped(name, preset)
-            ):
-                new.append((part, preset))
-            else:
-                collisions.append(catalog.collision(document, name, preset, taken))
-    if breaches:
-        raise InvalidPresetError(*breaches, *collisions)
-    if collisions:
-        raise CollisionError(*collisions)
-    for part, preset in new:
+    text = _Text(catalog, document, replace)
+    if text.breaches:
+        raise InvalidPresetError(*text.breaches, *text.collisions)
+    if text.collisions:
+        raise CollisionError(*text.collisions)
+    for part, preset in text.new:
         section = part.to_mapping()
         presets = section.pop("attention_configs")
         header = None if part.name in catalog.families else section
         file = edit.file_for(catalog, part.name, preset)
         edit.put(file, part.name, preset, presets[preset], header)
-    saved = tuple((part.name, preset) for part, preset in new)
-    configs = {(part.name, preset): part.attention_configs[preset] for part, preset in new}
-    return Imported(saved, tuple(skipped), tuple(notes)), configs
+    saved = tuple((part.name, preset) for part, preset in text.new)
+    configs = {(part.name, preset): part.attention_configs[preset] for part, preset in text.new}
+    return Imported(saved, tuple(text.skipped), tuple(text.notes)), configs
+
+
+class _Text:
+    """What a text holds, sorted by what is to be done with it."""
+
+    def __init__(self, catalog: Catalog, document: Document, replace: bool):
+        self.breaches: list[Problem] = []
+        self.collisions: list[Problem] = []
+        self.notes: list[Problem] = []
+        self.new: list[tuple[Family, str]] = []
+        self.skipped: list[tuple[str, str]] = []
+        self._catalog, self._document, self._replace = catalog, document, replace
+        families = list(catalog.families)
+        for name, section in document.data.items():
+            if self._add_family(name, section, families):
+                families.append(name)
+
+    def _add_family(self, name: Any, section: Any, families: list[str]) -> bool:
+        """Whether the section is a family's and can be read."""
+        document = self._document
+        if wrong := wrong_section(document, name, section, families):
+            self.breaches.append(wrong)
+            return False
+        if wrong := nearly(document, name, section, families):
+            same = same_but_for_case(name, families)
+            (self.collisions if same else self.breaches).append(wrong)
+            return False
+        base = self._catalog.families.get(name)
+        part, problems = read_section(document, name, section, base)
+        self.breaches += problems
+        if part is None:
+            return False
+        if base is not None:
+            self.notes += header_problems(document, base, part)
+        for preset, config in part.attention_configs.items():
+            self._add_preset(part, base, preset, config)
+        return True
+
+    def _add_preset(
+        self, part: Family, base: Family | None, preset: str, config: PSAConfig
+    ) -> None:
+        catalog = self._catalog
+        taken = catalog.taken_by(part.name, preset)
+        mine = taken == preset and not catalog.is_shipped(part.name, preset)
+        if taken == preset and same_effect(base.attention_configs[taken], config):
+            self.skipped.append((part.name, preset))
+        elif taken is None or (self._replace and mine):
+            self.new.append((part, preset))
+        else:
+            problem = catalog.collision(self._document, part.name, preset, taken)
+            self.collisions.append(problem)
 
 
 def _check_shape(document: Document) -> None:

@@ -32,7 +32,7 @@ def named_preset(document: Document) -> Document | None:
 
 
 def misplaced(document: Document) -> Problem | None:
-    """What to say of a text that is no file of families as a whole."""
+    """What to say about a text that is no file of families as a whole."""
     if _settings(document.data):
         what = "this is a single preset; a file of families is expected"
         mend = f"put it under its family, {PRESETS} and a name of its own"
@@ -49,7 +49,7 @@ def has_family(document: Document) -> bool:
 def wrong_section(
     document: Document, name: Any, section: Any, known: Collection[str]
 ) -> Problem | None:
-    """What to say of a section that is no family's, or of no family by this name."""
+    """What to say about a section that is no family's, or of no family by this name."""
     stray = _stray(document, name, section)
     if stray is not None:
         return stray
@@ -63,13 +63,13 @@ def wrong_section(
         return Problem(what, document.name, line, mend, str(name))
     presets = section.values() if isinstance(section, Mapping) else ()
     if presets and PRESETS not in section and all(map(_settings, presets)):
-        what = f"the presets of {name} stand right under it"
+        what = f"the presets of {name} are directly under it"
         return Problem(what, document.name, line, f"put them under {PRESETS}", str(name))
     return None
 
 
 def nearly(document: Document, name: Any, section: Any, known: Collection[str]) -> Problem | None:
-    """What to say of an unknown family whose name is nearly a known one's."""
+    """What to say about an unknown family whose name is nearly a known one's."""
     if not isinstance(name, str) or name in known:
         return None
     line = document.line_of(name)
@@ -87,10 +87,10 @@ def nearly(document: Document, name: Any, section: Any, known: Collection[str]) 
 
 
 def _stray(document: Document, key: Any, section: Any) -> Problem | None:
-    """What to say of a key of a family that stands where the families' names do."""
+    """What to say about a key of a family that stands where the families' names do."""
     if key not in KEYS or _is_family(section):
         return None
-    what = f"{key} stands here without a family"
+    what = f"{key} is here without a family"
     mend = "write the family's name above, and indent all that belongs to it"
     if has_family(document):
         mend = "put it under its family, or remove it"

@@ -231,8 +231,8 @@ class PresetStore:
             found = known.attention_configs.get(preset) if known else None
             if config is None or found == config:
                 continue
-            what = f"{preset} of {family} could not be read after it, so nothing is saved"
-            mend = "mend the file by hand first"
+            what = f"{preset} of {family} could not be read back, so nothing is saved"
+            mend = "correct the file by hand first"
             causes = [
                 problem for problem in after.problems
                 if problem.family == family and problem.preset in ("", preset)
@@ -271,7 +271,7 @@ class PresetStore:
                 )
             edit = Edit(self._user, documents)
             if expected not in (None, _version(catalog, edit, family, preset)):
-                what = f"{preset} of {family} was changed meanwhile by someone else"
+                what = f"{preset} of {family} was changed by someone else in the meantime"
                 mend = "load it again, or save yours under another name"
                 raise ConflictError(Problem(what, mend=mend, family=family, preset=preset))
             yield catalog, edit

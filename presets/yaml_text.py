@@ -94,7 +94,7 @@ def parse(text: str | bytes, name: str = "the text") -> Document:
             what = f"{error.context}, {what}"
         line, mend = mark.line + 1 if mark else None, ""
         if "'\\t'" in what:
-            what, mend = "a tab ('\\t') is no indentation", "indent with spaces"
+            what, mend = "a tab ('\\t') is not indentation", "indent with spaces"
         raise TextError(Problem(what, name, line, mend)) from None
     except (yaml.YAMLError, ValueError, OverflowError, LookupError) as error:
         # PyYAML leaves some broken escapes and directives to int() and chr().
@@ -295,7 +295,7 @@ def _key(loader: _Loader, node: yaml.Node) -> str | int:
         key = node.value if node.tag == _EXPONENT else _scalar(loader, node)
     if isinstance(key, bool) or not isinstance(key, (str, int)):
         shown = repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else "a list or map"
-        what = f"{shown} is no key here; put quotes around it if it is a name"
+        what = f"{shown} is not a key here; put quotes around it if it is a name"
         raise _refusal(what, node.start_mark)
     if isinstance(key, str) and len(key) > MAX_KEY:
         raise _refusal(f"a key has at most {MAX_KEY} characters", node.start_mark)
@@ -307,7 +307,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
         try:
             node.value.encode("utf-8")
         except UnicodeEncodeError:
-            raise _refusal("half of a surrogate pair is no character", node.start_mark) from None
+            raise _refusal("half of a surrogate pair is not a character", node.start_mark) from None
         return node.value
     if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER:
         raise _refusal(f"a number has at most {MAX_NUMBER} digits", node.start_mark)
@@ -315,8 +315,8 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
         return float(node.value)
     odd = OddNumber.of(node.value) if node.tag in _NUMBERS else None
     try:
-        if odd is not None and odd.meant:
+        if odd is not None and odd.readings:
             return odd
         return loader.construct_object(node)
     except (ValueError, OverflowError):
-        raise _refusal(f"{node.value!r} is no number", node.start_mark) from None
+        raise _refusal(f"{node.value!r} is not a number", node.start_mark) from None

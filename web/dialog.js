@@ -48,7 +48,7 @@ export function openDialog({ title, body, footer = [], className = "" }) {
     const messages = [...element.querySelectorAll(":scope > .psa-toast")];
     element.remove();
     messages.forEach(show); // what was said last, with its Undo, outlives the dialog
-    // what had the focus may have been made anew meanwhile
+    // what had the focus may have been rebuilt meanwhile
     const outer = [...document.querySelectorAll("dialog.psa-dialog")].at(-1);
     const back = before?.isConnected ? before : outer?.querySelector("button");
     back?.focus?.({ preventScroll: true });
@@ -202,7 +202,7 @@ export function openMenu(anchor, items) {
   menu.querySelector("button:not(:disabled)")?.focus();
 }
 
-/** A message that goes by itself, with at most one action, which wants time to be thought about. */
+/** A message that goes by itself; with an action it stays longer. */
 export function toast(message, { action, label, danger, seconds = action ? 20 : 8 } = {}) {
   const element = h(
     "div",
@@ -243,7 +243,7 @@ export function toast(message, { action, label, danger, seconds = action ? 20 : 
   setTimeout(close, seconds * 1000);
 }
 
-/** Put a message on top of everything; an open dialog makes all that is outside of it inert. */
+/** Put a message on top of everything; an open dialog makes all outside it inert. */
 function show(message) {
   const open = [...document.querySelectorAll("dialog.psa-dialog")].at(-1);
   (open ?? document.body).append(message);

@@ -7,7 +7,7 @@ const rounded = (x) => `${Number((x * 100).toPrecision(2))}%`;
 
 const ABOUT = new Set(["extrapolated", "arithmetic"]);
 
-/** "2.1×", with ≈ before what was neither measured nor is plain. */
+/** "2.1×", with ≈ before a figure that is an estimate. */
 export const times = ({ speedup, kind }) =>
   `${ABOUT.has(kind) ? "≈ " : ""}${Number(speedup.toPrecision(2))}×`;
 
@@ -22,21 +22,21 @@ export function factsOf(answer) {
   return [share(step), seconds(step), breakEven(even, tokens), offered].filter(Boolean);
 }
 
-/** Of attention's part of a dense step, in time if that is known. */
+/** Attention's part of a dense step, in time if that is known. */
 function share({ time_share: time, flops_share: counted }) {
   if (time.value != null) return [t("estimate.share", { share: rounded(time.value) }), basis(time)];
   if (counted.value == null) return null;
   return [t("estimate.shareCounted", { share: rounded(counted.value) }), basis(counted)];
 }
 
-/** Of a step's time. */
+/** A step's time. */
 function seconds({ dense_s: dense, sparse_s: sparse }) {
   if (sparse.value == null) return null;
   const [inDense, inSparse] = [dense, sparse].map(({ value }) => Number(value.toPrecision(2)));
   return [t("estimate.seconds", { dense: inDense, sparse: inSparse }), basis(sparse)];
 }
 
-/** Of the length from which on PSA is the faster. */
+/** The length from which PSA is faster. */
 function breakEven(found, tokens) {
   if (found.tokens == null) return null;
   const values = { tokens: found.tokens.toLocaleString(), here: tokens.total.toLocaleString() };

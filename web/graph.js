@@ -103,7 +103,7 @@ function* downstream(node) {
   }
 }
 
-/** The same against the flow. */
+/** The same upstream. */
 function* upstream(node) {
   const seen = new Set([node]);
   const queue = [node];

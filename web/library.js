@@ -51,7 +51,7 @@ class Library extends EventTarget {
     return this.#presets.get(key);
   }
 
-  /** Read the list again and tell everybody if it is another one. */
+  /** Read the list again and tell everybody if it changed. */
   async refresh() {
     const before = this.#listing?.version;
     const after = await this.#read(); // the old list stays if this fails

@@ -23,7 +23,7 @@ const FACES = {
 const SIZES = { PSAReport: [480, 560], PSACalibrate: [400, 830] };
 
 // The page gives every input named "seed" a control that randomises it after each run; with a new
-// seed PSA Calibrate would sample anew where it could use what it has measured.
+// seed PSA Calibrate would sample again where it could use what it has measured.
 const FIXED_SEED = ["PSACalibrate"];
 
 const alive = new Set();
@@ -35,7 +35,7 @@ function addStyle() {
   document.head.append(link);
 }
 
-/** Nodes look whether something that they show has changed: at most once a frame, all at once. */
+/** All nodes check at once whether something that they show has changed: at most once a frame. */
 let planned = false;
 function lookAll() {
   if (planned) return;
@@ -55,7 +55,7 @@ function settleBeforeQueueing() {
   };
 }
 
-/** What runs tell while they last and when they end goes to the node that put PSA on. */
+/** Messages of a run, while it lasts and at its end, go to the node that put PSA on. */
 function listenToRuns() {
   const tell = (what) => ({ detail }) => nodeAt(app, detail.node)?.psaApply?.live[what](detail);
   api.addEventListener("psa.progress", tell("progress"));

@@ -11,7 +11,7 @@ export function heightBar(density, dense, more = {}) {
   return h("span", { class: "psa-height", ...more }, fill);
 }
 
-/** Of `run`: [{from, to, density}] in percent, as the server has it; null where all is alike. */
+/** `run`: [{from, to, density}] in percent, as the server has it; null where all is alike. */
 export function runStrip(run) {
   if (!run?.length) return null;
   const parts = run.map(({ from, to, density }) => {

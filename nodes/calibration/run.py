@@ -17,11 +17,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import comfy.model_management
-import comfy.patcher_extension
 import torch
 
 from ...psa_engines.core.schedule import without_padding
-from ..patching.apply import KEY, RUN, CallOfRun, listening, run_of
+from ..patching.apply import with_wrappers
+from ..patching.around_call import WrappedCall
+from ..patching.around_run import listening, run_of
+from ..patching.option_names import RUN
 from ..patching.override import AttentionOverride
 from ..patching.planning import nothing_sparse
 from ..patching.run import PatchOptions, Run
@@ -123,14 +125,7 @@ class _Measuring:
 
     def patched(self, model: Any) -> Any:
         """A clone that measures while it samples; PSA itself is taken off it."""
-        clone = model.clone()
-        wrappers = comfy.patcher_extension.WrappersMP
-        for kind, wrapper in (
-            (wrappers.OUTER_SAMPLE, self._sample), (wrappers.APPLY_MODEL, self._model_call),
-        ):
-            clone.remove_wrappers_with_key(kind, KEY)
-            clone.add_wrapper_with_key(kind, KEY, wrapper)
-        return clone
+        return with_wrappers(model, self._sample, self._model_call)
 
     def _sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
@@ -160,7 +155,7 @@ class _Measuring:
             self.run.end()
 
     def _model_call(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        call = CallOfRun(executor, args, kwargs)
+        call = WrappedCall(executor, args, kwargs)
         if self.run is None or call.run is not self.run:
             return executor(*args, **kwargs)
         conditions = list(call.options.get("cond_or_uncond") or ())
@@ -210,7 +205,7 @@ class _Measuring:
         self.journal.add("complete")
         raise _Done
 
-    def _made(self, call: CallOfRun, override: AttentionOverride) -> torch.Tensor:
+    def _made(self, call: WrappedCall, override: AttentionOverride) -> torch.Tensor:
         out = call.made_with(override)
         if self.run.failure:
             raise CalibrationError(self.why_nothing())
@@ -218,7 +213,7 @@ class _Measuring:
         return out
 
     def _probe(
-        self, call: CallOfRun, step: int, out: torch.Tensor, conditions: list[int]
+        self, call: WrappedCall, step: int, out: torch.Tensor, conditions: list[int]
     ) -> None:
         """The base's own rung in one block at a time, and what it does to the model's output."""
         rung = next(i for i, rung in enumerate(self.rungs) if rung.scale == 1)

@@ -1,4 +1,4 @@
-"""What the console says of a run before it samples."""
+"""What the console says about a run before it samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("PSA")
 
 @dataclass(frozen=True)
 class _Warned:
-    """A run that was told that none of its steps is sparse; it may be the first of two."""
+    """A run with the warning that none of its steps is sparse; it may be the first of two."""
 
     label: str
     schedule: Schedule
@@ -27,10 +27,10 @@ _warned: _Warned | None = None
 
 
 def announce(run: Run, prompt: str | None) -> None:
-    """Says the plan; of one with sparse steps, once the video's first self-attention has come."""
+    """Says the plan; one with sparse steps only once the video's first self-attention has come."""
     label, schedule = run.preset.label, run.schedule
     if run.preset.config.type == "dense":
-        log.info("PSA %s: a dense preset, every call keeps the model's own attention", label)
+        log.info("PSA %s: a dense preset: every call keeps the model's own attention", label)
         return
     warning = nothing_sparse(schedule)
     _take_back(schedule, prompt)
@@ -39,7 +39,7 @@ def announce(run: Run, prompt: str | None) -> None:
         if schedule.steps:
             _remember(_Warned(label, schedule, prompt))
     elif schedule.sparse_steps == 0:
-        log.info("PSA %s: %s; another sampler takes the steps after these",
+        log.info("PSA %s: %s; another sampler continues from here",
                  label, schedule.describe())
     else:
         run.promise = schedule.describe()
@@ -52,15 +52,15 @@ def _remember(warned: _Warned | None) -> None:
 
 
 def _take_back(schedule: Schedule, prompt: str | None) -> None:
-    """Another sampler goes on where the one that was warned of stopped."""
+    """Takes the warning back if this run continues the one that it was about."""
     with _lock:
         warned = _warned
     if warned is None or not schedule.steps:
         return
-    goes_on = warned.schedule.steps[-1].sigma > schedule.steps[0].sigma
-    if warned.prompt == prompt and goes_on and schedule.sparse_steps:
+    continues = warned.schedule.steps[-1].sigma > schedule.steps[0].sigma
+    if warned.prompt == prompt and continues and schedule.sparse_steps:
         log.info(
-            "PSA %s: another sampler goes on from the run before, with sparse steps: the warning "
+            "PSA %s: another sampler continues the previous run, with sparse steps: the warning "
             "about that run no longer applies", warned.label,
         )  # fmt: skip
     _remember(None)

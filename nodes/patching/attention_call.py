@@ -10,6 +10,7 @@ import torch
 
 from ...psa_engines.core.attention_call import odd_tensors
 from ...psa_engines.core.recording.records import CallShape
+from .option_names import PREFERRED
 
 # Order of ComfyUI's attention functions; models pass the later ones by position or by keyword.
 POSITIONS = (
@@ -19,7 +20,7 @@ POSITIONS = (
 # Keywords that change no result, or that are read here by name.
 _UNDERSTOOD = {
     *POSITIONS, "transformer_options", "_inside_attn_wrapper", "low_precision_attention",
-    "preferred_attention", "scale", "enable_gqa",
+    PREFERRED, "scale", "enable_gqa",
 }
 
 
@@ -27,8 +28,8 @@ _UNDERSTOOD = {
 class AttentionCall:
     """q, k, v are `[B, L, heads * D]`, or `[B, heads, L, D]` with `skip_reshape`.
 
-    k and v may be `[B, L, heads, D]` in place of the first, which SD 3 makes use of; and have fewer
-    heads than q, each for a group of its: ComfyUI's `enable_gqa`.
+    k and v may be `[B, L, heads, D]` instead, as in SD 3, and may have fewer heads than q, each for
+    a group of q's heads (ComfyUI's `enable_gqa`).
     """
 
     q: torch.Tensor
@@ -37,8 +38,6 @@ class AttentionCall:
     heads: int
     options: dict[str, Any]
     causal: ClassVar[bool] = False  # such calls have a mask
-
-    causal = False
 
     @classmethod
     def read(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionCall | None:
@@ -102,8 +101,8 @@ class AttentionCall:
         if odd := odd_tensors(q, k, v):
             return odd
         if q.shape[1] != k.shape[1] and not self.options.get("enable_gqa"):
-            # What ComfyUI's attention functions make of this differs: PyTorch's gives a single head
-            # to all of q's, sub-quadratic attention shares out its tokens, others fail.
+            # ComfyUI's attention functions differ here: PyTorch's gives one head to all of q's,
+            # sub-quadratic attention shares out its tokens, others fail.
             return "fewer key heads without enable_gqa"
         return None
 
@@ -114,8 +113,8 @@ class AttentionCall:
     def split_heads(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """q, k, v as views `[B, H, L, D]`, k and v with their own heads; nothing is copied.
 
-        One k or v for the whole batch is repeated. By tokens first ComfyUI's attention would read
-        such a one as a batch of shorter sequences.
+        With heads first, one k or v for the whole batch is repeated. With tokens first, ComfyUI's
+        attention would read it as a batch of shorter sequences.
         """
         return self._by_heads(self.q), self._by_heads(self.k), self._by_heads(self.v)
 
@@ -135,7 +134,7 @@ class AttentionCall:
     def block_index(self) -> int | None:
         """The transformer block, where the model says which one it is."""
         if self._published("block_type") == "single":
-            return None  # numbered from 0 again: they are counted on from the double-stream blocks
+            return None  # numbered from 0 again: the core counts on from the double blocks
         index = self._published("block_index")
         return index if isinstance(index, int) else None
 

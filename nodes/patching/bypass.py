@@ -27,7 +27,7 @@ _MOST = 3  # that are named
 
 
 def look_for_bypass(run: Run, base_model: Any, override: AttentionOverride) -> None:
-    """Asked after a model call that `override` served; the first of a run tells."""
+    """Called after each model call, with the override that served it; looks at a run's first."""
     if not run.first_time("bypass"):
         return
     try:
@@ -46,7 +46,7 @@ def look_for_bypass(run: Run, base_model: Any, override: AttentionOverride) -> N
         more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
         run.bypassed = ", ".join(found[:_MOST]) + more
         if found:
-            why = f"another pack replaced the model's own: {run.bypassed}. Fix: take its node off"
+            why = f"another pack replaced the model's own: {run.bypassed}. Fix: remove its node"
         else:
             run.bypassed = "the model's own attention, or another patch"
             why = "this model's own attention, or another patch on it, does not ask it"
@@ -59,12 +59,12 @@ def look_for_bypass(run: Run, base_model: Any, override: AttentionOverride) -> N
 
 
 def replaced(diffusion_model: nn.Module) -> Iterator[str]:
-    """Like "WanModel.forward_orig is theirs of custom_nodes/Pack", of what is no code of ComfyUI's.
+    """What is not ComfyUI's code, like "WanModel.forward_orig is theirs from custom_nodes/Pack".
 
-    Weights of another pack (quantised layers) have no part in it, nor has the code of a model
-    that a pack brings itself.
+    Layers without layers inside do not count (other packs quantise them), nor does the code of a
+    model that a pack brings itself.
     """
-    root = getattr(diffusion_model, "_orig_mod", diffusion_model)  # of a compiled model
+    root = getattr(diffusion_model, "_orig_mod", diffusion_model)  # in a compiled model
     brought = None if _own(home := type(root).__module__) else _folder(home)
     looked = set()
     for module in diffusion_model.modules():
@@ -81,7 +81,7 @@ def replaced(diffusion_model: nn.Module) -> Iterator[str]:
         if not _own(kind.__module__):
             if brought:
                 continue
-            yield f"{kind.__name__} is of {_pack(kind.__module__)}"
+            yield f"{kind.__name__} is from {_pack(kind.__module__)}"
             continue
         for base in kind.__mro__:
             for name, value in vars(base).items() if _own(base.__module__) else ():
@@ -100,7 +100,7 @@ def _foreign(place: str, value: Any, brought: str | None) -> Iterator[str]:
         function = type(function)
     module = getattr(function, "__module__", None) or ""
     if not _own(module) and _folder(module) != brought:
-        yield f"{place} is {function.__qualname__} of {_pack(module)}"
+        yield f"{place} is {function.__qualname__} from {_pack(module)}"
 
 
 def _own(module: str) -> bool:

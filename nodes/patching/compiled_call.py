@@ -2,11 +2,11 @@
 
 The operator decides, runs and counts when the graph runs. A trace that looked into PSA would freeze
 what the first step decided; one that broke off there would compile every layer alone. What a trace
-tells of a call goes into the graph as a text: the function asked, the arguments that are no
-tensors, what the model's own code put into its transformer options on the way to this layer. All
-else is looked up when the operator runs, and nothing that changes from step to step is guarded.
+knows of a call goes into the graph as a text: the function asked, the arguments that are not
+tensors, and what the model's own code put into its transformer options on the way to this layer.
+Everything else is looked up when the operator runs. Nothing that changes by step is guarded.
 
-Importing this loads torch._dynamo, which takes seconds: only processes that compile have it.
+Importing this loads torch._dynamo, which takes seconds: only processes that compile import it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import torch
 from torch._dynamo.comptime import comptime
 
 from ...psa_engines.core.faults import one_line
-from .compiled_models import CALL, OVERRIDE
 from .faults import Interrupt
-from .traced_call import TracedCall, read, stated
+from .option_names import CALL, OVERRIDE
+from .traced_call import TracedCall, output_layout, read
 
 log = logging.getLogger("PSA")
 
@@ -90,7 +90,7 @@ _TAGS = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph
 def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> torch.Tensor:
     traced = _calls[call]
     args, kwargs = traced.filled(tensors)
-    told = stated(args, kwargs)
+    promised = output_layout(args, kwargs)
     # Another override may lie over PSA's by now: compile nodes may leave that unguarded.
     at_hand = _current.options or {}
     try:
@@ -106,10 +106,10 @@ def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> to
         override = at_hand[CALL]
         if override.previous is None:
             func = traced.preferred or func
-    # without any, as of a graph that runs outside of a run: dense is never wrong
+    # none where the graph runs outside of a run: dense is never wrong
     out = func(*args, **kwargs) if override is None else override(func, *args, **kwargs)
     try:
-        return _as_stated(told, tensors, out)
+        return _as_promised(promised, tensors, out)
     except (Interrupt, OtherShapeError):
         raise
     except Exception as error:  # no room for a copy, say
@@ -118,12 +118,12 @@ def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> to
     del out
     previous = at_hand[CALL].previous
     out = func(*args, **kwargs) if previous is None else previous(func, *args, **kwargs)
-    return out if _fits(told, tensors, out) else _as_stated(told, tensors, out)
+    return out if _fits(promised, tensors, out) else _as_promised(promised, tensors, out)
 
 
 @_attention.register_fake
 def _(tensors, call, numbers):
-    shape, by_heads = stated(*_calls[call].filled(tensors))
+    shape, by_heads = output_layout(*_calls[call].filled(tensors))
     if by_heads:
         batch, heads, length, dim = shape
         return tensors[0].new_empty(batch, length, heads, dim).transpose(1, 2)
@@ -137,17 +137,17 @@ class OtherShapeError(RuntimeError):
     """A graph cannot go on with what another override returned."""
 
 
-def _as_stated(
-    told: tuple[list[int], bool], tensors: list[torch.Tensor], out: torch.Tensor
+def _as_promised(
+    promised: tuple[list[int], bool], tensors: list[torch.Tensor], out: torch.Tensor
 ) -> torch.Tensor:
-    """`out` as the graph was told that it is, in memory of its own."""
-    shape, by_heads = told
+    """`out` in the layout that the graph was promised, in memory of its own."""
+    shape, by_heads = promised
     if list(out.shape) != shape:
         raise OtherShapeError(
             f"an attention override returned {list(out.shape)}, a compiled model expects {shape}. "
-            "Fix: take the compile node off, or the node that brings this override"
+            "Fix: remove the compile node, or the node that sets this override"
         )
-    if _fits(told, tensors, out):
+    if _fits(promised, tensors, out):
         return out
     copy = (out.transpose(1, 2) if by_heads else out).to(tensors[0].dtype)
     copy = copy.clone(memory_format=torch.contiguous_format)
@@ -155,9 +155,9 @@ def _as_stated(
 
 
 def _fits(
-    told: tuple[list[int], bool], tensors: list[torch.Tensor], out: torch.Tensor
+    promised: tuple[list[int], bool], tensors: list[torch.Tensor], out: torch.Tensor
 ) -> bool:
-    shape, by_heads = told
+    shape, by_heads = promised
     if list(out.shape) != shape or out.dtype != tensors[0].dtype:
         return False
     memory = out.untyped_storage().data_ptr()

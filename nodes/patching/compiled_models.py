@@ -12,9 +12,7 @@ from typing import Any
 
 import torch
 
-OVERRIDE = "optimized_attention_override"
-# In transformer options of compiled models: what serves the attention calls of this model call.
-CALL = "psa_call"
+from .option_names import CALL, OVERRIDE
 
 
 @contextmanager

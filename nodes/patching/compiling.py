@@ -1,9 +1,9 @@
 """Kernels compiled before the model call that first needs them, not in the midst of one.
 
-ComfyUI may record a model call's memory, which a compiler's has no place in; and a step that waits
-for the compiler looks as if it hung. The sizes of attention calls are known from the first dense
-step on: a model does not tell its heads before. So what a run without dense steps needs is still
-compiled in its first sparse call, as is a kernel that only another budget of a later step needs.
+ComfyUI may record a model call's memory, and a compiler's must not be part of that; a step that
+waits for the compiler also looks hung. The sizes of attention calls are known from the first dense
+step on. So a run without dense steps still compiles in its first sparse call, as does a kernel that
+only the budget of a later step needs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import comfy.model_management
 import torch
@@ -26,14 +25,14 @@ from .faults import Interrupt, let_go
 
 log = logging.getLogger("PSA")
 
-# of a process: (call, what of its settings the kernels are compiled for)
+# in this process: (sizes, the settings that kernels are compiled for)
 _compiled: set[tuple] = set()
-_NO_KERNELS_OWN = ("mask_ratios", "warmup_steps", "description", "verbose", "refresh")
+_NOT_COMPILED_FOR = ("mask_ratios", "warmup_steps", "description", "verbose", "refresh")
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Of a call: what q, k, v are, the video's tokens in it, its scale."""
+    """What a call's kernels are compiled for, beside its settings."""
 
     tensors: tuple[TensorSpec, TensorSpec, TensorSpec]
     grid: tuple[int, int, int]
@@ -42,7 +41,7 @@ class _Sizes:
 
 
 class CompileAhead:
-    """Of one run: the calls that were seen dense, and the kernels that sparse ones will need.
+    """One run's dense calls so far, and the kernels that sparse ones like them will need.
 
     min_tokens, dense_blocks  see `PatchOptions`
     """
@@ -92,7 +91,7 @@ class CompileAhead:
             except NoKernelsError:
                 return  # said when the first call finds it
             except Exception as error:
-                log.info("PSA compiles in the first sparse call, not before it (%s)",
+                log.info("PSA compiles kernels in the first sparse call, not ahead of it (%s)",
                          one_line(error))
                 let_go(error)
                 return
@@ -107,31 +106,26 @@ def compiles(device: torch.device) -> bool:
 
 
 def _kernels_of(config: PSAConfig) -> tuple:
-    """What of the settings the kernels are compiled for: of the budget the levels that it has."""
+    """The settings that kernels are compiled for; of the budget, only which levels it has."""
     levels = frozenset(level for level, (low, high) in config.mask_ratios.items() if high > low)
     others = tuple(
         (name, repr(value)) for name, value in sorted(vars(config).items())
-        if name not in _NO_KERNELS_OWN and not name.startswith("_")
+        if name not in _NOT_COMPILED_FOR and not name.startswith("_")
     )  # fmt: skip
     return levels, others
 
 
 def _call(sizes: _Sizes, config: PSAConfig) -> None:
-    """One like those to come, on random numbers, whose result nobody reads."""
+    """A call like those to come, on random numbers; nobody reads its result."""
     device = sizes.tensors[0].device
     needed = 3 * sum(spec.bytes for spec in sizes.tensors)
     if needed > comfy.model_management.get_free_memory(device):
-        raise MemoryError("no room for a call beforehand")
-    # the sampler's own random numbers go on as without this
+        raise MemoryError("no memory to compile ahead")
+    # a generator of its own: the sampler's random numbers stay the same
     generator = torch.Generator(device).manual_seed(0)
-    q, k, v = (_random(spec, generator) for spec in sizes.tensors)
+    q, k, v = (spec.make(generator) for spec in sizes.tensors)
     psa_attention(
         q, k, v, config=config, grid=sizes.grid, extra_tokens=sizes.extra_tokens,
         scale=sizes.scale, return_stats=True, state=OrderState(), step=0,
         need_kernels=device.type != "cpu",
     )  # fmt: skip
-
-
-def _random(spec: TensorSpec, generator: torch.Generator) -> Any:
-    x = torch.empty_strided(spec.shape, spec.stride, dtype=spec.dtype, device=spec.device)
-    return x.normal_(generator=generator)

@@ -1,7 +1,7 @@
 """Which attention the calls run that PSA leaves dense, and whether ComfyUI has a cheaper one.
 
 They run what they would without PSA: another node's override, or the backend that ComfyUI was
-started with. The dense steps are a run's dearest, so what serves them is worth a line.
+started with. Dense steps cost the most, so what serves them is worth a line.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DenseKernel:
 
 
 def dense_kernel(func: Callable, previous: Callable | None) -> DenseKernel:
-    """Of calls that go to `previous`, the override without PSA, or to ComfyUI's `func`."""
+    """What serves calls that go to `previous`, the override without PSA, or to ComfyUI's `func`."""
     if previous is None:
         name = _name(func)
         name = _NAMES.get(name, name)
@@ -58,8 +58,8 @@ def dense_kernel(func: Callable, previous: Callable | None) -> DenseKernel:
 
 
 def _behind(override: Callable) -> str:
-    """What an override runs: of Model Attention Backend's, and others like it, the one function of
-    ComfyUI's that it holds."""
+    """What an override runs: the one attention function of ComfyUI's that it holds, as Model
+    Attention Backend's does."""
     held = set()
     for cell in getattr(override, "__closure__", None) or ():
         try:

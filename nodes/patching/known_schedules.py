@@ -39,8 +39,8 @@ TO_THE_LOWEST = ("karras", "exponential", "kl_optimal")
 def known_part(sigmas: list[float], model_sampling: Any) -> Part | None:
     """Where `sigmas` lie in the shortest schedule that holds them; None if there is none.
 
-    Of a flow model also in schedules of another shift: sigmas are often made from a model before
-    its shift is set. A beginning that is made to end at 0 is found as the beginning it is.
+    For a flow model, schedules of another shift count too: sigmas are often made from a model
+    before its shift is set. A beginning that was made to end at 0 is found as that beginning.
     """
     part = np.asarray(sigmas, dtype=np.float64)
     if len(part) < 3:
@@ -92,7 +92,7 @@ class _Schedules:
             yield from self._of((*names, *self._others), steps)
 
     def from_table(self, fewest: int) -> Iterator[np.ndarray]:
-        """Those that are entries of the model's table; of other packs' nobody knows."""
+        """Those whose sigmas are entries of the model's table; other packs' may be."""
         for steps in range(fewest, MOST_STEPS + 1):
             yield from self._of((*OF_THE_TABLE, *self._others), steps)
 
@@ -103,7 +103,7 @@ class _Schedules:
 
 
 class _QuickTable:
-    """The same, its table no tensor: looking into one takes microseconds, thousands of times."""
+    """A `model_sampling` with a table that is no tensor: thousands of look-ups then cost little."""
 
     def __init__(self, model_sampling: Any):
         self._model_sampling = model_sampling
@@ -187,7 +187,7 @@ def _likely(part: np.ndarray, shift: float) -> bool:
 
 
 def _search_shifts(part: np.ndarray, schedules: _Schedules, own: float) -> Part | None:
-    """In the schedules of a flow model whose shift is another than the model's."""
+    """In a flow model's schedules at other shifts than the model's own."""
     even = even_shifts(part, own, schedules.model_sampling)
     tries = [(shift, EVEN, range(steps - 1, steps + 2)) for shift, steps in even]
     if part[-1] == 0.0:
@@ -219,7 +219,7 @@ def _search_shifts(part: np.ndarray, schedules: _Schedules, own: float) -> Part 
 
 
 def _on_cpu(model_sampling: Any) -> Any:
-    """Of a model that is loaded the tables are on the GPU, where every look into one waits."""
+    """A loaded model's tables are on the GPU, where every look-up waits; a copy here does not."""
     tables = model_sampling.buffers() if isinstance(model_sampling, torch.nn.Module) else ()
     moved = {id(table): table.cpu() for table in tables if table.device.type != "cpu"}
     if not moved:

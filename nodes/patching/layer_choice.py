@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .compiled_models import on_top
+from .option_names import PREFERRED
 
-TAKEN_OUT = "preferred_attention"
 _MOST_FRAMES = 12  # from ComfyUI's wrapper to here: one, or some of torch.compile's
 
 
@@ -29,9 +29,9 @@ def own_attention(func: Callable, override: Any, options: Any) -> Callable:
     for _ in range(_MOST_FRAMES):
         if frame is None:
             break
-        if TAKEN_OUT in frame.f_code.co_varnames:
+        if PREFERRED in frame.f_code.co_varnames:
             found = frame.f_locals
             if found.get("func") is func:
-                return getattr(found.get(TAKEN_OUT), "function", None) or func
+                return getattr(found.get(PREFERRED), "function", None) or func
         frame = frame.f_back
     return func

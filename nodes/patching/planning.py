@@ -48,7 +48,7 @@ def plan_run(
     plan = plan_steps(
         [float(s) for s in sigmas], percent_to_sigma, warmup_steps, window, find_part
     )
-    if not ranges:  # what nothing hangs on
+    if not ranges:  # nothing depends on it
         counts = window is None and warmup_steps > 0
         plan = replace(plan, estimate=plan.estimate if counts else None, of=None)
     return plan.by_ranges(ranges)
@@ -91,12 +91,12 @@ def nothing_sparse(schedule: Schedule, percent: bool = True) -> str | None:
         return None
     reasons = {step.dense for step in schedule.steps}
     if reasons & {BEFORE_WINDOW, AFTER_WINDOW}:
-        cure = "Lower start_percent or raise end_percent"
+        fix = "lower start_percent or raise end_percent"
     elif DENSE_RANGE in reasons:
-        cure = "Leave a part of the run sparse in the preset's steps"
-        cure += ", or set schedule to percent" if percent else ""
+        fix = "leave a part of the run sparse in the preset's steps"
+        fix += ", or set schedule to percent" if percent else ""
     else:
-        cure = "Use more steps, or a preset for few steps such as lora_4step"
-        cure += ", or set schedule to percent" if percent else ""
-    cure += ", unless another sampler goes on from here" if percent else ""
-    return f"no step of this run is sparse ({schedule.describe()}). {cure}."
+        fix = "use more steps, or a preset for few steps such as lora_4step"
+        fix += ", or set schedule to percent" if percent else ""
+    fix += ", unless another sampler continues from here" if percent else ""
+    return f"no step of this run is sparse ({schedule.describe()}). Fix: {fix}."

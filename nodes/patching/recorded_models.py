@@ -1,8 +1,8 @@
-"""PSA in a model of which ComfyUI records something, to repeat it in the next step.
+"""PSA in a model whose memory or work ComfyUI records, to repeat it in the next step.
 
 Newer versions of ComfyUI record the memory that a model's forward pass takes, a block at a time, as
 a pattern that has to repeat (the Comfy Compiler), and may record a block's work as a CUDA graph.
-What PSA takes differs from step to step and some of it stays; what it decides differs too.
+PSA's memory differs from step to step, and some of it stays; so do its decisions.
 Source: comfy/model_prefetch.py of ComfyUI 0.34 to 0.38.1.
 """
 
@@ -72,8 +72,8 @@ def _pause(recording: Any) -> Iterator[None]:
 def _outermost(recording: Any) -> Iterator[None]:
     """A pause that lasts, whatever pauses in here.
 
-    ComfyUI's knows no other one around it: attention that pauses by itself, as the int8 kernels
-    do, would end this one with its own. A recording that is not active takes no notice of them.
+    ComfyUI's pauses do not nest: attention that pauses by itself, as the int8 kernels do, would end
+    this one too. An inactive recording ignores them.
     """
     graph = getattr(recording, "MALLOC_GRAPHS", {}).get(threading.get_ident())
     if not getattr(graph, "_comfy_active", False):

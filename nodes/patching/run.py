@@ -67,8 +67,8 @@ class Run(core.Run):
         return self
 
     def goes_on(self, key: Any, evaluation: torch.Tensor, options: dict[str, Any]) -> bool:
-        """As the core's, of a model call with these transformer options. Where another node
-        replaces blocks, as skip-layer guidance does, calls are not numbered by their layers."""
+        """As in the core, but never where another node replaces blocks, as skip-layer guidance
+        does: calls are not numbered by their layers there."""
         new = super().goes_on(key, evaluation)
         return new and not (options.get("patches_replace") or {}).get("dit")
 
@@ -109,7 +109,7 @@ class Run(core.Run):
         if self.first_time("graph"):
             log.warning(
                 "PSA %s: ComfyUI records blocks of this model as CUDA graphs, whose replays do not "
-                "ask PSA. This model call stays dense there; the next ones of this run are made "
+                "ask PSA. This model call stays dense there; later ones of this run are made "
                 "without such graphs. Fix: start ComfyUI with --disable-cuda-graphs",
                 self.preset.label,
             )  # fmt: skip

@@ -9,22 +9,21 @@ from typing import Any
 import torch
 
 from .attention_call import POSITIONS
-from .compiled_models import OVERRIDE
-from .layer_choice import TAKEN_OUT
+from .option_names import OVERRIDE, PREFERRED
 
 _CONSTANTS = (bool, int, float, str, type(None), torch.dtype)
 
 
 @dataclass(frozen=True)
 class _Tensor:
-    """Of arguments, the place of a tensor among those of the call."""
+    """Stands for a tensor: its place among the call's tensors."""
 
     place: int
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Of published values, integers that the graph computes: how many, as which type."""
+    """Stands for published integers that the graph computes: how many, in which type."""
 
     kind: type
     count: int
@@ -75,8 +74,8 @@ class TracedCall:
         return {**at_hand, **published}
 
 
-def stated(args: tuple, kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
-    """Of a call with these arguments: (shape of the output, whether it is `[B, H, L, D]`); that one
+def output_layout(args: tuple, kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+    """(shape of the output, whether it is `[B, H, L, D]`) of a call with these arguments; that one
     lies in memory as `[B, L, H, D]`."""
     named = dict(zip(POSITIONS, args, strict=False)) | kwargs
     q, v, heads = named["q"], named["v"], named["heads"]
@@ -93,7 +92,7 @@ def stated(args: tuple, kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
 
 
 class UnreadableError(Exception):
-    """What a trace holds cannot be told in a text."""
+    """What a trace holds cannot be written as a text."""
 
 
 def read(context: Any, served: Callable, replayable: bool) -> TracedCall:
@@ -139,7 +138,7 @@ def read(context: Any, served: Callable, replayable: bool) -> TracedCall:
 
 def _preferred(context: Any) -> Callable | None:
     try:
-        module = context.get_local(TAKEN_OUT, stacklevel=1)
+        module = context.get_local(PREFERRED, stacklevel=1)
     except KeyError:
         return None
     module = _seen(module._i_will_not_complain_if_bc_breaks_VariableTracker())
@@ -151,7 +150,7 @@ def _preferred(context: Any) -> Callable | None:
 def _published(options: Any) -> dict[str, Any]:
     """What traced code put into the transformer options.
 
-    The others come as they are when the graph runs: reading them here would guard them.
+    All other options are looked up when the graph runs: reading them here would guard them.
     """
     published = {}
     for name, value in _items(options).items():
@@ -174,7 +173,7 @@ def _untouched(name: str, value: Any) -> bool:
 
 
 def _items(mapping: Any) -> dict[str, Any]:
-    """Of a traced dict, by name."""
+    """What a traced dict holds, by name."""
     return {key.vt.as_python_constant(): value for key, value in mapping.items.items()}
 
 
@@ -204,7 +203,7 @@ def _is_constant(value: Any) -> bool:
 
 
 def _sizes(value: Any) -> _Sizes | None:
-    """Of integers that depend on the sizes of the graph's inputs."""
+    """For integers that depend on the sizes of the graph's inputs, else None."""
     if _is_integer(value):
         return _Sizes(int, 1)
     kind = value.python_type()

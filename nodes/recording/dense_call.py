@@ -24,10 +24,10 @@ class TensorSpec:
     def of(cls, x: torch.Tensor) -> TensorSpec:
         return cls(tuple(x.shape), x.stride(), x.dtype, x.device)
 
-    def make(self) -> torch.Tensor:
+    def make(self, generator: torch.Generator | None = None) -> torch.Tensor:
         """Another of the same layout, of normal random numbers."""
         x = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
-        return x.normal_()
+        return x.normal_(generator=generator)
 
     @property
     def bytes(self) -> int:

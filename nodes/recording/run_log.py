@@ -17,8 +17,8 @@ MOST_RUNS = 16
 @dataclass
 class LoggedRun:
     """report        the run's own, see `Run.finish`; None where PSA could not plan the run
-    record        None where there is none to tell of
-    preset        that it ran with
+    record        None where there is no report
+    preset        what it ran with
     grid          of the video's tokens, (frames, height, width), and how many others beside them
     dense_blocks  that were to stay dense
     prompt        of ComfyUI's queue, None outside of it
@@ -55,7 +55,7 @@ class RunLog:
             self._runs.append(run)
 
     def latest(self) -> list[LoggedRun]:
-        """The runs of the queued prompt that the last one was of, oldest first.
+        """The runs of the same queued prompt as the last one, oldest first.
 
         Outside of ComfyUI's queue: those that nothing has asked for yet, or the last one.
         """
@@ -74,7 +74,7 @@ class RunLog:
 
 
 def _together(earlier: LoggedRun, run: LoggedRun) -> bool:
-    """Whether `latest` tells of both once `run` is the last."""
+    """Whether `latest` gives both once `run` is the last."""
     return earlier.prompt == run.prompt and (run.prompt is not None or not earlier.reported)
 
 

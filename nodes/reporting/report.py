@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...psa_engines.core.recording.records import DENSE, PSA, CallShape, Cell
+from ...psa_engines.core.recording.records import DENSE_CALL, PSA_CALL, CallShape, Cell
 from ...psa_engines.core.summary import calls_of, tally_figures
 from ...psa_kernels.config import LEVELS
 from ..recording.run_log import LoggedRun, RunLog
@@ -155,8 +155,8 @@ def _block(record: Any, block: int) -> dict[str, Any]:
         "block": block,
         **calls_of(cells),
         **tally_figures(record.tally(cells)),
-        "psa_ms": sum(cell.ms.get(PSA, 0.0) for cell in cells) if record.timer else None,
-        "dense_ms": sum(cell.ms.get(DENSE, 0.0) for cell in cells) if record.timer else None,
+        "psa_ms": sum(cell.ms.get(PSA_CALL, 0.0) for cell in cells) if record.timer else None,
+        "dense_ms": sum(cell.ms.get(DENSE_CALL, 0.0) for cell in cells) if record.timer else None,
     }
 
 

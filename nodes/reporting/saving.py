@@ -6,7 +6,13 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from ...psa_engines.core.recording.records import DENSE, OTHER, PSA, CallShape, RunRecord
+from ...psa_engines.core.recording.records import (
+    DENSE_CALL,
+    OTHER_CALL,
+    PSA_CALL,
+    CallShape,
+    RunRecord,
+)
 from .dense_time import DenseTime
 
 
@@ -30,7 +36,7 @@ def saving(record: RunRecord, dense: Mapping[CallShape, DenseTime]) -> dict[str,
         ("attention", "saved_s", "run_s", "without_s", "run", "sparse_step_s", "dense_step_s",
          "dense_step_from", "step", "share", "limit", "repaid")
     )  # fmt: skip
-    psa_ms = record.milliseconds(PSA)
+    psa_ms = record.milliseconds(PSA_CALL)
     served = {shape: times for shape, times in record.shapes.items() if times.psa}
     if not psa_ms or not served or any(dense[shape].ms is None for shape in served):
         return answer
@@ -51,10 +57,10 @@ def saving(record: RunRecord, dense: Mapping[CallShape, DenseTime]) -> dict[str,
     answer["sparse_step_s"] = sparse
     if own is not None:
         answer["dense_step_s"], answer["dense_step_from"] = own, "measured"
-        attention = steps.attention(steps.dense, DENSE)
+        attention = steps.attention(steps.dense, DENSE_CALL)
     elif sparse is not None:
         answer["dense_step_s"], answer["dense_step_from"] = sparse + per_step, "computed"
-        attention = steps.attention(steps.sparse, PSA, DENSE) + per_step
+        attention = steps.attention(steps.sparse, PSA_CALL, DENSE_CALL) + per_step
     if sparse and answer["dense_step_s"]:
         answer["step"] = answer["dense_step_s"] / sparse
         answer["share"] = share = min(1.0, attention / answer["dense_step_s"])
@@ -104,8 +110,8 @@ def attention_parts(record: RunRecord) -> dict[str, float] | None:
     if not record.timer or not timed:
         return None
     parts = {
-        "psa": record.milliseconds(PSA), "dense": record.milliseconds(DENSE),
-        "other": record.milliseconds(OTHER),
+        "psa": record.milliseconds(PSA_CALL), "dense": record.milliseconds(DENSE_CALL),
+        "other": record.milliseconds(OTHER_CALL),
     }  # fmt: skip
     seconds = {name: ms / 1000 for name, ms in parts.items()}
     seconds["compile"] = record.compile_seconds

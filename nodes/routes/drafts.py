@@ -1,8 +1,7 @@
-"""A preset in a request, in any of its four forms, and a preset in an answer."""
+"""A preset in a request, in any of its four forms."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,29 +9,13 @@ from typing import Any
 from ...presets.errors import PresetError, TextError
 from ...presets.store import PresetStore
 from ...presets.yaml_text import Document, dump, parse
-from ...psa_kernels.config import (
-    DENSE,
-    FIELD_BY_ARGUMENT,
-    LEVELS,
-    BlockOverrides,
-    ConfigError,
-    PSAConfig,
-    StepRanges,
-    check_preset,
-    field_of,
-    not_applicable,
-)
+from ...psa_kernels.config import ConfigError, PSAConfig, check_preset
 from .. import field_widgets
-from ..editing import changed, lay_over, merged, node_values, read_overrides
-from ..estimate.calls import calls_of_run
-from ..estimate.density import USUAL, density
-from ..estimate.models import MODELS
+from ..editing import changed, merged, node_changed, read_overrides
+from .answers import preset_json, unfinished_json
 from .bodies import Body, bad_request, did_you_mean
 from .errors import issue_json, text_issues
 
-NO_BLOCKS = FIELD_BY_ARGUMENT["blocks"].default
-NO_RANGES = FIELD_BY_ARGUMENT["steps"].default
-NO_TAIL = FIELD_BY_ARGUMENT["tail"].default
 FORMS = ("config", "yaml", "widgets", "preset")
 
 
@@ -57,8 +40,8 @@ class Draft:
         if self.mapping is None:
             return text_issues(self.unread)
         _, issues = check_preset(self.mapping)
-        lines = self.document.lines if self.document else {}
-        return [issue_json(issue, _line(lines, issue.path)) for issue in issues]
+        line_of = self.document.line_of if self.document else lambda path: None
+        return [issue_json(issue, line_of(issue.path)) for issue in issues]
 
     def config(self) -> PSAConfig:
         """Raises `ConfigError` or `TextError`."""
@@ -71,28 +54,9 @@ class Draft:
         try:
             config = self.config()
         except (ConfigError, PresetError):
-            return self._unfinished()
+            return unfinished_json(self.mapping, self._node_json())
         shown = preset_json(config, self.base)
         return shown if self.node is None else {**shown, "node": self._node_json()}
-
-    def _unfinished(self) -> dict[str, Any]:
-        whole = None
-        if self.mapping is not None:  # a form shows every field
-            whole = PSAConfig().to_preset(whole=True)
-            lay_over(whole, self.mapping)
-        good = check_preset(whole)[0] if whole is not None else {}
-        return {
-            "config": _in_json(whole),
-            "yaml": dump(self.mapping) if self.mapping is not None else None,
-            "node": self._node_json(),
-            "pyramid": (
-                _pyramid(good["mask_ratios"], good.get("tail", NO_TAIL))
-                if "mask_ratios" in good else None
-            ),
-            "not_applicable": not_applicable(good),
-            "single_blocks": _single_blocks(good.get("blocks", NO_BLOCKS)),
-            "step_ranges": {**_step_ranges(good.get("steps", NO_RANGES)), "run": []},
-        }
 
     def _node_json(self) -> dict[str, Any] | None:
         if self.node is None:
@@ -177,144 +141,7 @@ def _from_node(
         return Draft(None, base=base, unread=error)
     overrides = read.data
     if changes:
-        widgets, overrides = _node_changed(widgets, overrides, base, changes)
+        widgets, overrides = node_changed(widgets, overrides, base, changes)
     document = _Text(read.name, overrides, read.lines, text) if overrides == read.data else read
     mapping = merged(base, widgets, overrides)
     return Draft(mapping, document, base, (widgets, overrides))
-
-
-def _node_changed(
-    widgets: dict[str, Any],
-    overrides: dict[str, Any],
-    base: PSAConfig | None,
-    changes: Mapping[str, Any],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The node's values with fields set: by widgets, or in YAML where only that can say it."""
-    wanted = changed(merged(base, widgets, overrides), changes)
-    good, _ = check_preset(wanted)
-    widgets = {**field_widgets.defaults(), **widgets}
-    for field in dict.fromkeys(map(field_of, changes)):
-        section, _, key = field.path.rpartition(".")
-        value = (wanted[section] if section else wanted)[key]
-        overrides = _without(overrides, field.path)
-        if field.argument in good and field_widgets.names(field):
-            parts = field_widgets.parts(field, good[field.argument])
-            widgets.update(parts)
-            now, _ = check_preset(merged(base, widgets, overrides))
-            if field.argument in now and field_widgets.parts(field, now[field.argument]) == parts:
-                continue
-        elif len(field_widgets.names(field)) == 1:
-            widgets[field.argument] = value  # wrong, and the user's to see and mend
-            continue
-        lay_over(overrides, {section: {key: value}} if section else {key: value})
-    return widgets, overrides
-
-
-def _without(mapping: dict[str, Any], path: str) -> dict[str, Any]:
-    """A copy without one field, and without a section that this empties."""
-    section, _, key = path.rpartition(".")
-    result = dict(mapping)
-    if not section:
-        result.pop(key, None)
-    elif isinstance(result.get(section), Mapping):
-        result[section] = {k: v for k, v in result[section].items() if k != key}
-        if not result[section]:
-            del result[section]
-    return result
-
-
-def preset_json(
-    config: PSAConfig, base: PSAConfig | None = None, family: str = ""
-) -> dict[str, Any]:
-    """A valid preset in an answer; `family`: the one that it is stored in."""
-    widgets, overrides = node_values(config, base)
-    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
-    return {
-        "config": config.to_preset(whole=True),
-        "yaml": dump(config.to_preset()),
-        "node": {"widgets": widgets, "yaml_overrides": overrides},
-        "pyramid": _pyramid(config.mask_ratios, config.tail),
-        "not_applicable": not_applicable(values),
-        "single_blocks": _single_blocks(config.blocks),
-        "step_ranges": {**_step_ranges(config.steps), "run": _run(config, family)},
-    }
-
-
-def _pyramid(
-    ratios: Mapping[int, tuple[float, float]], tail: int | str
-) -> list[dict[str, Any]]:
-    """Every level in reading order; one that is not there has no width."""
-    found, upper = [], 0.0
-    for level in LEVELS:
-        lower, upper = ratios.get(level, (upper, upper))
-        pool = level or (None if tail == NO_TAIL else tail)
-        found.append({"level": level, "from": lower, "to": upper, "pool": pool,
-                      "widget": field_widgets.UPPER.get(level)})
-    return found
-
-
-def _single_blocks(overrides: BlockOverrides) -> dict[str, Any]:
-    """How many blocks have settings of their own, and which, in words."""
-    return {
-        "count": len(overrides),
-        "entries": [
-            {"blocks": str(key), "settings": settings}
-            for key, settings in _in_words(overrides).items()
-        ],
-    }
-
-
-def _step_ranges(ranges: StepRanges) -> dict[str, Any]:
-    """How many ranges of steps have settings of their own, and which, in words."""
-    entries = [{"steps": key, "settings": said} for key, said in _in_words(ranges).items()]
-    return {"count": len(ranges), "entries": entries}
-
-
-def _run(config: PSAConfig, family: str) -> list[dict[str, Any]]:
-    """The parts of a run, in percent, and how dense each is; [] where all are alike."""
-    if not config.steps or config.type == DENSE:
-        return []
-    model, found, begin = MODELS.get(family), [], 0.0
-    for start, end in [*sorted(config.steps), (100.0, 100.0)]:
-        for upto, range_ in ((start, None), (end, (start, end))):
-            if upto > begin:
-                calls = calls_of_run(config.of_ranges[range_], model.blocks if model else 0)
-                share = density(calls, USUAL).value
-                found.append({"from": begin, "to": upto, "density": share})
-                begin = upto
-    return found
-
-
-def _in_words(own: BlockOverrides | StepRanges) -> dict[Any, str]:
-    return {
-        key: settings if settings == DENSE else _flow(settings)
-        for key, settings in own.to_preset().items()
-    }
-
-
-def _flow(settings: Mapping[str, Any]) -> str:
-    """Settings in one line: "mask_ratios: {1: [0, 0.2], 0: [0.2, 1]}, tail: 64"."""
-    parts = []
-    for key, value in settings.items():
-        inner = f"{{{_flow(value)}}}" if isinstance(value, Mapping) else dump({key: value})
-        parts.append(f"{key}: {inner}" if isinstance(value, Mapping) else inner.rstrip())
-    return ", ".join(parts)
-
-
-def _in_json(value: Any) -> Any:
-    """A draft's value with YAML's numbers that JSON lacks as YAML writes them."""
-    if isinstance(value, Mapping):
-        return {key: _in_json(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_in_json(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    return value
-
-
-def _line(lines: Mapping[str, int], path: str) -> int | None:
-    while path not in lines:
-        path, dot, _ = path.rpartition(".")
-        if not dot:
-            return None
-    return lines[path]

@@ -11,11 +11,9 @@ from ...psa_kernels.config import (
     FIELDS,
     GROUPS,
     LEVELS,
-    BlockOverrides,
     Field,
-    MaskRatios,
-    StepRanges,
 )
+from ...psa_kernels.config.block_overrides import plain
 from .. import field_widgets
 from ..languages import LANGUAGES, Words, words
 from .plan import SCHEDULER, schedulers
@@ -47,7 +45,7 @@ def field_json(field: Field, spoken: Words) -> dict[str, Any]:
         "kind": field.kind,
         "label": spoken.label(field),
         "help": help_text,
-        "default": _plain(field.default),
+        "default": plain(field.default),
         "choices": list(field.choices),
         "choice_help": [list(pair) for pair in field.choice_help(help_text)],
         "low": field.low,
@@ -57,11 +55,3 @@ def field_json(field: Field, spoken: Words) -> dict[str, Any]:
         "unit": spoken.unit(field.unit),
         "widgets": field_widgets.names(field),
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, MaskRatios):
-        return {level: list(bounds) for level, bounds in value.items()}
-    if isinstance(value, BlockOverrides | StepRanges):
-        return value.to_preset()
-    return list(value) if isinstance(value, tuple) else value

@@ -121,7 +121,7 @@ def _plan(given: dict[str, Any] | None, config: PSAConfig) -> Plan | None:
     for name in ranges:
         known[_sparse_range(name, config)] = inner.number(name, int, 0, sparse)
     if sum(known.values()) > sparse:
-        raise bad_request("plan.ranges: more steps than are sparse")
+        raise bad_request("plan.ranges: more steps than the run has sparse ones")
     return Plan(steps, sparse, known)
 
 

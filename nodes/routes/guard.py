@@ -127,7 +127,7 @@ def _parsed(content: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise _beyond("is not UTF-8 text") from None
     except UnicodeEncodeError:
-        raise _beyond("has half of a surrogate pair, which is no character") from None
+        raise _beyond("has half of a surrogate pair, which is not a character") from None
     except RecursionError:
         raise _beyond(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
@@ -185,4 +185,4 @@ def _short(text: str) -> int:
 
 
 def _no_constant(name: str) -> None:
-    raise Refusal(400, "bad_request", f"{name} is no JSON number")
+    raise Refusal(400, "bad_request", f"{name} is not a JSON number")

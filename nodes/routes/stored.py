@@ -12,8 +12,9 @@ from ...presets.listing import ABSENT
 from ...presets.store import PresetStore
 from ...psa_kernels.config import PSAConfig
 from ..store import tell_changed
+from .answers import preset_json
 from .bodies import Body
-from .drafts import preset_json, take_draft
+from .drafts import take_draft
 from .errors import Refusal
 from .guard import reply
 from .users import store_of, user_of

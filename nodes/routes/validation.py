@@ -1,4 +1,4 @@
-"""POST /psa/validate: what is wrong with a preset, how to mend it, and the preset in every form."""
+"""POST /psa/validate: what is wrong with a preset, how to fix it, and the preset in every form."""
 
 from __future__ import annotations
 

@@ -11,12 +11,11 @@ from .recording.records import CallShape
 
 @dataclass
 class AttentionCall:
-    """q, k, v are `[B, H, L, D]`, k and v with their own heads. Of a host whose calls look
-    otherwise, a class with the same methods takes its place.
+    """q, k, v are `[B, H, L, D]`, k and v with their own heads. A host whose calls look different
+    has a class of its own with the same methods.
 
     block   the transformer block, None where the host does not know: calls are then counted
-    causal  each query sees keys up to its own position
-    cannot  why the host knows that PSA cannot serve it: a mask, dropout, ...; None if it can
+    cannot  why PSA cannot serve it, as the host knows: a mask, dropout, ...; None if it can
     causal  each query sees the keys up to its own
     """
 

@@ -1,4 +1,4 @@
-"""Which step of its schedule a sampler is in, as its model calls and its callback tell.
+"""Which step of its schedule a sampler is in, from its model calls and its callback.
 
 By sigma, never by counting calls: samplers call the model once, twice or seven times a step, CFG
 may take one call or two. But some add noise first, so a step's first call is above the step's own

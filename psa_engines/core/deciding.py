@@ -188,7 +188,7 @@ class AttentionCalls:
         except NoKernelsError as error:
             if self.run.first_time(f"no kernels: {error}"):
                 log.warning(
-                    "PSA has no kernels for this call and leaves it dense, as others like it: %s. "
+                    "PSA has no kernels for calls like this one and leaves them dense: %s. "
                     "%s says how to get what is missing.", str(error), self.run.host.self_test,
                 )  # fmt: skip
             return None, f"no kernels: {error}"

@@ -1,4 +1,4 @@
-"""What is told of an error inside PSA, and how what it holds in memory is let go."""
+"""Errors inside PSA: their text, and the memory that they hold."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def told(error: BaseException) -> str:
-    """Its traceback as text.
+def traceback_text(error: BaseException) -> str:
+    """The traceback as text.
 
     A record with `exc_info` would keep the frames, and so the tensors of the failed call, for as
     long as any log handler keeps the record.

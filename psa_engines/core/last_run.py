@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .faults import one_line, told
+from .faults import one_line, traceback_text
 from .preset_value import PresetValue
 from .recording.records import RunRecord
 from .run import Run
@@ -48,12 +48,12 @@ class LastRun:
         return summary_line(self._finish()[0]) + (f"; {self.note}" if self.note else "")
 
     def could_not_read(self, model: torch.nn.Module, error: Exception) -> None:
-        """A call like none in the version that we know stays dense. Said once."""
+        """A call unlike those in the versions that we know stays dense. Said once."""
         note = f"PSA could not read a call of {type(model).__name__}, which stayed dense"
         note = f"{note}: {one_line(error)}"
         if self.note != note:
             self.note = note
-            log.error("%s\n%s", note, told(error))
+            log.error("%s\n%s", note, traceback_text(error))
 
     def _finish(self) -> tuple[dict[str, Any], RunRecord]:
         if self._finished is None:

@@ -13,7 +13,7 @@ import torch
 
 from ..ground import OrderState, PSAConfig, release_orders
 from .current_step import CurrentStep
-from .faults import one_line, told
+from .faults import one_line, traceback_text
 from .host import Host
 from .preset_value import PresetValue
 from .recording.live import LiveText
@@ -24,9 +24,9 @@ from .summary import figures
 
 log = logging.getLogger("PSA")
 
-# shares of a device's memory that a run may keep from step to step (section 3b). Of Wan 14B at
-# 720p groups take 121 MB for each condition, plans ten times as much: what finds no room is made
-# anew in each step.
+# shares of a device's memory that a run may keep from step to step (section 3b). For Wan 14B at
+# 720p, groups take 121 MB for each condition and plans ten times as much; what finds no room is
+# made anew in each step.
 MOST_KEPT = {"groups": 1 / 64, "plan": 1 / 64}
 
 
@@ -84,7 +84,7 @@ class Run:
             return state
 
     def forget(self, key: Any) -> None:
-        """No step to come has the conditions `key`: drops what their calls carry."""
+        """Drops what calls with the conditions `key` carry: no later step has them."""
         with self._lock:
             for place in [place for place in self._order_states if place[0] == key]:
                 del self._order_states[place]
@@ -92,8 +92,8 @@ class Run:
     def goes_on(self, key: Any, evaluation: Any) -> bool:
         """Whether a model call takes up the last one of its conditions, `key`.
 
-        Of two of one and the same object `evaluation`, which the sampler made for one evaluation of
-        the model, the second has other tokens: tiles of a latent, say.
+        `evaluation` is the object that the sampler made for one evaluation of the model. Of two
+        calls with the same object, the second has other tokens: tiles of a latent, say.
         """
         with self._lock:
             last = self._evaluation_of_last.get(key)
@@ -116,8 +116,8 @@ class Run:
         if self.first_time("failure"):
             log.error(
                 "PSA met an error and steps aside: the rest of this run uses the model's own "
-                "attention, the render goes on. %s\n%s\n"
-                "%s says whether something is missing here.", text, told(error),
+                "attention; the render goes on. %s\n%s\n"
+                "%s says whether something is missing here.", text, traceback_text(error),
                 self.host.self_test,
             )  # fmt: skip
         self.end()
@@ -146,7 +146,7 @@ class Run:
         with self._lock:
             self._repeated += 1
         log.warning(
-            "PSA %s: the model was called once more in this step, dense. What counts the model's "
+            "PSA %s: the model was called again in this step, dense. Whatever counts model "
             "calls by itself, as some caches do, is one ahead from here on.", self.preset.label,
         )  # fmt: skip
 
@@ -172,7 +172,7 @@ class Run:
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes that a device has in all; of a CPU's a fair guess."""
+    """Bytes of memory that a device has; for a CPU, a fair guess."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return 2**35

@@ -27,8 +27,8 @@ class Step:
     dense  the reason why it is dense, or None where PSA is on
     place  where it begins in the whole schedule, in [0, 1): the steps before it over all steps,
            counted as for the warm-up. A part of a split run has the places that its steps have in
-           the whole. Where no schedule is recognised, or none is looked for because nothing hangs
-           on it: the percent of the model's noise schedule that its sigma stands for.
+           the whole. Where no schedule is recognised, or none is looked for because nothing
+           depends on it: the percent of the model's noise schedule that its sigma stands for.
     range  the preset's range of steps that it begins in, as the preset has it; None where in none
     """
 
@@ -76,9 +76,9 @@ class Schedule:
         count = len(self.steps)
         head = f"{count} step{'' if count == 1 else 's'}"
         if self.estimate is not None:
-            parts[-1] += f" (taken for the steps after the first {self.estimate}, an estimate)"
+            parts[-1] += f" (estimated to be the steps after the first {self.estimate})"
         elif self.of is not None:
-            parts[-1] += f" (taken for a part of {self.of} steps, an estimate)"
+            parts[-1] += f" (estimated to be part of {self.of} steps)"
         return f"{head}: " + ", ".join(parts) if parts else head
 
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ground import LEVELS
-from .recording.records import DENSE, OTHER, PSA, RunRecord, Tally
+from .recording.records import DENSE_CALL, OTHER_CALL, PSA_CALL, RunRecord, Tally
 from .recording.speedup import speedup_of
 from .schedule import Step
 
 
 def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:
-    """Of a run with these steps, in plain types."""
+    """A run's figures in plain types; `plan`: its steps."""
     tally = record.tally()
     return {
         "calls": calls_of(record.cells),
@@ -24,9 +24,9 @@ def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:
         "implementation_reason": ", ".join(record.implementation_reasons) or None,
         "speedup": speedup_of(record.shapes),
         "times": {
-            "psa_ms": record.milliseconds(PSA),
-            "dense_ms": record.milliseconds(DENSE),
-            "other_ms": record.milliseconds(OTHER),
+            "psa_ms": record.milliseconds(PSA_CALL),
+            "dense_ms": record.milliseconds(DENSE_CALL),
+            "other_ms": record.milliseconds(OTHER_CALL),
             "compile_seconds": record.compile_seconds,
             "compile_calls": record.compile_calls,
             "timer": record.timer,
@@ -42,7 +42,7 @@ def figures(record: RunRecord, plan: Sequence[Step]) -> dict[str, Any]:
 
 
 def _by_range(record: RunRecord, plan: Sequence[Step]) -> list[dict[str, Any]]:
-    """Of each of the preset's ranges that has steps, and of the steps in none; [] without any."""
+    """Figures of each range of steps in the plan, and of all other steps; [] without ranges."""
     steps_of: dict[str | None, set[int]] = {}
     for i, step in enumerate(plan):
         steps_of.setdefault(step.range, set()).add(i)
@@ -63,7 +63,7 @@ def _by_range(record: RunRecord, plan: Sequence[Step]) -> list[dict[str, Any]]:
 def tally_figures(tally: Tally | None) -> dict[str, Any]:
     """density    share of dense attention's query-key products that was computed
     per_level  share of the video's block pairs on each level
-    mass       share of the estimated attention mass in them, None where it is NaN, as of NaN in q
+    mass       share of the estimated attention mass in them, None where it is NaN, as with NaN in q
     """
     if tally is None:
         return {"density": None, "per_level": {}, "mass": {}}

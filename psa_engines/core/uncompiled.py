@@ -1,4 +1,4 @@
-"""What decides is Python's business, outside of compiled graphs."""
+"""Keeps PSA's decisions in Python, outside of compiled graphs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _RANKING = ("mask_mode", "importance", "second_moment", "tail", "use_sim_mask", 
 def not_applicable(values: Mapping[str, Any]) -> dict[str, str]:
     """Field path -> reason, from well-formed values by `PSAConfig` argument; absent ones default.
 
-    A field whose own value the validator refuses still applies: it is what is to be changed.
+    A field whose own value the validator refuses still applies: it has to be changed.
     """
     full = {field.argument: field.default for field in FIELDS} | dict(values)
     if full["type"] == "dense":

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .block_list import block_list_text
+from .immutable import Immutable
 from .mask_ratios import MaskRatios
 
 DENSE = "dense"
@@ -17,7 +18,7 @@ _LONGEST_KEY = 100
 Override = str | tuple[tuple[str, Any], ...]
 
 
-class BlockOverrides(Mapping[int, Override]):
+class BlockOverrides(Immutable, Mapping[int, Override]):
     """Immutable, hashable mapping from a block's index to what it has of its own.
 
     Two are equal where every block has the same, however the blocks were grouped.
@@ -31,12 +32,6 @@ class BlockOverrides(Mapping[int, Override]):
             blocks_of.setdefault(overrides[block], []).append(block)
         groups = tuple((tuple(blocks), override) for override, blocks in blocks_of.items())
         object.__setattr__(self, "_groups", groups)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("BlockOverrides is immutable; build a new one")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("BlockOverrides is immutable; build a new one")
 
     @property
     def groups(self) -> tuple[tuple[tuple[int, ...], Override], ...]:

@@ -111,16 +111,16 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "use_rearrange", "use_rearrange", "bool", True, "Reorder tokens",
         "Put tokens that are close in the video close in memory before blocks are cut. "
-        "Makes blocks alike inside, so that pooling and skipping cost less accuracy.",
+        "Tokens of a block are then more alike, so that pooling and skipping cost less accuracy.",
         "order", per_range=False,
     ),
     Field(
         "rearrange_method", "rearrange_method", "choice", None, "Order",
         "Gilbert: a space-filling curve over (frames, height, width). STA: small 3D tiles. "
-        "SemanticAware: clusters of similar queries and keys, for heads that look at like things "
-        "wherever they are; a head in which clusters do not bring like keys together stays on the "
-        "curve. Hybrid: the same for keys, Gilbert for queries. Both cost time in each call: start "
-        "with Gilbert. null: the model's own raster order.",
+        "SemanticAware: clusters of similar queries and keys, for heads that look at similar "
+        "things wherever they are; a head whose clusters do not bring like keys together stays on "
+        "the curve. Hybrid: the same for keys, Gilbert for queries. Both cost time in each call: "
+        "start with Gilbert. null: the model's own raster order.",
         "order", per_range=False, choices=(None, "Gilbert", "STA", "SemanticAware", "Hybrid"),
     ),
     Field(
@@ -215,18 +215,18 @@ FIELDS: tuple[Field, ...] = (
         "Log every decision instead of one line a run.",
         "general", per_block=False, per_range=False,
     ),
-    # Later fields go here, at the end: widgets of saved workflows are told apart by their place.
+    # New fields go at the end: saved workflows know widgets by their place.
     Field(
         "grouping", "grouping", "choice", "order", "Pooled together",
         "Which keys of a block are averaged with each other. order: neighbours in the token order. "
-        "similar: like keys, put together in each block first; nearer to dense attention at the "
+        "similar: like keys, put together in each block first; closer to dense attention at the "
         "same density.",
         "pyramid", choices=("order", "similar"), quiet=True,
     ),
     Field(
         "refresh", "refresh", "int", 4, "Refresh every",
         "With similar: for how many sampling steps the groups and the levels of the blocks are "
-        "kept. 1 makes them anew in each step. The first two sparse steps always do.",
+        "kept. 1: they are made again in each step, as always in the first two sparse steps.",
         "pyramid", low=1, high=100, step=1, unit="steps", quiet=True,
     ),
     Field(
@@ -238,7 +238,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "qk", "qk", "choice", "half", "Query-key products",
-        "What queries and keys are multiplied in. half: the model's own precision. int8: 8-bit "
+        "The precision of these products. half: the model's own. int8: 8-bit "
         "integers, faster on many GPUs; adds up to 0.8% of error. auto: int8 where a measurement "
         "on this GPU says that it is faster, else half.",
         "pyramid", choices=("half", "int8", "auto"), quiet=True,

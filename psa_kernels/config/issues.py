@@ -1,4 +1,4 @@
-"""What the validator says: a list of issues, each one naming a field and how to mend it.
+"""What the validator says: a list of issues, each naming a field and how to fix it.
 
 The same list reaches a Python caller (`ConfigError.issues`), a node's error text (`str(error)`)
 and the web editor (`Issue.to_json()`).
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST = 100  # issues of one preset; finding what was meant takes time, and nobody mends more at once
+MOST = 100  # issues of one preset; guesses take time, and nobody fixes more at once
 
 
 def shown(value: Any) -> str:
@@ -26,7 +26,7 @@ def shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Mend:
-    """One way out: `changes` maps preset paths (`block_size.n`) to values that mend the issue."""
+    """One way to fix an issue: `changes` maps preset paths (`block_size.n`) to values."""
 
     label: str
     changes: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Issue:
     argument  the same place as a `PSAConfig` argument, e.g. `mask_ratios.4` or `block_n`
     found     the offending value, as `repr` shows it
     allowed   what would be accepted, in words
-    mends     zero or more ways out; the first is the recommended one
+    mends     ways to fix it, none or more; the first is the recommended one
     """
 
     path: str
@@ -55,7 +55,7 @@ class Issue:
     def text(self, name: str | None = None) -> str:
         line = f"{name or self.path}: found {self.found}; {self.allowed}"
         if self.mends:
-            line += ". To mend it: " + ", or ".join(mend.label for mend in self.mends)
+            line += ". Fix: " + ", or ".join(mend.label for mend in self.mends)
         return line
 
     def to_json(self) -> dict[str, Any]:
@@ -69,10 +69,10 @@ class Issue:
 
 
 def first_of(issues: list[Issue]) -> list[Issue]:
-    """The first `MOST`; that there are more is said by one more."""
+    """The first `MOST`, and one that says that there are more."""
     if len(issues) <= MOST:
         return issues
-    more = Issue("preset", "preset", "more problems than these", "mend these first")
+    more = Issue("preset", "preset", "more problems than these", "fix these first")
     return [*issues[:MOST], more]
 
 

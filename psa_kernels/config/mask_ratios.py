@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
 
+from .immutable import Immutable
 from .issues import Issue, Mend, shown
 from .odd_number import advice
 from .readings import readings, several
@@ -21,7 +22,7 @@ TOLERANCE = 1e-9
 WRONG = object()
 
 
-class MaskRatios(Mapping[int, tuple[float, float]]):
+class MaskRatios(Immutable, Mapping[int, tuple[float, float]]):
     """Immutable, hashable mapping level -> (lower, upper bound), in the order 1, 2, 4, 8, 0."""
 
     __slots__ = ("_items",)
@@ -29,12 +30,6 @@ class MaskRatios(Mapping[int, tuple[float, float]]):
     def __init__(self, ratios: Mapping[int, tuple[float, float]]):
         items = tuple((level, tuple(ratios[level])) for level in LEVELS if level in ratios)
         object.__setattr__(self, "_items", items)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("MaskRatios is immutable; build a new one")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("MaskRatios is immutable; build a new one")
 
     def __getitem__(self, level: int) -> tuple[float, float]:
         for own, bounds in self._items:
@@ -160,7 +155,7 @@ def _pair(pair: Any) -> tuple[float, float] | None:
     return lower, max(lower, upper)
 
 
-def _meant(pair: Any) -> tuple[float | None, float] | None:
+def _reading(pair: Any) -> tuple[float | None, float] | None:
     """(from, to) that a malformed pair can be read as; a single number is where the level ends."""
     found = several(pair)
     if not found and (one := readings(pair)):
@@ -182,7 +177,7 @@ def _fitting(
     place = order.index(level)
     lower = ratios[order[place - 1]][1] if place > 0 else 0.0
     upper = ratios[order[place + 1]][0] if place + 1 < len(order) else 1.0
-    read = _meant(pair)
+    read = _reading(pair)
     given = [x for x in LEVELS if x in ratios]
     before = given[: given.index(level)]
     if read is not None and before and ratios[before[-1]] is None and read[0] is not None:

@@ -1,4 +1,4 @@
-"""Numbers that YAML 1.1 reads otherwise than people do: 010 is 8, 1:10 is 70."""
+"""Numbers that YAML 1.1 does not read as people do: 010 is 8, 1:10 is 70."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class OddNumber(str):
         return OddNumber(text) if octal or "_" in text or ":" in text else None
 
     @property
-    def meant(self) -> list[float]:
-        """What was probably meant, the likeliest first."""
+    def readings(self) -> list[float]:
+        """The numbers that it may stand for, the likeliest first."""
         plain = self.replace("_", "")
         sign, digits = (-1 if plain[:1] == "-" else 1), plain.lstrip("+-")
         if ":" in digits:
@@ -40,7 +40,7 @@ class OddNumber(str):
 
     @property
     def advice(self) -> str:
-        """How to write it, to go behind "allowed: a whole number"."""
+        """How to write it; follows "allowed: a whole number"."""
         if ":" in self:
             return "without a colon"
         return "without underscores" if "_" in self else "without a zero in front"

@@ -1,4 +1,4 @@
-"""Reading `blocks` and `steps`: what is given there, what it must fit, what is wrong with it."""
+"""Reading `blocks` and `steps`: their settings, what these must fit, what is wrong with them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 from .block_list import bits_of, bits_text, block_ranges, blocks_of
 from .block_overrides import DENSE, BlockOverrides, Override
+from .combinations import Combination, Layer
 from .fields import FIELDS, Field
 from .issues import MOST, Issue, Mend, shown
 from .odd_number import OddNumber
-from .rules import Layer, Scope
+from .preset_keys import key_text
 from .step_ranges import StepRanges, parse_range, range_text
 
 ABSENT = object()
@@ -42,40 +43,28 @@ Reader = Callable[[Mapping[Any, Any], Callable[[Field], str | None]], Given]
 class Found:
     """What `blocks` or `steps` holds.
 
-    value      only of use where there are neither malformed values nor issues
-    scopes     in which its settings must fit
-    malformed  values that no field takes, and where
-    given      (the scope of an entry with settings, its well-formed ones, whether its `blocks`
-               replace the preset's)
+    value         only of use where there are neither malformed values nor issues
+    combinations  in which its settings must fit
+    malformed     values that no field takes, and where
+    given         (the combination of an entry with settings, its well-formed ones, whether its
+                  `blocks` replace the preset's)
     """
 
     value: Any = None
-    scopes: list[Scope] = field(default_factory=list)
-    malformed: list[tuple[Scope, Field, Any]] = field(default_factory=list)
+    combinations: list[Combination] = field(default_factory=list)
+    malformed: list[tuple[Combination, Field, Any]] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
-    given: list[tuple[Scope, dict[str, Any], bool]] = field(default_factory=list)
+    given: list[tuple[Combination, dict[str, Any], bool]] = field(default_factory=list)
 
-    def add(self, scope: Scope, given: Given) -> None:
-        self.scopes.append(scope)
-        self.malformed += [(scope, *pair) for pair in given.wrong]
-        self.issues += map(scope.placed, given.issues)
-        self.given.append((scope, given.good, given.blocks is not ABSENT))
-
-
-def _takes_block(field: Field) -> bool:
-    return field.per_block
-
-
-def _takes_range(field: Field) -> bool:
-    return field.per_range
-
-
-def _takes_both(field: Field) -> bool:
-    return field.per_block and field.per_range
+    def add(self, combination: Combination, given: Given) -> None:
+        self.combinations.append(combination)
+        self.malformed += [(combination, *pair) for pair in given.wrong]
+        self.issues += map(combination.placed, given.issues)
+        self.given.append((combination, given.good, given.blocks is not ABSENT))
 
 
 def _no_block(field: Field) -> str | None:
-    why = "a block has no such setting of its own; set it for the whole preset"
+    why = "a block cannot have its own; set it for the whole preset"
     return None if field.per_block else why
 
 
@@ -88,7 +77,7 @@ def _neither(field: Field) -> str | None:
     return _no_block(field) or _no_range(field)
 
 
-def read_blocks(value: Any, outer: Scope, read: Reader) -> Found:
+def read_blocks(value: Any, outer: Combination, read: Reader) -> Found:
     """`blocks` of a preset, or of a range of steps: `outer` is what they are laid over."""
     in_range = len(outer.layers) > 1
     place = f"{outer.prefix}blocks"
@@ -107,17 +96,17 @@ def read_blocks(value: Any, outer: Scope, read: Reader) -> Found:
         if not _is_settings(path, settings, found):
             overrides |= dict.fromkeys(blocks, DENSE)
             continue
-        given = read(settings, _neither if in_range else _no_block)
+        refuses = _neither if in_range else _no_block
+        given = read(settings, refuses)
         where = f"blocks {name}" + (f" in {outer.layers[-1].name}" if in_range else "")
-        takes = _takes_both if in_range else _takes_block
-        found.add(outer.inner(Layer(f"{path}.", where, takes, given.own), given.good), given)
+        found.add(outer.inner(Layer(f"{path}.", where, refuses, given.own), given.good), given)
         if pairs := _pairs(given.good):
             overrides |= dict.fromkeys(blocks, pairs)
     found.value = BlockOverrides(overrides)
     return found
 
 
-def read_steps(value: Any, whole: Scope, read: Reader) -> Found:
+def read_steps(value: Any, whole: Combination, read: Reader) -> Found:
     """`steps` of a preset, whose own values are `whole`."""
     value = value.to_preset() if isinstance(value, StepRanges) else value
     if not isinstance(value, Mapping):
@@ -140,13 +129,13 @@ def read_steps(value: Any, whole: Scope, read: Reader) -> Found:
             ranges |= {range_: DENSE}
             continue
         given = read(settings, _no_range)
-        layer = Layer(f"{path}.", f"steps {name}", _takes_range, given.own)
-        scope = whole.inner(layer, given.good)
-        found.add(scope, given)
+        layer = Layer(f"{path}.", f"steps {name}", _no_range, given.own)
+        combination = whole.inner(layer, given.good)
+        found.add(combination, given)
         good = given.good
         if given.blocks is not ABSENT:
-            inside = read_blocks(given.blocks, scope, read)
-            found.scopes += inside.scopes
+            inside = read_blocks(given.blocks, combination, read)
+            found.combinations += inside.combinations
             found.malformed += inside.malformed
             found.issues += inside.issues
             good = {**good, "blocks": inside.value}
@@ -156,7 +145,7 @@ def read_steps(value: Any, whole: Scope, read: Reader) -> Found:
     return found
 
 
-def meetings(steps: Found, blocks: Found) -> Iterator[Scope]:
+def meetings(steps: Found, blocks: Found) -> Iterator[Combination]:
     """Where the settings of a range and those of the preset's blocks are laid over each other."""
     for range_, _, has_blocks in steps.given:
         for block, good, _ in () if has_blocks else blocks.given:
@@ -174,7 +163,7 @@ def _is_settings(path: str, settings: Any, found: Found) -> bool:
         mends = (Mend(f"set {path} to {DENSE}", {path: DENSE}),)
         allowed = f"{DENSE}, or a mapping of settings"
         if str(settings)[:20].strip().lower() in _NOT_DENSE:
-            mends, allowed = (), f"{allowed}; what is like the rest has no entry"
+            mends, allowed = (), f"{allowed}; blocks and steps like the rest need no entry"
         found.issues.append(Issue(path, path, shown(settings), allowed, mends))
     return False
 
@@ -189,7 +178,8 @@ def _block_numbers(
     """The blocks that a key names, entered into `named`: key -> its blocks, as bits of a number;
     "" -> those of all keys."""
     if isinstance(key, OddNumber):
-        likely = key.replace(":", "-") if ":" in key else " or ".join(f"{x:g}" for x in key.meant)
+        numbers = " or ".join(f"{x:g}" for x in key.readings)
+        likely = key.replace(":", "-") if ":" in key else numbers
         allowed = f"did you mean {likely}? Write it {key.advice}"
         return frozenset(), [Issue(path, path, shown(key), allowed)]
     try:
@@ -222,8 +212,3 @@ def _overlaps(path: str, range_: tuple[float, float], others: Mapping[Any, Any])
             allowed = f"{range_text(other)} covers it too; ranges do not overlap"
             issues.append(Issue(path, path, found, allowed))
     return issues
-
-
-def key_text(key: Any) -> str:
-    """A mapping's key as paths have it."""
-    return key if isinstance(key, str) else shown(key)

@@ -69,7 +69,7 @@ class PSAConfig:
 
     @functools.cached_property
     def _hash(self) -> int:
-        """Asked for several times a call, of two dozen fields."""
+        """Kept: it is asked for several times a call, and there are two dozen fields."""
         return hash(tuple(self._arguments.values()))
 
     def __getstate__(self) -> dict[str, Any]:

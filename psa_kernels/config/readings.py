@@ -23,7 +23,7 @@ SHOWN = 80  # characters of a text that is worth a reading
 def readings(value: Any) -> list[float]:
     """The numbers that a value can be read as, the likeliest first."""
     if isinstance(value, OddNumber):
-        return value.meant
+        return value.readings
     if isinstance(value, str):
         number = _number(plain(value))
         return [] if number is None else [number]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .block_overrides import DENSE, Override, nested
+from .immutable import Immutable
 
 # (start, end) in percent of the run; the start is in it, the end is not
 Range = tuple[float, float]
@@ -16,7 +17,7 @@ _RANGE = re.compile(rf"{_PERCENT}\s*%?\s*-\s*{_PERCENT}\s*%", re.ASCII)
 _EXPECTED = "a range of the run in percent of its steps, like 0-10% or 60-100%"
 _SHOWN = 40  # characters of an unreadable key that a message repeats
 
-# Of a place: steps whose place follows from a float32 noise level are still in their range.
+# Steps whose place follows from a float32 noise level are still in their range.
 _SLACK = 1e-5
 
 
@@ -24,8 +25,8 @@ def parse_range(text: str) -> Range:
     """The range that "10-25%" names; raises ValueError that says what is expected."""
     match = _RANGE.fullmatch(text.strip())
     if not match:
-        meant = f"{text.strip()}%"
-        wanted = meant if _RANGE.fullmatch(meant) else _EXPECTED
+        percent = f"{text.strip()}%"
+        wanted = percent if _RANGE.fullmatch(percent) else _EXPECTED
         raise ValueError(f"cannot read {text[:_SHOWN]!r}; write {wanted}")
     start, end = map(float, match.groups())
     if not 0 <= start < end <= 100:
@@ -40,7 +41,7 @@ def range_text(range_: Range) -> str:
     return f"{range_[0]:g}-{range_[1]:g}%"
 
 
-class StepRanges(Mapping[Range, Override]):
+class StepRanges(Immutable, Mapping[Range, Override]):
     """Immutable, hashable mapping from a range to what it has of its own, by the start.
 
     The value of the path `blocks` is a `BlockOverrides`.
@@ -50,12 +51,6 @@ class StepRanges(Mapping[Range, Override]):
 
     def __init__(self, ranges: Mapping[Range, Override] | None = None):
         object.__setattr__(self, "_entries", tuple(sorted((ranges or {}).items(), key=_first)))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("StepRanges is immutable; build a new one")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("StepRanges is immutable; build a new one")
 
     def __getitem__(self, range_: Range) -> Override:
         return dict(self._entries)[range_]

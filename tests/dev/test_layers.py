@@ -1,4 +1,4 @@
-"""Imports point down: nodes -> psa_engines -> presets -> psa_kernels."""
+"""Imports point down, nodes -> psa_engines -> presets -> psa_kernels, and never in a circle."""
 
 import ast
 
@@ -15,6 +15,12 @@ PARTS = {
 }
 # installed they are at the top, each under its own name but for one
 TOP = {"psa_presets": "presets"}
+KNOWN_CIRCLES = {
+    frozenset(
+        f"pack.psa_kernels.{x}"
+        for x in ("measured", "measured.entries", "measured.write", "triton.tuning")
+    ),
+}
 COMFYUI = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server")
 
 
@@ -81,3 +87,42 @@ def test_presets_and_core_know_no_more_than_they_need():
     for file in (ROOT / "psa_engines" / "core").rglob("*.py"):
         found = {name for _, name in imports(file) for part in engines if part in name.split(".")}
         assert not found, file
+
+def modules_of(part):
+    """Module -> those of the same part that it imports, anywhere in its text."""
+    files = {}
+    for file in (ROOT / part).rglob("*.py"):
+        name = ".".join(["pack", *file.relative_to(ROOT).with_suffix("").parts])
+        files[name.removesuffix(".__init__")] = file
+    found = {}
+    for module, file in files.items():
+        names = (name for _, name in imports(file))
+        # a name is a module, or stands in one
+        taken = (name if name in files else name.rpartition(".")[0] for name in names)
+        found[module] = {name for name in taken if name in files and name != module}
+    return found
+
+
+def circles(graph):
+    """Modules that lead back to themselves, each with those on a way back."""
+    reach = {module: set(others) for module, others in graph.items()}
+    for middle in reach:
+        for module in reach:
+            if middle in reach[module]:
+                reach[module] |= reach[middle]
+    return {frozenset(x for x in reach[m] if m in reach[x]) for m in reach if m in reach[m]}
+
+
+def test_circles_are_found():
+    around = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert circles(around) == {frozenset("bc")}
+    assert "pack.nodes.patching.compiled_call" in modules_of("nodes")[
+        "pack.nodes.patching.compiled_models"
+    ], "an import inside a function counts"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_module_imports_itself_by_a_way_around(part):
+    found = circles(modules_of(part))
+    new = [sorted(x) for x in found if not any(x <= known for known in KNOWN_CIRCLES)]
+    assert not new

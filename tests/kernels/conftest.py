@@ -5,7 +5,15 @@ import pytest
 from psa_kernels import reference
 from psa_kernels.reference import semantic
 
+from .poison import poisoned
+
 STAGES = {"group_keys": "groups", "importance": "importance", "assign_levels": "levels"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unwritten_memory_shows():
+    with poisoned():
+        yield
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ def made_run(
     density  (step, block, head) -> share on level 1, the rest on level 0; 10% if absent
     """
     from psa_engines.core.recording.records import (
-        DENSE,
-        OTHER,
-        PSA,
+        DENSE_CALL,
+        OTHER_CALL,
+        PSA_CALL,
         CallShape,
         Cell,
         RunRecord,
@@ -36,7 +36,7 @@ def made_run(
     for step in range(steps):
         dense = step < warmup
         other = Cell(step, None, dense=Counter({"cross-attention": blocks}))
-        other.ms[OTHER] = 0.5 * blocks
+        other.ms[OTHER_CALL] = 0.5 * blocks
         cells.append(other)
         compiling = compile_seconds if step == warmup else 0.0
         for block in range(blocks):
@@ -44,11 +44,11 @@ def made_run(
             cells.append(cell)
             if dense:
                 cell.dense["warm-up"] = 1
-                cell.ms[DENSE] = dense_ms
+                cell.ms[DENSE_CALL] = dense_ms
                 if own_dense:
                     times.dense.append(dense_ms)
                 continue
-            cell.sparse, cell.ms[PSA] = 1, psa_ms
+            cell.sparse, cell.ms[PSA_CALL] = 1, psa_ms
             if not (compiling and block == 0):
                 times.psa.append(psa_ms)
             share = np.array([density(step, block, head) if density else 0.1

@@ -146,7 +146,7 @@ def test_a_clash_that_only_the_whole_node_shows_is_refused(graph, clash):
     assert list(refusal) == ["editor"]
     (message,) = refusal["editor"].values()
     assert message.startswith(f"yaml_overrides - {CLASH}32"), message
-    assert "To mend it: " in message
+    assert "Fix: " in message
 
 
 def test_an_editor_under_a_broken_one_is_silent(graph):
@@ -168,7 +168,7 @@ def test_what_the_graph_does_not_tell_is_checked_by_the_node(graph):
     assert run.error["node_id"] == "editor"
     message = run.error["exception_message"]
     assert message.startswith(f"{CLASH}32"), message
-    assert "To mend it: " in message and "Traceback" not in message
+    assert "Fix: " in message and "Traceback" not in message
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_run_that_its_ranges_leave_dense_says_so(bench, caplog):
     assert not report["calls"]["sparse"]
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert "no step of this run is sparse (2 steps: 1-2 dense (dense range))" in warning
-    assert "Leave a part of the run sparse in the preset's steps" in warning
+    assert "Fix: leave a part of the run sparse in the preset's steps" in warning
 
 
 def test_ranges_that_change_nothing_give_the_same_bits(bench):

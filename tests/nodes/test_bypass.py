@@ -98,7 +98,7 @@ def says_so(first, said, report, culprit):
 def test_a_forward_that_is_replaced_for_each_call_is_named(bench, caplog, pack):
     model = for_each_call(bench, pack, "diffusion_model", forward_orig=pack.cached_forward)
     report, first, said = run(bench, caplog, model)
-    says_so(first, said, report, "WanModel.forward_orig is cached_forward of")
+    says_so(first, said, report, "WanModel.forward_orig is cached_forward from")
     # and the same model without it is served
     assert run(bench, caplog, patched(bench))[0]["calls"]["sparse"] == 4
 
@@ -108,7 +108,7 @@ def test_a_forward_replaced_on_the_class_is_named(bench, caplog, pack, monkeypat
 
     monkeypatch.setattr(wan.WanModel, "forward_orig", pack.cached_forward)
     report, first, said = run(bench, caplog, patched(bench))
-    says_so(first, said, report, "WanModel.forward_orig is cached_forward of")
+    says_so(first, said, report, "WanModel.forward_orig is cached_forward from")
 
 
 def test_blocks_whose_forward_is_replaced_are_named_once(bench, caplog, pack):
@@ -117,7 +117,7 @@ def test_blocks_whose_forward_is_replaced_are_named_once(bench, caplog, pack):
         bound = types.MethodType(pack.lazy_block, block)
         model.add_object_patch(f"diffusion_model.blocks.{i}.forward", bound)
     report, first, said = run(bench, caplog, model)
-    says_so(first, said, report, "WanAttentionBlock.forward is lazy_block of")
+    says_so(first, said, report, "WanAttentionBlock.forward is lazy_block from")
     assert first[0].count("lazy_block") == 1
 
 
@@ -126,7 +126,7 @@ def test_an_attention_function_that_is_replaced_is_named(bench, caplog, pack, mo
 
     monkeypatch.setattr(wan, "optimized_attention", pack.quick_attention)
     report, first, said = run(bench, caplog, patched(bench))
-    says_so(first, said, report, "comfy.ldm.wan.model.optimized_attention is quick_attention of")
+    says_so(first, said, report, "comfy.ldm.wan.model.optimized_attention is quick_attention from")
 
 
 def test_a_class_that_is_replaced_is_named_though_cross_attention_asks(bench, caplog, pack):
@@ -136,7 +136,7 @@ def test_a_class_that_is_replaced_is_named_though_cross_attention_asks(bench, ca
         model.add_object_patch(place, pack.SlidingSelfAttention)
     report, first, said = run(bench, caplog, model)
     assert "none of the first model call's 2 attention calls" in first[0]
-    says_so(first, said, report, "SlidingSelfAttention is of")
+    says_so(first, said, report, "SlidingSelfAttention is from")
 
 
 def test_what_is_replaced_and_asks_all_the_same_is_no_matter(bench, caplog, pack):
@@ -181,9 +181,9 @@ def test_without_a_culprit_it_is_said_all_the_same(bench, caplog, monkeypatch):
 
 
 def test_a_layout_that_is_not_known_is_promised_nothing(bench, caplog, monkeypatch):
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
-    monkeypatch.setattr(apply, "token_grid", lambda call: None)
+    monkeypatch.setattr(around_call, "token_grid", lambda call: None)
     report, _, said = run(bench, caplog, patched(bench))
     assert "does not know the token layout" in said[0] and len(said) == 2
     assert report["bypassed"] is None and report["calls"]["sparse"] == 0
@@ -202,9 +202,9 @@ def of_a_pack(model):
 
 
 def test_a_model_that_a_pack_brings_is_not_replaced_by_it(bench, caplog, pack, monkeypatch):
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
-    monkeypatch.setattr(apply, "token_grid", lambda call: None)
+    monkeypatch.setattr(around_call, "token_grid", lambda call: None)
     report, _, said = run(bench, caplog, of_a_pack(patched(bench)))
     assert "does not know the token layout of PacksModel" in said[0] and len(said) == 2
     assert report["bypassed"] is None and not any(PACK in line for line in said)
@@ -219,12 +219,12 @@ def test_a_model_that_a_pack_brings_and_that_does_not_ask(bench, caplog, pack):
 
 
 def test_what_stepped_aside_blames_nobody(bench, caplog, pack, monkeypatch):
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
     def fails(options):
         raise RuntimeError("as by a call like none")
 
-    monkeypatch.setattr(apply, "_key", fails)
+    monkeypatch.setattr(around_call, "_key", fails)
     model = for_each_call(bench, pack, "diffusion_model", forward_orig=pack.polite_forward)
     report, _, said = run(bench, caplog, model)
     assert "steps aside" in said[0] and not any("replaced" in line for line in said)

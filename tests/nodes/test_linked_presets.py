@@ -65,7 +65,7 @@ def test_a_linked_name_that_there_is_not_is_named_when_the_node_runs(graph):
     g.sample(g.psa(g.model(), loader))
     run = g.client.run(g.nodes)
     assert run.outcome == "execution_error" and run.error["node_id"] == "loader"
-    assert "has no preset 'fsat'. To mend it: use fast" in run.error["exception_message"]
+    assert "has no preset 'fsat'. Fix: use fast" in run.error["exception_message"]
 
 
 WORDS = "a preset comes by a link, from PSA Preset Loader or PSA Preset Editor"

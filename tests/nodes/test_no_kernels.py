@@ -34,6 +34,6 @@ def test_a_call_off_the_cpu_without_kernels_stays_dense(comfy_inproc, caplog):
     said = [record.message for record in caplog.records if "no kernels" in record.message]
     (line,) = said
     assert line.startswith(
-        f"PSA has no kernels for this call and leaves it dense, as others like it: {why}. "
+        f"PSA has no kernels for calls like this one and leaves them dense: {why}. "
     )
     assert "PSA Self-test" in line

@@ -202,10 +202,11 @@ def test_a_schedule_drawn_at_random_and_cut_at_random_places(wan, number):
 def test_what_stays_an_estimate_is_said_in_the_plan(wan):
     unknown = [0.7, 0.5, 0.123, 0.1, 0.0]
     plan, _ = planned(wan(8), unknown, 9)
-    assert plan.estimate > 4 and f"after the first {plan.estimate}, an estimate" in plan.describe()
+    said = f"(estimated to be the steps after the first {plan.estimate})"
+    assert plan.estimate > 4 and said in plan.describe()
     from psa_pack.nodes.patching.planning import plan_run
 
-    assert "an estimate" in plan_run(wan(8), unknown, 0, None, ranges()).describe()
+    assert "estimated" in plan_run(wan(8), unknown, 0, None, ranges()).describe()
     # where nothing hangs on it, it is not said
     assert plan_run(wan(8), unknown, 9, (0.2, 1.0)).estimate is None
     assert planned(wan(8), unknown, 0)[0].estimate is None
@@ -235,7 +236,7 @@ def test_a_part_that_schedules_of_two_lengths_hold_is_said_to_be_an_estimate(
     for own in (theirs, 5) if last - first > 2 else (theirs,):
         plan = plan_run(wan(own), part, 4, None, ranges())
         assert plan.of == doubted and plan.estimate is None
-        said = f"(taken for a part of {doubted} steps, an estimate)"
+        said = f"(estimated to be part of {doubted} steps)"
         assert plan.describe().endswith(said) if doubted else "estimate" not in plan.describe()
         assert plan.steps[0].place == first / (doubted or steps)
         # the warm-up counts what came before, of which there is no doubt
@@ -324,7 +325,7 @@ def test_a_first_sampler_that_ends_at_0_is_warned_and_the_warning_taken_back(ben
     latent = bench.sample(high, last_step=3, force_full_denoise=True, **SMALL)
     (warning,) = said(caplog, logging.WARNING)
     assert "no step of this run is sparse" in warning
-    assert "unless another sampler goes on from here" in warning
+    assert "unless another sampler continues from here" in warning
     caplog.clear()
     bench.sample(low, start_step=3, latent=latent, **SMALL)
     assert bench.report["plan"] == ["dense", *["sparse"] * 4]

@@ -279,7 +279,7 @@ def test_settings_of_blocks_that_the_model_does_not_have_are_named(bench, caplog
     assert not said(dense_blocks=frozenset({0, 1}))
     config = sparse_config(blocks=BlockOverrides({7: "dense", 1: "dense"}))
     (line,) = said(config=config, dense_blocks=frozenset({0, 2, 3}))
-    assert "settings of blocks 2-3, 7 had no effect" in line and "in blocks 0-1 only" in line
+    assert "settings of blocks 2-3, 7 had no effect" in line and "only blocks 0-1 had" in line
 
 
 def test_what_is_kept_of_a_call_holds_no_tensor():

@@ -297,7 +297,7 @@ def test_what_is_said_where_there_is_nothing_to_tell(bench):
 
 def test_a_run_without_a_plan_and_one_that_stepped_aside(bench, monkeypatch):
     from psa_engines.core import deciding
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_run
 
     patched = bench.patch(sparse_config(warmup_steps=1))
 
@@ -305,7 +305,7 @@ def test_a_run_without_a_plan_and_one_that_stepped_aside(bench, monkeypatch):
         raise RuntimeError("no kernel for this GPU")
 
     with monkeypatch.context() as patch:
-        patch.setattr(apply, "plan_run", broken)
+        patch.setattr(around_run, "plan_run", broken)
         bench.sample(patched, steps=2, cfg=1.0)
     with monkeypatch.context() as patch:
         patch.setattr(deciding, "psa_attention", broken)

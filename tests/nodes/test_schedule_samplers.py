@@ -11,7 +11,7 @@ import pytest
 
 from psa_engines.core.current_step import CurrentStep
 from psa_engines.core.schedule import plan_steps
-from psa_pack.nodes.patching.sampler_told import known_churn
+from psa_pack.nodes.patching.sampler_steps import known_churn
 
 from .sampling import Bench, Spy, sparse_config, transformer_options
 

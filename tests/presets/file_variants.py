@@ -162,7 +162,7 @@ BOOLEANS = {
     "misspelt": (flag("ture"), refused(7, "found 'ture'", "set second_moment to True")),
     "enabled": (flag("enabled"), refused(7, "found 'enabled'", "set second_moment to True")),
     "explicit": (flag("!!bool yes"), refused(7, "tags like !!bool")),
-    "a key": (p("on: true"), refused(7, "'on' is no key")),
+    "a key": (p("on: true"), refused(7, "'on' is not a key")),
     "none": (flag(""), refused(7, "found None")),
 }
 
@@ -301,7 +301,7 @@ INDENTS = {
                          refused(8, "mapping values are not allowed")),
     "one line too near": (p(" warmup_steps: 4\ntail: 16"), refused(8, "<block end>")),
     "not at all": (WHOLE.replace(b"  ", b""),
-                   refused(2, "default_attention stands here without a family")),
+                   refused(2, "default_attention is here without a family")),
     "a tab": (WHOLE.replace(b"      tail", b"\t\t\ttail"), refused(8, "'\\t'")),
     "tabs everywhere": (WHOLE.replace(b"  ", b"\t"), refused(2, "'\\t'", "indent with spaces")),
     "a tab in front of a value": (p("warmup_steps: 4\ntail:\t16"), BOTH),
@@ -388,7 +388,7 @@ BLOCKS = {
     "a colon": (p("blocks: {1:20: dense}"), refused(7, "found 1:20", "did you mean 1-20?")),
     "a colon from 0": (p("blocks:\n  0:20: dense"), refused(8, "blocks.0:20")),
     "an underscore": (p("blocks: {1_0: dense}"), refused(7, "found 1_0", "did you mean 10?")),
-    "a list of YAML": (p("blocks:\n  [0, 1]: dense"), refused(8, "no key here")),
+    "a list of YAML": (p("blocks:\n  [0, 1]: dense"), refused(8, "not a key here")),
     "two dots": (p("blocks: {0..1: dense}"), refused(7, "cannot read '0..1'")),
     "a list under dense": (p("blocks: {dense: [0, 1]}"), refused(7, "blocks.dense")),
     "of steps": (p("steps:\n  0-10%: {blocks: {0-1: dense}}\n  10-100%: {tail: 16}"),
@@ -435,20 +435,20 @@ FAMILIES = {
     ),
     "no name of a family": (
         b"attention_configs:\n  p: {tail: 16}\n",
-        refused(1, "attention_configs stands here without a family"),
+        refused(1, "attention_configs is here without a family"),
     ),
     "presets right under the family": (
         b"Wan2.1_14b:\n  p: {tail: 16}\n",
-        refused(1, "the presets of Wan2.1_14b stand right under it", "under attention_configs"),
+        refused(1, "the presets of Wan2.1_14b are directly under it", "under attention_configs"),
     ),
     "a key of a family above it": (b"text_length: 512\n" + WHOLE, Loads(
-        BOTH.values, problems=("text_length stands here without a family",)
+        BOTH.values, problems=("text_length is here without a family",)
     )),
     "keys of a family below it": (WHOLE + b"video_scale: {}\ntext_length: 0\n", Loads(
-        BOTH.values, problems=("video_scale stands here", "text_length stands here")
+        BOTH.values, problems=("video_scale is here", "text_length is here")
     )),
     "presets without a family below it": (WHOLE + b"attention_configs: {q: {tail: 16}}\n", Loads(
-        BOTH.values, problems=("attention_configs stands here without a family",)
+        BOTH.values, problems=("attention_configs is here without a family",)
     )),
     "a setting above a family": (b"tail: 16\n" + WHOLE, Loads(
         BOTH.values, problems=("tail: found 16",)

@@ -139,7 +139,7 @@ def test_comments_in_what_goes_are_kept_in_a_copy(store, user_dir, caplog, was, 
     text = file.read_text("utf-8")
     assert gone in text and kept(file) == {} and caplog.text == ""
     store.save("Wan2.1_14b", "more", config.replace(blocks={}, mask_ratios={1: (0.0, 1.0)}))
-    assert "Wan2.1_14b.yaml: some of its comments are lost; as it was, the file is" in caplog.text
+    assert "Wan2.1_14b.yaml: some of its comments are lost; the file as it was is" in caplog.text
     assert kept(file) == {"Wan2.1_14b.yaml.bak": text}
     left = file.read_text("utf-8")
     assert gone not in left and left.count("#") == text.count("#") - 1

@@ -79,7 +79,7 @@ def test_family_round_trip(store, tmp_path):
 
 
 def test_a_key_beside_the_families_is_taken_over_by_nobody(store, user_dir):
-    with pytest.raises(InvalidPresetError, match="text_length stands here without a family"):
+    with pytest.raises(InvalidPresetError, match="text_length is here without a family"):
         store.import_text("text_length: 512\n" + CUSTOM)
     assert yaml_files(user_dir) == {}
 

@@ -75,7 +75,7 @@ def test_expected_version(store, user_dir):
     second = store.save("Wan2.1_14b", "mine", MINE.replace(warmup_steps=5), expected=first)
     assert second != first
     for expected in (first, ABSENT):
-        with pytest.raises(ConflictError, match="changed meanwhile"):
+        with pytest.raises(ConflictError, match="changed by someone else"):
             store.save("Wan2.1_14b", "mine", MINE, expected=expected)
         with pytest.raises(ConflictError):
             store.delete("Wan2.1_14b", "mine", expected=expected)

@@ -159,7 +159,7 @@ def test_what_could_not_be_read_afterwards_is_not_written(store, user_dir, what)
             store.import_text("Wan2.1_14b: {attention_configs: {new: {tail: 16}}}")
         else:
             store.check_saving("Wan2.1_14b", "new")
-    assert "nothing is saved. To mend it: mend the file by hand first" in str(caught.value)
+    assert "nothing is saved. Fix: correct the file by hand first" in str(caught.value)
     assert yaml_files(user_dir) == before
     # mended, all of it works
     write(user_dir, "Wan2.1_14b.yaml", BROKEN.replace("oops", "0"))
@@ -178,7 +178,7 @@ def test_a_save_that_would_take_another_preset_away_is_refused(store, user_dir, 
         return dump(data)
 
     monkeypatch.setattr(edit, "dump", loses)
-    with pytest.raises(StorageError, match=r"mine of Wan2.1_14b could not be read after it"):
+    with pytest.raises(StorageError, match=r"mine of Wan2.1_14b could not be read back"):
         store.save("Wan2.1_14b", "new", NEW)
     assert yaml_files(user_dir) == before
 

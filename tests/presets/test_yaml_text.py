@@ -31,14 +31,14 @@ REFUSED = {
     "a: !!str 1\n": (1, "tags"),
     "a: [1, 2\nb: 3\n": (2, "expected ',' or ']'"),
     "a: 1\n\tb: 2\n": (2, "'\\t'"),
-    "on: {type: psa}\n": (1, "'on' is no key"),
-    "a: 1\n1.3: {type: psa}\n": (2, "'1.3' is no key"),
-    "null: 1\n": (1, "is no key"),
-    "? [1, 2]\n: 3\n": (1, "is no key"),
-    "? {a: 1}\n: 3\n": (1, "is no key"),
+    "on: {type: psa}\n": (1, "'on' is not a key"),
+    "a: 1\n1.3: {type: psa}\n": (2, "'1.3' is not a key"),
+    "null: 1\n": (1, "is not a key"),
+    "? [1, 2]\n: 3\n": (1, "is not a key"),
+    "? {a: 1}\n: 3\n": (1, "is not a key"),
     f"{'k' * 129}: 1\n": (1, "128 characters"),
     f"a: {'9' * 65}\n": (1, "64 digits"),
-    "a: 0b_\n": (1, "is no number"),
+    "a: 0b_\n": (1, "is not a number"),
     'a: 1\nb: "\\uD800"\n': (2, "surrogate"),
     'a: "\\U99999999"\n': (1, "out of range"),
     "%YAML " + "9" * 5000 + ".1\n---\na: 1\n": (1, "out of range"),
@@ -123,13 +123,13 @@ def test_numbers_as_people_read_them():
         "c": float("inf"),
     }
     assert parse(dump(data)).data == data
-    for text, meant in {
+    for text, readings in {
         "010": [10, 8], "-017": [-17, -15], "1:10": [70], "1_000": [1000], "0x1_0": [16],
         "0b1_1": [3], "1_0.5": [10.5], "1:30.5": [90.5], "01_0": [10, 8],
     }.items():
         odd = parse(f"a: [{text}]\n{text}: 1\n").data
         assert list(odd) == ["a", text] and odd["a"] == [text]
-        assert isinstance(odd["a"][0], OddNumber) and odd["a"][0].meant == meant
+        assert isinstance(odd["a"][0], OddNumber) and odd["a"][0].readings == readings
         listed = f"\n- {text}" if ":" in text else f" [{text}]"
         assert dump(odd) == f"a:{listed}\n{text}: 1\n"  # as it was, not as text
         assert parse(dump(odd)).data == odd

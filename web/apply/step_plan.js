@@ -106,7 +106,7 @@ export class ApplyNode {
     this.look();
   }
 
-  /** What is sampled with: typed, else the graph's; `shown` is what the inputs show. */
+  /** The sampling that is planned for: typed, else the graph's; `shown` is what the inputs show. */
   #sampling() {
     const found = samplingOf(this.node);
     const typed = this.node.properties[TYPED];
@@ -135,7 +135,7 @@ export class ApplyNode {
     );
   }
 
-  /** Ask again if anything that the plan depends on is another than before. */
+  /** Ask again if anything that the plan depends on has changed. */
   async look() {
     const sampling = this.#sampling();
     this.#showInputs(sampling);

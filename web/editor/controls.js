@@ -10,7 +10,7 @@ export const SHOW_YAML = "psa-show-yaml"; // the event that asks for the text be
 /** How a choice reads: null is the absence of one. */
 export const choiceText = (choice) => (choice === null ? t("field.none") : String(choice));
 
-/** What was typed, as the number that it is, else as the text that it is: the server judges it. */
+/** What was typed, as a number if it is one, else as text: the server judges it. */
 function typedNumber(text) {
   const number = Number(text);
   return text.trim() !== "" && Number.isFinite(number) ? number : text;
@@ -201,8 +201,8 @@ function cards(field, id, change) {
 }
 
 /**
- * What has settings of its own, as the server lists it; it is edited as text. `said` gives of an
- * answer: how many there are, in words; [name, settings] of each; a picture, if there is one.
+ * What has settings of its own, as the server lists it; it is edited as text. `said` gives, for
+ * an answer: how many there are, in words; [name, settings] of each; a picture, if there is one.
  */
 function yamlOnly(said) {
   return () => {

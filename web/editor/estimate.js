@@ -129,7 +129,7 @@ export class Estimate {
     this.#ask(request);
   }
 
-  /** One question at a time; the latest that came meanwhile is asked next. */
+  /** One question at a time; the latest one that came meanwhile is next. */
   async #ask(request) {
     if (this.busy) {
       this.next = request;
@@ -143,7 +143,7 @@ export class Estimate {
     } catch (error) {
       problem = error.message;
     }
-    // While it was asked the preset may have become another, or one without an estimate.
+    // Meanwhile the preset may have changed, or have no estimate any more.
     if (this.wanted === JSON.stringify(request)) this.#show(answer, problem);
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     this.busy = false;

@@ -16,7 +16,7 @@ export function storedOf(node) {
 /** The face of a node that is an editor, or null. */
 export const editorOf = (node) => (node?.comfyClass === EDITOR ? (node.psaEditor ?? null) : null);
 
-/** The form of "a preset in a request" for whatever PSA node gives it; null if none can be told. */
+/** The form of "a preset in a request" for whatever PSA node gives it; null if unknown. */
 export async function requestOf(node) {
   const stored = storedOf(node);
   if (stored) return { preset: stored };
@@ -56,7 +56,7 @@ export class Base {
     return isLinked(this.node, this.input) ? source(this.node, this.input) : null;
   }
 
-  /** Whether the bases of the bases lead back; each would wait for the other's answer for ever. */
+  /** Whether the bases lead back here; each would wait for the other's answer for ever. */
   #circular() {
     const seen = new Set([this.node]);
     for (let node = this.#source(); editorOf(node); node = editorOf(node).base.#source()) {
@@ -66,7 +66,7 @@ export class Base {
     return false;
   }
 
-  /** A text that is another one when something else is linked or chosen there. */
+  /** A text that changes when something else is linked or chosen there. */
   signature() {
     const node = this.#source();
     return JSON.stringify([node?.id ?? null, storedOf(node), this.#circular()]);

@@ -88,7 +88,7 @@ export class Saving {
     return Boolean(answer && saved);
   }
 
-  /** Load a stored preset, after asking what becomes of changes that are stored nowhere. */
+  /** Load a stored preset, after asking about changes that are stored nowhere. */
   async replaceWith(stored) {
     if (!(await this.mayReplace())) return false;
     const { named } = this.identity;

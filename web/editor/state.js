@@ -3,18 +3,18 @@
 // The node's ordinary widgets are the truth. An edit is a change of a field path; the server says
 // which widget values it means, whether it fits, and how the preset reads as YAML. Until it has
 // answered, the change is `pending` and shown as it was typed. Answers come in the order of the
-// questions: a question puts an end to the one before, and carries its changes along.
+// questions: a new question ends the one before, and carries its changes along.
 
 import * as api from "../api.js";
 import { at, merged, same, within } from "./paths.js";
 
 const TYPING = 150; // ms without a further change before the server is asked
-const PATIENCE = 400; // ms after which it is asked amid a drag too
+const PATIENCE = 400; // ms after which it is asked during a drag too
 
 export class EditorState extends EventTarget {
   /**
    * read()        {widgets, yaml_overrides} as the node has them
-   * write(node, settled)   put such values into the node; `settled` is false amid a drag or a word
+   * write(node, settled)   put such values into the node; `settled` is false during a drag or a word
    * base()        a promise of what is linked to the node's base: {request, label} or null
    * keepText(yaml or null)  typed text that the node's values cannot hold, to be kept with the node
    */
@@ -59,7 +59,7 @@ export class EditorState extends EventTarget {
     return (this.text ? this.text.answer : this.answer)?.issues ?? [];
   }
 
-  /** Whether there is something that must be mended before the preset can be used. */
+  /** Whether there is something that must be fixed before the preset can be used. */
   get broken() {
     return this.issues.length > 0;
   }
@@ -121,7 +121,7 @@ export class EditorState extends EventTarget {
     await this.#running;
   }
 
-  /** Nothing more is asked, and an answer on its way is of no interest. */
+  /** Nothing more is asked, and an answer on its way is dropped. */
   close() {
     clearTimeout(this.#timer);
     this.#timer = null;

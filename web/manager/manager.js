@@ -263,7 +263,7 @@ export class PresetManager {
     this.#select(family, preset, true);
   }
 
-  /** Await a request; what it is refused for is shown. */
+  /** Await a request; a refusal is shown. */
   async #done(request) {
     try {
       return (await request) ?? true;

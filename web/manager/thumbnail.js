@@ -5,7 +5,7 @@ import { runStrip } from "../run_strip.js";
 import { miniBar } from "../editor/pyramid_bar.js";
 import { boundsOf, levelNames } from "../editor/pyramid_section.js";
 
-/** Of a stored preset; null for one that has no pyramid. `range`: {low, high} of a boundary. */
+/** The picture of a stored preset; null for one without a pyramid. `range`: {low, high} of a boundary. */
 export function thumbnail({ config, pyramid, step_ranges: ranges }, range) {
   if (config.type !== "psa" || !pyramid) return null;
   const levels = pyramid.map(({ level }) => ({ level, label: "" }));

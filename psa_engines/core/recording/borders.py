@@ -9,8 +9,7 @@ from .clocks import Clock, NoClock
 
 
 class StepBorders:
-    """By the clock of the device that began the run; what others do at the same time is its part.
-    """
+    """By the clock of the device that began the run, also for what other devices do meanwhile."""
 
     def __init__(self) -> None:
         self._clock: Clock | None = None
@@ -23,7 +22,7 @@ class StepBorders:
             self._clock = clock
         if self._clock is not clock:
             return
-        # of a call that is cut off there will be no end
+        # a call that is cut off has no end
         self._end = None
         if not self._begins or self._begins[-1][0] != step:
             self._begins.append((step, clock.mark()))
@@ -33,7 +32,7 @@ class StepBorders:
             self._end = clock.mark()
 
     def seconds(self, steps: int) -> list[float | None]:
-        """Of each of `steps`; None where it was not timed, or was cut off. Waits for the device."""
+        """The time of each of `steps`; None if not timed, or cut off. Waits for the device."""
         found: list[float | None] = [None] * steps
         if self._clock is None or isinstance(self._clock, NoClock):
             return found

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# of a span's kind: what served the call
-PSA, DENSE, OTHER = "psa", "dense", "other"
+# kinds of calls: the video's self-attention by what served it, and all other attention
+PSA_CALL, DENSE_CALL, OTHER_CALL = "psa", "dense", "other"
 
 
 class CallShape(NamedTuple):
@@ -30,7 +30,7 @@ class Tally:
 
     pairs     `[H, 5]`: video block pairs on levels 1, 2, 4, 8, 0
     products  `[H]`: query-key products computed
-    possible  those of dense attention, of one head
+    possible  those of dense attention in one head
     mass      `[H, 5]`: the sum over calls of the share of estimated mass on levels 1, 2, 4, 8, 0
     calls     how many
     """

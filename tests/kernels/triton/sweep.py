@@ -88,7 +88,11 @@ if __name__ == "__main__":
     pack_import.install()
     first, count, processes = (int(x) for x in sys.argv[1:4])
     if "PSA_SWEEP" in os.environ:
-        sys.exit(min(1, worker(int(os.environ["PSA_SWEEP"]), first, count, processes)))
+        from tests.kernels.poison import poisoned
+
+        with poisoned():
+            failed = worker(int(os.environ["PSA_SWEEP"]), first, count, processes)
+        sys.exit(min(1, failed))
     jobs = [
         subprocess.Popen(
             [sys.executable, __file__, *sys.argv[1:4]], env={**os.environ, "PSA_SWEEP": str(i)}

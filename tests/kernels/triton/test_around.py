@@ -26,6 +26,7 @@ from psa_kernels.triton.gpus import described
 from psa_kernels.triton.tuning import architecture
 
 from ...registered import registered
+from ..poison import unpoisoned
 from .test_gpu import CONFIGS, GRID
 
 pytestmark = pytest.mark.skipif(
@@ -152,7 +153,7 @@ def test_where_plans_are_kept_a_call_asks_little_of_python(
             q, k, v, config=config, grid=(4, 16, 32), state=state, return_stats=True
         )  # fmt: skip
 
-    with registered(replace(TRITON, limits=())):
+    with registered(replace(TRITON, limits=())), unpoisoned():
         for _ in range(3):
             call()
         sys.setprofile(lambda frame, event, _: event == "call" and frames.append(frame.f_code))

@@ -423,8 +423,8 @@ def test_nothing_to_measure_says_why(calibrate, config, text):
 
 def test_calls_that_cannot_be_measured_are_named(bench, calibrate, monkeypatch):
     from psa_pack.nodes.calibration.run import CalibrationError
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
-    monkeypatch.setattr(apply, "token_grid", lambda call: None)
+    monkeypatch.setattr(around_call, "token_grid", lambda call: None)
     with pytest.raises(CalibrationError, match=r"unknown token layout \(2 calls\)"):
         calibrate()

@@ -19,7 +19,7 @@ def test_a_preset_saved_meanwhile_stays(comfy_inproc, monkeypatch, tmp_path, rep
     version = calibrate._check(base, name, replace)
     theirs = config.replace(description="theirs")
     presets.save(family, name, theirs)
-    with pytest.raises(ConflictError, match="changed meanwhile"):
+    with pytest.raises(ConflictError, match="changed by someone else"):
         calibrate._save(family, name, config, version)
     assert presets.get_family(family).attention_configs[name] == theirs
     calibrate._save(family, name, config, calibrate._check(base, name, True))

@@ -157,7 +157,7 @@ def test_an_override_over_psa_is_asked_though_the_graph_is_older(bench, without_
     assert bench.report["calls"] == expected and not seen
 
 
-@pytest.mark.parametrize("part", ["_options_at_hand", "_as_stated"])
+@pytest.mark.parametrize("part", ["_options_at_hand", "_as_promised"])
 def test_a_fault_of_the_operators_own_leaves_the_render_dense(bench, monkeypatch, caplog, part):
     from psa_pack.nodes.patching import compiled_call
 
@@ -174,7 +174,7 @@ def test_a_fault_of_the_operators_own_leaves_the_render_dense(bench, monkeypatch
     assert torch.equal(bench.sample(compiled(bench.patch(sparse_config()))), plain)
     assert bench.report["failure"] == "MemoryError: no room for a copy"
     assert caplog.text.count("steps aside") == 1
-    assert bench.report["calls"]["sparse"] == (part == "_as_stated")
+    assert bench.report["calls"]["sparse"] == (part == "_as_promised")
     assert breaks() == 0
 
 

@@ -141,7 +141,7 @@ def test_an_output_that_the_graph_cannot_go_on_with_is_named():
         return ask(flat, x, transformer_options)
 
     options, _ = override_in({})
-    with options as own, pytest.raises(RuntimeError, match=r"returned \[12\].*Fix: take"):
+    with options as own, pytest.raises(RuntimeError, match=r"returned \[12\].*Fix: remove"):
         torch.compile(model, backend="eager", fullgraph=True)(torch.ones(1, 3, 4), own)
 
 

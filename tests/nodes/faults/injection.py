@@ -58,20 +58,20 @@ PLACES = (
     Place(f"{PATCHING}.attention_call", "AttentionCall.block_index"),
     Place(f"{PATCHING}.attention_call", "AttentionCall.grid_sizes"),
     Place(f"{CORE}.current_step", "CurrentStep.of_call"),
-    Place(f"{PATCHING}.apply", "_key"),
-    Place(f"{PATCHING}.apply", "_by_name"),
-    Place(f"{PATCHING}.apply", "contradictions"),
+    Place(f"{PATCHING}.around_call", "_key"),
+    Place(f"{PATCHING}.around_call", "_by_name"),
+    Place(f"{PATCHING}.around_call", "contradictions"),
     # an unreadable layout is no error of PSA's: the model stays dense for that reason
-    Place(f"{PATCHING}.apply", "token_grid", tells=False, stops=True),
-    Place(f"{PATCHING}.apply", "plan_run", tells=False, stops=True),
-    Place(f"{PATCHING}.apply", "announce", tells=False),
-    Place(f"{PATCHING}.apply", "summary_line", tells=False),
+    Place(f"{PATCHING}.around_call", "token_grid", tells=False, stops=True),
+    Place(f"{PATCHING}.around_run", "plan_run", tells=False, stops=True),
+    Place(f"{PATCHING}.around_run", "announce", tells=False),
+    Place(f"{PATCHING}.around_run", "summary_line", tells=False),
     Place(f"{CORE}.run", "figures", tells=False),
     Place(f"{RECORDING}.dense_call", "DenseCall.of", tells=False),
     Place(f"{CORE}.recording.recorder", "Recorder._cell"),
-    Place(f"{CORE}.recording.recorder", "Recorder._count", tells=False),
-    Place(f"{CORE}.recording.recorder", "Recorder._read_spans", tells=False),
-    Place(f"{CORE}.recording.recorder", "Recorder._read_tallies", tells=False),
+    Place(f"{CORE}.recording.tallies", "Tallies.count", tells=False),
+    Place(f"{CORE}.recording.tallies", "Tallies.read", tells=False),
+    Place(f"{CORE}.recording.call_times", "CallTimes.read", tells=False),
     Place(f"{CORE}.recording.clocks", "WallClock.mark", tells=False),
     Place(f"{CORE}.recording.live", "LatestDensity.read", tells=False),
     Place(f"{RECORDING}.run_log", "RunLog.add", tells=False),
@@ -82,7 +82,7 @@ PLACES = (
 COMPILED = (
     Place(f"{PATCHING}.traced_call", "TracedCall.options"),
     Place(f"{PATCHING}.compiled_call", "_options_at_hand"),
-    Place(f"{PATCHING}.compiled_call", "_as_stated", stops=True),
+    Place(f"{PATCHING}.compiled_call", "_as_promised", stops=True),
 )
 PLANNING = ("plan_run", "announce")
 REPORTING = ("summary_line", "figures", "RunLog.add", "Told.report")
@@ -154,7 +154,7 @@ def random_fault(rng: random.Random, places: tuple[Place, ...] = PLACES) -> Faul
         kinds.append(rng.choice(interrupts()))
     # what is called once a run has no tenth call
     call = rng.choice([1, 1, 1, 2, 3, rng.randint(2, 20)])
-    pure = not place.name.startswith("Recorder.")
+    pure = not place.name.startswith(("Recorder.", "Tallies.", "CallTimes."))
     kind = rng.choice(kinds)
     late = pure and isinstance(kind, type) and rng.random() < 0.3
     return Fault(place, call, kind, late)

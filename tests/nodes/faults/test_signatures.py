@@ -201,7 +201,7 @@ def test_a_model_call_without_options_that_can_be_found(bench, plain, monkeypatc
     model_call(monkeypatch, wrapped)
     assert torch.equal(bench.sample(bench.patch(), steps=STEPS), plain)
     assert bench.report["calls"] == {"sparse": 0, "dense": {}}
-    assert any("no attention call of this run could be seen" in r.getMessage()
+    assert any("PSA saw no attention call in this run" in r.getMessage()
                for r in caplog.records)
 
 

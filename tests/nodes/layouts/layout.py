@@ -262,10 +262,10 @@ def with_windows(model, frames):
 def watch(monkeypatch):
     """(told, said): what PSA was called with, what the readers answered."""
     from psa_engines.core import deciding
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
     told, said = [], []
-    read, attention = apply.token_grid, deciding.psa_attention
+    read, attention = around_call.token_grid, deciding.psa_attention
 
     def psa_attention(*args, grid, extra_tokens, **kwargs):
         told.append((grid, extra_tokens))
@@ -276,7 +276,7 @@ def watch(monkeypatch):
         return said[-1]
 
     monkeypatch.setattr(deciding, "psa_attention", psa_attention)
-    monkeypatch.setattr(apply, "token_grid", token_grid)
+    monkeypatch.setattr(around_call, "token_grid", token_grid)
     return told, said
 
 

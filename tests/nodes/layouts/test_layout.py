@@ -22,10 +22,11 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_layout_is_found(bench, monkeypatch, name, expected_too):
     """Said by the reader, or by the reader and by who wrote the test."""
-    from psa_pack.nodes.patching import apply
+    from psa_pack.nodes.patching import around_call
 
-    read = apply.token_grid
-    monkeypatch.setattr(apply, "token_grid", lambda c: dataclasses.replace(read(c), **WRONG[name]))
+    read = around_call.token_grid
+    wrong = WRONG[name]
+    monkeypatch.setattr(around_call, "token_grid", lambda c: dataclasses.replace(read(c), **wrong))
     layout = dataclasses.replace(RIGHT, **WRONG[name]) if expected_too else RIGHT
     with pytest.raises(AssertionError):
         check(bench, monkeypatch, zoo.wan(), layout)

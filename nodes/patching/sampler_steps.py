@@ -1,4 +1,4 @@
-"""What a sampler of ComfyUI's tells of its steps: the noise that it adds, and its callback."""
+"""What ComfyUI's samplers say about their steps: the noise that they add, and a callback."""
 
 from __future__ import annotations
 

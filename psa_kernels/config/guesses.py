@@ -1,7 +1,7 @@
-"""What someone probably meant by a value that a field does not take.
+"""Guesses at what someone meant by a value that a field does not take.
 
-What is offered keeps as much of the value as the field can take: text that reads as a number
-becomes that number, and only what no reading fits becomes something else.
+A guess keeps as much of the value as the field can take: text that reads as a number becomes that
+number. Only a value that fits in no reading becomes something else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WORDS = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 _NOTHING = {"", "none", "null", "nil", "no", "off", "false"}
 
 
-def meant(field: Field, value: Any) -> list[Any]:
+def guesses(field: Field, value: Any) -> list[Any]:
     """Values that the field takes, the likeliest first; [] where nothing can be guessed."""
     text = plain(value)
     if field.kind == "bool":
