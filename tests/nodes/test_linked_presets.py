@@ -112,4 +112,4 @@ def test_a_calibration_is_not_started_on_what_is_no_preset(graph):
     calibrated(g)
     g.nodes["calibrate"]["inputs"]["preset"] = "fast"
     (message,) = g.refusal()["calibrate"].values()
-    assert message.endswith(f"preset: found the text 'fast'; {WORDS}")
+    assert message.endswith(f"preset: found the text 'fast'. {WORDS}")
