@@ -1,10 +1,10 @@
-"""Stage 4: the share of each query block's softmax mass that lies in each key block (section 5).
+"""Stage 4: the share of each query block's softmax mass in each key block (section 5).
 
-Two kernels. `_pool_queries` (grid: tiles of 256 places; batch x heads) stores the means of 16
-consecutive queries. `_share_kernel` (grid: tiles of means; batch x heads) takes a tile of them, on
-sm_90 64, which are 8 query blocks of 128, against all groups of 8 keys of their head, twice: once
-for the log-sum-exp, once for the shares under it. Two matrix products of that size cost less than
-keeping and reading back a `[sub-blocks, key blocks]` matrix, and a head's groups stay in the L2 for
+There are two kernels. `_pool_queries` (grid: tiles of 256 places; batch x heads) stores the means
+of 16 consecutive queries. `_share_kernel` (grid: tiles of means; batch x heads) takes a tile of
+means, 64 on sm_90, which are 8 query blocks of 128. It multiplies them with all groups of 8 keys of
+their head twice: once for the log-sum-exp, once for the shares. Two such products cost less than
+storing and reading back a `[sub-blocks, key blocks]` matrix, and a head's groups stay in the L2 for
 both.
 """
 
@@ -24,7 +24,7 @@ from .common import EMPTY, LOG2E, caller_position, columns_of, order_args
 from .descriptors import row_tiles
 from .pyramid import Pyramid
 
-POOL_MEANS = 16  # of a program of `_pool_queries`
+POOL_MEANS = 16  # per program of `_pool_queries`
 
 
 def importance(
@@ -39,7 +39,7 @@ def importance(
 ) -> torch.Tensor:
     """S `[B, H, video query blocks, video key blocks]`, float32; see the reference's.
 
-    `launched` takes the compiled kernel, None in Triton's interpreter.
+    The compiled kernel is appended to `launched` (None in Triton's interpreter).
     """
     if config.importance == "exact":
         return reference.importance(q, pyramid, orders, layout, config, scale)
@@ -90,7 +90,7 @@ def _pool_queries(
     order += batch * order_batch + head * order_head
     dims = tl.arange(0, DIM)
     row = tl.program_id(0) * MEANS + tl.arange(0, MEANS)
-    # one load for each place in a sub-block: summing needs no exchange between threads
+    # one load for each place in a sub-block, so that summing needs no exchange between threads
     total = tl.zeros([MEANS, DIM], tl.float32)
     for i in tl.static_range(SUB):
         place = row * SUB + i
@@ -117,7 +117,7 @@ def _logits(
 ):  # fmt: skip
     """log2 of the unnormalised mass `[MEANS, GROUPS]` of the groups from `first` on.
 
-    WHOLE: all of them have 8 keys, so that their bias is a constant.
+    WHOLE: all groups have 8 keys, so their bias is a constant.
     """
     column = first + tl.arange(0, GROUPS)
     real = column < groups_count
@@ -170,7 +170,7 @@ def _store_shares(
     """Sums a tile's mass by key block, and its weighted mean by query block."""
     share = tl.exp2(logits - log_total[:, None])
     if CAUSAL:
-        # a row without any block to choose has no total
+        # a row without any free block has no total
         share = tl.where(logits > 0.5 * EMPTY, share, 0.0)
     share = tl.sum(tl.reshape(share, [MEANS, GROUPS // PER_KEY, PER_KEY]), 2)
     share = share * weight[:, None]
@@ -194,7 +194,7 @@ def _share_kernel(
     SPREAD: tl.constexpr, CAUSAL: tl.constexpr, TMA: tl.constexpr, PRECISION: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
-    # compilers hand Python floats over as float64 (or float32): fix one
+    # compilers pass Python floats as float64 or float32: fix one
     scale = tl.full([], scale, tl.float32)
     spread_scale = tl.full([], spread_scale, tl.float32)
     pair = tl.program_id(1).to(tl.int64)
@@ -214,10 +214,10 @@ def _share_kernel(
         # whether the cap can bind anywhere in this program
         capped = tl.max(norms, 0) * tl.load(steepest + kv_pair) > 1.0
     groups_count = k_blocks * PER_KEY
-    # tiles whose groups are all whole, and none of whose blocks a causal mask hides
+    # the end of the tiles whose groups are all whole; none of their blocks is masked
     whole = k_video // 8 // GROUPS * GROUPS
     if CAUSAL:
-        whole = k_video * 0  # of the same type, which a branch must not change
+        whole = k_video * 0  # a zero of the same type: a branch must not change it
 
     high = tl.full([MEANS], EMPTY, tl.float32)
     total = tl.zeros([MEANS], tl.float32)
@@ -232,7 +232,7 @@ def _share_kernel(
                          CAUSAL, TMA, PRECISION, False)  # fmt: skip
         high, total = _add(logits, high, total)
     log_total = high + tl.log2(total)
-    # each sub-block counts by its queries, each query block's weights add up to 1
+    # each sub-block counts by its number of queries; a query block's weights add up to 1
     own = tl.minimum(tl.maximum(q_video - row * SUB, 0), SUB).to(tl.float32)
     block_queries = tl.minimum(tl.maximum(q_video - row // PER_QUERY * M, 1), M)
     weight = own / block_queries.to(tl.float32)
