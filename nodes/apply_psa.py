@@ -32,8 +32,8 @@ class PSAApply(io.ComfyNode):
             node_id="PSAApply",
             display_name="Apply PSA",
             category="PSA",
-            description="Samples this model with pyramid sparse attention. Put it between the "
-            "model loader and the sampler; the order among other model patches does not matter.",
+            description="Makes the model sample with pyramid sparse attention. Put it between the "
+            "model loader and the sampler, before or after other model patches.",
             inputs=[
                 io.Model.Input("model", tooltip="A video diffusion model."),
                 PSAPreset.Input(
@@ -46,16 +46,16 @@ class PSAApply(io.ComfyNode):
                 io.Combo.Input(
                     "schedule", options=[SCHEDULE_PRESET, SCHEDULE_PERCENT],
                     default=SCHEDULE_PRESET, optional=True,
-                    tooltip="preset: dense for the preset's warm-up steps and dense ranges of "
-                    "steps. percent: sparse between start and end percent instead.",
+                    tooltip="preset: the preset's warm-up steps and dense ranges of steps are "
+                    "dense. percent: only steps between start and end percent are sparse instead.",
                 ),
                 io.Float.Input(
                     "start_percent", default=START, min=0.0, max=1.0, step=0.01, optional=True,
-                    tooltip="Read with schedule = percent. Sampling before this point stays dense.",
+                    tooltip="Used with schedule = percent. Sampling before this point stays dense.",
                 ),
                 io.Float.Input(
                     "end_percent", default=END, min=0.0, max=1.0, step=0.01, optional=True,
-                    tooltip="Read with schedule = percent. Sampling after this point stays dense.",
+                    tooltip="Used with schedule = percent. Sampling after this point stays dense.",
                 ),
                 io.String.Input(
                     "dense_blocks", default="", optional=True,
@@ -64,22 +64,22 @@ class PSAApply(io.ComfyNode):
                 declare(
                     io.Int.Input, "min_tokens", default=4096, min=0, max=1_000_000, step=256,
                     optional=True,
-                    tooltip="Videos of fewer tokens than this stay dense: attention is a small "
-                    "part of their time, and they tolerate sparsity least.",
+                    tooltip="Videos with fewer tokens than this stay dense: attention takes little "
+                    "of their time, and they tolerate sparsity least.",
                 ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model, sampling with PSA.")
             ],
             hidden=[io.Hidden.unique_id],
-            # The id goes into the event of each run: a cached model of a node with another id,
-            # which is otherwise alike, would name that one.
+            # Each run's event names this node. A model that was cached for another node with the
+            # same inputs would name that node.
             not_idempotent=True,
         )
 
     @classmethod
     def settle(cls, inputs):
-        """What ComfyUI would refuse of a queued node that is switched off is taken out of it."""
+        """Removes from a queued node that is switched off what ComfyUI would refuse."""
         if inputs.get("enabled") is not False:
             return
         inputs.setdefault("preset", None)
@@ -91,7 +91,7 @@ class PSAApply(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, dense_blocks=None):
         inputs = queued_inputs()
-        # One that is off refuses nothing, also where only its run tells whether it is.
+        # A node that is off refuses nothing. Nor does one whose `enabled` only its run knows.
         if inputs.get("enabled", True) is not True:
             return True
         answer = check_dense_blocks(dense_blocks)
@@ -138,22 +138,21 @@ class PSAApply(io.ComfyNode):
 
 
 def window_of(schedule: str, start: float, end: float) -> tuple[float, float] | None:
-    """The percent window that replaces the preset's warm-up, if any. `ValueError` for a wrong one.
-    """
+    """The percent window that replaces the preset's warm-up, or None. Raises `ValueError`."""
     if schedule == SCHEDULE_PRESET:
         return None
     if start > end:
         raise ValueError(
-            f"start_percent: found {start:g}, which is after end_percent {end:g}; "
-            "give a start at or before the end"
+            f"start_percent: found {start:g}, which is after end_percent {end:g}. "
+            "Fix: give a start at or before the end"
         )
     return start, end
 
 
 def check_window(inputs: Mapping[str, Any]) -> bool | str:
-    """What `validate_inputs` answers of the window in a queued node: True, or what is wrong.
+    """What `validate_inputs` answers about the window in a queued node: True, or what is wrong.
 
-    A value that comes by a link, or that ComfyUI refuses by itself, is not judged here.
+    Values that come by a link, or that ComfyUI refuses itself, are not checked here.
     """
     start, end = inputs.get("start_percent", START), inputs.get("end_percent", END)
     if not all(isinstance(value, int | float) for value in (start, end)):
@@ -168,7 +167,7 @@ def check_window(inputs: Mapping[str, Any]) -> bool | str:
 
 
 def _finished(report: dict[str, Any]) -> dict[str, Any]:
-    """What the page is told of a run that is over: its report, and the line that the node shows."""
+    """What the page gets when a run is over: its report, and the line that the node shows."""
     state = "failed" if report["failure"] else "sparse" if report["calls"]["sparse"] else "dense"
     return {"report": report, "text": headline(report), "state": state}
 

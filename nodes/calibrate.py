@@ -1,4 +1,4 @@
-"""PSA Calibrate: fits a preset's budgets, block by block, to a model and a target."""
+"""PSA Calibrate: fits a preset's budgets to a model and a target, block by block."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .calibration.ladder import LADDER
 from .calibration.picture import picture_of
 from .calibration.run import Effort, measure
 from .calibration.start import Start, without_blocks
-from .calibration.told import as_json, description
+from .calibration.summary import as_json, description
 from .dense_blocks import check_dense_blocks, read_dense_blocks
 from .preset_link import PSAPreset
 from .preset_value import PresetValue, check_link, checked
@@ -45,29 +45,29 @@ class PSACalibrate(io.ComfyNode):
             category="PSA",
             description="Samples once with dense attention, measures what sparsity costs in each "
             "transformer block, and gives each block a budget of its own. An interrupted "
-            "calibration goes on where it stopped.",
+            "calibration continues where it stopped.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to calibrate for, with its LoRAs."),
-                io.Conditioning.Input("positive", tooltip="A prompt like those you will use."),
-                io.Conditioning.Input("negative", tooltip="As for the sampler."),
+                io.Conditioning.Input("positive", tooltip="A prompt like those that you will use."),
+                io.Conditioning.Input("negative", tooltip="The same as in the sampler."),
                 io.Latent.Input(
                     "latent_image",
-                    tooltip="An empty latent of the video's size. Budgets fitted at one size serve "
-                    "others of about as many tokens.",
+                    tooltip="An empty latent of the video's size. Budgets fitted at one size also "
+                    "suit sizes with about as many tokens.",
                 ),
                 PSAPreset.Input(
                     "preset",
-                    tooltip="What to start from: its token order, levels, warm-up and dense steps "
-                    "stay. A block's budget is scaled alike in all ranges of steps. grouping: "
-                    "order becomes similar where that is measurably better.",
+                    tooltip="The preset to start from. Its token order, levels, warm-up and dense "
+                    "steps stay. A block's budget is scaled by the same factor in all ranges of "
+                    "steps. grouping: order becomes similar if that is measurably better.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Of the noise.",
+                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Seed of the noise.",
                 ),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Sampler steps."),
+                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Sampling steps."),
                 io.Float.Input(
                     "cfg", default=6.0, min=0.0, max=100.0, step=0.1,
-                    tooltip="Guidance scale, as for the sampler.",
+                    tooltip="Guidance scale, the same as in the sampler.",
                 ),
                 io.Combo.Input(
                     "sampler_name", options=list(comfy.samplers.SAMPLER_NAMES), default="euler",
@@ -79,19 +79,19 @@ class PSACalibrate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "target", options=[DENSITY, ERROR], default=DENSITY, optional=True,
-                    tooltip="density: the least error at a mean density. error: the least density "
-                    "at a predicted error.",
+                    tooltip="density: the least error at the given mean density. error: the least "
+                    "density at the given predicted error.",
                 ),
                 io.Float.Input(
                     "density", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
-                    tooltip="Read with target = density: mean over the blocks and the sparse "
-                    "steps, where a dense block counts as 1. 0: as dense as the preset is with "
+                    tooltip="Used with target = density: mean over the blocks and the sparse "
+                    "steps; a dense block counts as 1. 0: as dense as the preset is with "
                     "these dense_blocks.",
                 ),
                 io.Float.Input(
                     "error", default=0.1, min=0.0, max=10.0, step=0.005, optional=True,
-                    tooltip="Read with target = error: relative error of the model's output in a "
-                    "sparse step, as predicted. 0.1 is a tenth of its size.",
+                    tooltip="Used with target = error: the predicted relative error of the model's "
+                    "output in a sparse step. 0.1 is a tenth of its size.",
                 ),
                 io.Boolean.Input(
                     "allow_dense", default=True, optional=True, label_on="yes", label_off="no",
@@ -99,31 +99,31 @@ class PSACalibrate(io.ComfyNode):
                 ),
                 io.String.Input(
                     "dense_blocks", default="", optional=True,
-                    tooltip="Blocks to leave dense in any case, like 0, 1, 38-39. Empty: none.",
+                    tooltip="Blocks that stay dense in any case, like 0, 1, 38-39. Empty: none.",
                 ),
                 io.Int.Input(
                     "measured_steps", default=4, min=1, max=50, optional=True,
-                    tooltip="At how many of the sparse steps every block is measured; in each "
-                    "range of steps at one at least.",
+                    tooltip="At how many sparse steps each block is measured. Each range of steps "
+                    "gets at least one.",
                 ),
                 io.Int.Input(
                     "probed_steps", default=1, min=0, max=50, optional=True,
-                    tooltip="At how many of them the model is called once more for each block, to "
-                    "see how far its error reaches. 0: quicker, all blocks count alike.",
+                    tooltip="At how many of these steps the model is called once more for each "
+                    "block, to see how far its error reaches. 0: faster, all blocks count alike.",
                 ),
                 io.String.Input(
                     "save_as", default="", optional=True,
-                    tooltip="A name under which to keep the result among your presets, in the "
-                    "family of the given one. Empty: it is not kept.",
+                    tooltip="A name for the result among your presets, in the family of the given "
+                    "preset. Empty: it is not saved.",
                 ),
                 io.Boolean.Input(
                     "replace", default=False, optional=True, label_on="yes", label_off="no",
-                    tooltip="Whether a preset of yours with that name may be overwritten.",
+                    tooltip="Whether your preset of that name may be overwritten.",
                 ),
             ],
             outputs=[
                 PSAPreset.Output(display_name="preset", tooltip="For Apply PSA."),
-                io.String.Output(display_name="yaml", tooltip="The preset as its file has it."),
+                io.String.Output(display_name="yaml", tooltip="The preset as it is in a file."),
                 io.Image.Output(
                     display_name="image", tooltip="Error against density, and each block's budget."
                 ),
@@ -191,39 +191,39 @@ class PSACalibrate(io.ComfyNode):
         _check_blocks(kept, {call.block for calls in found.calls.values() for call in calls})
         wanted = {"error": error} if target == ERROR else {"density": density or None}
         fitted = fit(found, base.config, **wanted, dense=allow_dense, kept=kept)
-        told = as_json(found, fitted, base, target)
-        config = fitted.config.replace(description=description(told))
+        summary = as_json(found, fitted, base, target)
+        config = fitted.config.replace(description=description(summary))
         if save_as:
             _save(base.family, save_as, config, version)
         value = dataclasses.replace(
             base, config=config, name=save_as or f"{base.name} (calibrated)"
         )
-        pixels = np.asarray(picture_of(told), dtype=np.float32) / 255
+        pixels = np.asarray(picture_of(summary), dtype=np.float32) / 255
         image = torch.from_numpy(pixels)[None]
         return io.NodeOutput(
-            value, dump(config.to_preset()), image, json.dumps(told, ensure_ascii=False),
+            value, dump(config.to_preset()), image, json.dumps(summary, ensure_ascii=False),
             ui=ui.PreviewImage(image, cls=cls),
         )  # fmt: skip
 
 
 def _check(base: PresetValue, save_as: str, replace: bool) -> str | None:
-    """Refuses what can be refused before minutes of sampling; returns the version of the preset
-    that has the name `save_as` now."""
+    """Refuses what it can before minutes of sampling. Returns the version of the preset that has
+    the name `save_as` now."""
     if base.config.type == "dense":
         raise CalibrationError(
-            f"preset: {base.label} is a dense one; give one of type psa to start from"
+            f"preset: {base.label} is a dense preset. Fix: give one of type psa"
         )
     if not save_as:
         return None
     if not base.family:
         raise CalibrationError(
-            "save_as: the preset is of no family, so there is no place to keep the result; start "
-            "from PSA Preset Loader, with an editor behind it if you like"
+            "save_as: the preset belongs to no family, so there is no place to save the result. "
+            "Fix: start from PSA Preset Loader, with an editor behind it if you like"
         )
     store = preset_store()
     version = store.version(base.family, save_as)
     if version != ABSENT and not replace:
-        what = f"save_as: {base.family} has a preset {save_as} already"
+        what = f"save_as: {base.family} already has a preset {save_as}"
         raise CollisionError(Problem(what, mend="choose another name, or set replace to yes"))
     # a shipped preset's name, or one that differs by case only
     store.check_saving(base.family, save_as)
@@ -231,8 +231,8 @@ def _check(base: PresetValue, save_as: str, replace: bool) -> str | None:
 
 
 def _check_blocks(kept: frozenset[int], known: set[int]) -> None:
-    """Only the sampled model says which blocks it has; what was measured is kept for the next try.
-    """
+    """Raises `CalibrationError` for blocks that the model does not have. Only sampling shows which
+    it has; the journal keeps what was measured for the next try."""
     if missing := kept - known:
         raise CalibrationError(
             f"dense_blocks: found {block_list_text(missing)}; this model has self-attention over "
@@ -241,7 +241,7 @@ def _check_blocks(kept: frozenset[int], known: set[int]) -> None:
 
 
 def _save(family: str, name: str, config: Any, version: str | None) -> None:
-    """`version`: the one to take the place of; another one was saved while this node sampled."""
+    """`version`: the one to replace. Another version means that someone saved one meanwhile."""
     store = preset_store()
     store.save(family, name, config, expected=version)
     tell_changed(current_user(), store)

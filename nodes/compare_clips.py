@@ -20,15 +20,15 @@ class PSACompare(io.ComfyNode):
             node_id="PSACompare",
             display_name="PSA Compare",
             category="PSA",
-            description="Tells how far one clip is from another: PSNR, SSIM, LPIPS where it is "
-            "installed, and how much the motion differs. For example a clip sampled with PSA and "
-            "the dense one of the same seed.",
+            description="Measures how far one clip is from another: PSNR, SSIM, LPIPS if it is "
+            "installed, and how much the motion differs. For example, compare a clip sampled with "
+            "PSA and the dense one of the same seed.",
             inputs=[
                 io.Image.Input("reference", tooltip="Frames of the clip to compare with."),
-                io.Image.Input("other", tooltip="Frames of the other clip, of the same size."),
+                io.Image.Input("other", tooltip="Frames of the other clip, in the same size."),
                 io.Float.Input(
                     "gain", default=4.0, min=1.0, max=100.0, step=0.5, optional=True,
-                    tooltip="The difference picture shows the difference times this.",
+                    tooltip="The difference picture shows the difference times this number.",
                 ),
                 io.Float.Input(
                     "fps", default=16.0, min=1.0, max=120.0, step=0.01, optional=True,
@@ -37,7 +37,7 @@ class PSACompare(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output(
-                    display_name="text", tooltip="The figures, in words, and those of each frame."
+                    display_name="text", tooltip="The figures as text, for the clip and each frame."
                 ),
                 io.String.Output(display_name="json", tooltip="All figures as JSON."),
                 io.Image.Output(

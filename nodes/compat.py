@@ -1,4 +1,4 @@
-"""ComfyUI's node API grew keyword by keyword; older versions get what they know."""
+"""Node inputs for older versions of ComfyUI, whose API lacks some keywords."""
 
 from __future__ import annotations
 

@@ -8,7 +8,10 @@ from ..psa_kernels.config import parse_block_list
 
 
 def read_dense_blocks(text: Any) -> frozenset[int]:
-    """None is none, a number its block. Raises `ValueError` that names the input."""
+    """The blocks in `text`; a number is one block, None or "none" no block.
+
+    Raises `ValueError` that names the input.
+    """
     text = "" if text is None else str(text)
     if text.strip()[:5].lower() == "none":
         return frozenset()
@@ -21,8 +24,8 @@ def read_dense_blocks(text: Any) -> frozenset[int]:
 def check_dense_blocks(text: Any) -> bool | str:
     """What a node's `validate_inputs` answers: True, or what is wrong.
 
-    An input that it names is no longer checked by ComfyUI, and the message of one comes once for
-    each: so a node names this alone, which ComfyUI cannot check itself.
+    ComfyUI no longer checks the inputs that `validate_inputs` takes, and repeats a message for each
+    of them. So a node takes only this one, which ComfyUI cannot check itself.
     """
     try:
         read_dense_blocks(text)

@@ -1,8 +1,8 @@
 """Node widgets from the field descriptions, and back: the node adds no range or default of its own.
 
-A field becomes one widget, except where a widget cannot hold it: a list becomes a widget an entry,
-`mask_ratios` becomes the upper bound of each level (a level starts where the one before ends, level
-0 takes the rest), `blocks` and `steps` have none and are the YAML's to say.
+A field becomes one widget, unless a widget cannot hold it. A list becomes one widget per entry.
+`mask_ratios` becomes the upper bound of each level: a level starts where the one before ends, and
+level 0 takes the rest. `blocks` and `steps` have no widget; they are set in the YAML.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UPPER = {level: f"level_{level}_to" for level in LEVELS if level}
 TILE = ("tile_depth", "tile_height", "tile_width")
 
 
-# of fields whose values are mappings of settings
+# kinds of fields whose values are mappings of settings
 YAML_ONLY = ("block_overrides", "step_ranges")
 
 
@@ -29,15 +29,15 @@ def widgets() -> list[io.Input]:
 
 
 def later_widgets() -> list[io.Input]:
-    """Those of the fields that came later.
+    """The widgets of fields that were added later.
 
-    A saved workflow tells a node's widgets apart by their place: these come after all others.
+    A saved workflow knows a node's widgets by their position, so these come after all others.
     """
     return [widget for field in FIELDS if field.quiet for widget in _widgets(field)]
 
 
 def held(given: dict[str, Any]) -> dict[str, Any]:
-    """Widget id -> value, as widgets hold what a script may write of them; null is left out."""
+    """Widget id -> value, from what a script may write for them; null is left out."""
     known = {widget.id: widget for widget in (*widgets(), *later_widgets())}
     values = {
         name: read(known[name], value) if name in known else value for name, value in given.items()
@@ -46,11 +46,11 @@ def held(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def parts(field: Field, value: Any) -> dict[str, Any]:
-    """Widget id -> value of the widgets that show one field's value."""
+    """Widget id -> value, for the widgets that show one field's value."""
     if field.kind == "mask_ratios":
         upper, bounds = 0.0, {}
         for level, part in UPPER.items():
-            # A level that is not there has no width.
+            # a missing level has no width
             upper = bounds[part] = value[level][1] if level in value else upper
         return bounds
     if field.kind == "ints":
@@ -66,12 +66,12 @@ def names(field: Field) -> list[str]:
 
 
 def defaults() -> dict[str, Any]:
-    """Widget id -> value, as a new node shows them."""
+    """Widget id -> value, as in a new node."""
     return {name: value for field in FIELDS for name, value in parts(field, field.default).items()}
 
 
 def shown(config: PSAConfig) -> dict[str, Any]:
-    """Widget id -> value, as widgets would show a configuration."""
+    """Widget id -> value, for a configuration."""
     return {
         name: value
         for field in FIELDS
@@ -80,9 +80,9 @@ def shown(config: PSAConfig) -> dict[str, Any]:
 
 
 def to_preset(values: dict[str, Any]) -> dict[str, Any]:
-    """The nested preset mapping that these widget values describe; absent widgets stay absent.
+    """The nested preset mapping that these widget values describe; missing widgets stay missing.
 
-    Values are passed on as they are: what is wrong with them is the validator's to say.
+    Wrong values are passed on as they are: the validator reports them.
     """
     preset: dict[str, Any] = {}
     for field in FIELDS:
@@ -133,7 +133,7 @@ def _widgets(field: Field) -> list[io.Input]:
 
 
 def _widget(kind: Any, name: str, default: Any, **settings: Any) -> io.Input:
-    # Optional, so that a setting which a later version adds does not break older workflows.
+    # Optional, so that settings added by a later version do not break older workflows.
     return declare(kind.Input, name, default=default, optional=True, **settings)
 
 

@@ -1,7 +1,8 @@
 """A widget's value as scripts write it in JSON, and as the widget holds it.
 
-The page sends what its widgets hold. A script may send null for what it leaves open, 64 for the
-choice "64", or "false" for a switch. One reading of these for the queue and for the routes.
+The page sends what its widgets hold. A script may send null for a value that it leaves open, 64 for
+the choice "64", or "false" for a switch. The queue and the routes both read values with this
+module.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 
 def read(widget: io.Input, value: Any) -> Any:
-    """The value that the widget holds, `LEFT_OUT` for null; what it cannot hold comes back as it
-    is, to be refused by whoever checks it."""
+    """The value that the widget holds, `LEFT_OUT` for null. A value that it cannot hold is returned
+    unchanged, for whoever checks it to refuse."""
     if value is None:
         return LEFT_OUT
     if not isinstance(value, bool | int | float | str):
@@ -42,17 +43,17 @@ def read(widget: io.Input, value: Any) -> Any:
 
 
 def fits(widget: io.Input, value: Any) -> bool:
-    """Whether ComfyUI takes this value of a widget."""
+    """Whether ComfyUI accepts this value for the widget."""
     if not isinstance(widget, io.Int.Input | io.Float.Input):
         return _of_its_kind(widget, value)
     return _of_its_kind(widget, value) and widget.min <= value <= widget.max
 
 
 def held(widget: io.Input, value: Any) -> Any:
-    """The value that the widget holds of what came by a link; its default for null.
+    """The widget's value for what came by a link; its default for null.
 
-    Raises `ValueError` that names the input for what it cannot hold. A number out of its range is
-    left to the node, as ComfyUI does.
+    Raises `ValueError` that names the input if the widget cannot hold the value. A number out of
+    range passes, as it does in ComfyUI.
     """
     value = read(widget, value)
     if value is LEFT_OUT:
@@ -86,5 +87,5 @@ def _switch(value: bool | float | str) -> Any:
 
 
 def _whole_text(value: float) -> str:
-    """64 and 64.0 are the choice "64"."""
+    """The choice "64" for both 64 and 64.0."""
     return str(int(value)) if value == int(value) else str(value)

@@ -30,28 +30,28 @@ class PSAPresetEditor(io.ComfyNode):
             inputs=[
                 PSAPreset.Input(
                     "base", optional=True,
-                    tooltip="Optional. Settings whose widget is at its default come from here.",
+                    tooltip="Optional. Settings come from here if their widget is at its default.",
                 ),
                 *field_widgets.widgets(),
                 io.String.Input(
                     "yaml_overrides", default="", multiline=True, optional=True,
-                    tooltip="Optional settings in the preset file's YAML, laid over everything "
-                    "else. The way to set a base preset's field back to its default, or to paste "
-                    "a whole preset.",
+                    tooltip="Optional settings in the YAML of preset files. They replace all "
+                    "others. Use this to set a field of the base preset back to its default, or to "
+                    "paste a whole preset.",
                 ),
                 *field_widgets.later_widgets(),
             ],
             outputs=[
                 PSAPreset.Output(display_name="preset", tooltip="For Apply PSA."),
-                io.String.Output(display_name="yaml", tooltip="The preset as its file has it."),
+                io.String.Output(display_name="yaml", tooltip="The preset as it is in a file."),
             ],
         )
 
     @classmethod
     def validate_inputs(cls, yaml_overrides=None):
-        # Checked when the graph is queued: the text by itself, then all of the node together where
-        # the graph says what its base is. Otherwise the rest is checked when the node runs. ComfyUI
-        # checks the other inputs by their ranges, which it leaves to us for those named here.
+        # When the graph is queued, the text is checked by itself, then the whole node if the graph
+        # says what its base is; otherwise the rest is checked when the node runs. ComfyUI checks
+        # the ranges of all inputs but those that this method takes.
         if not is_asked_for():
             return True
         if (answer := check_link(queued_inputs(), "base")) is not True:
@@ -94,7 +94,8 @@ _UNKNOWN = object()
 
 
 def _from_graph(nodes: Mapping[str, Any], name: Any, depth: int = 0) -> Any:
-    """The `PresetValue` that a node of a queued graph will give, `_UNKNOWN` if only its run tells.
+    """The `PresetValue` that a node of a queued graph will give; `_UNKNOWN` if only its run shows
+    it.
 
     Raises `ConfigError` or `PresetError` for an editor node that cannot give one.
     """

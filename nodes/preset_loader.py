@@ -44,9 +44,9 @@ class PSAPresetLoader(io.ComfyNode):
                     "preset",
                     options=[DEFAULT, *names],
                     default=DEFAULT,
-                    tooltip="default: the family's own choice. fast, balanced, faithful: from most "
-                    "speed to most care. lora_4step: for few-step LoRAs. baseline: dense. Your own "
-                    "presets are listed too.",
+                    tooltip="default: the family's own choice. fast, balanced, faithful: from the "
+                    "fastest to the closest to dense. lora_4step: for LoRAs of few steps. "
+                    "baseline: dense. Your own presets are listed too.",
                 ),
             ],
             outputs=[PSAPreset.Output(display_name="preset", tooltip="For Apply PSA.")],
@@ -54,8 +54,8 @@ class PSAPresetLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, family=None, preset=None):
-        # Checked when the graph is queued, before any model is loaded; what comes by a link is
-        # checked when the node runs.
+        # When the graph is queued, before any model is loaded. What comes by a link is checked when
+        # the node runs.
         linked = any(isinstance(queued_inputs().get(x), list) for x in ("family", "preset"))
         unknown = graph() is None and None in (family, preset)
         if linked or unknown or not is_asked_for():
@@ -68,8 +68,8 @@ class PSAPresetLoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, family=None, preset=None):
-        # An edited preset file must not be served from ComfyUI's cache. What comes by a link is
-        # None here, whatever it will be: then any change of any file counts.
+        # ComfyUI's cache must notice an edited preset file. What comes by a link is None here: then
+        # any change of any file counts.
         if family is None or preset is None:
             return preset_store().stamp()
         return repr(load_preset(family, preset))
@@ -83,7 +83,7 @@ class PSAPresetLoader(io.ComfyNode):
 
 
 def _notice(family: str, preset: str) -> None:
-    """Says once a process that a preset of ours is another than it was."""
+    """Says once per process that a shipped preset has changed."""
     if preset not in _noticed:
         _noticed.add(preset)
         log.info("PSA %s/%s: %s", family, preset, former.notice(preset))

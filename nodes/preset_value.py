@@ -12,7 +12,7 @@ from ..psa_kernels.config.issues import shown
 def checked(name: str, value: Any) -> PresetValue:
     """The preset that came to the input `name`. Raises `ValueError` for anything else.
 
-    ComfyUI lets anything through that a node of no fixed type hands on, or a script writes there.
+    ComfyUI does not check what comes from a node without fixed types, or from a script.
     """
     if isinstance(value, PresetValue):
         return value
@@ -23,13 +23,12 @@ def checked(name: str, value: Any) -> PresetValue:
     else:
         found = f"something of type {type(value).__name__}"
     raise ValueError(
-        f"{name}: found {found}; a preset comes by a link, from PSA Preset Loader or PSA Preset "
-        "Editor"
+        f"{name}: found {found}. Fix: link a preset, from PSA Preset Loader or PSA Preset Editor"
     )
 
 
 def check_link(inputs: Mapping[str, Any], name: str) -> bool | str:
-    """What a node's `validate_inputs` answers of such an input: True, or what is wrong."""
+    """What a node's `validate_inputs` answers about such an input: True, or what is wrong."""
     if isinstance(inputs.get(name, []), list):
         return True
     try:

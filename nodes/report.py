@@ -26,14 +26,14 @@ class PSAReport(io.ComfyNode):
             node_id="PSAReport",
             display_name="PSA Report",
             category="PSA",
-            description="Tells what PSA did while a model was sampled: which calls were sparse, "
-            "how much of the attention was read, how long it took and what that saved.",
+            description="Shows what PSA did while a model sampled: which calls were sparse, how "
+            "much of the attention was read, how long it took and how much time it saved.",
             inputs=[
                 io.Model.Input("model", tooltip="The model that Apply PSA gives."),
                 io.AnyType.Input(
                     "after",
-                    tooltip="What comes out of the sampler. The report waits for it and hands it "
-                    "on as it is.",
+                    tooltip="The sampler's output. The report waits for it and passes it on "
+                    "unchanged.",
                 ),
                 io.Model.Input(
                     "model_2", optional=True,

@@ -20,7 +20,7 @@ CHANGED = "psa.presets_changed"
 
 
 def preset_store() -> PresetStore:
-    """The store of the user who asks, or who queued the graph that runs."""
+    """The store of the user who makes this request, or who queued the graph that runs."""
     return store_in(user_folder() / FOLDER)
 
 
@@ -42,7 +42,7 @@ def tell_changed(user: str, store: PresetStore) -> str:
 
 
 def list_presets() -> Listing:
-    """All presets; what is wrong in a user's files goes to the log, once as long as it lasts."""
+    """All presets. Problems in the user's files are logged, again only when they change."""
     listing = preset_store().list()
     _log_problems(tuple(str(problem) for problem in listing.problems))
     return listing

@@ -1,8 +1,8 @@
 """The attention as one operator that torch.compile does not look into.
 
-A compiler that traces the stages breaks at the kernels' launches and freezes what a trace decides.
-As an operator with a stated output the call is one node of the graph: `fullgraph=True` works, and
-every decision is made anew in each call.
+A compiler that traces the stages breaks at kernel launches, and freezes decisions made while
+tracing. As an operator with a declared output, the call is one node of the graph: `fullgraph=True`
+works, and each call makes its own decisions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .config import PSAConfig
 
 
 def described(config: PSAConfig) -> str:
-    """`config` as text: an operator's arguments are tensors, numbers and texts."""
+    """`config` as text: an operator takes only tensors, numbers and strings."""
     preset = config.to_preset()
     for name in ("blocks", "steps"):
-        preset.pop(name, None)  # a host's
-    # keys of a JSON object are text; the validator reads "4" as 4
+        preset.pop(name, None)  # only hosts read these
+    # JSON keys are strings; the validator reads "4" as 4
     preset["mask_ratios"] = {str(level): pair for level, pair in preset["mask_ratios"].items()}
     return json.dumps(preset)
 
@@ -32,15 +32,15 @@ def parsed(text: str) -> PSAConfig:
     return PSAConfig.from_preset(json.loads(text))
 
 
-# Stated, not inferred: torch before 2.7 does not infer it from `list[int]`, and fails at import.
+# Written out, because torch before 2.7 cannot infer it from `list[int]` and fails at import.
 SCHEMA = (
     "(Tensor q, Tensor k, Tensor v, str config, SymInt[] grid, SymInt[] extra_tokens, bool causal, "
     "float scale) -> Tensor"
 )
 
 
-# An operator's name is the process's: a ComfyUI may hold this package twice, as a part of the pack
-# and installed as a library.
+# Operator names are unique in a process, but ComfyUI may load this package twice: as part of the
+# pack and as an installed library.
 _COPY = "" if __package__ == "psa_kernels" else hashlib.sha1(__package__.encode()).hexdigest()[:8]
 
 
@@ -57,7 +57,7 @@ def attention(
 ) -> torch.Tensor:
     """`psa_attention` without state; `grid` is empty where there is none.
 
-    The result is `[B, H, Lq, D]` over `[B, Lq, H, D]` memory, whichever implementation ran.
+    The result is `[B, H, Lq, D]`, a view of `[B, Lq, H, D]` memory, whichever implementation ran.
     """
     out = psa_attention(
         q, k, v, config=parsed(config), grid=tuple(grid) or None,

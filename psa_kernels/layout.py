@@ -1,8 +1,8 @@
-"""Where tokens and blocks are in one attention call: the arithmetic that every stage shares.
+"""Where tokens and blocks are in one attention call: arithmetic that all stages share.
 
-Video tokens come in raster order between `before` and `after` extra tokens (text, references).
-In the permuted order the video blocks come first, the extra blocks after them; extra tokens are
-numbered prefix first, then suffix, and share blocks. No block holds both kinds (section 2).
+Video tokens come in raster order, between `before` and `after` extra tokens (text, references). In
+the permuted order the video blocks come first, then the extra blocks. Extra tokens are numbered
+prefix first, then suffix; a block may hold both, but never extra and video tokens (section 2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NEEDS_GRID = ("Gilbert", "STA", "Hybrid")
 
 
 class CallError(ValueError):
-    """Arguments of an attention call that do not fit together, or not the configuration."""
+    """Arguments of an attention call that do not fit each other or the configuration."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Layout:
         extra_tokens: tuple[int, int] = (0, 0),
         causal: bool = False,
     ) -> Layout:
-        """Checks the call and measures it. Calls alike get the same object.
+        """Checks the call and returns its sizes. Equal calls get the same object.
 
         q `[B, H, Lq, D]`, k and v `[B, Hkv, Lk, D]`, same dtype and device. Raises `CallError`.
         """
@@ -95,11 +95,11 @@ class Layout:
         return -(-self.extra // self.n)
 
     def of_heads(self, kv_heads: slice) -> tuple[Layout, slice]:
-        """The layout of some key/value heads' part of the call, and its query heads."""
+        """The layout of the part of the call with these key/value heads, and its query heads."""
         return _of_heads(self, kv_heads.start, kv_heads.stop)
 
     def kv_head(self, head: int) -> int:
-        """The key/value head that query head `head` attends with (grouped queries)."""
+        """The key/value head that query head `head` reads (grouped queries)."""
         return head // (self.heads // self.kv_heads)
 
 
@@ -108,8 +108,8 @@ def _measured(
     q: torch.Size, k: torch.Size, config: PSAConfig, grid: tuple[int, int, int] | None,
     extra_tokens: tuple[int, int], causal: bool,
 ) -> Layout:  # fmt: skip
-    """The layout of tensors of such shapes: the same object in every step and block of a run, so
-    that what is reckoned from it is reckoned once. Raises `CallError`."""
+    """The layout of tensors with these shapes. It is the same object in every step and block of a
+    run, so that what depends on it is computed once. Raises `CallError`."""
     batch, heads, q_len, head_dim = q
     kv_heads, k_len = k[1], k[2]
     before, after = extra_tokens
@@ -120,7 +120,7 @@ def _measured(
             ("causal", causal),
         ):
             if given:
-                raise CallError(f"{name}: needs as many queries as keys, found {q_len} and {k_len}")
+                raise CallError(f"{name}: needs as many queries as keys; found {q_len} and {k_len}")
     if before + after > q_len:
         raise CallError(f"extra_tokens: found {before} before and {after} after in {q_len} tokens")
     if grid is not None:
@@ -128,12 +128,12 @@ def _measured(
         if math.prod(grid) != video:
             raise CallError(
                 f"grid: {grid} has {math.prod(grid)} tokens, but the call has {video} video "
-                f"tokens ({q_len} less {before} + {after} extra)"
+                f"tokens ({q_len} minus {before} + {after} extra)"
             )
     if config.order in NEEDS_GRID and grid is None:
         raise CallError(
-            f"rearrange_method {config.order} needs the token grid: pass grid=(frames, height, "
-            "width), or set use_rearrange=False"
+            f"rearrange_method {config.order} needs the token grid. Fix: pass grid=(frames, "
+            "height, width), or set use_rearrange=False"
         )
     if causal:
         check_causal(config)
@@ -144,18 +144,18 @@ def _measured(
 
 
 def check_causal(config: PSAConfig) -> None:
-    """Raises `CallError` for settings that no causal call can have."""
+    """Raises `CallError` for settings that a causal call cannot have."""
     if config.attn_impl != "old_mask_type":
         raise CallError("causal: needs attn_impl='old_mask_type', found 'new_mask_type'")
     if config.order is not None:
         raise CallError(
-            "causal: does not go with a rearrangement, since a permuted triangle is not "
-            "causal; set use_rearrange=False"
+            "causal: does not work with a rearrangement, because permuted tokens are not in causal "
+            "order. Fix: set use_rearrange=False"
         )
 
 
 def row_width(head_dim: int) -> int:
-    """Elements of a stored row: a power of two, at least the 16 that a matrix product takes."""
+    """Elements of a stored row: a power of two, at least the 16 that a matrix product needs."""
     return max(16, 1 << (head_dim - 1).bit_length())
 
 
@@ -173,7 +173,7 @@ def _counts(name: str, value: object, wanted: str, length: int, least: int) -> t
     except TypeError:
         counts = ()
     if len(counts) != length or min(counts) < least:
-        raise CallError(f"{name}: found {value!r}; give {wanted}, none less than {least}")
+        raise CallError(f"{name}: found {value!r}. Fix: give {wanted}, none less than {least}")
     return counts
 
 
@@ -192,7 +192,7 @@ def _check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         )
     if q.shape[1] % k.shape[1]:
         raise CallError(
-            f"k: {k.shape[1]} heads; q's {q.shape[1]} heads must be a multiple of them"
+            f"k: found {k.shape[1]} heads; q's {q.shape[1]} heads must be a multiple of them"
         )
     if min(q.shape) < 1 or min(k.shape) < 1:
         raise CallError(f"q, k: found {tuple(q.shape)} and {tuple(k.shape)}; no size may be zero")

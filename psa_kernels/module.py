@@ -16,10 +16,10 @@ CARRIED = ("SemanticAware", "Hybrid")  # orders whose centroids a state carries
 class PSAAttention(torch.nn.Module):
     """`psa_attention` with one configuration, as a module without parameters.
 
-    It stands for one attention layer: the centroids of the semantic orders and, with like keys
-    together, groups and plans carry over from call to call, until `reset()` starts a new run. A
-    call counts as a sampling step. Where calls of two branches of guidance take turns, give each a
-    module of its own, or set refresh=1. Source: the PSA attention module's usage.
+    Use one object for each attention layer. The centroids of the semantic orders and, with like
+    keys, groups and plans carry over from call to call, until `reset()` starts a new run. Each call
+    counts as a sampling step. If calls of two conditions alternate, give each a module of its own,
+    or set refresh=1. Source: the PSA attention module's usage.
     """
 
     def __init__(self, config: PSAConfig | None = None):
@@ -29,7 +29,7 @@ class PSAAttention(torch.nn.Module):
         self._described = compiled.described(self.config)
 
     def reset(self) -> None:
-        """Starts a new sampling run: nothing of the calls before has an influence any more."""
+        """Starts a new sampling run: earlier calls no longer have any effect."""
         self._state.reset()
 
     def forward(
@@ -44,7 +44,7 @@ class PSAAttention(torch.nn.Module):
         scale: float | None = None,
         return_stats: bool = False,
     ) -> torch.Tensor | tuple[torch.Tensor, Stats]:
-        """See `psa_attention`. Under torch.compile it is one operator where it keeps nothing."""
+        """See `psa_attention`. Under torch.compile, a call that keeps nothing is one operator."""
         keeps = return_stats or self.config.order in CARRIED
         if torch.compiler.is_compiling() and not keeps:
             return compiled.attention(

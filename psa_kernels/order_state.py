@@ -14,19 +14,19 @@ from .config import PSAConfig
 from .layout import Layout
 from .stages import Groups, Plan
 
-# sparse steps at the start of a run that make everything anew: little of the video stands yet
+# sparse steps at the start of a run that compute everything: the video still changes too much
 FIRST_STEPS = 2
 
 
 class OrderState:
     """Centroids of the semantic orders (section 1); groups of like keys and plans (section 3b).
 
-    One object serves one attention layer in one run: it must not outlive the run, nor be shared by
-    two layers or two branches of guidance, whose tokens have nothing to do with each other.
+    One object serves one attention layer in one run. It must not outlive the run, nor be shared by
+    two layers or two conditions, whose tokens are unrelated.
     The first call with a fresh state depends on its inputs alone.
 
-    room  asked with "groups" or "plan" and a number of bytes before such are kept for a later step;
-          what it refuses is made anew instead
+    room  asked with "groups" or "plan" and a number of bytes before either is kept for a later
+          step; if it refuses, the next step computes it again
     """
 
     def __init__(self, room: Callable[[str, int], bool] = lambda name, size: True) -> None:
@@ -46,8 +46,8 @@ class OrderState:
     def begin(self, step: int | None) -> None:
         """A call of sampling step `step` begins; None: of the step after the last call's.
 
-        Steps without a call, since they are dense, age what is kept as others do. Some samplers go
-        back within a step: that ages nothing.
+        Dense steps, which have no call, age what is kept like any other step. Some samplers go back
+        to an earlier step: that ages nothing.
         """
         if step is None or self._step is None:
             self._index += 1
@@ -58,8 +58,8 @@ class OrderState:
         self._apart, self._next_apart = self._next_apart, False
 
     def next_is_apart(self) -> None:
-        """The next call is of other tokens than those before it: it neither uses groups and plans
-        that are kept nor leaves its own."""
+        """The next call has other tokens than those before it: it neither uses kept groups and
+        plans nor leaves its own."""
         self._next_apart = True
 
     def centroids(
@@ -67,7 +67,7 @@ class OrderState:
     ) -> torch.Tensor | None:
         """The centroids kept for `name` ("q" or "k"), or None if there are none that fit.
 
-        A call of another size, dtype or device cannot use the old ones; it starts afresh.
+        A call with another size, dtype or device cannot use the old ones and starts afresh.
         """
         kept = self._centroids.get(name)
         if kept is None or (kept.shape, kept.dtype, kept.device) != (shape, dtype, device):
@@ -78,7 +78,7 @@ class OrderState:
         self._centroids[name] = centroids
 
     def recall(self, name: str, what_for: Any, refresh: int) -> Any:
-        """What was kept as `name` for `what_for` less than `refresh` steps ago, or None."""
+        """What was kept as `name`, for `what_for`, less than `refresh` steps ago, or None."""
         item = None if self._apart else self._kept.get(name)
         if item is None or item.what_for != what_for:
             return None
@@ -86,11 +86,11 @@ class OrderState:
         return item.value if self._index <= item.index + last else None
 
     def remember(self, name: str, what_for: Any, value: Any, size: int) -> None:
-        """Keeps `value` of `size` bytes, if there is room beside what else is kept."""
+        """Keeps `value` of `size` bytes, if there is room."""
         if self._apart:
             return
         self._kept.pop(name, None)
-        # what has been granted once may be used again
+        # room granted once may be used again
         granted = self._granted.get(name, 0)
         if size <= granted or self._room(name, size - granted):
             self._granted[name] = max(size, granted)
@@ -105,13 +105,13 @@ class _Item:
 
 
 class Kept:
-    """What one call may use of earlier steps, and what it leaves to later ones."""
+    """What one call takes from earlier steps and leaves for later ones."""
 
     def __init__(
         self, state: OrderState | None, made_by: tuple, layout: Layout, config: PSAConfig
     ):
         self._state = state
-        # the places in blocks mean something in the same token order only
+        # places in blocks only mean something in the same token order
         self._of_groups = made_by, layout, config.order, config.tile_size
         self._of_plan = made_by, layout, config
         self.groups: Groups | None = None
@@ -130,12 +130,12 @@ class Kept:
         layout: Layout,
         config: PSAConfig,
     ) -> Kept:
-        """Nothing is kept in token order, for one step only, where tokens move, or in a graph."""
+        """Keeps nothing with grouping "order", refresh 1, semantic orders, or in a CUDA graph."""
         keeps = config.grouping == "similar" and config.refresh > 1
         if not keeps or config.order in ("SemanticAware", "Hybrid") or _captured(q.device):
             state = None
-        # a plan is its maker's own, in parts that hang on the dtype; what inference mode made can
-        # not lead to a gradient
+        # a plan belongs to the implementation that made it, and depends on the dtype; tensors made
+        # in inference mode cannot be part of a gradient
         made_by = package, q.device, q.dtype, torch.is_inference_mode_enabled()
         return cls(state, made_by, layout, config)
 
@@ -154,6 +154,6 @@ def _captured(device: torch.device) -> bool:
 
 
 def _bytes(value: Any) -> int:
-    """Of the tensors in a dataclass."""
+    """Bytes of the tensors in a dataclass."""
     fields = (getattr(value, field.name) for field in dataclasses.fields(value))
     return sum(x.numel() * x.element_size() for x in fields if isinstance(x, torch.Tensor))

@@ -1,4 +1,4 @@
-"""A module of this package as a program in a process of its own, which a host can end."""
+"""Runs a module of this package in a process of its own, which a host can end."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # what holds psa_kernels
-# Not `-m` in that folder: an embedded Python (Windows, portable) does not look there.
+ROOT = Path(__file__).resolve().parents[1]  # the folder of psa_kernels
+# Not `-m` in that folder: an embedded Python (portable, on Windows) does not look there.
 START = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); name = sys.argv.pop(1); "
     "runpy.run_module(name, run_name='__main__', alter_sys=True)"
 )
 PAUSE = 0.2  # seconds between two looks at the process
-SHOWN = 40  # lines of what it said before it ended
+SHOWN = 40  # last lines of its output
 
 
 @dataclass(frozen=True)
 class Ended:
-    """code    its exit code, None where the time was over and it was stopped
-    report  what it wrote to the file of `--json`, "" if nothing
-    said    its last lines
+    """code    its exit code; None if it ran out of time and was stopped
+    report  what it wrote to the file of `--json`; "" if nothing
+    said    the last lines of its output
     """
 
     code: int | None
@@ -55,12 +55,13 @@ def run_module(
 ) -> Ended:
     """Runs `module`, which takes `--json FILE`, with this Python.
 
-    time_limit   seconds after which it is ended
-    environment  variables beside this process's own
-    alive        called a few times a second; what it raises ends the process and is raised
-    heard        called with each line that it prints
+    time_limit   seconds after which it is stopped
+    environment  variables in addition to this process's own
+    alive        called a few times a second; if it raises, the process is stopped and the
+                 exception passed on
+    heard        called with each line that the process prints
 
-    Raises `OSError` where it cannot be started.
+    Raises `OSError` if it cannot be started.
     """
     env = {**os.environ, "PYTHONIOENCODING": "utf-8", **(environment or {})}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -80,7 +81,7 @@ def run_module(
 
 
 def _read(lines, heard: Callable[[str], None]) -> None:
-    """Hands on the lines that have come; the start of one is heard with its rest."""
+    """Passes complete lines to `heard`; an unfinished line waits for its rest."""
     while True:
         place = lines.tell()
         line = lines.readline()
@@ -93,7 +94,7 @@ def _read(lines, heard: Callable[[str], None]) -> None:
 def _wait(
     process: subprocess.Popen, limit: float, alive: Callable[[], None], look: Callable[[], None]
 ) -> int | None:
-    """The exit code, or None if the time was over."""
+    """The exit code, or None if it ran out of time."""
     end = time.monotonic() + limit
     try:
         while time.monotonic() < end:
@@ -111,7 +112,7 @@ def _wait(
 
 
 def _end(process: subprocess.Popen) -> None:
-    """With the compilers that it started, where the system can tell them."""
+    """Ends the process and, where the system can, the compilers that it started."""
     try:
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own

@@ -1,4 +1,4 @@
-"""What passes between the stages and means the same in every implementation."""
+"""What passes between the stages, the same in every implementation."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Orders:
 
 @dataclass(frozen=True)
 class Groups:
-    """Which keys of a block are pooled together (section 3b), where that is not by token order.
+    """Which keys of a block are pooled together (section 3b), if not by token order.
 
-    places   uint8 `[B, Hkv, tokens of whole blocks]`: the tokens of each block in the order whose
-             consecutive 2, 4, 8, ... are pooled, by their place in the block
-    weights  float32 `[B, Hkv, D]`, float64 for float64 inputs: of the channels in the second
-             moment; their mean is 1
+    places   uint8 `[B, Hkv, tokens of whole blocks]`: the tokens of each block, given by their
+             place in it, in an order in which consecutive 2, 4, 8, ... are pooled
+    weights  float32 `[B, Hkv, D]`, float64 for float64 inputs: weights of the channels in the
+             second moment; their mean is 1
     """
 
     places: torch.Tensor
@@ -48,18 +48,18 @@ class Groups:
         return Groups(self.places[:, kv_heads], self.weights[:, kv_heads])
 
 
-SUMS = 12  # of a head
+SUMS = 12  # per head
 MASS_UNIT = 2.0**-32
 
 
 class Plan(Protocol):
     """Which key blocks each query block attends to, and at which level.
 
-    sums     int64 `[H, 12]`, of each head over the batch: video block pairs on levels 1, 2, 4, 8,
+    sums     int64 `[H, 12]`, for each head over the batch: video block pairs on levels 1, 2, 4, 8,
              0; query-key products; the mass of S in blocks on levels 1, 2, 4, 8, 0, each row times
-             its queries, in units of `MASS_UNIT`; rows of S that hold NaN or Inf, whose mass is
-             left out. Whole numbers, so that their order of summing changes no bit.
-    counted  whether the first six hold; else `levels` must be counted for them
+             its queries, in units of `MASS_UNIT`; rows of S with NaN or Inf, whose mass is left
+             out. Whole numbers, so that the order of summing does not change them.
+    counted  whether the first six are valid; else they must be counted from `levels`
     """
 
     sums: torch.Tensor

@@ -16,13 +16,13 @@ from .stages import Plan
 class Stats:
     """Levels of one call, and what follows from them.
 
-    Nothing is computed before it is asked for, and only `density` and `per_level` wait for a GPU.
+    Nothing is computed until it is read. Only `density` and `per_level` wait for the GPU.
 
     plan            the levels, as the implementation keeps them
     layout          sizes of the call
     tail            "none", or the pooling level of the pairs on level 0
-    implementation  which package served the call
-    reason          why no faster one did, or what of it did not; empty if none could be faster
+    implementation  which implementation served the call
+    reason          why a faster implementation or precision did not serve it; empty if none is
     """
 
     plan: Plan
@@ -35,8 +35,8 @@ class Stats:
     def levels(self) -> torch.Tensor:
         """int8 `[B, H, query blocks, key blocks]`, in permuted order: video blocks, then extra.
 
-        1, 2, 4, 8; 0 for a pair that is skipped (or on the tail's level); -1 for one in the future
-        of a causal query block. Rows and columns of extra blocks are 1.
+        1, 2, 4, 8; 0 for a pair that is skipped or read as the tail; -1 for a key block in the
+        future of a causal query block. Rows and columns of extra blocks are 1.
         """
         return self.plan.levels()
 
@@ -44,7 +44,7 @@ class Stats:
     def tally(self) -> torch.Tensor:
         """int64 `[6]`: video block pairs on levels 1, 2, 4, 8, 0; then query-key products computed.
 
-        On the call's own device and small, so that many calls can be kept and read later at once.
+        It is small and on the call's own device, so that many can be kept and read together later.
         """
         return self.head_tally.sum(0)
 
@@ -55,9 +55,9 @@ class Stats:
 
     @cached_property
     def sums(self) -> torch.Tensor:
-        """int64 `[H, 12]`: `head_tally`, and what `mass_shares` makes `head_mass` of.
+        """int64 `[H, 12]`: `head_tally`, and the sums from which `mass_shares` makes `head_mass`.
 
-        Those of several calls add up.
+        The sums of several calls can be added.
         """
         if self.plan.counted:
             return self.plan.sums
@@ -67,15 +67,15 @@ class Stats:
     def head_mass(self) -> torch.Tensor:
         """float32 `[H, 5]`: the share of the estimated mass in blocks on levels 1, 2, 4, 8, 0.
 
-        Of the mass that queries of the video have in keys of the video, as S estimates it; the mean
-        over the queries and the batch. What S does not choose among (blocks that a causal mask
-        cuts) has no part in it. All zero where S is empty, NaN where S is not finite.
+        The mass is that of video queries in video keys, as S estimates it; the mean over the
+        queries and the batch. Blocks that S does not choose among (those that a causal mask cuts)
+        are left out. All zero if S is empty, NaN if S is not finite.
         """
         return mass_shares(self.plan.sums)
 
     def _from_levels(self) -> torch.Tensor:
         levels, layout = self.levels, self.layout
-        # Made on the call's device: a copy from ordinary memory would wait for the GPU.
+        # made on the call's device: a copy from CPU memory would wait for the GPU
         queries = _block_sizes(layout.q_video, layout.extra, layout.m, levels.device)[:, None]
         keys = _block_sizes(layout.k_video, layout.extra, layout.n, levels.device)
         sizes = {1: 1, 2: 2, 4: 4, 8: 8, 0: None if self.tail == "none" else self.tail}
@@ -91,7 +91,7 @@ class Stats:
 
     @cached_property
     def dense_products(self) -> int:
-        """Query-key products of dense attention; with a causal mask, those that the mask leaves."""
+        """Query-key products of dense attention; with a causal mask, those that it leaves."""
         layout = self.layout
         pairs = int(_unmasked(layout).sum()) if layout.causal else layout.q_len * layout.k_len
         return layout.batch * layout.heads * pairs
@@ -100,7 +100,7 @@ class Stats:
     def density(self) -> float:
         """Query-key products computed, as a share of dense attention's.
 
-        A pair on level x counts its queries times ceil(keys / x); with a causal mask, pairs on
+        A pair on level x counts its queries times ceil(keys / x). With a causal mask, pairs on
         level 1 count what the mask leaves, and so does dense attention.
         """
         return int(self.tally[-1]) / self.dense_products
@@ -109,8 +109,8 @@ class Stats:
     def per_level(self) -> dict[int, float]:
         """Share of the video block pairs on each of the levels 1, 2, 4, 8, 0.
 
-        Pairs on level 0 count there whether or not there is a tail; pairs that are never read (-1)
-        are left out. All shares are 0 in a call without video tokens.
+        Pairs on level 0 count as such with or without a tail; pairs that are never read (-1) are
+        left out. All shares are 0 in a call without video tokens.
         """
         counts = self.tally[:-1].tolist()
         total = max(1, sum(counts))

@@ -1,9 +1,9 @@
-"""Which block gets which rung: the least predicted error for a mean density, or the other way.
+"""Which block gets which rung: the least predicted error for a density, or the other way round.
 
-Every block's points (density, error) are reduced to their lower convex hull; the steps up the hulls
-are taken in the order of what they save for what they cost. Each state on the way has the least
-error of all allocations that are no denser: that is the trade-off curve. What is left of the budget
-after the last whole step goes to the steps that still fit.
+Every block's points (density, error) are reduced to their lower convex hull. The steps up the hulls
+are taken in order, the largest gain for its cost first. Each state on the way has the least error
+of all allocations that are no denser: together they are the trade-off curve. The budget that is
+left after the last whole step goes to steps that still fit.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-SLACK = 1e-9  # by which a sum of floats may be over a target
+SLACK = 1e-9  # how far a sum of floats may be over a target
 
 
 @dataclass(frozen=True)
 class Point:
-    """One rung of one block. `density` of 1 and `error` of 0 is the block left dense."""
+    """One rung of one block. A `density` of 1 with an `error` of 0 is the dense block."""
 
     density: float
     error: float
@@ -26,7 +26,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Allocation:
-    """rungs    of each block, in the order given
+    """rungs    one for each block, in the order given
     density  mean over the blocks
     error    sum over the blocks
     """
@@ -37,7 +37,7 @@ class Allocation:
 
 
 def hull(points: Sequence[Point]) -> list[Point]:
-    """The lower convex hull of rising density and falling error."""
+    """The lower convex hull, with density rising and error falling."""
     found: list[Point] = []
     for point in sorted(points, key=lambda p: (p.density, p.error)):
         if found and point.error >= found[-1].error:
@@ -49,7 +49,7 @@ def hull(points: Sequence[Point]) -> list[Point]:
 
 
 def _above(left: Point, middle: Point, right: Point) -> bool:
-    """Whether the middle one lies on or above the line between the others."""
+    """Whether the middle point lies on or above the line between the others."""
     rise = (right.error - left.error) * (middle.density - left.density)
     return (middle.error - left.error) * (right.density - left.density) >= rise
 
@@ -71,32 +71,32 @@ def curve(blocks: Sequence[Sequence[Point]]) -> list[Allocation]:
 
 
 def for_density(blocks: Sequence[Sequence[Point]], target: float) -> Allocation:
-    """The least error at a mean density of at most `target`; the least dense where none fits."""
+    """The least error at a mean density of at most `target`; the least dense if none fits."""
     states = curve(blocks)
     fitting = [state for state in states if state.density <= target + SLACK]
     if not fitting:
         return states[0]
-    # with few blocks one long step of a hull may bar the way of many short ones
+    # with few blocks, one long step of a hull may block many short ones
     starts = [fitting[-1], *(s for s in _alike(blocks) if s.density <= target + SLACK)]
     return min((_filled(blocks, start, target) for start in starts), key=lambda s: s.error)
 
 
 def _alike(blocks: Sequence[Sequence[Point]]) -> list[Allocation]:
-    """All blocks on one rung, for each that all have."""
+    """All blocks on the same rung, for each rung that all blocks have."""
     by_rung = [{p.rung: p for p in points} for points in blocks]
     shared = set.intersection(*map(set, by_rung))
     return [allocation([points[rung] for points in by_rung]) for rung in sorted(shared)]
 
 
 def for_error(states: Sequence[Allocation], target: float) -> Allocation:
-    """Of a curve, the least dense with a summed error of at most `target`; the last if none is."""
+    """The least dense state of a curve whose summed error is at most `target`; else the last."""
     return next((state for state in states if state.error <= target * (1 + SLACK)), states[-1])
 
 
 def _filled(
     blocks: Sequence[Sequence[Point]], start: Allocation, target: float
 ) -> Allocation:
-    """`start` with the rest of the budget spent on single steps that fit, the best first."""
+    """`start`, with the rest of the budget spent on single steps that fit, best first."""
     at = points_at(blocks, start.rungs)
     room = target * len(blocks) - sum(p.density for p in at)
     while True:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class CalibrationError(RuntimeError):
-    """Said to the user as it is."""
+    """Its message is shown to the user as it is."""

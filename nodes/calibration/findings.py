@@ -12,7 +12,7 @@ from .predict import Measurements, Probe
 
 
 class Findings:
-    """Of the grouping that is measured now: `config` has it, and `base` otherwise."""
+    """`config` is `base` with the grouping that is measured now; all findings are for that one."""
 
     def __init__(self, journal: Journal, base: PSAConfig):
         self.journal, self.base = journal, base
@@ -23,7 +23,7 @@ class Findings:
 
     @property
     def compared(self) -> Compared | None:
-        """What was found about the grouping, if that is open and decided."""
+        """What was found about the grouping, if it was open and is decided."""
         for line in self.journal.of("grouping"):
             return Compared(*(line[name] for name in ("chosen", "order", "similar")))
         return None
@@ -34,7 +34,7 @@ class Findings:
 
     @property
     def config(self) -> PSAConfig:
-        """Like keys together until that is refuted; a base that has them keeps them."""
+        """With like keys together, until the comparison decides against it."""
         if self.undecided:
             return self.base.replace(grouping=SIMILAR)
         compared = self.compared
@@ -42,7 +42,7 @@ class Findings:
 
     @property
     def in_order(self) -> PSAConfig | None:
-        """What like keys together are compared with, while that is open."""
+        """The base in token order, to compare with while the grouping is undecided."""
         return self.base if self.undecided else None
 
     def lines(self, kind: str) -> list[dict[str, Any]]:
@@ -54,11 +54,11 @@ class Findings:
         return next((_calls(line) for line in self.lines("step") if line["step"] == step), None)
 
     def probed(self, step: int) -> set[int]:
-        """Blocks."""
+        """The blocks that were probed."""
         return {line["block"] for line in self.lines("probe") if line["step"] == step}
 
     def measurements(self) -> Measurements:
-        """When it is complete."""
+        """All measurements, once the calibration is complete."""
         scales = tuple(self.journal.of("ladder")[0]["scales"])
         steps = self.lines("step")
         calls = {line["step"]: _calls(line) for line in steps}

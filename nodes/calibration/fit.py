@@ -1,4 +1,4 @@
-"""A preset from what was measured, and what it is expected to cost."""
+"""Makes a preset from the measurements, and predicts its error."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from .predict import DENSE, Measurements, points, uniform, weights_of
 
 @dataclass(frozen=True)
 class Fit:
-    """config   the base in the grouping chosen, with budgets of their own for its blocks
+    """config     the base in the chosen grouping, with a budget of its own for each block
     chosen     density: mean over the blocks in a sparse step; error: predicted share of the squared
                norm of the model's output
-    target     the density or the error (rel-L2) that was to be met, and whether it is
-    curve      (density, error) of every allocation on the way, and of the base scaled as a whole
-    blocks     block -> what it got
+    curve      (density, error) of every allocation on the way
+    uniform    the same for the base scaled as a whole
+    blocks     block -> its point
+    weights    block -> how much of its error reaches the output
+    target     the density or error (rel-L2) asked for; `met`: whether it was reached
     """
 
     config: PSAConfig
@@ -52,22 +54,22 @@ def fit(
     kept: frozenset[int] = frozenset(),
     **predicting: Any,
 ) -> Fit:
-    """The allocation that meets a mean density, or an error of the model's output (rel-L2).
+    """The allocation for a mean density, or for an error of the model's output (rel-L2).
 
-    density, error            one of them; with neither, the mean density of the base itself with
+    density, error            one of the two; with neither, the mean density of the base itself with
                               its `kept` blocks dense
     dense, kept, predicting   see `predict.points`
-    A target out of reach gets the allocation nearest to it, and `met` is false. Raises
-    `CalibrationError` for a block without a budget to choose.
+    If the target is out of reach, the result is the closest allocation, and `met` is false. Raises
+    `CalibrationError` for a block without any usable budget.
     """
     by_block = points(found, dense=dense, kept=kept, **predicting)
     for block, rungs in by_block.items():
         if not rungs:
             raise CalibrationError(
-                f"block {block}: with every budget its error is infinite or no number, and "
-                f"allow_dense is off; set allow_dense to yes, or name the block in dense_blocks"
+                f"block {block}: with every budget its error is infinite or NaN, and allow_dense "
+                "is off. Fix: set allow_dense to yes, or name the block in dense_blocks"
             )
-    # what an allocation is expected to cost is told with the probes taken whole
+    # blocks are chosen with damped weights, but errors are predicted with the probes as they are
     whole = points(found, dense=dense, kept=kept, **{**predicting, "trust": 1.0})
     names, choices, costs = list(by_block), list(by_block.values()), list(whole.values())
     path = [allocation(points_at(costs, state.rungs)) for state in curve(choices)]
@@ -89,7 +91,7 @@ def fit(
 
 
 def own_density(found: Measurements, kept: frozenset[int] = frozenset()) -> float:
-    """Of the base, all blocks on its own rung but those that are `kept` dense."""
+    """Mean density of the base itself, with its `kept` blocks dense."""
     own = found.scales.index(1.0)
     calls = [(found.weight(step), call) for step, calls in found.calls.items() for call in calls]
     total = sum(n * (1.0 if call.block in kept else call.rungs[own][0]) for n, call in calls)
@@ -97,8 +99,8 @@ def own_density(found: Measurements, kept: frozenset[int] = frozenset()) -> floa
 
 
 def configured(base: PSAConfig, found: Measurements, at: dict[int, Point]) -> PSAConfig:
-    """`base` in the grouping that was chosen, with each block on its rung, in each range of steps
-    that has a budget of its own too; blocks on the base's own need no word."""
+    """`base` in the chosen grouping, with each block on its rung, also in each range of steps with
+    a budget of its own. Blocks on the base's own rung get no entry."""
     scales = {block: None if p.rung == DENSE else found.scales[p.rung] for block, p in at.items()}
     steps = {}
     for range_, own in base.steps.items():
@@ -110,8 +112,7 @@ def configured(base: PSAConfig, found: Measurements, at: dict[int, Point]) -> PS
 
 
 def _blocks(part: PSAConfig, scales: dict[int, float | None]) -> BlockOverrides:
-    """What the blocks have of their own, whose budgets are so many times the part's; None: dense.
-    """
+    """The settings of blocks whose budget is `scales[block]` times that of `part`; None: dense."""
     return BlockOverrides({
         block: DENSE_BLOCK if scale is None else (("mask_ratios", scaled(part, scale)),)
         for block, scale in scales.items() if scale != 1

@@ -1,7 +1,7 @@
-"""Whether like keys are put together: one choice for a whole preset, by the calls measured.
+"""Whether like keys are put together: one choice for a whole preset, made from the measured calls.
 
-The ladder is measured with like keys together, and beside it the base in token order; like keys
-together, where they pay at all, pay at every budget.
+The ladder is measured with like keys together, and the base also in token order. If like keys
+together gain anything, they gain at every budget.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .ladder import sparse_parts
 from .measure import Call
 
 ORDER, SIMILAR = "order", "similar"
-# The part of the error that must go: without any like keys, in a model that is not trained, chance
-# makes a hundredth of it; a trained one at thousands of tokens has a fifth and more.
+# How much smaller the error must be. In an untrained model, which has no like keys, chance makes it
+# 1% smaller; in a trained one with thousands of tokens it is 20% and more.
 MARGIN = 0.02
 
 
 @dataclass(frozen=True)
 class Compared:
-    """chosen          the grouping that the result has
-    order, similar  with each, at the density of the base in token order: the attention's error
-                    relative to its output, root mean square over the calls; None if no number
+    """chosen          the grouping of the result
+    order, similar  the attention's error with each, at the density of the base in token order:
+                    relative to its output, root mean square over the calls; None if not finite
     """
 
     chosen: str
@@ -34,29 +34,31 @@ class Compared:
 
 
 def is_open(base: PSAConfig) -> bool:
-    """Whether a grouping is to be chosen: a base that has like keys together keeps them."""
-    # where all blocks are in full nothing is pooled, and both are the same
+    """Whether the grouping is to be chosen. A base with like keys together keeps them."""
+    # if all blocks are in full, nothing is pooled and both are the same
     pooled = any(part.mask_ratios.width(1) < 1 for part in sparse_parts(base))
     return base.grouping == ORDER and pooled
 
 
 def compare(calls: Sequence[Call], scales: Sequence[float]) -> Compared:
-    """By calls that were measured with like keys together and, as the base, in token order.
+    """Compares the calls measured with like keys together with the base in token order.
 
-    A call whose output or error in token order is no number says nothing and is left out.
+    Calls whose output or error in token order is not finite are left out.
     """
-    told = [call for call in calls if call.norm > 0 and math.isfinite(call.in_order[1] / call.norm)]
-    if not told:
+    usable = [
+        call for call in calls if call.norm > 0 and math.isfinite(call.in_order[1] / call.norm)
+    ]
+    if not usable:
         return Compared(ORDER, None, None)
-    density = _mean(call.in_order[0] for call in told)
-    order = _mean(call.in_order[1] / call.norm for call in told)
+    density = _mean(call.in_order[0] for call in usable)
+    order = _mean(call.in_order[1] / call.norm for call in usable)
     curve = [
         (_mean(density for density, _ in rung), _mean(
-            error / call.norm for call, (_, error) in zip(told, rung, strict=True)
+            error / call.norm for call, (_, error) in zip(usable, rung, strict=True)
         ))
-        for rung in zip(*(call.rungs for call in told), strict=True)
+        for rung in zip(*(call.rungs for call in usable), strict=True)
     ]  # fmt: skip
-    # of thresholds the same budget may be another density
+    # with thresholds, the same budget may have another density
     similar = interpolated(curve, density)
     if similar is None:
         similar = curve[list(scales).index(1.0)][1]

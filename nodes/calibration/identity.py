@@ -1,6 +1,6 @@
-"""What a calibration depends on, in a few characters: the model, the conditions, the noise.
+"""A short digest of what a calibration depends on: the model, the conditions, the noise.
 
-Weights are known by a few numbers of each: even a large model is looked through in seconds.
+Only a few numbers of each weight are read, so even a large model takes seconds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 from comfy.clip_vision import Output as ClipVisionOutput
 from comfy.controlnet import ControlBase
 
-_SAMPLED = 8  # numbers of each weight
-# of a ControlNet: where its weights may be, and what is set on it
+_SAMPLED = 8  # numbers read of each weight
+# ControlNets: where the weights may be, and which attributes are settings
 _CONTROL_WEIGHTS = ("control_weights", "control_model", "t2i_model")
 _CONTROL_SETTINGS = (
     "cond_hint_original", "strength", "strength_type", "timestep_percent_range", "extra_args",
@@ -30,22 +30,22 @@ _marks: dict[int, tuple[weakref.ref, str]] = {}
 
 
 def model_identity(model: Any) -> str:
-    """Of a `ModelPatcher`: its weights, the patches on them, its noise schedule."""
+    """The digest of a `ModelPatcher`: its weights, the patches on them, its noise schedule."""
     parts = _weights(model.model.diffusion_model, _unpatched(model))
     for name, patches in sorted(getattr(model, "patches", {}).items(), key=lambda x: str(x[0])):
         parts.append((str(name), [_patch(patch) for patch in patches]))
     sampling = model.get_model_object("model_sampling")
-    # not to the last bit: a GPU's exponentials are not a CPU's
+    # rounded, because a GPU's exponentials differ from a CPU's in the last bits
     marks = (float(sampling.percent_to_sigma(x)) for x in (0.1, 0.3, 0.5, 0.7, 0.9))
     parts.append([f"{sigma:.5g}" for sigma in marks])
     return digest(parts)
 
 
 def digest(value: Any) -> str:
-    """Of plain values and tensors, in whatever lists and mappings, and of ComfyUI's ControlNets.
+    """The digest of plain values, tensors and ComfyUI's ControlNets, in any lists and mappings.
 
-    An object of a kind that is not known here has a digest that no other object has, and none
-    after a restart: its calibration is then measured again, which costs time but is never wrong.
+    Any other object gets a digest of its own, which changes with a restart. Its calibration is then
+    measured again, which costs time but is never wrong.
     """
     found = hashlib.sha256()
     _feed(found, value)
@@ -81,11 +81,11 @@ def _feed(found: Any, value: Any) -> None:
 
 
 def _unpatched(model: Any) -> dict[str, torch.Tensor]:
-    """Weights as they were before a LoRA was put into them, by the names of their parameters.
+    """Weights as they were before a LoRA was merged into them, by parameter name.
 
-    Loading a model does that to all of them, or to as many as fit on the GPU.
+    Loading a model merges LoRAs into all its weights, or into as many as fit on the GPU.
     """
-    # a hook's copy may have a LoRA in it, which the older one does not
+    # a hook's backup may contain a LoRA; the older backup, which wins here, does not
     kept = {name: weight for name, (weight, _) in model.hook_backup.items()}
     kept |= {name: held.weight for name, held in model.backup.items()}
     return {name.removeprefix("diffusion_model."): weight for name, weight in kept.items()}
@@ -102,7 +102,7 @@ def _weights(
 
 
 def _control(control: ControlBase) -> list[Any]:
-    """Of one of ComfyUI's own ControlNets, and of those before it."""
+    """What to digest of one of ComfyUI's own ControlNets, and of those before it."""
     kind = type(control)
     weights = next(
         (x for name in _CONTROL_WEIGHTS if (x := getattr(control, name, None)) is not None), control
@@ -120,11 +120,11 @@ def _control(control: ControlBase) -> list[Any]:
 
 
 def _mark(value: Any) -> str:
-    """The same for the same object only, in this process only."""
+    """A mark that belongs to this object only, in this process only."""
     known, mark = _marks.get(id(value), (None, ""))
-    if known is None or known() is not value:  # a number may be that of an object that is gone
+    if known is None or known() is not value:  # the id may come from an object that is gone
         mark = uuid.uuid4().hex
-        with contextlib.suppress(TypeError):  # an object that cannot be watched: a mark each time
+        with contextlib.suppress(TypeError):  # without weak references: a new mark each time
             _marks[id(value)] = (weakref.ref(value), mark)
     return mark
 
@@ -148,5 +148,5 @@ def _some(weight: torch.Tensor) -> list[float] | str:
         flat = weight.detach().reshape(-1)
         step = max(1, flat.numel() // _SAMPLED)
         return flat[::step][:_SAMPLED].float().cpu().tolist()
-    except Exception:  # a quantised weight that cannot be cut, one that is not loaded
+    except Exception:  # a quantised weight that cannot be sliced, or one that is not loaded
         return str(weight.dtype)

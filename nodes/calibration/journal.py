@@ -1,7 +1,7 @@
-"""What a calibration has measured so far, on disk: an interrupted one goes on with the same inputs.
+"""What a calibration has measured so far, on disk: with the same inputs, it continues from there.
 
-One file for each set of inputs, one JSON line for each thing measured. A line that was cut off is
-left out and measured again. A file is only added to, or replaced as a whole.
+One file for each set of inputs, one JSON line for each measurement. A line that was cut off is
+ignored and measured again. Lines are only added to a file, or the whole file is replaced.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any
 
 log = logging.getLogger("PSA")
 
-# Of what the lines hold and how it is measured: another one begins anew.
-# 2: the grouping of each line, and the base in token order beside a ladder with like keys together
-# 3: how many sparse steps a measured one stands for, ranges of steps among them
+# Changes with what the lines hold and how it is measured; another version measures all again.
+# 2: the grouping of each line, and the base in token order besides a ladder with like keys together
+# 3: how many sparse steps each measured step stands for, with ranges of steps
 VERSION = 3
 
 
 class Journal:
-    """`about`: everything that the figures depend on, plain types; another one is another file."""
+    """`about`: all that the figures depend on, in plain types. Each `about` has its own file."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]):
         self.path, self._about = _file(folder, VERSION, about)
         folder.mkdir(parents=True, exist_ok=True)
         if not self.path.exists():
-            _name_earlier(folder, about)
+            _log_earlier(folder, about)
         self.lines, whole = _read(self.path, self._about)
         if not whole:
             self._replace()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Starts over."""
         self.lines = []
         self._replace()
 
@@ -61,14 +61,14 @@ def _file(folder: Path, version: int, about: Mapping[str, Any]) -> tuple[Path, s
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.jsonl", text
 
 
-def _name_earlier(folder: Path, about: Mapping[str, Any]) -> None:
-    """Says that what an earlier version measured is of no use to this one."""
+def _log_earlier(folder: Path, about: Mapping[str, Any]) -> None:
+    """Logs that measurements of an earlier version cannot be used."""
     for version in range(VERSION - 1, 0, -1):
         path, text = _file(folder, version, about)
         if _read(path, text)[0]:
             log.info(
-                "PSA Calibrate: %s was measured by an earlier version of this pack, in another "
-                "way; all is measured anew. You may delete that file", path,
+                "PSA Calibrate: an earlier version of this pack measured %s in another way, so "
+                "everything is measured again. You may delete that file", path,
             )  # fmt: skip
             return
 
@@ -81,7 +81,7 @@ def _read(path: Path, about: str) -> tuple[list[dict[str, Any]], bool]:
         return [], False
     if first != about or not rest:
         return [], False
-    *rest, end = rest  # nothing, after a last line that is whole
+    *rest, end = rest  # `end` is empty if the last line is whole
     lines = []
     for text in rest:
         try:

@@ -7,25 +7,24 @@ from typing import Any
 
 from ...psa_kernels.config import DENSE, LEVELS, MaskRatios, PSAConfig, StepRanges
 
-# How much larger a rung is than the one before, how many are below the base, and the share of full
-# blocks above which a block may as well be dense.
+# How much larger each rung is than the one before, how many rungs are below the base, and the share
+# of blocks in full above which a block may as well be dense.
 STEP, BELOW, MOST = 1.4, 3, 0.8
 MOST_RUNGS = 40
-LADDER = (STEP, BELOW, MOST, MOST_RUNGS)  # figures of one ladder are none of another's
+LADDER = (STEP, BELOW, MOST, MOST_RUNGS)  # figures measured with another ladder cannot be used
 
 
 @dataclass(frozen=True)
 class Rung:
-    """`config` is the base with its shares scaled by `scale`, in its ranges of steps too; 1 is the
-    base itself.
-    """
+    """`config` is the base with its shares scaled by `scale`, also in its ranges of steps. A scale
+    of 1 is the base itself."""
 
     scale: float
     config: PSAConfig
 
 
 def ladder(base: PSAConfig, key_blocks: int) -> tuple[Rung, ...]:
-    """Rungs of rising budget, no two of which give a row of `key_blocks` the same levels."""
+    """Rungs of rising budget. No two give a row of `key_blocks` the same levels."""
     found: dict[tuple, Rung] = {}
     for power in range(-BELOW, MOST_RUNGS):
         scale = STEP**power
@@ -40,7 +39,7 @@ def ladder(base: PSAConfig, key_blocks: int) -> tuple[Rung, ...]:
 
 
 def sparse_parts(config: PSAConfig) -> list[PSAConfig]:
-    """The preset's own settings and those of its ranges of steps, but for dense ones."""
+    """The preset's own settings and those of its ranges of steps, without dense ranges."""
     return [part for part in config.of_ranges.values() if part.type != DENSE]
 
 
@@ -50,7 +49,7 @@ def _levels(config: PSAConfig, key_blocks: int) -> tuple:
 
 
 def scaled_base(base: PSAConfig, scale: float) -> PSAConfig:
-    """The preset without blocks, all its budgets `scale` times what they are."""
+    """The preset without settings of blocks, and with all budgets scaled by `scale`."""
     steps = {}
     for range_, own in base.steps.items():
         if own != DENSE and has_budget(own):
@@ -61,15 +60,15 @@ def scaled_base(base: PSAConfig, scale: float) -> PSAConfig:
 
 
 def has_budget(own: tuple[tuple[str, Any], ...]) -> bool:
-    """Whether the settings of a range of steps make its budget another than the preset's."""
+    """Whether the settings of a range of steps change its budget."""
     return any(path in ("mask_ratios", "mask_mode") for path, _ in own)
 
 
 def scaled(config: PSAConfig, scale: float) -> MaskRatios:
     """The shares of all levels times `scale`, as far as there is room; level 0 takes the rest.
 
-    Without a level 0 the coarsest level takes it. Of thresholds the mass that is left out goes
-    with the scale: 1 - bound becomes (1 - bound) ** scale.
+    Without a level 0, the coarsest level takes the rest. For thresholds, the mass beyond the bound
+    is scaled: 1 - bound becomes (1 - bound) ** scale.
     """
     ratios, begin = {}, 0.0
     for level, upper in config.mask_ratios.uppers():

@@ -1,4 +1,4 @@
-"""What each rung costs in each block: measured beside a dense run's own attention calls."""
+"""The error of each rung in each block, measured at a dense run's own attention calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..patching.attention_call import AttentionCall
 from ..patching.override import AttentionOverride
 from .ladder import Rung
 
-ROWS = 512  # query rows of a call that errors are taken over
+ROWS = 512  # query rows of a call over which errors are measured
 POSITIVE = 0  # ComfyUI's number of the positive condition in `cond_or_uncond`
 MEASURED = "measured"
 
@@ -25,8 +25,7 @@ class Call:
 
     norm      squared norm of a row of the exact output, mean over the sampled rows
     rungs     (density, squared error of a row) of each rung
-    in_order  the same of the base in token order, where rungs with like keys together are to be
-              compared with it
+    in_order  the same for the base in token order, if the rungs are compared with it
     """
 
     block: int
@@ -36,12 +35,12 @@ class Call:
 
 
 class MeasuringOverride(AttentionOverride):
-    """Leaves every call dense, and looks at those of the video's self-attention before that.
+    """Leaves every call dense, but first measures the calls of self-attention over the video.
 
-    rungs       the ladder for so many video tokens
-    in_order    what is measured beside it, if anything: `Call.in_order`
+    rungs       number of video tokens -> the ladder
+    in_order    the preset in token order to measure as well, or None: `Call.in_order`
     conditions  `cond_or_uncond` of this model call
-    looked      called after each call that was looked at
+    looked      called after each measured call
     """
 
     def __init__(
@@ -75,17 +74,17 @@ class MeasuringOverride(AttentionOverride):
             )  # fmt: skip
             errors.append((out[:, :, rows].float() - truth).square().sum(-1).mean())
             shares.append(stats.tally[-1] / stats.dense_products)
-            # of a long video a gigabyte, which the next rung would have to do without
+            # for a long video a gigabyte, which the next rung needs
             del out, stats
             comfy.model_management.throw_exception_if_processing_interrupted()
         norm = truth.square().sum(-1).mean()
-        # Read when the model call is over: reading a GPU result waits for it.
+        # read after the model call, because reading waits for the GPU
         self.found.append((seen.block, norm, errors, shares))
         self.looked()
         return None, MEASURED
 
     def _one_condition(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """The rows of the positive condition, where it is among those of this call."""
+        """The rows of the positive condition, if this call has it; else of the first condition."""
         count = len(self.conditions)
         if count < 2 or tensors[0].shape[0] % count:
             return tensors
@@ -93,7 +92,7 @@ class MeasuringOverride(AttentionOverride):
         return tuple(x.chunk(count)[place] for x in tensors)
 
     def results(self) -> list[Call]:
-        """What was found, read from the device."""
+        """The measured calls, read from the device."""
         found, self.found = self.found, []
         calls = []
         for block, norm, errors, shares in found:
@@ -106,13 +105,13 @@ class MeasuringOverride(AttentionOverride):
 class ProbingOverride(AttentionOverride):
     """One block sparse, all others dense.
 
-    probed, config  the block, and the preset of which it has this step's settings
+    probed, config  the block, and the preset that gives its settings
     """
 
     def __init__(self, *args: Any, probed: int, config: PSAConfig, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.probed, self.config = probed, config
-        # as in measuring, nothing is kept: what an earlier probe left is older than in a run
+        # keep nothing: what an earlier probe left would be older than in a real run
         self.key = None
 
     def _sparse(
@@ -127,7 +126,7 @@ class ProbingOverride(AttentionOverride):
 def exact_rows(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Attention of some query rows, a head at a time; float32 `[B, H, R, D]`.
+    """Exact attention of some query rows, one head at a time; float32 `[B, H, R, D]`.
 
     q `[B, H, R, D]`, k and v `[B, Hkv, L, D]`, `H` a multiple of `Hkv`
     """

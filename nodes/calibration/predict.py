@@ -1,9 +1,9 @@
-"""From what was measured to what an allocation costs: each block's points (density, error).
+"""From the measurements to predicted errors: each block's points (density, error).
 
-An error is a share of the squared norm of the model's output, the mean over the sparse steps: what
-a rung does to the block's own attention, times how much of that reaches the output. The latter is
-what the probes say; without them all blocks count alike. Budgets are chosen with its root: a probe
-of one block among dense ones overstates how much blocks differ (benchmarks/NOTES.md).
+An error is a share of the squared norm of the model's output, mean over the sparse steps: the error
+of the block's own attention, times how much of it reaches the output. The probes say how much;
+without them all blocks count alike. Budgets are chosen with the root of that factor, because a
+probe of one block among dense ones overstates how much blocks differ (benchmarks/NOTES.md).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Probe:
 class Measurements:
     """scales    of the ladder's rungs
     calls     step -> its attention calls
-    shares    step -> its part of the integral over sigma; together 1
-    compared  what was found about the grouping; None where it is the base's own
-    stands    step -> how many sparse steps it stands for; empty: all for as many
+    shares    step -> its part of the integral over sigma; they sum to 1
+    compared  the comparison of groupings; None if the base's own grouping was kept without one
+    stands    step -> how many sparse steps it stands for; empty: all for the same number
     """
 
     scales: tuple[float, ...]
@@ -67,14 +67,14 @@ def points(
     even: bool = True,
     trust: float = TRUST,
 ) -> dict[int, list[Point]]:
-    """Block -> its rungs, and the dense one.
+    """Block -> the points of its rungs, and that of the dense block.
 
-    dense      whether a block may be left dense
+    dense      whether a block may be dense
     kept       blocks that stay dense
-    predictor  "probed": as above; "relative", "absolute": the attention output's own error, in
-               proportion to the output or not, all blocks alike
-    even       all sparse steps count alike, instead of by their part of the way in sigma
-    trust      power of what the probes say: 0 leaves it out, 1 takes it whole
+    predictor  "probed": as above; "relative" and "absolute": the error of the attention output,
+               relative to the output or not, the same for all blocks
+    even       whether all sparse steps count alike, or else by their part of the range of sigma
+    trust      exponent of the probes' factor: 0 ignores the probes, 1 uses them as they are
     """
     kept = set(kept)
     weights = weights_of(found) if predictor == "probed" else lambda step, block: 1.0
@@ -103,8 +103,8 @@ def points(
 
 
 def weights_of(found: Measurements):
-    """(step, block) -> how much of a block's relative error reaches the output: the nearest probed
-    step's; 1 without probes."""
+    """(step, block) -> how much of a block's relative error reaches the output, from the nearest
+    probed step; 1 without probes."""
     by_step: dict[int, dict[int, float]] = defaultdict(dict)
     for probe in found.probes:
         calls = [call for call in found.calls.get(probe.step, ()) if call.block == probe.block]

@@ -1,10 +1,10 @@
-"""Measuring on a dense run: the model samples as without PSA, and at some steps is looked at.
+"""Measuring on a dense run: the model samples as without PSA, and some steps are measured.
 
-At a measured step every block's attention call is computed once more with each rung of the ladder,
-with like keys together, and once in token order beside them; where that is as good, the clip is
-sampled once more for a ladder in token order. At a probed step the whole model is asked again with
-one block sparse, block by block. Nothing is kept but a few numbers for each, in a journal that an
-interrupted calibration goes on from. A sampling ends with the last step that is measured.
+At a measured step, every block's attention call is also computed with each rung of the ladder, with
+like keys together, and once in token order. If token order is as good, the clip is sampled again
+for a ladder in token order. At a probed step, the whole model is called again for each block, with
+that block sparse. Only a few numbers per call are kept, in a journal from which an interrupted
+calibration continues. A sampling ends after the last step that is measured.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .ladder import Rung, ladder
 from .measure import POSITIVE, MeasuringOverride, ProbingOverride
 from .predict import Measurements
 from .sampled_steps import measured_steps, shares, spaced
-from .told import choice
+from .summary import choice
 
 log = logging.getLogger("PSA")
 
@@ -45,15 +45,15 @@ log = logging.getLogger("PSA")
 class Effort:
     """How much is measured.
 
-    steps   of the sparse steps that are looked at; one at least of each range of the preset's
-    probes  of these, steps at which each block is probed by a call of the model
+    steps   sparse steps to measure; at least one in each range of the preset
+    probes  how many of these also probe each block with a call of the model
     """
 
     steps: int = 4
     probes: int = 1
 
 
-class _Done(Exception):  # noqa: N818 - all is measured, the rest of the sampling is of no use
+class _Done(Exception):  # noqa: N818 - all is measured: ends the sampling
     pass
 
 
@@ -65,11 +65,11 @@ def measure(
     journal: Journal,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measurements:
-    """What every rung of `preset` costs in every block of `model` (a `ModelPatcher`).
+    """The error of every rung of `preset` in every block of `model` (a `ModelPatcher`).
 
     sample       samples the clip with the patched model that it is given
-    on_progress  gets (units of work done, all of them)
-    Raises `CalibrationError` where there is nothing to measure, says why.
+    on_progress  gets (units of work done, total units)
+    Raises `CalibrationError` if there is nothing to measure; it says why.
     """
     measuring = _Measuring(preset, effort, journal, on_progress)
     while not measuring.findings.complete:
@@ -93,10 +93,10 @@ class _Measuring:
         self.on_progress = on_progress
         self.run: Run | None = None
         self.steps: list[int] = []
-        self.stands: dict[int, float] = {}  # each of them -> how many sparse steps it stands for
+        self.stands: dict[int, float] = {}  # step -> how many sparse steps it stands for
         self._shares: dict[int, float] = {}
         self.rungs: tuple[Rung, ...] = ()
-        self.began_anew = False  # in the midst of a sampling: some steps may have gone by
+        self.began_anew = False  # during a sampling, which may have passed some of the steps
         self.blocks = self.reached = self.looked = 0
 
     def why_nothing(self) -> str:
@@ -106,7 +106,7 @@ class _Measuring:
         if run.failure:
             return f"PSA met an error while it measured: {run.failure}"
         if self.preset.config.type == "dense":
-            return "the preset is a dense one; give one of type psa to start from"
+            return "the preset is dense. Fix: give one of type psa"
         warning = nothing_sparse(run.schedule, percent=False)
         if warning is not None:
             return f"steps: {warning}"
@@ -115,8 +115,8 @@ class _Measuring:
         reasons.pop("cross-attention", None)
         if not reasons:
             return (
-                "no self-attention call over video tokens was seen: this model's attention, or a "
-                "patch on it, does not ask ComfyUI's override, or the latent is no video of its"
+                "PSA saw no self-attention over video tokens: this model's attention, or a patch "
+                "on it, does not ask ComfyUI's override, or the latent does not fit this model"
             )
         said = ", ".join(f"{reason} ({count} calls)" for reason, count in reasons.most_common())
         return f"no attention call could be measured: {said}"
@@ -170,7 +170,7 @@ class _Measuring:
             if self.run.failure:
                 raise CalibrationError(self.why_nothing())
             self._progress()
-            self._end_when_measured()  # what was interrupted may have lacked no more than that
+            self._end_when_measured()  # an interrupted calibration may have been complete
             return call.made_without()
         out = self._made(call, looking)
         calls = looking.results()
@@ -189,7 +189,7 @@ class _Measuring:
         return out
 
     def _end_when_measured(self) -> None:
-        """Ends the sampling when all is measured, or all but a ladder in token order."""
+        """Ends the sampling if all is measured, or all but a ladder in token order."""
         if not all(self._step_complete(step) for step in self.steps):
             return
         if self.findings.undecided:
@@ -215,7 +215,7 @@ class _Measuring:
     def _probe(
         self, call: WrappedCall, step: int, out: torch.Tensor, conditions: list[int]
     ) -> None:
-        """The base's own rung in one block at a time, and what it does to the model's output."""
+        """Probes the base's own rung in one block at a time: its error in the model's output."""
         rung = next(i for i, rung in enumerate(self.rungs) if rung.scale == 1)
         known = self.findings.probed(step)
         for block in sorted({one.block for one in self.findings.calls(step)} - known):
@@ -236,14 +236,14 @@ class _Measuring:
             scales = [rung.scale for rung in self.rungs]
             stored = [line["scales"] for line in self.journal.of("ladder")]
             if stored != [scales]:
-                if self.journal.lines:  # its figures are of other budgets
+                if self.journal.lines:  # figures of another ladder
                     self.journal.clear()
                     self.began_anew = True
                 self.journal.add("ladder", scales=scales)
         return self.rungs
 
     def _probed_steps(self) -> list[int]:
-        # Towards the beginning, where an error reaches the most.
+        # near the start, where an error has the largest effect
         count = min(self.effort.probes, len(self.steps))
         return spaced(self.steps, count) if count != 1 else [self.steps[len(self.steps) // 3]]
 
@@ -255,7 +255,7 @@ class _Measuring:
         return step not in self._probed_steps() or blocks <= self.findings.probed(step)
 
     def _progress(self) -> None:
-        """Sampler steps gone by, calls looked at and probes made, of all that there will be."""
+        """Reports the steps passed, calls measured and probes made, of the expected total."""
         looks = len(self.steps) + len(self._probed_steps())
         done = self.reached + self.looked + len(self.findings.lines("probe"))
         total = (self.steps[-1] if self.steps else 0) + looks * self.blocks

@@ -1,4 +1,4 @@
-"""Which of a run's sparse steps are measured, and what each of them stands for."""
+"""Which of a run's sparse steps are measured, and how many steps each stands for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 def measured_steps(ranges: Mapping[int, str | None], count: int) -> dict[int, float]:
     """Step to measure -> how many sparse steps it stands for.
 
-    ranges  sparse step -> its range, whose budget is another: of each at least one is measured
+    ranges  sparse step -> its range; each has its own budget, so at least one step of each is
+            measured
     """
     parts: dict[str | None, list[int]] = {}
     for step, range_ in ranges.items():
         parts.setdefault(range_, []).append(step)
     counts = dict.fromkeys(parts, 1)
     for _ in range(min(count, len(ranges)) - len(parts)):
-        # where a measured step stands for the most
+        # add one to the range whose measured steps stand for the most
         least = max(parts, key=lambda part: len(parts[part]) / counts[part])
         counts[least] += 1
     return {
@@ -37,9 +38,9 @@ def shares(
 ) -> dict[int, float]:
     """Measured step -> its part of the integral of the squared error over sigma.
 
-    A step that is not measured counts with the nearest one that is. (By the square of the step's
-    change of sigma, as an error enters the video, early steps would hardly count; but what goes
-    wrong in them grows in the later ones.)
+    A step that is not measured counts with the nearest measured one. (An error enters the video
+    with the square of the step's change of sigma. Weighted like that, early steps would hardly
+    count; but their errors grow in later steps.)
     """
     found = dict.fromkeys(measured, 0.0)
     for step in sparse:

@@ -1,5 +1,5 @@
-"""What a calibration starts from: a preset without its blocks, and a LATENT read as ComfyUI's
-`common_ksampler` reads it."""
+"""What a calibration starts from: a preset without settings of single blocks, and a LATENT, read
+as ComfyUI's `common_ksampler` reads it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 
 def without_blocks(config: PSAConfig) -> PSAConfig:
-    """The settings that are fitted, without those of single blocks, in no range of steps either."""
+    """The settings without those of single blocks, also in ranges of steps."""
     steps = {
         range_: own if own == DENSE else tuple(x for x in own if x[0] != "blocks")
         for range_, own in config.steps.items()
     }
-    # a range that had nothing but blocks is one no more
+    # a range that only had settings of blocks is dropped
     steps = StepRanges({range_: own for range_, own in steps.items() if own})
     return config.replace(blocks={}, steps=steps)
 
@@ -32,7 +32,7 @@ class Start:
     """latent       `[B, C, T, H, W]`, or several of them in a nested tensor; an empty one fitted to
                  the model
     noise_mask   where the latent is sampled, or None
-    batch_index  whose noise each of the batch gets, or None
+    batch_index  which noise each element of the batch gets, or None
     """
 
     latent: Any
@@ -43,7 +43,7 @@ class Start:
     def of(cls, model: Any, given: Mapping[str, Any]) -> Start:
         """`given`: what goes through a LATENT link."""
         fix = comfy.sample.fix_empty_latent_channels
-        known = inspect.signature(fix).parameters  # ComfyUI 0.3.75 knows no ratios yet
+        known = inspect.signature(fix).parameters  # ComfyUI 0.3.75 has no ratios yet
         ratios = {name: given.get(name) for name in RATIOS if name in known}
         latent = fix(model, given["samples"], **ratios)
         return cls(latent, given.get("noise_mask"), given.get("batch_index"))

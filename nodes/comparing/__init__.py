@@ -1,1 +1,1 @@
-"""How far one clip is from another: the figures, the words and the pictures of PSA Compare."""
+"""How far one clip is from another: figures, text and pictures of PSA Compare."""

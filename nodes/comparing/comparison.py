@@ -15,8 +15,8 @@ from .metrics import WINDOW, TemporalDifference, chunks, mean_squared_errors, ps
 
 @dataclass(frozen=True)
 class Metric:
-    """frames  one value for each compared frame (the temporal difference: but for the first)
-    whole   of the clip; None, with a `reason`, where there is none
+    """frames  one value for each compared frame (for the temporal difference, not for the first)
+    whole   the value of the clip; None, with a `reason`, if there is none
     """
 
     frames: tuple[float, ...]
@@ -26,9 +26,9 @@ class Metric:
 
 @dataclass(frozen=True)
 class Comparison:
-    """lengths  frames of the two clips; `compared` of them are compared, from the start
+    """lengths  numbers of frames of the two clips; the first `compared` are compared
     size     (width, height)
-    notes    what the reader must know of how it was compared
+    notes    what the reader must know about the comparison
     """
 
     lengths: tuple[int, int]
@@ -47,7 +47,7 @@ class Comparison:
         return self.psnr.whole == math.inf
 
     def text(self) -> str:
-        """The summary, a line for each figure."""
+        """The summary, one line per figure."""
         width, height = self.size
         lines = [f"{_count(self.compared, 'frame')} of {width} x {height}", *self.notes]
         if self.identical:
@@ -77,7 +77,7 @@ class Comparison:
         return "\n".join(rows)
 
     def json(self) -> dict[str, Any]:
-        """JSON has no infinity: an infinite PSNR is null, and `identical` tells which frames."""
+        """JSON has no infinity: an infinite PSNR is null; `identical_frames` lists those frames."""
         lengths = dict(zip(("reference", "other"), self.lengths, strict=True))
         return {
             "frames": {**lengths, "compared": self.compared},
@@ -99,13 +99,13 @@ def common(
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
     """(reference, other, notes): the frames `[n, H, W, 3]` that both have.
 
-    Raises `ValueError` for pictures of unlike size.
+    Raises `ValueError` if the sizes differ.
     """
     sizes = [f"{x.shape[2]} x {x.shape[1]}" for x in (reference, other)]
     if sizes[0] != sizes[1]:
         raise ValueError(
-            f"the frames of reference are {sizes[0]} pixels, those of other are {sizes[1]}; "
-            "give two clips of one size"
+            f"the frames of reference are {sizes[0]} pixels, those of other are {sizes[1]}. "
+            "Fix: give two clips of one size"
         )
     notes = []
     lengths = len(reference), len(other)
@@ -118,13 +118,13 @@ def common(
     colours = 3 if min(channels) >= 3 else 1
     if max(channels) != colours:
         first = "three channels" if colours == 3 else "channel"
-        notes.append(f"the pictures have {channels[0]} and {channels[1]} channels; compared by "
-                     f"the first {first}")
+        notes.append(f"the pictures have {channels[0]} and {channels[1]} channels; the comparison "
+                     f"uses the first {first}")
     found = []
     for name, clip in (("reference", reference), ("other", other)):
         clip = clip[: min(lengths), ..., :colours].expand(-1, -1, -1, 3)
         if bad := sum(not bool(frame.isfinite().all()) for frame in clip):
-            notes.append(f"{_count(bad, 'frame')} of {name} hold values that are no numbers")
+            notes.append(f"{_count(bad, 'frame')} of {name} have values that are not finite")
         found.append(clip)
     return found[0], found[1], tuple(notes)
 
@@ -141,7 +141,7 @@ def compare(
     """The figures of two clips `[n, H, W, 3]` of one shape, as `common` gives them.
 
     lengths  of the clips before they were cut
-    done     is told how many frames were compared
+    done     called with the number of frames compared so far
     """
     frames, height, width, _ = reference.shape
     without = perceptual.unavailable()
@@ -176,7 +176,7 @@ def compare(
 
 
 _STILL = "the reference does not move"
-_ONE = "it takes two frames"
+_ONE = "it needs two frames"
 
 
 def _mean(values: Sequence[float], reason: str) -> Metric:

@@ -1,7 +1,7 @@
 """PSNR, SSIM and the temporal difference of two clips, frame by frame, in plain torch.
 
-Frames are `[N, H, W, 3]` in 0..1, as ComfyUI's IMAGE has them. Nothing here holds more than a few
-frames of its own at a time.
+Frames are `[N, H, W, 3]` in 0..1, like ComfyUI's IMAGE. Nothing here holds more than a few
+frames at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian
 K1, K2 = 0.01, 0.03
-AT_ONCE = 1_000_000  # pixels of one clip that are compared at a time; some 300 MB in SSIM
+AT_ONCE = 1_000_000  # pixels of one clip compared at a time; about 300 MB in SSIM
 
 
 def chunks(reference: torch.Tensor, other: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -39,8 +39,8 @@ def ssim(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """`[n]`, of frames `[n, 3, H, W]` in 0..1, at least 11 pixels high and wide.
 
     Structural similarity (Wang, Bovik, Sheikh, Simoncelli 2004): Gaussian window of 11 x 11 with
-    sigma 1.5, K1 .01, K2 .03, no padding, each colour by itself and then the mean; at full
-    resolution, not on a picture that was made smaller first.
+    sigma 1.5, K1 .01, K2 .03, no padding, the mean over the colours; at full resolution,
+    without scaling the picture down first.
     """
     place = torch.arange(WINDOW, dtype=torch.float64, device=reference.device) - WINDOW // 2
     line = torch.exp(-(place**2) / (2 * SIGMA**2))
@@ -62,9 +62,9 @@ def ssim(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 class TemporalDifference:
-    """How much two clips' changes from frame to frame differ, |Δother - Δreference|, in proportion
-    to the reference's mean |Δreference|: 0 for the same motion, however bright; about 1 or more
-    where the motions have nothing to do with each other.
+    """How much two clips' changes from frame to frame differ, |Δother - Δreference|, relative to
+    the reference's mean |Δreference|: 0 for the same motion at any brightness, about 1 or more for
+    unrelated motion.
     """
 
     def __init__(self):
@@ -83,7 +83,7 @@ class TemporalDifference:
         self._changes += change.abs().double().flatten(1).mean(1).tolist()
 
     def values(self) -> list[float] | None:
-        """One for each frame but the first, whose mean is the clip's; None if nothing moves."""
+        """One value for each frame but the first; their mean is the clip's. None: nothing moves."""
         if not sum(self._changes):
             return None
         scale = sum(self._changes) / len(self._changes)

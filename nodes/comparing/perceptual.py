@@ -1,7 +1,7 @@
 """LPIPS, where the package `lpips` and its weights are already on this machine.
 
-Nothing is ever downloaded: the weights of the backbone (AlexNet) are looked for where torchvision
-keeps them, and without them there is no LPIPS.
+Nothing is ever downloaded: without the backbone's weights (AlexNet) in torchvision's cache, there
+is no LPIPS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 
 import torch
 
-SMALLEST = 32  # pixels; AlexNet's last layers have nothing to see on less
+SMALLEST = 32  # pixels; on less, nothing reaches AlexNet's last layers
 
 
 def unavailable() -> str | None:

@@ -1,4 +1,4 @@
-"""What is to be seen of two clips: their difference, and one beside the other."""
+"""Pictures of two clips: their difference, and the clips side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def difference(reference: torch.Tensor, other: torch.Tensor, gain: float) -> tor
 def side_by_side(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """The reference on the left, a black line, the other on the right; on the CPU.
 
-    Both sides are even, as video needs them: an odd height gets a black line below.
+    Width and height are even, as video needs: an odd height gets a black line below.
     """
     frames, height, width, channels = reference.shape
     gap = max(2, width // 100 // 2 * 2)

@@ -1,5 +1,5 @@
-"""What is said of fields, in the languages there are: English as the fields say it themselves, the
-others from the files beside this one."""
+"""The words for fields in each language: English from the fields themselves, other languages from
+the files in this folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVEL_LABELS = {1: "Full resolution", 2: "Pooled 2x", 4: "Pooled 4x", 8: "Pooled
 
 @dataclass(frozen=True)
 class Words:
-    """The words of one language; what it lacks is said in English."""
+    """The words of one language; missing ones are English."""
 
     table: Mapping[str, Any]
 

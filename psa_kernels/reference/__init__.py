@@ -1,11 +1,11 @@
 """The six stages in plain torch, literal and short: any device, any dtype, any size.
 
-It is the specification that runs, the CPU path, and what every kernel is tested against. Everything
-is computed in float32, or in float64 where the inputs are float64. One head is worked through at a
-time and in it one slice of query blocks, so memory stays a small multiple of q, k and v.
+It is the specification that runs, the CPU path, and what every kernel is tested against. It
+computes in float32, or in float64 for float64 inputs. It works through one head at a time, and in
+the head one slice of query blocks, so memory stays a small multiple of q, k and v.
 """
 
-# no stage shares its name with a module here, or importing the module would shadow it
+# no stage has the name of a module here: importing the module would shadow it
 from ..layout import Layout
 from .attention import attend
 from .estimate import importance
@@ -21,5 +21,5 @@ __all__ = [
 
 
 def head_groups(layout: Layout, config: object, element_size: int) -> list[slice]:
-    """All key/value heads at once: the stages take one after another themselves."""
+    """All key/value heads at once: the stages themselves take one after another."""
     return [slice(0, layout.kv_heads)]

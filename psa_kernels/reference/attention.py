@@ -18,10 +18,11 @@ from .tokens import caller_positions, permuted
 class _Rows:
     """All pyramid rows that one key/value head may need, one level after another.
 
-    keys, values `[R, D]`; for each row its `level` (0: the tail's), the key `block` it lies in, how
-    many keys it stands for (`log_count`), their `spread` (None without the second moment), and for
-    single keys the caller's `position`, -1 for pooled ones, which no causal mask ever hides.
-    `in_steps`: keys are what int8 holds of them, and queries are to be so too (section 6d).
+    keys, values `[R, D]`. Each row has its `level` (0: the tail's), its key `block`, the log of the
+    number of keys that it stands for (`log_count`), their `spread` (None without the second
+    moment), and the caller's `position` of a single key, or -1 for pooled keys, which a causal mask
+    never hides. `in_steps`: keys are rounded as int8 holds them, and queries must be too (section
+    6d).
     """
 
     keys: torch.Tensor
@@ -46,7 +47,7 @@ def attend(
 ) -> torch.Tensor:
     """The attention of q `[B, H, Lq, D]` by `plan`, in q's dtype and the caller's token order.
 
-    It is written to `out`, or else to new contiguous `[B, H, Lq, D]` memory.
+    The result is written to `out`, or to new contiguous `[B, H, Lq, D]` memory.
     """
     levels = plan.levels()
     if out is None:
@@ -58,7 +59,7 @@ def attend(
             for head in heads:
                 positions = caller_positions(orders.q, b, head, layout.q_len, layout, q.device)
                 queries = permuted(q[b, head], positions)
-                # one buffer, not a list of pieces: those would fragment the memory between slices
+                # one buffer: a list of pieces would fragment the memory between slices
                 result = torch.empty_like(queries)
                 for block, row in zip(_query_blocks(layout), levels[b, head], strict=True):
                     result[block] = _attend_block(
@@ -84,7 +85,7 @@ def _attend_block(
     layout: Layout,
     scale: float,
 ) -> torch.Tensor:
-    """Output `[tokens, D]` of one query block `[tokens, D]`, whose `levels` are `[key blocks]`."""
+    """Output `[tokens, D]` of one query block `[tokens, D]` with `levels` `[key blocks]`."""
     kept = (levels[rows.block] == rows.level).nonzero()[:, 0]
     log_count = rows.log_count[kept]
     factors = queries_in_steps(queries) if rows.in_steps else queries
@@ -107,7 +108,7 @@ def _rows(
     layout: Layout,
     config: PSAConfig,
 ) -> _Rows:
-    """The rows of those levels that occur in `levels`."""
+    """The rows of the levels that occur in `levels`."""
     keys, values = pyramid.keys(b, kv_head), pyramid.values(b, kv_head)
     int8 = config.qk == "int8"
     if int8:
@@ -120,7 +121,7 @@ def _rows(
     peak = None
     if int8:
         keys = keys_in_steps(keys, block)
-        # the finest are means of the fewest: none of the others is larger
+        # the finest means average the fewest keys: no coarser one is larger
         if video and (sizes := pooling_sizes(config)):
             peak = pool(together, sizes[0]).abs().max()
     parts = [(keys, values, 1, block, single, single, pyramid.positions(b, kv_head))]

@@ -1,7 +1,7 @@
-"""k-means for the semantic orders (section 1), one head after the other.
+"""k-means for the semantic orders (section 1), one head after another.
 
 Everything is deterministic: the first centroids are evenly spaced tokens, sums are matrix products,
-ties go to the cluster of lower number.
+and ties go to the cluster with the lower number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .tokens import compute_dtype
 
 MOST_CLUSTERS = 256
 FIRST_ROUNDS = 10
-CARRIED_ROUNDS = 2  # from one sampling step to the next the clusters barely move
+CARRIED_ROUNDS = 2  # clusters barely move from one sampling step to the next
 
 
 def clusters_of(
@@ -41,7 +41,7 @@ def clusters_of(
 
 
 def cluster_count(blocks: int) -> int:
-    """About one cluster a block."""
+    """About one cluster per block."""
     return max(1, min(MOST_CLUSTERS, blocks))
 
 

@@ -1,4 +1,4 @@
-"""Stage 4: how much of a query block's softmax mass lies in each key block (section 5)."""
+"""Stage 4: the share of a query block's softmax mass in each key block (section 5)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def importance(
 
     `config.importance` "exact": the true softmax of every row over all its keys, extra ones
     included, summed by key block, averaged over the block's rows, divided by the row's sum.
-    "sub_block": the same of the means of 16 consecutive queries, weighted by how many they stand
-    for, over the keys pooled by 8. Where no mass is left to share out (it all lies in extra keys),
-    every block gets the same share. Causal: only blocks wholly before the query block get any;
-    the first row is all zeros. Without video tokens S is empty.
+    "sub_block": the same for the means of 16 consecutive queries, weighted by how many they stand
+    for, over the keys pooled by 8. If all mass lies in extra keys, every block gets the same share.
+    Causal: only blocks wholly before the query block get a share; the first row is all zeros.
+    Without video tokens S is empty.
     """
     dtype = compute_dtype(q)
     shape = (layout.batch, layout.heads, layout.q_blocks, layout.k_blocks)
@@ -69,7 +69,7 @@ def _exact(
 
     `queries` `[video, D]` and `keys` `[video and extra, D]` in permuted order; `free` as `mass`.
     """
-    # only a causal mask asks where keys are, and then they are in raster order
+    # only a causal mask needs the keys' positions, and then the order is raster order
     positions = caller_positions(None, 0, 0, layout.k_len, layout, keys.device)
     for i in range(layout.q_blocks):
         rows = slice(i * layout.m, min((i + 1) * layout.m, layout.q_video))
@@ -123,7 +123,7 @@ def _sub_block(
             block = torch.arange(rows.start, rows.stop, device=pooled.device) // in_block
             logits.masked_fill_(~free[block][:, group_block], -torch.inf)
         share = _sum_groups(torch.softmax(logits, 1), layout.n // GROUP, layout.k_blocks)
-        # the mean over a query block's sub-blocks, up to the factor that normalising takes out
+        # the mean over a query block's sub-blocks, up to a factor that normalising removes
         count = blocks.stop - blocks.start
         mass[blocks] = _sum_groups((share * weights[rows]).T, in_block, count).T
 

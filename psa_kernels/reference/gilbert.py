@@ -1,10 +1,10 @@
-"""A generalised 3D Hilbert curve through a grid of any size, by unit steps alone (section 1).
+"""A generalised 3D Hilbert curve through a grid of any size, in unit steps only (section 1).
 
-Colour the cells of a box like a chessboard: every unit step changes the colour. A path through all
-cells can therefore lead from a corner to the next corner along an axis only if that axis has an
-even length, or if all three lengths are odd. The grid as a whole always has such an axis, and each
-cut below gives pieces that have one again; so no step of the curve is ever longer than 1. On cubes
-of 2^k cells it is a classic Hilbert curve.
+Colour the cells of a box like a chessboard: every unit step changes the colour. So a path through
+all cells can lead from one corner to the next along an axis only if that axis has an even length,
+or if all three lengths are odd. The whole grid always has such an axis, and each cut below gives
+pieces that have one again; so no step of the curve is longer than 1. On cubes of 2^k cells it is a
+classic Hilbert curve.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def gilbert_order(grid: tuple[int, int, int]) -> list[int]:
     order: list[int] = []
     start = 0
     if 2 * major[0] < longest:
-        # A way along so short an axis would be all out and back. The longest axis, which is odd,
-        # is a better one; its last layer of cells follows by itself.
+        # Along such a short axis the curve would only run back and forth. The longest axis, which
+        # is odd, is better; its last layer of cells follows separately.
         _fill(order, 0, (longest - 1, distance), axes[1], axes[2])
         start, axes[0] = (longest - 1) * distance, (1, distance)
     axes.remove(major)
@@ -34,7 +34,7 @@ def gilbert_order(grid: tuple[int, int, int]) -> list[int]:
 def _fill(order: list[int], start: int, major: Axis, side: Axis, depth: Axis) -> None:
     """Walks a whole box from its corner `start` to the corner at the far end of `major`.
 
-    `major` is even, or all three axes are odd. Cuts keep pieces close to cubes.
+    `major` is even, or all three axes are odd. The cuts keep pieces close to cubes.
     """
     if side[0] < depth[0]:
         side, depth = depth, side
@@ -52,7 +52,7 @@ def _fill(order: list[int], start: int, major: Axis, side: Axis, depth: Axis) ->
 
 
 def _walk(order: list[int], start: int, major: Axis, side: Axis, depth: Axis) -> None:
-    """A thin box: there and back through one cross-section after the other."""
+    """A thin box: back and forth through one cross-section after another."""
     (a, da), (b, db), (c, dc) = major, side, depth
     section = [i * db + (j if i % 2 == 0 else c - 1 - j) * dc for i in range(b) for j in range(c)]
     for i in range(a):
@@ -61,7 +61,7 @@ def _walk(order: list[int], start: int, major: Axis, side: Axis, depth: Axis) ->
 
 
 def _cut_across(order: list[int], start: int, major: Axis, side: Axis, depth: Axis) -> None:
-    """Two halves of a long box; the first is even, so the second has what the whole had."""
+    """Two halves of a long box. The first is even, so the second keeps the parity of the whole."""
     a, da = major
     half = a // 4 * 2
     _fill(order, start, (half, da), side, depth)
@@ -69,7 +69,7 @@ def _cut_across(order: list[int], start: int, major: Axis, side: Axis, depth: Ax
 
 
 def _cut_in_three(order: list[int], start: int, major: Axis, side: Axis, depth: Axis) -> None:
-    """Out along the side, over the far part, and back: the two legs have an even length."""
+    """Out along the side, over the far part, and back. Both legs have an even length."""
     (a, da), (b, db) = major, side
     half, leg = _half(a), _even_half(b)
     end = start + (a - 1) * da
@@ -94,7 +94,7 @@ def _cut_in_five(order: list[int], start: int, major: Axis, side: Axis, depth: A
 
 
 def _half(length: int) -> int:
-    """About half of `length`, even if possible, since pairs of cells fill up to small cubes."""
+    """About half of `length`, even if possible, because pairs of cells form small cubes."""
     half = length // 2
     if half % 2 == 0 or length <= 3:
         return half

@@ -1,4 +1,4 @@
-"""Stage 2: like keys of each block together (section 3b)."""
+"""Stage 2: puts like keys of each block together (section 3b)."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 def channel_weights(power: torch.Tensor) -> torch.Tensor:
-    """`[..., D]`: mean squares of the queries' channels, divided by their mean; ones where all are
-    zero."""
+    """`[..., D]`: mean squares of the queries' channels, divided by their mean; all 1 if all are 0.
+    """
     mean = power.mean(-1, keepdim=True)
     return torch.where(mean > 0, power / mean, 1)
 
 
 def _deviations(x: torch.Tensor) -> torch.Tensor:
-    """`x` `[blocks, n, D]` less each block's mean, divided by the root mean square of that."""
+    """`x` `[blocks, n, D]` minus each block's mean, divided by its root mean square."""
     x = x - x.mean(1, keepdim=True)
     size = x.square().mean().sqrt()
     return x / torch.where(size > 0, size, 1)
@@ -66,7 +66,8 @@ def _deviations(x: torch.Tensor) -> torch.Tensor:
 def bisected(x: torch.Tensor) -> torch.Tensor:
     """int64 `[blocks, n]`: the members of each block of `x` `[blocks, n, F]`, like ones together.
 
-    n a power of two. Halves of halves, cut along the direction in which a set is widest.
+    n is a power of two. Sets are halved again and again, across the direction in which they are
+    widest.
     """
     blocks, n, _ = x.shape
     if blocks == 0:
@@ -83,8 +84,8 @@ def bisected(x: torch.Tensor) -> torch.Tensor:
 
 
 def _along_widest(sets: torch.Tensor) -> torch.Tensor:
-    """`[sets, size]`: where the members of `sets` `[sets, size, F]`, whose mean is 0, lie along the
-    direction of their largest spread; zeros for a set without spread."""
+    """`[sets, size]`: the positions of the members of `sets` `[sets, size, F]`, whose mean is 0,
+    along the direction of their largest spread; zeros for a set without spread."""
     far = sets.square().sum(2).argmax(1)
     direction = sets[torch.arange(len(sets), device=sets.device), far]
     for _ in range(ROUNDS):

@@ -28,12 +28,11 @@ class Plan:
 
 @torch.no_grad()
 def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSAConfig) -> Plan:  # noqa: N803
-    """Levels from S `[B, H, video query blocks, video key blocks]`; larger is finer.
+    """Levels from S `[B, H, video query blocks, video key blocks]`: the larger S, the finer.
 
-    Blocks are read in the order of S, largest first, ties in the order of their numbers. Rows and
-    columns of extra blocks are on level 1. Causal: blocks that hold a key later than the query
-    block's first token are 1 or, if they lie wholly in the future, -1; the others are counted
-    (topk's N) and ranked among themselves.
+    Blocks are ranked by S, largest first, ties by block number. Rows and columns of extra blocks
+    are on level 1. Causal: blocks with a key later than the query block's first token are 1, or -1
+    if they lie wholly in the future; only the others are counted (topk's N) and ranked.
     """
     kinds = block_kinds(layout, S.device)
     free = kinds == FREE
@@ -66,7 +65,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
 
 
 def _sums_of_mass(mass: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """`Plan.sums` of the mass `[B, H, video query blocks, 5]` on each level, pairs left at 0."""
+    """`Plan.sums` from the mass `[B, H, video query blocks, 5]` on each level; pairs stay 0."""
     queries = torch.full(mass.shape[2:3], layout.m, device=mass.device)
     if layout.q_blocks:
         queries[-1] -= layout.q_blocks * layout.m - layout.q_video
@@ -79,7 +78,7 @@ def _sums_of_mass(mass: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 def _by_quota(counts: torch.Tensor, blocks: int, ratios: MaskRatios) -> torch.Tensor:
-    """int8 `[rows, blocks]`: the level of each rank, of `counts` `[rows]` blocks ("topk")."""
+    """int8 `[rows, blocks]`: the level of each rank, for rows of `counts` blocks ("topk")."""
     by_rank = torch.zeros(len(counts), blocks, dtype=torch.int8, device=counts.device)
     for row, count in enumerate(counts.tolist()):
         begin = 0
@@ -93,8 +92,7 @@ def _by_mass(ranked: torch.Tensor, ratios: MaskRatios) -> torch.Tensor:
     """int8, shaped as `ranked` (S, largest first): the level of each rank ("thresholdbound").
 
     A block takes the first level whose upper bound is > the mass before it. The mass is summed in
-    float64; where rounding leaves no bound above it, the block takes the last level that has an
-    interval at all, since a zero-width interval takes none.
+    float64. If rounding leaves no bound above it, the block takes the last level that has a width.
     """
     taking = [(level, upper) for level, upper in ratios.uppers() if ratios.width(level) > 0]
     # the MPS device has no float64

@@ -27,7 +27,7 @@ def reorder(
 ) -> Orders:
     """The orders of q `[B, H, Lq, D]` and of k `[B, Hkv, Lk, D]`.
 
-    With `state`, k-means starts from the centroids of the step before and leaves its own there.
+    With `state`, k-means starts from the centroids of the step before and stores its own there.
     `clusters_of` runs k-means.
     """
     if layout.q_video == 0 or config.order is None:
@@ -40,7 +40,7 @@ def reorder(
 
 @torch.no_grad()
 def _semantic_orders(q, k, layout: Layout, config: PSAConfig, state, clusters_of) -> Orders:
-    """By cluster in the heads where that gathers like keys; the others keep the order of place."""
+    """By cluster in heads where clusters gather like keys; other heads keep the Gilbert order."""
     by_place = {length: _by_place(q.device, length, layout, config)
                 for length in (layout.q_video, layout.k_video)}  # fmt: skip
     start = by_place[layout.k_video]
@@ -56,7 +56,7 @@ def _semantic_orders(q, k, layout: Layout, config: PSAConfig, state, clusters_of
 
 
 def _by_place(device: torch.device, length: int, layout: Layout, config: PSAConfig) -> torch.Tensor:
-    """int64 `[1, 1, length]`: Gilbert order, raster order where no grid is known."""
+    """int64 `[1, 1, length]`: Gilbert order, or raster order without a grid."""
     if layout.grid is None:
         return torch.arange(length, device=device)[None, None]
     return order_on(device, "Gilbert", layout.grid, config.tile_size)
@@ -67,7 +67,7 @@ def static_order(
     method: str, grid: tuple[int, int, int], tile: tuple[int, int, int]
 ) -> torch.Tensor:
     """int64 `[T * h * w]` on the CPU: the "Gilbert" or "STA" order of `grid`."""
-    # made outside inference mode, since a later caller may want gradients
+    # not in inference mode: a later caller may want gradients
     with torch.inference_mode(False), torch.device("cpu"):
         if method == "Gilbert":
             return torch.tensor(gilbert_order(grid), dtype=torch.int64)
@@ -81,14 +81,14 @@ def order_on(
     """int64 `[1, 1, T * h * w]` on `device`, copied there once, until `release_orders`."""
     order = static_order(method, grid, tile)
     with torch.inference_mode(False):
-        # a blocking copy would wait for all that the GPU has to do
+        # a blocking copy would wait for the GPU's queue
         return order.to(device, non_blocking=device.type == "cuda")[None, None]
 
 
 def release_orders() -> None:
-    """Lets go of the token orders kept on GPUs: a host's to call when a run or a model is done.
+    """Frees the token orders kept on GPUs. A host calls this when a run or a model is done.
 
-    The next call copies its order to the GPU again; nothing is computed anew. A CUDA graph that
-    captured a call reads its order: release none before the graph is gone.
+    The next call copies its order to the GPU again, without computing it again. A CUDA graph that
+    captured a call reads its order: call this only after the graph is gone.
     """
     order_on.cache_clear()

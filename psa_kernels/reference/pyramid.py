@@ -1,7 +1,7 @@
-"""Stage 3: keys and values at every pooling level, and what else is known of a key block.
+"""Stage 3: keys and values at every pooling level, and other properties of a key block.
 
-The pyramid hands out one head at a time and keeps nothing: a whole one in float32 would take
-several times the memory of k and v.
+The pyramid gives one head at a time and stores nothing: in float32, all heads would take several
+times the memory of k and v.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .tokens import caller_positions, permuted
 
 @dataclass(frozen=True)
 class Pyramid:
-    """k and v `[B, Hkv, Lk, D]` with the order of their tokens, and what is pooled together."""
+    """k and v `[B, Hkv, Lk, D]`, the order of their tokens, and which are pooled together."""
 
     k: torch.Tensor
     v: torch.Tensor
@@ -40,8 +40,7 @@ class Pyramid:
         return permuted(self.v[b, kv_head], self.positions(b, kv_head))
 
     def grouped(self, b: int, kv_head: int, rows: torch.Tensor) -> torch.Tensor:
-        """The video's part of `keys` or `values`, so that what is pooled together is consecutive.
-        """
+        """The video's part of `keys` or `values`, sorted so that pooled rows are consecutive."""
         rows, n = rows[: self.layout.k_video], self.layout.n
         if self.groups is None:
             return rows
@@ -90,8 +89,8 @@ def pooling_sizes(config: PSAConfig) -> list[int]:
 def pool(x: torch.Tensor, size: int) -> torch.Tensor:
     """Means `[ceil(L / size), D]` of groups of `size` consecutive rows of `x` `[L, D]` (section 3).
 
-    Blocks are a multiple of every group size, so groups of the sequence are groups of its blocks.
-    The mean of a short last group is over the rows it has.
+    Block sizes are multiples of every group size, so no group crosses a block. A short last group
+    is the mean of the rows that it has.
     """
     whole = x.shape[0] // size * size
     means = x[:whole].view(whole // size, size, x.shape[1]).mean(1)
@@ -109,7 +108,7 @@ def group_spread(
 ) -> torch.Tensor:
     """`[groups]`: mean over a group's rows and the dimensions of (x - mean)^2 (section 6c).
 
-    `weights` `[D]` of the dimensions, all 1 if absent.
+    `weights` `[D]` of the dimensions; all 1 without it.
     """
     group = torch.arange(x.shape[0], device=x.device) // size
     squares = (x - means[group]).square()
@@ -131,7 +130,7 @@ def coarsest_alike(keys: torch.Tensor, n: int, thresholds: dict[int, float]) -> 
 def group_cosines(keys: torch.Tensor, n: int) -> dict[int, torch.Tensor]:
     """c_x `[blocks]`, x = 2, 4, 8: mean cosine of the first and the last key of a block's groups.
 
-    A group of one key has cosine 1, and a zero vector has cosine 0 to all others.
+    A group of one key has cosine 1; a zero vector has cosine 0 with all others.
     """
     length, found = keys.shape[0], {}
     norms = keys.norm(dim=1, keepdim=True)

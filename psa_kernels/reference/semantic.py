@@ -1,6 +1,6 @@
-"""The semantic orders (section 1): tokens by cluster, and the heads in which that is worth it.
+"""The semantic orders (section 1): tokens by cluster, in the heads where that is worth it.
 
-Both implementations use it on the clusters of their own k-means.
+Both implementations use this with the clusters of their own k-means.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from ..layout import Layout
 from .tokens import compute_dtype
 
 GROUP = 8  # the coarsest level of the pyramid
-GATHERED = 0.8  # of the variance by place
+GATHERED = 0.8  # of the variance in Gilbert order
 MOST_VARIANCE = 2.0  # of logits that one pooled key can stand for
-MOST_GROUPS = 256  # of a head that are looked at
+MOST_GROUPS = 256  # groups of a head to look at
 MOST_QUERIES = 2048
 
 
 def by_cluster(clusters: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """int64 `[B, heads, L]`: tokens cluster by cluster, those of a cluster in the order `start`.
+    """int64 `[B, heads, L]`: tokens cluster by cluster; inside a cluster in the order `start`.
 
     clusters  integers `[B, heads, L]`, of the tokens in raster order; start  int64 `[1, 1, L]`
     """
@@ -28,11 +28,12 @@ def by_cluster(clusters: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
 def gathers(
     q: torch.Tensor, k: torch.Tensor, order: torch.Tensor, start: torch.Tensor, layout: Layout
 ) -> torch.Tensor:
-    """bool `[B, Hkv]`: whether `order` gathers like keys, and `start` does not do so as well.
+    """bool `[B, Hkv]`: whether `order` gathers like keys, and does so better than `start`.
 
-    That is by the variance of the logits in a group of 8 keys, which pooling takes away. In heads
-    that look at places clusters scatter what belongs together, and it rises. Where it is large
-    either way nothing can be pooled, and what counts is that blocks are places.
+    The measure is the variance of the logits in a group of 8 keys, which pooling removes. In heads
+    that attend by position, clusters scatter what belongs together and the variance rises. If it is
+    large in both orders, nothing can be pooled well, and blocks should be compact in space and
+    time.
     """
     queries = _video(q, layout)
     queries = queries[:, :, :: -(-queries.shape[2] // MOST_QUERIES)].to(compute_dtype(q))
@@ -43,7 +44,7 @@ def gathers(
 
 
 def _variance(keys: torch.Tensor, weights: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """`[B, Hkv]`: of the logits in evenly spaced groups, at the scale `D ** -0.5`.
+    """`[B, Hkv]`: variance of the logits in evenly spaced groups, at the scale `D ** -0.5`.
 
     weights  `[B, Hkv, D]`: the mean square of the queries, channel by channel
     """

@@ -1,4 +1,4 @@
-"""The STA order: small 3D tiles one after the other (section 1)."""
+"""The STA order: one small 3D tile after another (section 1)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 def tile_order(grid: tuple[int, int, int], tile: tuple[int, int, int]) -> torch.Tensor:
     """int64 `[T * h * w]`: raster order of tiles, raster order inside a tile.
 
-    `grid` (frames, height, width) and `tile` (depth, height, width) in tokens. Where a tile does
-    not divide the grid, the tiles at the far edge are smaller.
+    `grid` (frames, height, width) and `tile` (depth, height, width) in tokens. If a tile does not
+    divide the grid, the tiles at the far edges are smaller.
     """
     tile_of = torch.zeros(grid, dtype=torch.int64)
     for axis, (size, step) in enumerate(zip(grid, tile, strict=True)):

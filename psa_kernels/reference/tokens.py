@@ -16,7 +16,7 @@ def caller_positions(
 ) -> torch.Tensor:
     """int64 `[length]`: the caller's position of the token at each place of the permuted order.
 
-    `order` is `Orders.q` or `Orders.k`; `length` the number of tokens, extra ones included.
+    `order` is `Orders.q` or `Orders.k`; `length` is the number of tokens, with extra ones.
     """
     video = torch.arange(length - layout.extra, device=device)
     if order is not None:

@@ -1,11 +1,11 @@
-"""The six stages as Triton kernels: CUDA and ROCm, bit for bit the same on repeated calls.
+"""The six stages as Triton kernels, for CUDA and ROCm. Repeated calls give the same bits.
 
-Importing this package needs no Triton; asking it for a stage does. `support.LIMITS` are the calls
-that it serves, `support.PRECISIONS` those that it can compute faster.
+Importing this package needs no Triton; reading a stage from it does. `support.LIMITS` says which
+calls it serves, `support.PRECISIONS` which of them it can compute faster.
 
-A program's batch and head are int64 before they become an offset; offsets inside a head are int32
-(`support.MOST_KEYS`), but for the caller's tensors, whose strides may be anything. Sizes that
-change from video to video are `do_not_specialize`: another size shall compile nothing anew.
+A program's batch and head are int64 before they become an offset. Offsets inside a head are int32
+(`support.MOST_KEYS`), except in the caller's tensors, which may have any strides. Sizes that change
+from video to video are `do_not_specialize`, so that another size compiles nothing.
 """
 
 from importlib import import_module
@@ -29,7 +29,7 @@ __all__ = [
 def __getattr__(name: str):
     if name not in _STAGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # no stage shares its name with a module here, or importing the module would shadow it
+    # no stage has the name of a module here: importing the module would shadow it
     stage = getattr(import_module(f".{_STAGES[name]}", __name__), name)
-    globals()[name] = stage  # asked for in every call
+    globals()[name] = stage  # every call asks for it
     return stage

@@ -1,4 +1,4 @@
-"""Stage 6: one online softmax over what the lists name; the host's side of it."""
+"""Stage 6: one online softmax over the listed blocks; the CPU side."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .pyramid import Pyramid, pooled_rows
 
 @dataclass(frozen=True)
 class _Launch:
-    """What the sizes of a call, its configuration and its GPU say of the kernel's arguments.
+    """The kernel's arguments that follow from a call's sizes, its configuration and its GPU.
 
-    tile, pooled_tile  rows a tile of full and of pooled keys
+    tile, pooled_tile  rows of a tile of full keys, and of pooled keys
     numbers            from `heads` to `tail_start`, in the order of `attend_kernel`
-    constants          what it is compiled for
+    constants          compile-time arguments
     """
 
     tile: int
@@ -87,10 +87,9 @@ def attend(
 ) -> torch.Tensor:
     """The attention of q `[B, H, Lq, D]` by `plan`, in q's dtype and the caller's token order.
 
-    It is written to `out`, of q's shape and any strides. Without it the result is a view of
-    contiguous `[B, Lq, H, D]` memory: what follows attention in a model reads `[B, Lq, H * D]`,
-    which it then is without a copy. `launched` takes the compiled kernel, None in Triton's
-    interpreter.
+    The result is written to `out`, of q's shape and any strides. Without `out` it is a view of
+    contiguous `[B, Lq, H, D]` memory, because models go on with `[B, Lq, H * D]` and then need no
+    copy. The compiled kernel is appended to `launched` (None in Triton's interpreter).
     """
     if out is None:
         out = q.new_empty(layout.batch, layout.q_len, layout.heads, layout.head_dim)
@@ -98,7 +97,7 @@ def attend(
     full_k, pooled_k, full_v, pooled_v = (
         pyramid.full_k, pyramid.pooled_k, pyramid.full_v, pyramid.pooled_v,
     )  # fmt: skip
-    # what a kernel without bytes, or without the second moment, is given but does not read
+    # placeholders, which a kernel without bytes or second moment does not read
     scales = peaks = pyramid.longest
     spread = steepest = counts = pyramid.log2_counts
     in_bytes = pyramid.byte_keys
@@ -131,7 +130,7 @@ def attend(
 
 
 def _is_listed(size: int, config: PSAConfig) -> bool:
-    """Whether any block can be on the pooling level `size`."""
+    """Whether any block can be on pooling level `size`."""
     widths = config.mask_ratios
     if widths.width(size) > 0:
         return True

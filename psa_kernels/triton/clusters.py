@@ -1,13 +1,13 @@
 """Stage 1: k-means for the semantic orders (section 1), all heads of a call at once.
 
 A round is two kernels. `_nearest_kernel` (one program per tile of tokens of a head) goes through
-the centroids in tiles and keeps the best of each token: no `[tokens, clusters]` matrix.
-`_sum_kernel` (one program per 4,096 tokens, tile of clusters and head) adds tokens up by cluster as
-products with a matrix of zeros and ones; partial sums are added in a fixed order, so that the same
-inputs give the same bits, which atomic additions would not.
+the centroids in tiles and keeps the nearest one of each token, without a `[tokens, clusters]`
+matrix. `_sum_kernel` (one program per 4,096 tokens, tile of clusters and head) sums the tokens of
+each cluster as products with a matrix of zeros and ones. Partial sums are added in a fixed order,
+so that the same inputs give the same bits; atomic additions would not.
 
-Centroids are float32. A product takes them as two parts in the tokens' dtype, whose sum is exact to
-2^-16: the clusters are the reference's, but for tokens that lie as near to two centroids.
+Centroids are float32. Products use them as two parts in the tokens' dtype, whose sum is exact to
+2^-16. So the clusters are those of the reference, except for tokens equally near to two centroids.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _nearest(x: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
 
 
 def _moved(x: torch.Tensor, labels: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """The means of the clusters; one that lost all its tokens keeps its centroid."""
+    """The means of the clusters; a cluster that lost all its tokens keeps its centroid."""
     batch, heads, length, dim = x.shape
     count, chunks = centroids.shape[2], triton.cdiv(length, CHUNK)
     sums = torch.empty(batch, heads, chunks, count, dim, dtype=torch.float32, device=x.device)
@@ -107,7 +107,7 @@ def _nearest_kernel(
         scores -= tl.load(halves + pair * count + cluster, mask=real, other=float("inf"))[None, :]
         nearest = tl.max(scores, 1)
         place = tl.argmax(scores, 1).to(tl.int32) + first
-        # strictly: of equal ones the cluster of lower number
+        # strictly greater: ties go to the cluster with the lower number
         label = tl.where(nearest > best, place, label)
         best = tl.maximum(best, nearest)
     tl.store(labels + pair * length + row, label, mask=row < length)

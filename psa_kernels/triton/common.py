@@ -1,4 +1,4 @@
-"""What the kernels share: where a token is, and how a column is read."""
+"""What the kernels share: where a token is, how a column is read, and bounds of logits."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def caller_position(order, place, video, before, ORDERED: tl.constexpr):
     token = place
     if ORDERED:
         token = tl.load(order + place, mask=inside & (place >= 0), other=0).to(tl.int32)
-    # extra places count the prefix first; a suffix token's place is its position already
+    # extra places count the prefix first; a suffix token's place is already its position
     outside = tl.where(place - video < before, place - video, place)
     return tl.where(inside, before + token, outside)
 
 
 @triton.jit
 def log2_count(rows, size, video):
-    """log2 of the number of real tokens in group `rows` of `size` tokens; EMPTY where none."""
+    """log2 of the number of real tokens in group `rows` of `size` tokens; EMPTY if none."""
     count = tl.minimum(tl.maximum(video - rows * size, 0), size)
     return tl.where(count > 0, tl.log2(tl.maximum(count, 1).to(tl.float32)), EMPTY)
 
@@ -40,18 +40,18 @@ def log2_count(rows, size, video):
 @triton.jit
 def as_bytes(values):
     """int8 of float32 values of at most 127 and a half, rounded to nearest, ties to even."""
-    # past 2^23 float32 holds whole numbers. To take the byte from the sum's last bits would save a
-    # conversion, but ptxas takes a byte stored from a float's register for a conversion of its own
+    # past 2^23 float32 holds only whole numbers. Taking the byte from the sum's last bits would
+    # save a conversion, but ptxas mistakes a byte stored from a float's register for a conversion
     return ((values + 12582912.0) - 12582912.0).to(tl.int8)
 
 
 @triton.jit
 def columns_of(values, offsets, valid):
-    """`values` at `offsets`, one thread a column; 0 where not `valid`.
+    """`values` at `offsets`, one thread per column; 0 where not `valid`.
 
-    A load as short as a tile's columns would be done by every thread for all the columns that it
-    will need, in the layout of the scores. As a load of two columns, one of them empty, it is
-    done once; and a sum over rows, unlike one over columns, does not take that layout back to it.
+    In a plain load as short as a tile's columns, every thread would load all the columns that it
+    will need, in the layout of the scores. Written as a load of two columns, one of them empty, it
+    is done once. A sum over rows, unlike one over columns, does not push that layout back to it.
     """
     copy = tl.arange(0, 2)[None, :]
     found = tl.load(

@@ -1,4 +1,4 @@
-"""How many kernels this process has compiled, to tell a call that had to wait for the compiler."""
+"""How many kernels this process has compiled, to recognise calls that waited for the compiler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KERNELS = {
 def compiled_kernels() -> int:
     """Kernels of this package compiled, or loaded from Triton's cache, in this process.
 
-    It only ever rises. 0 where nothing has used Triton, which asking does not change.
+    The number never falls. It is 0 if nothing has used Triton yet; this call does not import it.
     """
     count = 0
     for name, kernels in _KERNELS.items():
@@ -26,7 +26,7 @@ def compiled_kernels() -> int:
             function = getattr(module, kernel, None)
             # device -> kernels; `cache` up to Triton 3.2
             caches = getattr(function, "device_caches", None) or getattr(function, "cache", None)
-            # a list: another thread may compile meanwhile
+            # a list, because another thread may be compiling
             for made in list((caches or {}).values()):
                 made = made[0] if isinstance(made, tuple) else made
                 count += len(made)

@@ -1,4 +1,4 @@
-"""Tiles of stored rows as TMA descriptors, where the GPU and the installed Triton have them."""
+"""Tiles of stored rows as TMA descriptors, if the GPU and the installed Triton have them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def has_tma(device: torch.device) -> bool:
 
 
 def row_tiles(rows: torch.Tensor, tile: int, tma: bool):
-    """What a kernel loads tiles of `tile` rows of contiguous `rows` `[..., DP]` through.
+    """What a kernel uses to load tiles of `tile` rows of contiguous `rows` `[..., DP]`.
 
-    A descriptor, or the tensor itself for plain pointers. The descriptor counts rows of all heads
-    as one sequence: a tile past the end of one head holds rows of the next, real numbers all.
+    A descriptor, or the tensor itself for plain pointers. To the descriptor, the rows of all heads
+    are one sequence: a tile past the end of one head holds rows of the next, never garbage.
     """
     if not tma:
         return rows

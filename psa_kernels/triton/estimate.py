@@ -1,5 +1,5 @@
-"""Stage 4: the share of each query block's softmax mass that lies in each key block (section 5);
-the host's side of it."""
+"""Stage 4: the share of each query block's softmax mass in each key block (section 5), the CPU
+side."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .descriptors import row_tiles
 from .estimate_kernel import mass_kernel, pool_queries_kernel, share_kernel
 from .pyramid import Pyramid
 
-POOL_MEANS = 16  # of a program of `pool_queries_kernel`
-SHARE_KEYS = 64  # key blocks of a program of `share_kernel`
+POOL_MEANS = 16  # per program of `pool_queries_kernel`
+SHARE_KEYS = 64  # key blocks per program of `share_kernel`
 
 
 def importance(
@@ -33,7 +33,7 @@ def importance(
 ) -> torch.Tensor:
     """S `[B, H, video query blocks, video key blocks]`, float32; see the reference's.
 
-    `launched` takes the compiled kernel, None in Triton's interpreter.
+    The compiled `mass_kernel` is appended to `launched` (None in Triton's interpreter).
     """
     if config.importance == "exact":
         return reference.importance(q, pyramid, orders, layout, config, scale)
@@ -90,8 +90,8 @@ def importance(
 def _means_at_a_time(
     means_count: int, stored_rows: int, tile: int, layout: Layout, element_size: int
 ) -> int:
-    """Means whose mass is stored at a time: all, in whole tiles, unless that takes more memory than
-    the output, which is not there yet."""
+    """How many means are worked on at a time, in whole tiles: all of them, unless their mass takes
+    more memory than the output, which is allocated later."""
     output = layout.q_len * layout.head_dim * element_size
     most = max(1, output // (4 * stored_rows * tile))
     return tile * min(most, triton.cdiv(means_count, tile))

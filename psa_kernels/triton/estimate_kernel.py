@@ -32,7 +32,7 @@ def pool_queries_kernel(
     order += batch * order_batch + head * order_head
     dims = tl.arange(0, DIM)
     row = tl.program_id(0) * MEANS + tl.arange(0, MEANS)
-    # one load for each place in a sub-block: summing needs no exchange between threads
+    # one load for each place in a sub-block, so that summing needs no exchange between threads
     total = tl.zeros([MEANS, DIM], tl.float32)
     for i in tl.static_range(SUB):
         place = row * SUB + i
@@ -59,7 +59,7 @@ def _logits(
 ):  # fmt: skip
     """log2 of the unnormalised mass `[MEANS, GROUPS]` of the groups from `first` on.
 
-    WHOLE: all of them have 8 keys, so that their bias is a constant.
+    WHOLE: all groups have 8 keys, so their bias is a constant.
     """
     column = first + tl.arange(0, GROUPS)
     real = column < groups_count
@@ -104,7 +104,7 @@ def _store_mass(
     higher = tl.maximum(high, tl.max(logits, 1))
     mass = tl.exp2(logits - higher[:, None])
     if not WHOLE:
-        # a row of hidden columns alone has them at its maximum
+        # in a row whose columns are all masked, every one equals the maximum
         mass = tl.where(logits > 0.5 * EMPTY, mass, 0.0)
     mass = tl.sum(tl.reshape(mass, [MEANS, GROUPS // PER_KEY, PER_KEY]), 2)
     total = total * tl.exp2(high - higher) + tl.sum(mass, 1)
@@ -126,7 +126,7 @@ def mass_kernel(
     PER_KEY: tl.constexpr, M: tl.constexpr, N: tl.constexpr, SPREAD: tl.constexpr,
     CAUSAL: tl.constexpr, TMA: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    # compilers hand Python floats over as float64 (or float32): fix one
+    # compilers pass Python floats as float64 or float32: fix one
     scale = tl.full([], scale, tl.float32)
     spread_scale = tl.full([], spread_scale, tl.float32)
     pair = tl.program_id(1).to(tl.int64)
@@ -148,10 +148,10 @@ def mass_kernel(
     groups_count = k_blocks * PER_KEY
     tile_count = (groups_count + GROUPS - 1) // GROUPS
     stored += pair * (k_blocks + tile_count + 1) * width
-    # tiles whose groups are all whole, and none of whose blocks a causal mask hides
+    # the end of the tiles whose groups are all whole; none of their blocks is masked
     whole = k_video // 8 // GROUPS * GROUPS
     if CAUSAL:
-        whole = k_video * 0  # of the same type, which a branch must not change
+        whole = k_video * 0  # a zero of the same type: a branch must not change it
 
     high = tl.full([MEANS], EMPTY, tl.float32)
     total = tl.zeros([MEANS], tl.float32)
@@ -185,7 +185,7 @@ def share_kernel(
     tile, chunk = tl.program_id(0) // chunks, tl.program_id(0) % chunks
     place = tile * MEANS + tl.arange(0, MEANS)
     row = first_mean + place
-    # each sub-block counts by its queries, each query block's weights add up to 1
+    # each sub-block counts by its number of queries; a query block's weights add up to 1
     own = tl.minimum(tl.maximum(q_video - row * SUB, 0), SUB).to(tl.float32)
     block_queries = tl.minimum(tl.maximum(q_video - row // PER_QUERY * M, 1), M)
     weight = own / block_queries.to(tl.float32)

@@ -1,4 +1,4 @@
-"""What a GPU says of itself. Importing this needs no Triton."""
+"""What a GPU reports about itself. Importing this needs no Triton."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ OLDEST_CAPABILITY = (8, 0)  # bf16 and asynchronous copies
 
 @lru_cache(maxsize=16)
 def described(device: torch.device) -> dict[str, Any]:
-    """What is asked of a GPU: {"gcn": AMD's name of it} or {"capability": NVIDIA's}."""
+    """{"gcn": AMD's name of the architecture} or {"capability": NVIDIA's compute capability}."""
     if torch.version.hip:
         return {"gcn": torch.cuda.get_device_properties(device).gcnArchName}
     return {"capability": torch.cuda.get_device_capability(device)}
 
 
 def too_old(*, gcn: str = "", capability: tuple[int, int] = (0, 0)) -> bool:
-    """Of a GPU as `described`; AMD's have no compute capability."""
+    """Whether a GPU, as `described`, is too old. AMD's have no compute capability."""
     return not gcn and capability < OLDEST_CAPABILITY

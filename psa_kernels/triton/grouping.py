@@ -1,4 +1,4 @@
-"""Stage 2: like keys of each block together (section 3b); the host's side of it."""
+"""Stage 2: puts like keys of each block together (section 3b); the CPU side."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from . import tuning
 from .common import order_args
 from .grouping_kernel import bisect_kernel, power_kernel, scales_kernel
 
-TILE = 128  # tokens a program
+TILE = 128  # tokens per program
 ROUNDS = 2  # of power iteration: half of the reference's (benchmarks/NOTES.md)
-SMALL_SET = 32  # tokens: from here on a launch of its own
-CHUNK = 1024  # queries a program
-# the two scales are means over all blocks, which every eighth tells well enough
+SMALL_SET = 32  # tokens: sets of this size and smaller have a launch of their own
+CHUNK = 1024  # queries per program
+# the two scales are means over all blocks; every eighth block is accurate enough
 EVERY = 8
 
 
@@ -53,13 +53,13 @@ def group_keys(
 
 
 def _passes(n: int) -> list[tuple[int, int]]:
-    """(size of the sets at first, at last) of each launch for blocks of `n`."""
+    """(first, last size of the sets) of each launch, for blocks of `n`."""
     cuts = [(n, SMALL_SET)] if n > SMALL_SET else []
     return [*cuts, (min(n, SMALL_SET), FINEST)]
 
 
 def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """float32 `[B, Hkv, D]`: of each channel over the video queries of the heads that share it."""
+    """float32 `[B, Hkv, D]`: of each channel, over the video queries of the heads that share it."""
     batch, heads, dim = layout.batch, layout.heads, row_width(layout.head_dim)
     chunks = max(1, triton.cdiv(layout.q_video, CHUNK))
     sums = torch.empty(batch, heads, chunks, dim, dtype=torch.float32, device=q.device)
@@ -73,7 +73,7 @@ def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 def _factors(inputs: tuple, power: torch.Tensor, ordered: bool, layout: Layout) -> torch.Tensor:
-    """float32 `[B, Hkv, 2, D]`: what channels of keys and of values are multiplied by."""
+    """float32 `[B, Hkv, 2, D]`: factors for the channels of keys and of values."""
     batch, heads, dim = layout.batch, layout.kv_heads, layout.head_dim
     samples = triton.cdiv(layout.k_video // layout.n, EVERY)
     sums = torch.empty(batch, heads, samples, 2, dtype=torch.float32, device=power.device)
@@ -81,7 +81,7 @@ def _factors(inputs: tuple, power: torch.Tensor, ordered: bool, layout: Layout) 
         *inputs, power, sums, heads, layout.k_video, layout.before, samples, EVERY,
         HEAD_DIM=dim, DIM=row_width(dim), BLOCK=layout.n, ORDERED=ordered, num_warps=8,
     )  # fmt: skip
-    # a token's two halves have squares of 1/2 in the mean, which keeps products of them in range
+    # each half of a token has a mean square of 1/2, which keeps products in range
     size = (sums.sum(2) * 2 / (samples * layout.n)).sqrt()[..., None]
     both = torch.stack((power.sqrt(), torch.ones_like(power)), 2)
     return torch.where(size > 0, both / size, both)

@@ -1,19 +1,20 @@
 """Stage 2: the kernels that put like keys together (section 3b).
 
 `power_kernel` (grid: chunks of tokens; batch x heads) sums the squares of the queries' channels.
-`scales_kernel` (grid: some of the blocks; batch x key/value heads) sums the squares of what keys
-and values deviate from their block's mean. `bisect_kernel` (grid: tiles of 128 tokens; batch x
-key/value heads) orders the tokens of its tile. It is launched twice for blocks of more than 32:
-once for the first cuts, and once, with the tokens gathered anew, for all those of sets of 32, whose
-inner products are a quarter as many: the first launch waits on registers and exchanges, not on
+`scales_kernel` (grid: some of the blocks; batch x key/value heads) sums the squared deviations of
+keys and values from their block's mean. `bisect_kernel` (grid: tiles of 128 tokens; batch x
+key/value heads) orders the tokens of its tile. For blocks of more than 32 it is launched twice:
+once for the first cuts, and once, with the tokens gathered again, for the cuts of sets of 32. Those
+need a quarter of the inner products; the first launch waits for registers and exchanges, not for
 arithmetic.
 
-Bisecting needs inner products only. With the Gram matrix of each set in registers a token's
-projection on the direction of largest spread is a row of it times a vector, and a round of power
-iteration one multiply-add per element. Tokens do not move: each has a rank, ranks that differ in
-their low bits only are one set, and elements between sets are zero. Reductions go along rows, which
-one quad of threads holds. Sorting is counting: a token's new rank is the number of those in its set
-that come before it. Lines are not normalised: features are, so that three products stay in range.
+Bisecting only needs inner products. With the Gram matrix of each set in registers, a token's
+projection on the direction of largest spread is a row of the matrix times a vector, and a round of
+power iteration is one multiply-add per element. Tokens do not move: each has a rank, ranks that
+only differ in their low bits are one set, and elements between sets are zero. Reductions go along
+rows, each held by one quad of threads. Sorting is counting: a token's new rank is the number of
+tokens in its set that come before it. Projections are not normalised; the features are, so that
+three products stay in range.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def power_kernel(
 def _block_deviations(
     x, x_row, x_dim, position, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr
 ):
-    """float32 `[BLOCK, DIM]`: rows of `x` less their mean."""
+    """float32 `[BLOCK, DIM]`: rows of `x` minus their mean."""
     dims = tl.arange(0, DIM)
     x = tl.load(
         x + position[:, None] * x_row + dims[None, :] * x_dim,
@@ -103,7 +104,7 @@ def _gram(
     gram, x, anchor, factors, HEAD_DIM: tl.constexpr, FIRST: tl.constexpr, WIDTH: tl.constexpr,
     PRODUCT: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
-    """Adds the products of the rows of `x`, less `anchor`, to `gram`."""
+    """Adds the products of the rows of `x`, minus `anchor`, to `gram`."""
     dims = FIRST + tl.arange(0, WIDTH)
     factor = tl.load(factors + dims, mask=dims < HEAD_DIM, other=0.0)
     for _ in tl.static_range(AXIS):
@@ -120,18 +121,18 @@ def _gram(
 def _halved(
     gram, rank, SIZE: tl.constexpr, ROUNDS: tl.constexpr, AXIS: tl.constexpr
 ):
-    """`gram` without what lies between sets of SIZE ranks, and the ranks sorted in each set."""
+    """`gram` with zeros between sets of SIZE ranks, and the ranks sorted in each set."""
     mine, other = tl.expand_dims(rank, AXIS), tl.expand_dims(rank, AXIS - 1)
     same = (mine ^ other) < SIZE
     gram = tl.where(same, gram, 0.0)
-    # rows less their mean: products with a vector then read its deviations only
+    # rows minus their mean: products with a vector then only see its deviations
     mean = tl.expand_dims(tl.sum(gram, AXIS) / SIZE, AXIS)
     gram = tl.where(same, gram - mean, 0.0)
-    # any start does that lies across no set's direction
+    # any start works that is not perpendicular to a set's direction
     line = tl.sum(gram * other.to(tl.float32), AXIS)
     for _ in tl.static_range(ROUNDS):
         line = tl.sum(gram * tl.expand_dims(line, AXIS - 1), AXIS)
-    # NaN has no place in an order
+    # NaN cannot be ordered
     line = tl.where(line == line, line, 0.0)
     at, others = tl.expand_dims(line, AXIS), tl.expand_dims(line, AXIS - 1)
     earlier = (others < at) | ((others == at) & (other < mine))
@@ -147,16 +148,15 @@ def bisect_kernel(
     SET: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr, ORDERED: tl.constexpr,
     WIDTH: tl.constexpr, ROUNDS: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
-    """Cuts sets of SIZE tokens in halves, LEVELS times; SET tokens have a Gram matrix in common.
+    """Cuts sets of SIZE tokens in halves, LEVELS times; SET tokens share a Gram matrix.
 
-    factors  float32 `[B, Hkv, 2, D]`: of the channels of keys, then of values
-    earlier  uint8 `[B, Hkv, whole]`: the order of the tokens in each block so far, where SIZE is
-             smaller than BLOCK
-    places   the same after it
+    factors  float32 `[B, Hkv, 2, D]`: for the channels of keys, then of values
+    earlier  uint8 `[B, Hkv, whole]`: the order of the tokens in each block before this launch, if
+             SIZE is smaller than BLOCK
+    places   the order after it
     whole    tokens in whole blocks
     """
-    # one matrix is a plain product, which Hopper's units take whole; several are products of three
-    # axes
+    # one matrix is a plain product, which suits Hopper's units; several are products of three axes
     AXIS: tl.constexpr = 1 if SET == TILE else 2
     pair = tl.program_id(1).to(tl.int64)
     batch, head = pair // heads, pair % heads
@@ -177,10 +177,10 @@ def bisect_kernel(
     place = tl.where(real, (slot & ~(BLOCK - 1)) + inside, 0)
     position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
 
-    # near all others of the tile: what is left of a large mean must stay out of the rounding
+    # a token of the tile is subtracted from all, so that a large mean does not cost precision
     anchor = caller_position(order, tl.program_id(0) * TILE, video, before, ORDERED).to(tl.int64)
     for part in tl.static_range(DIM // WIDTH):
-        # both at once: a program alone on its unit has nothing else to do while it waits
+        # both at once: a program alone on its unit has no other work while it waits
         keys, key = _rows(k, k_row, k_dim, position, anchor, real, HEAD_DIM, part * WIDTH, WIDTH,
                           AXIS)  # fmt: skip
         values, value = _rows(v, v_row, v_dim, position, anchor, real, HEAD_DIM, part * WIDTH,

@@ -1,5 +1,5 @@
 """Stage 5: a level for each block pair, and the lists that the attention reads (sections 6, 8, 9);
-the host's side of it."""
+the CPU side."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ POOLED = (2, 4, 8)
 
 @dataclass(frozen=True)
 class Plan:
-    """What each video query block reads. Rows of the lists are `[B, H, query blocks]`.
+    """What each video query block reads. The lists have a row for each `[B, H, query block]`.
 
     matrix    int8 `[B, H, query blocks, key blocks]`: levels of the video blocks
     full      int32 `[..., capacity]`: numbers of blocks on level 1, ascending
     chunks    int32 `[..., capacity]`: what to read of levels 2, then 4, then 8, in chunks of n/8
               pooled rows
     counts    int32 `[..., 4]`: valid entries of `full`, ends of the three levels in `chunks`
-    coarse    int32 `[..., words]`: one bit a block, set on level 0
+    coarse    int32 `[..., words]`: one bit per block, set on level 0
     sums, counted  see `stages.Plan`
 
-    The lists and `coarse` hold whole blocks only, and no block under a causal mask: a ragged last
-    block, whose groups are of several sizes, is read by itself.
+    The lists and `coarse` only hold whole blocks, and no block under a causal mask. A short last
+    block, whose groups have several sizes, is read separately.
     """
 
     matrix: torch.Tensor
@@ -79,7 +79,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     assert blocks <= MOST_KEY_BLOCKS, blocks
     taking = [level for level in config.mask_ratios if config.mask_ratios.width(level) > 0]
     topk = config.mask_mode == "topk"
-    # a quota's ranks can end before the last block, which is then skipped; masses have no such end
+    # quotas can end before the last block, which is then skipped; masses cannot
     last = 0 if topk else taking.pop()
     ranked = [level for level in taking if level != 0]
     ranked += [-1] * (4 - len(ranked))
@@ -88,7 +88,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
     table = matrix
     if layout.causal and topk:
         table = _causal_ends(ranked, layout, config, S.device)
-    # a causal row always has the block that holds its own tokens
+    # a causal row always keeps the block that holds its own tokens
     keeps = config.tail == "none" and layout.extra == 0 and not layout.causal
     levels_kernel[(rows, batch * heads)](
         S, matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
@@ -102,7 +102,7 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
         LAST=last, TOPK=topk, CAUSAL=layout.causal, M=layout.m, N=layout.n,
         KEEP=next((x for x in taking if x), 0) if keeps else 0, ALIKE=pyramid.allowed is not None,
         TAIL=0 if config.tail == "none" else config.tail,
-        # up to 16 blocks a thread, more only in rows of over 8,192
+        # up to 16 blocks per thread; more only in rows of more than 8,192
         num_warps=min(16, max(1, width // 512)),
     )  # fmt: skip
     return plan
@@ -120,7 +120,8 @@ def quota_ends(blocks: int, config: PSAConfig) -> Mapping[int, int]:
 def capacities(blocks: int, config: PSAConfig) -> tuple[int, int]:
     """The most entries that the lists of one query block can have: (full, chunks).
 
-    The r blocks of most mass hold at least r/N of it, so a bound on mass is one on their number.
+    The r blocks with the most mass hold at least r/N of it, so a bound on mass also bounds their
+    number.
     """
     topk = config.mask_mode == "topk"
     ends = quota_ends(blocks, config)
@@ -138,7 +139,7 @@ def capacities(blocks: int, config: PSAConfig) -> tuple[int, int]:
             begin = kept = taken[level]
     if config.use_sim_mask:
         full, chunks = kept, 4 * kept
-    # one block may be kept beyond the quotas; a ROCm or CUDA pointer wants something behind it
+    # one block may be kept beyond the quotas; a ROCm or CUDA pointer needs memory behind it
     return max(full, 1), max(chunks, 4)
 
 

@@ -1,10 +1,10 @@
 """Stage 5: the levels kernel (sections 6, 8, 9).
 
-One program takes one row of S, whole, in registers (grid: query blocks, batch x heads), and writes
-its levels, its lists and its part of its head's sums. Nothing is sorted: the top r of a row, or the
-blocks before a mass, end at one value, which is found bit by bit (float32 >= 0 orders like its
-bits; a share is below 2, so 30 bits do); blocks of that very value are taken in the order of their
-numbers. Sums are whole numbers, added atomically: in any order they are the same.
+One program holds one whole row of S in registers (grid: query blocks, batch x heads). It writes the
+row's levels, its lists and its part of its head's sums. Nothing is sorted: the top r of a row, or
+the blocks before a mass, end at one value, which is found bit by bit. (Non-negative float32 orders
+like its bits, and a share is below 2, so 30 bits are enough.) Blocks of exactly that value are
+taken by number. Sums are whole numbers, added atomically: their order does not matter.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import triton.language as tl
 
 @triton.jit
 def _top(bits, count):
-    """Which blocks are the `count` largest; equal ones by number. No bit above the 30th is set."""
+    """Which blocks are the `count` largest; ties by number. No bit above the 30th is set."""
     value = tl.full([], 0, tl.int32)
     reached = tl.sum((bits >= 0).to(tl.int32), 0)
     step = tl.full([], 28, tl.int32)
-    # two bits a step: the counts above all three candidates travel in one sum
+    # two bits per step: one sum carries the counts above all three candidates
     while (step >= 0) & (reached != count):
         unit = tl.full([], 1, tl.int32) << step
         packed = (bits >= value + unit).to(tl.int64)
@@ -43,7 +43,7 @@ def _top(bits, count):
 
 @triton.jit
 def _before(bits, share, bound):
-    """Which blocks have less than `bound` of the mass before them; equal ones come by number."""
+    """Which blocks have less than `bound` of the mass before them; ties by number."""
     value = tl.full([], 0, tl.int32)
     for step in range(30):
         candidate = value | (1 << (29 - step))
@@ -62,8 +62,8 @@ def _add_to_sums(
     sums, share, level, block, inside, own, query_block, blocks, video, extra,
     N: tl.constexpr, CAUSAL: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
-    """Adds a row of `own` queries to its head's sums (`stages.Plan`): here it costs a few sums in
-    registers, later it would cost reading everything again."""
+    """Adds a row of `own` queries to its head's sums (`stages.Plan`). Here that costs a few sums in
+    registers; later it would mean reading everything again."""
     place = tl.arange(0, 16)
     found = tl.zeros([16], tl.int64)
     spoiled = 0
@@ -94,7 +94,7 @@ def _add_to_sums(
         on_4 = pairs >> 42
         on_8 = other >> 42
         products = own * ((other & 0x3FFFFFFFFFF) + extra)
-        # the extra queries read everything: one row of each head counts them
+        # extra queries read everything: one row of each head counts them
         products += tl.where(query_block == 0, extra, 0).to(tl.int64) * (video + extra)
         found = tl.where(place == 0, on_1, found)
         found = tl.where(place == 1, on_2, found)
@@ -137,7 +137,7 @@ def levels_kernel(
         end_b = tl.load(ends + query_block * 4 + 1)
         end_c = tl.load(ends + query_block * 4 + 2)
         end_d = tl.load(ends + query_block * 4 + 3)
-    # coarse to fine: a block takes the first level whose end it does not reach
+    # from coarse to fine: a block takes the first level whose end it does not reach
     if LEVEL_D >= 0:
         taken = _top(bits, end_d) if TOPK else _before(bits, share, upper_d)
         level = tl.where(taken, LEVEL_D, level)

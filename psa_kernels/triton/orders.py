@@ -1,4 +1,4 @@
-"""Stage 1: the token order (section 1): the reference's tables, and k-means as kernels."""
+"""Stage 1: the token order (section 1), with the reference's tables and k-means as kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Triton the kernels need, and which one goes with a torch. Importing this needs none."""
+"""Which Triton the kernels need, and which goes with which torch. Importing this needs neither."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ PACKAGES = (
     "triton", "triton-windows", "triton-rocm", "pytorch-triton-rocm", "pytorch-triton",
 )  # fmt: skip
 OLDEST = "3.2"  # Triton
-OLDEST_TORCH = "2.6"  # the first one that goes with such a Triton
+OLDEST_TORCH = "2.6"  # the first that comes with such a Triton
 
-# torch -> what its metadata on PyPI asks of `triton` (seen in November 2026).
+# torch -> the `triton` that its metadata on PyPI requires (as of November 2026)
 ASKED = {
     "2.4.0": "==3.0.0", "2.4.1": "==3.0.0", "2.5.0": "==3.1.0", "2.5.1": "==3.1.0",
     "2.6.0": "==3.2.0", "2.7.0": "==3.3.0", "2.7.1": "==3.3.1", "2.8.0": "==3.4.0",
@@ -20,14 +20,14 @@ ASKED = {
     "2.12.0": "==3.7.0", "2.12.1": "==3.7.1", "2.13.0": "==3.7.1", "2.14.0": "~=3.8.0",
     "2.14.1": "~=3.8.0", "2.15.0": "~=3.9.0",
 }  # fmt: skip
-# Of `triton-windows` there is each series from `OLDEST` to this one there.
+# `triton-windows` is on PyPI in every series from `OLDEST` to this one
 NEWEST_ON_WINDOWS = "3.8"
 
 
 def asked_by(torch: str) -> str:
-    """What this version of torch asks of `triton`, like "==3.3.1"; "" where it is not known.
+    """The `triton` that this version of torch requires, like "==3.3.1"; "" if unknown.
 
-    Of a release that the table does not have, what the others of its series ask, but for the last
+    For a release that is not in the table: what others of its series require, without the last
     number.
     """
     release = re.match(r"\d+\.\d+(\.\d+)?", torch)
@@ -45,7 +45,7 @@ def series(version: str) -> str:
 
 
 def older(version: str, oldest: str) -> bool:
-    """Whether a version's series comes before another."""
+    """Whether the series of `version` comes before that of `oldest`."""
     one, other = (tuple(map(int, series(x).split("."))) for x in (version, oldest))
     return one < other
 
@@ -56,8 +56,7 @@ def too_old(version: str) -> str:
 
 
 def installed() -> tuple[str, str]:
-    """(package, version) of the installed Triton, whether or not it imports; "" for both without
-    one."""
+    """(package, version) of the installed Triton, even if it cannot be imported; else ("", "")."""
     for package in PACKAGES:
         try:
             return package, metadata.version(package)
@@ -67,5 +66,5 @@ def installed() -> tuple[str, str]:
 
 
 def interpreting() -> bool:
-    """Whether Triton's kernels run in its interpreter, on the CPU (a developer's setting)."""
+    """Whether kernels run in Triton's interpreter, on the CPU (a setting for developers)."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")

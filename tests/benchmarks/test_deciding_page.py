@@ -152,7 +152,8 @@ FOUR = (f"{name}lora_4step, 4 sampler steps" for name in ("", "former_"))
 @pytest.mark.parametrize(
     "page, words, values",
     [
-        (COMPARED, "two clips of this size that nothing was chosen on have {:.1f} and {:.1f} dB in",
+        (COMPARED, "clips of this size that were not used to choose anything have a mean of {:.1f} "
+         "and {:.1f} dB",
          [tables.mean(tables.row_of(run(runs=CONFIRMING, grid=(16, 32, 32)), "presets", preset),
                       "psnr") for preset in ("balanced", "fast")]),
         (COMPARED, "keeps or drops whole blocks is {:.0f} to {:.0f} dB worse at equal cost",

@@ -456,7 +456,7 @@ def test_an_unknown_model_stays_dense_and_says_so(messages):
 @pytest.mark.parametrize("preset, message", [
     ("Wan2.1_14b/fast", "attn_impl='old_mask_type'"),
     (PSAConfig(rearrange_method="Gilbert", use_rearrange=True, **CAUSAL),
-     "causal: does not go with a rearrangement"),
+     "causal: does not work with a rearrangement"),
 ])  # fmt: skip
 def test_what_cannot_be_causal_is_refused(preset, message):
     model = made()

@@ -16,7 +16,7 @@ def qkv(length=60, k_length=60, heads=2, kv_heads=2, dim=8):
 @pytest.mark.parametrize("order", ["Gilbert", "STA", "Hybrid"])
 def test_an_order_that_reads_the_grid_needs_one(order):
     config = PSAConfig(rearrange_method=order)
-    with pytest.raises(CallError, match=f"{order} needs the token grid: pass grid="):
+    with pytest.raises(CallError, match=f"{order} needs the token grid. Fix: pass grid="):
         psa_attention(*qkv(), config=config)
     psa_attention(*qkv(), config=config.replace(use_rearrange=False))
 
@@ -24,21 +24,21 @@ def test_an_order_that_reads_the_grid_needs_one(order):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"grid": 60}, "grid: found 60; give"),
-        ({"grid": "abc"}, "grid: found 'abc'; give"),
-        ({"grid": (4, 15)}, "grid: found (4, 15); give (frames, height, width)"),
+        ({"grid": 60}, "grid: found 60. Fix: give"),
+        ({"grid": "abc"}, "grid: found 'abc'. Fix: give"),
+        ({"grid": (4, 15)}, "grid: found (4, 15). Fix: give (frames, height, width)"),
         ({"grid": (4, 15, 0)}, "none less than 1"),
         ({"grid": (4, 15, 1.5)}, "grid: found (4, 15, 1.5)"),
         ({"grid": (4, 15, None)}, "grid: found (4, 15, None)"),
         ({"grid": (4, 4, 4)}, "has 64 tokens, but the call has 60 video tokens"),
-        ({"grid": (4, 3, 5), "extra_tokens": (1, 2)}, "57 video tokens (60 less 1 + 2 extra)"),
-        ({"extra_tokens": 5}, "extra_tokens: found 5; give (before, after)"),
+        ({"grid": (4, 3, 5), "extra_tokens": (1, 2)}, "57 video tokens (60 minus 1 + 2 extra)"),
+        ({"extra_tokens": 5}, "extra_tokens: found 5. Fix: give (before, after)"),
         ({"extra_tokens": (1,)}, "extra_tokens: found (1,)"),
         ({"extra_tokens": (-1, 0)}, "none less than 0"),
         ({"extra_tokens": (40, 21)}, "40 before and 21 after in 60 tokens"),
         ({"causal": True}, "causal: needs attn_impl='old_mask_type'"),
         ({"causal": True, "config": PSAConfig(**OLD, rearrange_method="SemanticAware")},
-         "a permuted triangle is not causal"),
+         "permuted tokens are not in causal order"),
     ],
 )  # fmt: skip
 def test_arguments(arguments, message):

@@ -14,7 +14,8 @@ from .graphs import reports
 
 FAMILY = "Wan2.1_14b"
 TURNED = (
-    "start_percent: found 0.6, which is after end_percent 0.4; give a start at or before the end"
+    "start_percent: found 0.6, which is after end_percent 0.4. "
+    "Fix: give a start at or before the end"
 )
 
 

@@ -142,7 +142,7 @@ def test_pictures_with_transparency_without_colour_and_with_nan():
     broken = clip.clone()
     broken[1, 0, 0, 0] = math.nan
     found = compare(clip, broken)
-    assert "1 frame of other hold values that are no numbers" in found.text()
+    assert "1 frame of other have values that are not finite" in found.text()
     data = json.loads(json.dumps(found.json(), allow_nan=False))
     assert data["psnr"]["whole"] is None and data["identical"] is False
 

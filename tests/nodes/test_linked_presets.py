@@ -68,7 +68,7 @@ def test_a_linked_name_that_there_is_not_is_named_when_the_node_runs(graph):
     assert "has no preset 'fsat'. Fix: use fast" in run.error["exception_message"]
 
 
-WORDS = "a preset comes by a link, from PSA Preset Loader or PSA Preset Editor"
+WORDS = "Fix: link a preset, from PSA Preset Loader or PSA Preset Editor"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_is_no_preset_is_refused_when_it_is_queued(graph, kind, name, value
     refusal = g.refusal()
     assert list(refusal) == ["node"]
     (message,) = refusal["node"].values()
-    assert message.endswith(f"{name}: {found}; {WORDS}")
+    assert message.endswith(f"{name}: {found}. {WORDS}")
 
 
 @pytest.mark.parametrize(("value", "found"), [("fast", "found the text 'fast'"),
@@ -102,7 +102,7 @@ def test_what_is_no_preset_and_comes_by_a_link_is_named_by_the_node(graph, value
     g.sample(g.psa(g.model(), link, node_id="apply"))
     run = g.client.run(g.nodes)
     assert run.outcome == "execution_error" and run.error["node_id"] == "apply"
-    assert run.error["exception_message"].strip() == f"preset: {found}; {WORDS}"
+    assert run.error["exception_message"].strip() == f"preset: {found}. {WORDS}"
 
 
 def test_a_calibration_is_not_started_on_what_is_no_preset(graph):
@@ -112,4 +112,4 @@ def test_a_calibration_is_not_started_on_what_is_no_preset(graph):
     calibrated(g)
     g.nodes["calibrate"]["inputs"]["preset"] = "fast"
     (message,) = g.refusal()["calibrate"].values()
-    assert message.endswith(f"preset: found the text 'fast'; {WORDS}")
+    assert message.endswith(f"preset: found the text 'fast'. {WORDS}")

@@ -56,7 +56,7 @@ def test_the_comparison_is_read_on_the_node(comfy, server, pytestconfig):
     panel = comfy.panel(node)
     expect(panel).to_contain_text("1 frame of 96 x 64")
     expect(panel).to_contain_text("PSNR: ")
-    expect(panel).to_contain_text("temporal difference: not available (it takes two frames)")
+    expect(panel).to_contain_text("temporal difference: not available (it needs two frames)")
     assert picture_size(comfy, difference) == [96, 64]
     # the two frames, one beside the other
     width, height = picture_size(comfy, pair)

@@ -37,7 +37,7 @@ def fitted(tables, **how):
 
 
 def told(tables, kind="density", **how):
-    from psa_pack.nodes.calibration.told import as_json
+    from psa_pack.nodes.calibration.summary import as_json
     from psa_pack.nodes.preset_value import PresetValue
 
     fit = fitted(tables, **how)
@@ -114,7 +114,7 @@ def test_a_budget_is_scaled_in_every_range_of_steps():
 
 
 def test_a_target_that_is_met_is_not_talked_about():
-    from psa_pack.nodes.calibration.told import description, unmet
+    from psa_pack.nodes.calibration.summary import description, unmet
 
     for kind, how in (("density", {"density": 0.3}), ("error", {"error": 0.6}), ("density", {})):
         found = told([SAME] * 3, kind, **how)
@@ -126,18 +126,19 @@ def test_a_target_that_is_met_is_not_talked_about():
     ("kind", "how", "value", "sentence"),
     [
         ("density", {"density": 0.05}, 0.05,
-         "density 0.05 asked; 0.1 is the least that the preset's levels allow"),
+         "density 0.05 was asked for; 0.1 is the least that the preset's levels allow"),
         ("density", {"density": 0.15, "kept": frozenset({0})}, 0.15,
-         "density 0.15 asked; 0.4 is the least that the preset's levels allow with 1 block dense"),
+         "density 0.15 was asked for; 0.4 is the least that the preset's levels allow with 1 block "
+         "dense"),
         ("error", {"error": 0.2, "dense": False}, 0.2,
-         "error 0.2 asked; 0.548 is the least while allow_dense is off"),
+         "error 0.2 was asked for; 0.548 is the least while allow_dense is off"),
         ("error", {"error": 0.0, "dense": False}, 0.0,
-         "error 0 asked; 0.548 is the least while allow_dense is off"),
+         "error 0 was asked for; 0.548 is the least while allow_dense is off"),
     ],
 )  # fmt: skip
 def test_a_target_out_of_reach_is_said_everywhere(kind, how, value, sentence):
     from psa_pack.nodes.calibration.picture import picture_of
-    from psa_pack.nodes.calibration.told import description, unmet
+    from psa_pack.nodes.calibration.summary import description, unmet
 
     found = told([SAME] * 3, kind, **how)
     assert found["target"] == {"kind": kind, "value": value, "met": False}

@@ -96,7 +96,7 @@ def test_the_ladder_and_the_probes_are_of_the_grouping_chosen(
 ):
     """As if the base had had it; this model, untrained, has no like keys worth the name."""
     from psa_pack.nodes.calibration.fit import fit
-    from psa_pack.nodes.calibration.told import as_json, choice, description
+    from psa_pack.nodes.calibration.summary import as_json, choice, description
     from psa_pack.nodes.preset_value import PresetValue
     from psa_pack.psa_kernels import PSAConfig
 
@@ -143,14 +143,15 @@ def test_where_nothing_is_pooled_there_is_nothing_to_choose(calibrate):  # noqa:
         ("similar", 0.2, 0.15, "grouping: similar was chosen; with like keys together the "
          "attention's error is 25% lower, 0.15 for 0.2"),
         ("order", 0.2, 0.198, "grouping: order was kept; with like keys together the attention's "
-         "error is 1% lower, 0.198 for 0.2, and more than 2% lower was asked"),
-        ("order", 0.2, 0.21, "error is 5% higher, 0.21 for 0.2, and more than 2% lower was asked"),
+         "error is 1% lower, 0.198 for 0.2, but only more than 2% lower counts"),
+        ("order", 0.2, 0.21,
+         "error is 5% higher, 0.21 for 0.2, but only more than 2% lower counts"),
         ("order", None, None, "the two groupings could not be compared"),
         ("order", 0.0, 0.0, "the two groupings could not be compared"),
     ],
 )  # fmt: skip
 def test_the_choice_is_said(chosen, order, similar, text):
     from psa_pack.nodes.calibration.grouping import Compared
-    from psa_pack.nodes.calibration.told import choice
+    from psa_pack.nodes.calibration.summary import choice
 
     assert text in choice(Compared(chosen, order, similar))

@@ -411,7 +411,7 @@ def test_a_compiled_model_is_measured_as_it_is(bench, calibrate):
     ("config", "text"),
     [
         ({"warmup_steps": 9}, "no step of this run is sparse"),
-        ({"type": "dense"}, "the preset is a dense one"),
+        ({"type": "dense"}, "the preset is dense"),
     ],
 )
 def test_nothing_to_measure_says_why(calibrate, config, text):

@@ -112,7 +112,7 @@ def test_it_is_kept_under_a_name_and_not_over_another(graph, comfy_client, comfy
     failed = again.client.run(again.nodes)
     assert failed.outcome == "execution_error"
     message = failed.error["exception_message"]
-    assert "has a preset for my videos already" in message and "replace" in message
+    assert "already has a preset for my videos" in message and "replace" in message
     shipped = graph()
     calibrated(shipped, save_as="fast", replace=True)
     assert "shipped" in shipped.client.run(shipped.nodes).error["exception_message"]
@@ -155,8 +155,8 @@ def test_limits(graph):
 
 def test_refusals_are_in_plain_words(graph):
     for inputs, base, text in (
-        ({"save_as": "mine"}, {}, "the preset is of no family"),
-        ({}, {"type": "dense"}, "is a dense one"),
+        ({"save_as": "mine"}, {}, "the preset belongs to no family"),
+        ({}, {"type": "dense"}, "is a dense preset"),
         ({}, {"warmup_steps": 50}, "steps: no step of this run is sparse"),
         ({}, {"yaml_overrides": "steps: {0-100%: dense}"}, "steps: no step of this run is sparse"),
         ({"dense_blocks": "1, 77-78"}, {}, "dense_blocks: found 77-78; this model has"),

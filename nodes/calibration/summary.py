@@ -1,4 +1,4 @@
-"""What a calibration found, as plain data for programs and as a preset's description."""
+"""The result of a calibration: plain data for programs, and a preset's description."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .predict import DENSE, Measurements
 
 
 def as_json(found: Measurements, fitted: Fit, base: PresetValue, kind: str) -> dict[str, Any]:
-    """`kind` of target: density or error. `error` is always the square root: rel-L2 of the model's
-    output where blocks were probed, else of the attention's outputs."""
+    """`kind` of target: density or error. Errors are square roots: rel-L2 of the model's output if
+    blocks were probed, else of the attention's outputs."""
     alike = interpolated(fitted.uniform, fitted.chosen.density)
     return {
         "base": base.label,
@@ -39,23 +39,23 @@ def as_json(found: Measurements, fitted: Fit, base: PresetValue, kind: str) -> d
     }  # fmt: skip
 
 
-def description(told: dict[str, Any]) -> str:
-    chosen = told["chosen"]
-    dense = _dense(told)
+def description(summary: dict[str, Any]) -> str:
+    chosen = summary["chosen"]
+    dense = _dense(summary)
     text = (
-        f"Calibrated from {told['base']}: density {chosen['density']:.3f}, mean over the sparse "
-        f"steps and {len(told['blocks'])} blocks"
+        f"Calibrated from {summary['base']}: density {chosen['density']:.3f}, mean over the sparse "
+        f"steps and {len(summary['blocks'])} blocks"
     )
     text += f", {dense} of them dense" if dense else ""
-    text = f"{text}; predicted error of the {told['error_of']} {chosen['error']:.3f}."
-    for more in (regrouped(told), unmet(told)):
+    text = f"{text}; predicted error of the {summary['error_of']} {chosen['error']:.3f}."
+    for more in (regrouped(summary), unmet(summary)):
         text += f" {more}." if more else ""
     return text
 
 
-def regrouped(told: dict[str, Any]) -> str | None:
+def regrouped(summary: dict[str, Any]) -> str | None:
     """A sentence about the grouping that was chosen, without its full stop."""
-    grouping = told["grouping"]
+    grouping = summary["grouping"]
     if not grouping["compared"]:
         return None
     return choice(Compared(**{name: grouping[name] for name in ("chosen", "order", "similar")}))
@@ -65,12 +65,12 @@ def choice(compared: Compared) -> str:
     """What was chosen, and by how much."""
     order, similar, margin = compared.order, compared.similar, f"{MARGIN:.0%}"
     if order is None or similar is None or order == 0:
-        return "Keys are pooled in token order: the two groupings could not be compared"
+        return "Keys are pooled in token order, because the two groupings could not be compared"
     by = f"{abs(1 - similar / order):.0%} {'lower' if similar <= order else 'higher'}"
     found = f"with like keys together the attention's error is {by}, {similar:.3g} for {order:.3g}"
     if compared.chosen == SIMILAR:
         return f"grouping: similar was chosen; {found}"
-    return f"grouping: order was kept; {found}, and more than {margin} lower was asked"
+    return f"grouping: order was kept; {found}, but only more than {margin} lower counts"
 
 
 def _grouping(compared: Compared | None, fitted: Fit) -> dict[str, Any]:
@@ -78,24 +78,24 @@ def _grouping(compared: Compared | None, fitted: Fit) -> dict[str, Any]:
     return {"compared": compared is not None, **asdict(found), "margin": MARGIN}
 
 
-def unmet(told: dict[str, Any]) -> str | None:
+def unmet(summary: dict[str, Any]) -> str | None:
     """A sentence about a target that is out of reach, without its full stop."""
-    target = told["target"]
+    target = summary["target"]
     if target["met"]:
         return None
     kind, asked = target["kind"], target["value"]
-    got = f"{told['chosen'][kind]:.3g}"
-    dense = _dense(told)
-    if kind == "error":  # with blocks left dense every error can be met
+    got = f"{summary['chosen'][kind]:.3g}"
+    dense = _dense(summary)
+    if kind == "error":  # dense blocks can meet every error
         limit = "while allow_dense is off"
     else:
         limit = "that the preset's levels allow"
         limit += f" with {dense} block{'s' * (dense > 1)} dense" if dense else ""
-    return f"Target missed: {kind} {asked:.3g} asked; {got} is the least {limit}"
+    return f"Target missed: {kind} {asked:.3g} was asked for; {got} is the least {limit}"
 
 
-def _dense(told: dict[str, Any]) -> int:
-    return sum(block["scale"] is None for block in told["blocks"])
+def _dense(summary: dict[str, Any]) -> int:
+    return sum(block["scale"] is None for block in summary["blocks"])
 
 
 def _curve(points: list[tuple[float, float]]) -> list[dict[str, float]]:
