@@ -23,22 +23,22 @@ FEATURES = {
     "resolution the result is the dense one, to rounding",
     "odd sizes": "latents that the patch size does not divide, one frame, grids one token high",
     "batch 3": "three videos at once",
-    "CFG split": "prompt and negative prompt in calls of their own",
+    "CFG split": "prompt and negative prompt in separate calls",
     "context windows": "ComfyUI's context windows over a longer video",
-    "references": "reference, context, pose or motion tokens that the model takes beside the "
-    "latent; they are never thinned out, and neither is text",
+    "references": "reference, context, pose or motion tokens that the model takes in addition to "
+    "the latent; like text, they are always read in full",
 }
 # What a family does not have, and why: feature -> family -> reason. Declared here and nowhere else;
 # a test marked with such a pair is refused (tests/coverage_record.py), and so is a recorded pass.
-IMAGES = "it makes images: there are no frames to be windows of"
-TEXT_ONLY = "it takes nothing but text beside the latent"
+IMAGES = "it makes images, which have no frames to divide into windows"
+TEXT_ONLY = "besides the latent it takes only text"
 IN_THE_LATENT = (
-    "an image or frames to start from lie in the latent, in channels beside it or in "
-    "cross-attention: no tokens of their own"
+    "a start image or start frames are in the latent, in additional channels or in "
+    "cross-attention, not in tokens of their own"
 )
 CONTROL = "its control video has blocks of its own, and a reference image is a frame of the latent"
 ADDED = "the latent that it decodes is added to the image's tokens"
-BLOCK_BY_BLOCK = "its own sampler makes frame after frame, from those that the model has kept"
+BLOCK_BY_BLOCK = "its own sampler makes each frame from earlier frames that the model has kept"
 ABSENT = {
     "context windows": {
         **dict.fromkeys(
@@ -75,13 +75,13 @@ ABSENT = {
         "Wan causal (AR video)": BLOCK_BY_BLOCK,
     },
 }  # fmt: skip
-# The second table: what stands beside PSA on the tiny Wan 2.1, with its whole effect and PSA's.
+# The second table: what was tested together with PSA on the tiny Wan 2.1, both with full effect.
 BESIDE = "Wan 2.1, beside"
 PARTNERS = {
     "other packs' attention overrides": "before and after PSA; also one that wraps what it finds",
-    "Model Attention Backend": "ComfyUI 0.33's node; on 0.3.75, which has none, an "
+    "Model Attention Backend": "ComfyUI 0.33's node; on 0.3.75, which does not have it, an "
     "override that does the same",
-    "ComfyUI's sparse attention node": "rebuilt after the node of ComfyUI 0.38; that version "
+    "ComfyUI's sparse attention node": "a rebuild of ComfyUI 0.38's node; that version "
     "itself was not run",
     "TorchCompileModel": (
         "backend eager, in both orders, whole models and single blocks, with LoRAs changed in "
@@ -91,19 +91,19 @@ PARTNERS = {
     ),
     "LoRA": "LoraLoaderModelOnly, from run to run; by hooks on one condition",
     "fp8 weights": "UNETLoader with fp8_e4m3fn and fp8_e5m2",
-    "quantised weights": "operations that dequantise for each call, as GGUF loaders bring them",
+    "quantised weights": "operations that dequantise in each call, as with GGUF loaders",
     "partly loaded models": "weights offloaded, LoRAs applied at each call",
-    "EasyCache, LazyCache": "steps that they skip are counted as none",
-    "patched attention": "more calls of attention, of other sizes, as packs bring NAG to Wan; "
+    "EasyCache, LazyCache": "steps that they skip are not counted",
+    "patched attention": "more attention calls, of other sizes, as in packs that bring NAG to Wan; "
     "patched and skipped blocks",
     "NAGuidance": "ComfyUI's node, which has no effect on Wan: nothing breaks",
     "VACE, Fun control": "through ComfyUI's nodes, VACE with a reference image too",
-    "regions, time ranges": "masks, areas with a grid of their own, texts one after another",
+    "regions, time ranges": "masks, areas with grids of their own, prompts one after another",
     "context windows": "WanContextWindowsManual",
-    "every sampler": "of ComfyUI's own, guiders, ModelSamplingSD3",
+    "every sampler": "ComfyUI's own samplers, guiders, ModelSamplingSD3",
     "two experts": "two models, two KSamplerAdvanced, one warm-up",
-    "models unloaded and freed": "between runs, and other models loaded within one",
-    "start flags": "all on a CPU: split, sub-quadratic and PyTorch attention, half precision, "
+    "models unloaded and freed": "between runs, and other models loaded during a run",
+    "start flags": "on a CPU: split, sub-quadratic and PyTorch attention, half precision, "
     "smart memory off",
 }
 # How a test left a family's attention: SPARSE, CANNOT (the model itself refuses), or DENSE and why.
@@ -128,7 +128,7 @@ def _version(file: dict[str, Any]) -> list[int]:
 
 
 def table(versions: dict[str, dict[str, dict[str, str]]], absent: Absent = ABSENT) -> str:
-    """What the headings mean, the table and its footnotes, in Markdown.
+    """The meaning of the headings, the table and its footnotes, in Markdown.
 
     Raises ValueError where a test passed for what `absent` says the model does not have.
     """
@@ -151,7 +151,7 @@ def table(versions: dict[str, dict[str, dict[str, str]]], absent: Absent = ABSEN
         rows.append(row)
     return "\n".join([
         *(f"- *{feature}*: {meaning}." for feature, meaning in FEATURES.items()),
-        f"- *n/a*: {REFUSED}; {NO_SUCH_THING}: the model has no such thing.",
+        f"- *n/a*: {REFUSED}; {NO_SUCH_THING}: the model does not have it.",
         "",
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
@@ -165,7 +165,7 @@ def _partners(versions: dict[str, dict[str, dict[str, str]]]) -> str:
              if BESIDE in families}
     if not found:
         return ""
-    rows = [["beside PSA, on Wan 2.1", "tested", "with"], ["---"] * 3]
+    rows = [["together with PSA, on Wan 2.1", "tested", "ComfyUI"], ["---"] * 3]
     for partner, meaning in PARTNERS.items():
         cell = _cell({version: outcomes.get(partner) for version, outcomes in found.items()}, [])
         rows.append([partner, meaning, cell])

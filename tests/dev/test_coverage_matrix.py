@@ -100,7 +100,7 @@ def test_what_passed_is_kept_and_nothing_else(tmp_path):
         (covers("A", "no such feature"), "wants a family and one of sparse & exact"),
         (covers("A", "batch 3", depends=True), "further only dense='why' or cannot=True"),
         (covers("A", "batch 3", "more"), "wants a family"),
-        (covers("Mochi", "references"), "the model has no such thing .it takes nothing but text"),
+        (covers("Mochi", "references"), "the model has no such thing .besides the latent"),
     ],
 )
 def test_a_mark_that_says_nothing_known_is_refused(mark, reason):
@@ -174,7 +174,7 @@ def test_what_stands_beside_psa_has_a_table_of_its_own():
         "0.3.9": {"A": {"batch 3": "sparse"}, BESIDE: {"LoRA": "sparse"}},
         "0.10.0": {BESIDE: {"LoRA": "sparse", "fp8 weights": "sparse"}},
     }
-    first, second = table(versions).split("\n\n| beside PSA")
+    first, second = table(versions).split("\n\n| together with PSA")
     assert BESIDE not in first and "| A |" in first
     rows = {line.split(" | ")[0]: line for line in second.splitlines()[2:]}
     assert list(rows) == [f"| {partner}" for partner in PARTNERS]

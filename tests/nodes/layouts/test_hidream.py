@@ -52,7 +52,7 @@ def test_hidream(bench, monkeypatch, layout, way):
 
 @pytest.mark.covers(
     FAMILY, "references",
-    dense="with an image to edit: its rows alternate with those of the new one",
+    dense="with an image to edit: its rows alternate with those of the new image",
 )
 def test_an_image_to_edit_lies_in_the_same_rows_and_stays_dense(bench):
     edited = layout((16, 24), (8, 12), concat_latent_image=noise(1, 16, 16, 24, seed=3))

@@ -71,7 +71,7 @@ def test_refiners_over_caption_or_image_alone_stay_dense(bench, family):
 
 
 @pytest.mark.covers(
-    TWO, "references", dense="with reference images: they and captions of theirs lie in between"
+    TWO, "references", dense="with reference images: these and their captions are interleaved"
 )
 def test_reference_images_stay_dense(bench):
     model = lumina(TWO)

@@ -97,7 +97,7 @@ def test_refiners_of_z_image_stay_dense(bench):
 
 
 @pytest.mark.covers(
-    Z_IMAGE, "references", dense="with reference images: they and captions of theirs lie in between"
+    Z_IMAGE, "references", dense="with reference images: these and their captions are interleaved"
 )
 def test_reference_images_stay_dense(bench):
     edited = layout(Z_IMAGE, (32, 48), (8, 12), reference_latents=[noise(1, 3, 16, 16)])

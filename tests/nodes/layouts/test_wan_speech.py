@@ -105,7 +105,7 @@ def talker(layout, speakers):
 
 
 S2V = "Wan 2.2 S2V"
-S2V_REASON = "its attention does not ask ComfyUI's override in this version, which the console says"
+S2V_REASON = "its attention does not ask ComfyUI's override in this version; the console says so"
 
 
 def of_older_versions(feature, layout):
@@ -128,7 +128,7 @@ def test_s2v_of_older_versions_keeps_its_calls_to_itself(bench, caplog, layout, 
 
 
 CAUSAL = "Wan causal (AR video)"
-CAUSAL_REASON = "with its own sampler it does not ask ComfyUI's override, which the console says"
+CAUSAL_REASON = "with its own sampler it does not ask ComfyUI's override; the console says so"
 
 
 @each(

@@ -241,8 +241,8 @@ def test_animate2_without_poses(bench, monkeypatch, layout, way):
 @each(
     covers(
         ANIMATE2, "references", Layout(SMALL, (2, 4, 6), before=24, lead=1, conditions=POSE),
-        dense="while a pose video drives it: each frame attends to keys of its own, and what goes "
-        "over the pose video alone is a reference",
+        dense="while a pose video drives it: each frame has keys of its own, and calls over the "
+        "pose video alone are for a reference",
     )
 )
 def test_animate2_with_poses(bench, layout, way):
