@@ -1,9 +1,9 @@
-"""What is known of a graph while it is queued, and of the user who queues it.
+"""The graph that is being queued, and the user who queues it.
 
-ComfyUI shows a node's `validate_inputs` only the inputs that it names, and never the nodes behind
-its links; and a running node is not told its user. Both are in the request, so they are noted while
-it is served: the graph for its validation, the user (with --multi-user) for its run. What scripts
-write for a widget's value is put into the form that ComfyUI reads.
+A node's `validate_inputs` gets only the inputs that it names, never the nodes behind its links, and
+a running node does not know its user. Both are in the request, so this module notes them while it
+is served: the graph for its validation, the user (with --multi-user) for its run. It also turns
+what scripts write for a widget's value into the form that ComfyUI reads.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from .given_values import LEFT_OUT, read
 log = logging.getLogger("PSA")
 
 DEFAULT_USER = "default"
-MOST_PROMPTS = 10_000  # whose user is remembered, beside those of the queue
+MOST_PROMPTS = 10_000  # whose user is remembered, in addition to those in the queue
 
 _graph: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar(
     "psa_graph", default=None
 )
 _user: contextvars.ContextVar[str | None] = contextvars.ContextVar("psa_user", default=None)
-# Of every prompt that came in, oldest first; None for a request without a known user.
+# the user of every prompt that came in, oldest first; None without a known user
 _user_of_prompt: dict[str, str | None] = {}
 
-# An input that is left out of a prompt cannot carry the answer of `validate_inputs`.
+# the input that carries the answer of `validate_inputs`; it must not be missing in a prompt
 _CARRIERS = {
     "PSAPresetEditor": "yaml_overrides", "PSAApply": "dense_blocks", "PSACalibrate": "dense_blocks",
 }  # fmt: skip
 
 
 def install(server: Any, nodes: Iterable[type[io.ComfyNode]]) -> None:
-    """Watches the prompts that come in at ComfyUI's server; `nodes` are the pack's own."""
+    """Watches the prompts that ComfyUI's server receives; `nodes` are the pack's own."""
     known = {node.__name__: node for node in nodes}
     server.add_on_prompt_handler(lambda request: _on_prompt(request, known, server))
     if args.multi_user:
@@ -49,7 +49,7 @@ def install(server: Any, nodes: Iterable[type[io.ComfyNode]]) -> None:
 
 
 def graph() -> Mapping[str, Any] | None:
-    """The graph that is being validated: node id -> its class_type and inputs. None outside."""
+    """The graph that is being validated: node id -> its class_type and inputs. Else None."""
     return _graph.get()
 
 
@@ -60,15 +60,15 @@ def node_id() -> str | None:
 
 
 def queued_inputs() -> Mapping[str, Any]:
-    """All inputs, in the graph that is being validated, of the node that ComfyUI is asking."""
+    """All inputs that the node that ComfyUI is asking has in the graph."""
     node = (graph() or {}).get(node_id())
     inputs = node.get("inputs") if isinstance(node, dict) else None
     return inputs if isinstance(inputs, dict) else {}
 
 
 def is_asked_for() -> bool:
-    """Whether the preset of the node that ComfyUI is asking can be needed: not where it goes to
-    nodes alone that are switched off."""
+    """Whether anything can need the preset of the node that ComfyUI is asking: not if it only goes
+    to nodes that are switched off."""
     nodes, asked = graph() or {}, node_id()
     waiting, seen, used = [asked], {asked}, False
     while waiting:
@@ -96,7 +96,7 @@ def _users(nodes: Mapping[str, Any], name: str | None) -> Iterator[tuple[str, st
 
 
 def current_user() -> str:
-    """Who asks, or who queued the prompt that runs; "default" where there is one user only."""
+    """Who makes this request, or who queued the running prompt; "default" with a single user."""
     if not args.multi_user:
         return DEFAULT_USER
     asking = _user.get()
@@ -143,13 +143,13 @@ def _widgets(node: type[io.ComfyNode]) -> dict[str, io.Input]:
 
 
 def _claim(request: dict[str, Any], server: Any) -> None:
-    """Notes whose prompt this is. An id that is another user's already is replaced: what runs
-    under it must not run as that user, nor theirs as this one."""
+    """Notes whose prompt this is, and replaces an id that another user already has: neither prompt
+    may run as the other's user."""
     user, wanted = _user.get(), request.get("prompt_id")
     if wanted is None or _user_of_prompt.get(str(wanted), user) != user:
         request["prompt_id"] = str(uuid.uuid4())
         if wanted is not None:
-            log.warning("PSA: the prompt id %.60s is another user's; this prompt gets the id %s",
+            log.warning("PSA: the prompt id %.60s belongs to another user; this prompt gets %s",
                         wanted, request["prompt_id"])  # fmt: skip
     _user_of_prompt[str(request["prompt_id"])] = user
     if len(_user_of_prompt) > MOST_PROMPTS:
@@ -157,7 +157,7 @@ def _claim(request: dict[str, Any], server: Any) -> None:
 
 
 def _forget(server: Any) -> None:
-    """Drops the older half of what is noted, but for what waits or runs."""
+    """Drops the older half of the notes, except for prompts that wait or run."""
     running, waiting = server.prompt_queue.get_current_queue_volatile()
     needed = {item[1] for item in (*running, *waiting)}
     for prompt_id in list(_user_of_prompt)[: MOST_PROMPTS // 2]:
@@ -171,7 +171,7 @@ async def _note_user(request: web.Request, handler: Any) -> web.StreamResponse:
 
     try:
         user = PromptServer.instance.user_manager.get_request_user_id(request)
-    except KeyError:  # ComfyUI's own routes say what they think of that
+    except KeyError:  # ComfyUI's own routes refuse this
         user = None
     token = _user.set(user)
     try:

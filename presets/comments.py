@@ -1,4 +1,4 @@
-"""A file's text with nothing changed in it but what its data says otherwise: comments stay."""
+"""Writes new data into a file's text and changes nothing else in it, so that comments stay."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class _InPlaceError(Exception):
 def rewritten(
     content: bytes, before: Document, data: dict[Any, Any]
 ) -> tuple[bytes, Document] | None:
-    """(bytes, what they hold) of the file with `data` in it; None where it has to be written anew.
+    """(bytes, what they hold) of the file with `data` in it; None if it must be written from
+    scratch.
 
-    Text is cut and put in at the places that the reader found, and the result read again: it is
-    given back only if it holds `data`.
+    Text is cut and inserted at the places that the reader found. The result is read again, and
+    returned only if it holds `data`.
     """
     mark = "\ufeff" if content.startswith(b"\xef\xbb\xbf") else ""
     try:
@@ -118,7 +119,7 @@ class _Change:
         return f"\n{text}" if unfinished else text
 
     def _line_end(self, place: int) -> int:
-        """Where the line after this place's begins; a comment at its end is passed over."""
+        """Where the line after this place begins, past a comment at the end of the line."""
         if place and _BREAK.match(self._text, place - 1):  # the end of a literal block
             return place
         found = _BREAK.search(self._text, place)
@@ -147,7 +148,7 @@ def _renamed(old: dict[Any, Any], new: dict[Any, Any]) -> tuple[Any, Any] | None
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, and read alike by every field: a whole number serves where a float is wanted."""
+    """Whether they are equal to every field: an int may stand for a float."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):

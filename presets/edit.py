@@ -106,7 +106,7 @@ class Edit:
         return [found[file] for file in sorted(found) if found[file] is not None]
 
     def lost_comments(self) -> list[Problem]:
-        """What is to be said about comments that go, and of the copies that keep them."""
+        """Notes about comments that are lost, and about the copies that keep them."""
         self.documents()
         notes = []
         for file, kept in self._copies.items():

@@ -87,7 +87,7 @@ class NotFoundError(PresetError):
 
 
 class ReadOnlyError(PresetError):
-    """A shipped preset is not to be changed, deleted or shadowed."""
+    """A shipped preset cannot be changed, deleted or shadowed."""
 
 
 class CollisionError(PresetError):

@@ -165,7 +165,7 @@ def _unknown_keys(path: str, section: Mapping[Any, Any], known: tuple[str, ...])
 def _presets(
     family: str, section: Mapping[Any, Any], issues: list[Issue], known: Known
 ) -> dict[str, PSAConfig] | None:
-    """The valid presets; None where there is no mapping of presets at all."""
+    """The valid presets; None if there is no mapping of presets at all."""
     path = f"{family}.attention_configs"
     raw = section.get("attention_configs", _ABSENT)
     if not isinstance(raw, Mapping) or not raw:

@@ -32,7 +32,7 @@ def named_preset(document: Document) -> Document | None:
 
 
 def misplaced(document: Document) -> Problem | None:
-    """What to say about a text that is no file of families as a whole."""
+    """What to say about a text that, as a whole, is not a file of families."""
     if _settings(document.data):
         what = "this is a single preset; a file of families is expected"
         mend = f"put it under its family, {PRESETS} and a name of its own"
@@ -49,7 +49,7 @@ def has_family(document: Document) -> bool:
 def wrong_section(
     document: Document, name: Any, section: Any, known: Collection[str]
 ) -> Problem | None:
-    """What to say about a section that is no family's, or of no family by this name."""
+    """What to say about a section that is not a family, or not one of this name."""
     stray = _stray(document, name, section)
     if stray is not None:
         return stray

@@ -258,7 +258,7 @@ class PresetStore:
     def _editing(
         self, family: str, preset: str, expected: str | None
     ) -> Iterator[tuple[Catalog, Edit]]:
-        """The lock is held, names and version are in order, the preset is no shipped one."""
+        """Inside: the lock is held, names and version are right, and the preset is not shipped."""
         _check_names(family, preset)
         self._read()  # parses what changed before others have to wait for it
         with one_writer(self._user.path):

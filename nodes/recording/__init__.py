@@ -1,1 +1,1 @@
-"""What a run did, written down while it lasts without making it wait."""
+"""Records what a run does, without making it wait."""

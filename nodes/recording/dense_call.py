@@ -1,4 +1,4 @@
-"""The shape of an attention call that PSA served, to serve another like it densely afterwards."""
+"""The shape of an attention call that PSA served, to time a similar one densely afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TensorSpec:
         return cls(tuple(x.shape), x.stride(), x.dtype, x.device)
 
     def make(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Another of the same layout, of normal random numbers."""
+        """A tensor with the same layout and normal random numbers."""
         x = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
         return x.normal_(generator=generator)
 
@@ -59,7 +59,7 @@ class DenseCall:
 
     @property
     def bytes(self) -> int:
-        """Of the inputs."""
+        """Bytes of the inputs."""
         values = (*self.args, *self.kwargs.values())
         return sum(x.bytes for x in values if isinstance(x, TensorSpec))
 

@@ -16,12 +16,12 @@ MOST_RUNS = 16
 
 @dataclass
 class LoggedRun:
-    """report        the run's own, see `Run.finish`; None where PSA could not plan the run
-    record        None where there is no report
-    preset        what it ran with
-    grid          of the video's tokens, (frames, height, width), and how many others beside them
-    dense_blocks  that were to stay dense
-    prompt        of ComfyUI's queue, None outside of it
+    """report        see `Run.finish`; None if PSA could not plan the run
+    record        None if there is no report
+    preset        the preset of the run
+    grid          (frames, height, width) of the video's tokens, and the number of other tokens
+    dense_blocks  blocks that should stay dense
+    prompt        the prompt of ComfyUI's queue; None outside of it
     note          why there is no report
     """
 
@@ -39,11 +39,11 @@ class RunLog:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: deque[LoggedRun] = deque(maxlen=MOST_RUNS)
-        # how many runs more `latest` would give if all were kept
+        # how many more runs `latest` would give if all were kept
         self.left_out = 0
 
     def __deepcopy__(self, memo: dict) -> RunLog:
-        # A model's options are copied with every clone; they all write into one log.
+        # options are copied with every clone of a model; all clones write into one log
         return self
 
     def add(self, run: LoggedRun) -> None:
@@ -57,7 +57,7 @@ class RunLog:
     def latest(self) -> list[LoggedRun]:
         """The runs of the same queued prompt as the last one, oldest first.
 
-        Outside of ComfyUI's queue: those that nothing has asked for yet, or the last one.
+        Outside of ComfyUI's queue: the runs that no report has shown yet, or else the last one.
         """
         with self._lock:
             if not self._runs:

@@ -32,7 +32,7 @@ AFTER = "measured after the run"
 
 @dataclass(frozen=True)
 class DenseTime:
-    """Milliseconds of one dense call, and where they are from; `reason` where there are none."""
+    """Milliseconds of one dense call and their source, or the `reason` why there are none."""
 
     ms: float | None
     source: str | None = None
@@ -52,7 +52,7 @@ def dense_calls(records: Iterable[RunRecord]) -> dict[CallShape, list[float]]:
 def dense_times(
     record: RunRecord, known: Mapping[CallShape, list[float]]
 ) -> dict[CallShape, DenseTime]:
-    """Of every shape that PSA served calls of. `known`: dense calls of runs beside it as well."""
+    """Dense times for every shape of call that PSA served. `known`: dense calls of all runs."""
     found = {}
     for shape, times in record.shapes.items():
         if not times.psa:
@@ -87,7 +87,7 @@ def _measured(shape: CallShape, call: DenseCall) -> DenseTime:
         return _timed(call, device)
     except comfy.model_management.InterruptProcessingException:
         raise
-    except Exception as error:  # of anyone's attention
+    except Exception as error:  # anyone's attention may fail
         log.warning("PSA Report could not time dense attention: %s: %s",
                     type(error).__name__, error)
         return DenseTime(None, reason=f"{type(error).__name__}: {error}".splitlines()[0])
@@ -119,7 +119,7 @@ def _timed(call: DenseCall, device: torch.device) -> DenseTime:
 
 
 def _too_long(shape: CallShape) -> str | None:
-    """Why a call is not tried on this CPU, by its arithmetic and the rate of a small product."""
+    """Why a call is too slow to time on this CPU, judged by its arithmetic and a small product."""
     size = 512
     a, b = torch.randn(2, size, size)
     began = time.perf_counter()

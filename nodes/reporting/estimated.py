@@ -1,4 +1,4 @@
-"""What was to be expected before the run, beside what was then measured."""
+"""What was estimated before the run, to compare with what was measured."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..recording.run_log import LoggedRun
 
 
 def estimated(logged: LoggedRun) -> dict[str, Any] | None:
-    """Figures of the attention, a step and the run; None for a model that nothing is known of."""
+    """Figures of the attention, a step and the run; None for an unknown model."""
     model = MODELS.get(logged.preset.family) if logged.preset else None
     shapes = list(logged.record.shapes) if logged.record else []
     if model is None or logged.grid is None or not shapes:
         return None
     if (shapes[0].heads, shapes[0].head_dim) != (model.heads, model.head_dim):
-        return None  # a preset of another family than the model's
+        return None  # a preset of a family that is not the model's
     grid, others = logged.grid
     tokens, config = Tokens(grid, others), logged.preset.config
     steps = logged.report["steps"]
@@ -33,5 +33,5 @@ def estimated(logged: LoggedRun) -> dict[str, Any] | None:
     figures = estimate_run(calls, tokens, model, plan)
     found = {"attention": figures["sparse_calls"], "share": figures["time_share"]}
     found |= {name: figures[name] for name in ("step", "run", "break_even")}
-    told = {name: asdict(figure) for name, figure in found.items()}
-    return told | {"offer": offer(model.head_dim)}
+    figures = {name: asdict(figure) for name, figure in found.items()}
+    return figures | {"offer": offer(model.head_dim)}

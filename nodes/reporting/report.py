@@ -1,4 +1,4 @@
-"""A model's last runs, told: the data that the text, the picture and the JSON are made of."""
+"""The report of a model's last runs: the data behind its text, picture and JSON."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .saving import attention_parts, saving
 
 VERSION = 1  # of the JSON
 NO_PSA = (
-    "There is no PSA on this model. Link the model that Apply PSA gives, and see that it is "
-    "switched on."
+    "There is no PSA on this model. Link the model that Apply PSA gives, and make sure that it "
+    "is switched on."
 )
 NO_RUN = (
-    "Nothing has been sampled with this model yet. Link what comes out of the sampler to "
-    '"after", so that the report waits for it.'
+    "Nothing has been sampled with this model yet. Link the sampler's output to \"after\", so "
+    "that the report waits for it."
 )
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """figures   the run as JSON has it
-    maps      None where there is no record
+    """figures   the run, as in the JSON
+    maps      None if there is no record
     """
 
     figures: dict[str, Any]
@@ -41,14 +41,14 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Of one model; `note` says why there are no runs, or which are left out."""
+    """The report of one model; `note` says why there are no runs, or which are left out."""
 
     runs: list[RunReport]
     note: str | None = None
 
 
 def reports_of(logs: list[RunLog | None]) -> list[Report]:
-    """Of each model's log. Measures what the runs themselves did not: see `dense_times`."""
+    """A report for each model's log. Measures what the runs did not: see `dense_times`."""
     found = [[] if log is None else log.latest() for log in logs]
     known = dense_calls(run.record for runs in found for run in runs if run.record)
     return [
@@ -64,7 +64,7 @@ def _note(log: RunLog | None, runs: list[LoggedRun]) -> str | None:
         return NO_RUN
     if log.left_out:
         return (
-            f"Only the last {len(runs)} of {log.left_out + len(runs)} runs are told of: a model "
+            f"Only the last {len(runs)} of {log.left_out + len(runs)} runs are shown: a model "
             "keeps no more."
         )
     return None
@@ -119,14 +119,14 @@ def _tail(logged: LoggedRun, cell: Cell) -> int | str:
 
 
 def _tails(logged: LoggedRun, cells: list[Cell]) -> int | str:
-    """What became of level 0: "none", the tail's pooling, or "mixed" where blocks differ."""
+    """What became of level 0: "none", the tail's pooling, or "mixed" if blocks differ."""
     found = {_tail(logged, cell) for cell in cells}
     return found.pop() if len(found) == 1 else "mixed" if found else "none"
 
 
 def _retained(logged: LoggedRun, cells: list[Cell]) -> float | None:
-    """The share of the estimated mass in blocks that are read, at whatever resolution."""
-    # NaN in q or k has no mass to tell of
+    """The share of the estimated mass in blocks that are read, at any level."""
+    # with NaN in q or k there is no mass
     cells = [cell for cell in cells if np.isfinite(cell.tally.mass).all()]
     calls = sum(cell.tally.calls for cell in cells)
     lost = sum(
@@ -161,7 +161,7 @@ def _block(record: Any, block: int) -> dict[str, Any]:
 
 
 def _by_level(levels: np.ndarray) -> dict[str, np.ndarray]:
-    """Of the levels that any block pair is on."""
+    """Shares of the levels that any block pair is on."""
     return {
         str(level): share
         for level, share in zip(LEVELS, levels, strict=True) if np.nansum(share) > 0
@@ -169,7 +169,7 @@ def _by_level(levels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: no arrays, no NaN, five digits."""
+    """Plain values for JSON: no arrays, no NaN, five digits."""
     if isinstance(value, dict):
         return {str(key): _plain(x) for key, x in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

@@ -17,7 +17,7 @@ from .dense_time import DenseTime
 
 
 def saving(record: RunRecord, dense: Mapping[CallShape, DenseTime]) -> dict[str, Any]:
-    """Figures are None where they cannot be told.
+    """Figures are None if they are unknown.
 
     attention   times dense attention, over all sparse calls
     saved_s     seconds that the sparse calls would have taken longer densely

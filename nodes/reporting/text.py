@@ -10,7 +10,7 @@ from .report import Report
 
 
 def text_of(reports: list[Report]) -> str:
-    """Of one model, or of several with a heading each."""
+    """The text for one model, or for several with a heading each."""
     parts = []
     for number, report in enumerate(reports, 1):
         head = f"PSA report, model {number}" if len(reports) > 1 else "PSA report"

@@ -1,4 +1,4 @@
-"""The sentences of a report, from its figures; the text and the picture both say them."""
+"""The sentences of a report, from its figures. The text and the picture both use them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_VIDEO = ("cross-attention", "not the video's tokens")
 
 
 def verdict(run: dict[str, Any]) -> str:
-    """The run in one line: was it on, and what did it bring?"""
+    """The run in one line: was PSA on, and what did it gain?"""
     if run.get("note"):
         return run["note"]
     sparse, of = run["calls"]["sparse"], video_calls(run)
@@ -32,7 +32,7 @@ def verdict(run: dict[str, Any]) -> str:
 
 
 def headline(report: dict[str, Any]) -> str:
-    """The same of a run's own short report, for the node that put PSA on."""
+    """The same from a run's own short report, for Apply PSA."""
     steps = _count(len(report["steps"]), "step") + ": "
     if report["ended"]:
         steps = f"ended early ({report['ended'].split(':')[0]}): "
@@ -52,7 +52,7 @@ def reasons(run: dict[str, Any], video_only: bool = False) -> str:
 
 
 def dense_kernel(run: dict[str, Any]) -> str | None:
-    """What served the calls that stayed dense, and with what they would be cheaper."""
+    """What served the dense calls, and what would serve them faster."""
     if not run.get("dense_kernel"):
         return None
     line = f"Dense calls ran: {run['dense_kernel']}"
@@ -100,7 +100,7 @@ def timing(run: dict[str, Any]) -> list[str]:
     if run["times"]["compile_calls"]:
         line = (
             f"Kernels were compiled for {seconds(run['times']['compile_seconds'])} in "
-            f"{_count(run['times']['compile_calls'], 'call')}, which no figure above counts"
+            f"{_count(run['times']['compile_calls'], 'call')}; no figure above includes this"
         )
         if gain["repaid"] is not None:
             steps = _count(max(1, round(gain["repaid"])), "sparse step")
@@ -121,7 +121,7 @@ OFFER = (
 
 
 def expectation(run: dict[str, Any]) -> str | None:
-    """What the estimate made without running says of the same."""
+    """What was estimated before the run."""
     found = run["estimate"] or {}
     parts = [
         f"{name} {times(found[key]['value'])}"
@@ -153,7 +153,7 @@ def budget(run: dict[str, Any]) -> str | None:
 
 
 def range_name(part: dict[str, Any]) -> str:
-    """Which steps a range of the preset's had: "Steps 3-5 (10-25%)"."""
+    """Which steps were in a range of the preset: "Steps 3-5 (10-25%)"."""
     numbers = block_list_text(part["steps"])
     steps = f"Step {numbers}" if numbers.isdigit() else f"Steps {numbers}"
     return f"{steps} ({part['range'] or 'in no range'})"

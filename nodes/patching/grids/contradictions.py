@@ -1,4 +1,4 @@
-"""Where a preset's family and the model it is used on say different things."""
+"""Contradictions between a preset's family and the model on which it is used."""
 
 from __future__ import annotations
 

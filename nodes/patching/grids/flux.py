@@ -1,4 +1,4 @@
-"""Flux and what grew out of it: layouts of comfy.ldm.flux, chroma and chroma_radiance."""
+"""Flux and models based on it: layouts of comfy.ldm.flux, chroma and chroma_radiance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def flux(call: ModelCall) -> TokenGrid | None:
 
 
 def chroma(call: ModelCall) -> TokenGrid | None:
-    """Chroma and Chroma Radiance: text, then the image; references are not looked at."""
+    """Chroma and Chroma Radiance: text, then the image; references are ignored."""
     return _text_then_image(call, 0)
 
 

@@ -37,7 +37,7 @@ def _cut(latent: torch.Tensor, patch: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _text_tokens(call: ModelCall) -> int | None:
-    """All that is put beside the video as text: prompt, glyphs, the image that 1.5 has seen."""
+    """All text tokens beside the video: prompt, glyphs, the image that 1.5 has seen."""
     parts = [call.conditions.get("c_crossattn")]
     if getattr(call.diffusion_model, "byt5_in", None) is not None:
         parts.append(call.conditions.get("txt_byt5"))

@@ -11,7 +11,7 @@ from .model_call import ModelCall, is_image, is_video, patches
 
 
 def krea2(call: ModelCall) -> TokenGrid | None:
-    """Krea 2: text, the image, and reference images where the model is told how to place them.
+    """Krea 2: text, the image, and reference images if the model knows where to place them.
 
     The text's layers go through blocks of their own before it.
     """

@@ -13,7 +13,7 @@ from .model_call import ModelCall, is_image, patches
 def lumina(call: ModelCall) -> TokenGrid | None:
     """Lumina 2, Z-Image: caption, then the image, each filled up to a multiple of tokens.
 
-    The refiners see caption or image alone: they are told apart by their token count.
+    The refiners see caption or image alone; their token counts tell them apart.
     """
     text = call.conditions.get("c_crossattn")
     if not is_image(call.x) or not isinstance(text, torch.Tensor):

@@ -12,7 +12,7 @@ from .model_call import ModelCall, latent_shapes, patches
 
 
 def minimax(call: ModelCall) -> TokenGrid | None:
-    """MiniMax-H3: text, frames and sounds to go by, the audio, and last the video."""
+    """MiniMax-H3: text, reference frames and sounds, the audio, and last the video."""
     shapes = latent_shapes(call)
     text = call.conditions.get("c_crossattn")
     if [len(shape) for shape in shapes] != [5, 4] or not isinstance(text, torch.Tensor):
@@ -22,7 +22,7 @@ def minimax(call: ModelCall) -> TokenGrid | None:
     patch = tuple(model.patch_size)
     grid = patches(tuple(video[2:]), patch)
 
-    # The model's own account of its sequence; it makes one anew where this is of another call.
+    # the model's own description of its sequence; it makes a new one if this is from another call
     payload = call.conditions.get("minimax_payload") or {}
     padded = (n * p for n, p in zip(grid, patch, strict=True))
     signature = (text.shape[1], *padded, audio[-1])

@@ -1,4 +1,4 @@
-"""What a reader of token grids is given, and what several of them read of it."""
+"""What a reader of token grids gets, and what several of them read from it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_image(x: Any) -> bool:
 def latent_shapes(call: ModelCall) -> list[tuple[int, ...]]:
     """The shape of each latent in `x`: of the video first, then of its audio if they are packed."""
     packed = call.conditions.get("latent_shapes")
-    # Of a single latent the list says what it was before a context window cut it.
+    # for a single latent, the list has its shape before a context window cut it
     shapes = packed if packed is not None and len(packed) > 1 else [call.x.shape]
     return [tuple(shape) for shape in shapes]
 

@@ -14,7 +14,7 @@ from .model_call import ModelCall, is_image, patches
 def omnigen2(call: ModelCall) -> TokenGrid | None:
     """OmniGen 2: text, reference images, the image.
 
-    Its refiners see each of them alone: they are told apart by their token count.
+    Its refiners see each of them alone; their token counts tell them apart.
     """
     text = call.conditions.get("c_crossattn")
     if not is_image(call.x) or not isinstance(text, torch.Tensor):

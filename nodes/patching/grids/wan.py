@@ -161,7 +161,7 @@ def _converted_reference(call: ModelCall, video: TokenGrid) -> int:
 
 
 def _whole_patches(size: Any, patch: Any) -> int:
-    """A reference is not padded: the convolution that cuts it leaves out a rest."""
+    """A reference is not padded: the convolution that cuts it drops the rest."""
     return math.prod(s // p for s, p in zip(size, patch, strict=True))
 
 
