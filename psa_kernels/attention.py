@@ -1,6 +1,6 @@
-"""The line: reorder, group, pyramid, importance, levels, attend. It knows no implementation.
+"""The stages in sequence, for any implementation: from reorder to attend.
 
-An implementation is a package with six functions over shared `Layout`s, one a stage:
+An implementation is a package with six functions over shared `Layout`s, one per stage:
 
     reorder(q, k, layout, config, state)                       -> Orders
     group_keys(q, k, v, orders, layout, config)                -> Groups
@@ -9,17 +9,17 @@ An implementation is a package with six functions over shared `Layout`s, one a s
     assign_levels(S, pyramid, layout, config)                  -> plan
     attend(q, pyramid, plan, orders, layout, config, scale)    -> out
 
-and one that says which heads go through the last four together, which is what bounds their memory:
+and one that says which heads go through the last four stages together, which bounds their memory:
 
     head_groups(layout, config, element_size)                  -> slices of the key/value heads
 
-`psa_kernels/implementations.py` is the list of them, and says which one serves a call. The `config`
-that stages are given is settled: where the call cannot have a precision, it does not ask for it.
-Without `grouping: similar` nothing is grouped, and `groups` is None. `OrderState` says what of
-groups and plans a later step of the same run may use again.
+`psa_kernels/implementations.py` lists the implementations and says which one serves a call. The
+`config` that stages get is settled: it never asks for a precision that the call cannot have.
+Without `grouping: similar` nothing is grouped, and `groups` is None. `OrderState` says which groups
+and plans a later step of the same run may use again.
 
-Only `Orders`, `Groups`, `S` (`[B, H, video query blocks, video key blocks]`), `plan.levels()`
-(int8, see `Stats`) and `out` have a meaning outside the implementation that made them.
+Outside the implementation that made them, only `Orders`, `Groups`, `S` (`[B, H, video query blocks,
+video key blocks]`), `plan.levels()` (int8, see `Stats`) and `out` have a meaning.
 """
 
 from __future__ import annotations
@@ -59,34 +59,33 @@ def psa_attention(
 ) -> torch.Tensor | tuple[torch.Tensor, Stats]:
     """Pyramid sparse attention of q `[B, H, Lq, D]` over k and v `[B, Hkv, Lk, D]`.
 
-    The inputs are floating-point, of one dtype and device, of any strides, and are not changed.
+    The inputs are floating-point, of one dtype and device, with any strides. They are not changed.
     `H` must be a multiple of `Hkv`.
 
-    config        settings; the defaults of `PSAConfig` if absent. Of type "dense", every block is
-                  read in full. `blocks` is a host's to read: see `PSAConfig.for_block`
-    grid          (frames, height, width) of the video tokens, which come in raster order; needed by
-                  the orders that read it
+    config        settings; the defaults of `PSAConfig` if absent. With type "dense", every block is
+                  read in full. Only hosts read `blocks`: see `PSAConfig.for_block`
+    grid          (frames, height, width) of the video tokens, which come in raster order; some
+                  orders need it
     extra_tokens  how many tokens before and after the video are not on the grid (text, references)
-    causal        each query sees keys up to its own position; needs attn_impl "old_mask_type" and
+    causal        each query reads keys up to its own position; needs attn_impl "old_mask_type" and
                   no rearrangement
     scale         factor on the logits; `D ** -0.5` if absent
     return_stats  also return what was computed
-    state         what is carried from step to step of one run: centroids of the semantic orders;
-                  with like keys together, groups and plans
-    step          the number of the sampling step, where a state is given; calls are counted if it
-                  is absent
-    need_kernels  raise `NoKernelsError`, which says why, rather than let the plain torch reference
-                  serve the call: on a GPU it is slower than dense attention
+    state         carries over from step to step of one run: centroids of the semantic orders and,
+                  with like keys, groups and plans
+    step          the number of the sampling step, for the state; without it, each call is a step
+    need_kernels  raise `NoKernelsError`, which says why, instead of using the plain torch
+                  reference, which on a GPU is slower than dense attention
 
     Returns the output `[B, H, Lq, D]` in q's dtype and the caller's token order; with
-    `return_stats` a pair of it and `Stats`. Its memory is contiguous as `[B, H, Lq, D]` from the
-    reference, as `[B, Lq, H, D]` from the kernels and under torch.compile. The same inputs with a
-    fresh `state` or none give the same bits on the same machine.
+    `return_stats`, a pair of the output and `Stats`. Its memory is contiguous as `[B, H, Lq, D]`
+    from the reference, as `[B, Lq, H, D]` from the kernels and under torch.compile. On the same
+    machine, the same inputs give the same bits, with a fresh `state` or none.
 
     torch.compile breaks its graph at this function; `PSAAttention` is one operator to it.
 
-    Raises `CallError` if the arguments do not fit together, or not the configuration;
-    `NoKernelsError` as `need_kernels` says.
+    Raises `CallError` if the arguments do not fit each other or the configuration;
+    `NoKernelsError`, see `need_kernels`.
     Source: the PSA attention module's interface; docs/semantics.md, sections 1 to 9.
     """
     config = settings(config)
@@ -111,13 +110,13 @@ def psa_attention(
 
 
 def settings(config: PSAConfig | None) -> PSAConfig:
-    """The defaults for None. Raises `CallError` for what is no configuration."""
+    """`config`, or the defaults for None. Raises `CallError` if it is not a configuration."""
     if config is None:
         return PSAConfig()
-    if not hasattr(config, "to_preset"):  # that of another copy of this package will do
+    if not hasattr(config, "to_preset"):  # one from another copy of this package is fine
         raise CallError(
-            f"config: found {shown(config)}; give a PSAConfig, as PSAConfig(tail=16) or, of a "
-            "preset's mapping, PSAConfig.from_preset(mapping)"
+            f"config: found {shown(config)}. Fix: give a PSAConfig, like PSAConfig(tail=16) or, "
+            "from a preset's mapping, PSAConfig.from_preset(mapping)"
         )
     return config
 

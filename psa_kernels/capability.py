@@ -1,7 +1,7 @@
-"""What an implementation can serve, as data: rows that are asked, printed and tested.
+"""What an implementation can serve, as data: rows that are checked, printed and tested.
 
-A row says what it looks at in a call, what is allowed there, and the reason that a user reads where
-it is not. `psa_kernels/implementations.py` is the list of implementations that the rows belong to.
+A row says what it looks at in a call, what is allowed, and the reason that a user reads if it is
+not allowed. `psa_kernels/implementations.py` lists the implementations that the rows belong to.
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ class Limit:
     """One row.
 
     of      what it looks at, in words
-    value   reads that off a call; asked only if the call is within the rows before this one
-    reason  a sentence; {found} stands for the value, {one_of}, {least} and {most} for what is
-            allowed
+    value   reads that from a call; only called if all rows before this one allow the call
+    reason  a sentence; {found} is the value, {one_of}, {least} and {most} are what is allowed
 
-    Allowed is what is in `one_of`, or from `least` to `most`. `needs` says so in words, where the
-    values themselves do not.
+    A value is allowed if it is in `one_of`, or from `least` to `most`. `needs` says this in words
+    if the values themselves do not.
     """
 
     of: str

@@ -1,7 +1,7 @@
 """The implementations, fastest first, and which of them serves a call.
 
-Another one enters by `register`, another precision by a row among its implementation's
-`precisions`. Asking needs no Triton.
+`register` adds another one; a row in an implementation's `precisions` adds a precision. Nothing
+here needs Triton.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .layout import Layout
 from .triton import support
 
 TRITON = Implementation("triton", triton, support.LIMITS, support.PRECISIONS)
-# serves what no other does
+# serves what no other can
 REFERENCE = Implementation("reference", reference, kernels=False)
 
 _registered = [TRITON]
@@ -26,9 +26,8 @@ _registered = [TRITON]
 
 @dataclass(frozen=True)
 class Choice:
-    """implementation  what serves a call
-    config  the call's, in which each precision of that implementation is settled: its stages
-            compute what it says
+    """implementation  what serves the call
+    config  the call's config with each precision settled: the stages compute what it says
     reason  why nothing faster serves the call, or which precision it cannot have; "" if there is
             nothing to say
     """
@@ -46,7 +45,7 @@ def choose(
     config: PSAConfig,
     gradient: bool = False,
 ) -> Choice:
-    """What serves a call: asked in every call, answered anew only where it changes."""
+    """What serves a call. Every call asks; answers are cached until a measurement changes them."""
     call, reasons = Call(device, dtype, layout, config, gradient), []
     for implementation in (*registered(), REFERENCE):
         reason = refusal(implementation.limits, call)
@@ -58,20 +57,20 @@ def choose(
         value, reason = precision.settled(call)
         if reason and asked == precision.value:
             reasons.append(f"{precision.field} {asked} not used: {reason}")
-        if value != asked:  # which the rows of the next precision see
+        if value != asked:  # the rows of the next precision see it
             call = replace(call, config=replace(call.config, **{precision.field: value}))
     return Choice(implementation, call.config, "; ".join(reasons))
 
 
 def register(implementation: Implementation) -> None:
-    """Asked before all others from now on; one of the same name is forgotten."""
+    """Adds an implementation, to be asked first; it replaces one of the same name."""
     others = (one for one in _registered if one.name != implementation.name)
     _registered[:] = [implementation, *others]
     choose.cache_clear()
 
 
 def unregister(name: str) -> None:
-    """Raises `KeyError` if there is none of this name."""
+    """Removes an implementation. Raises `KeyError` if none has this name."""
     others = [one for one in _registered if one.name != name]
     if len(others) == len(_registered):
         raise KeyError(name)
@@ -85,7 +84,7 @@ def registered() -> tuple[Implementation, ...]:
 
 
 def table() -> Iterator[tuple[str, str, str]]:
-    """(implementation or precision of it, what a row looks at, what it allows), in words."""
+    """(implementation or its precision, what a row looks at, what it allows), in words."""
     for one in registered():
         for limit in one.limits:
             yield one.name, limit.of, limit.allowed

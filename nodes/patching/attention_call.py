@@ -139,7 +139,7 @@ class AttentionCall:
         return index if isinstance(index, int) else None
 
     def grid_sizes(self) -> tuple[int, ...] | None:
-        """The token grid, where the model says it; () for something that is no grid."""
+        """The token grid, if the model says it; () for something that is not a grid."""
         sizes = self._published("grid_sizes")
         if sizes is None:
             return None

@@ -103,7 +103,7 @@ class _Schedules:
 
 
 class _QuickTable:
-    """A `model_sampling` with a table that is no tensor: thousands of look-ups then cost little."""
+    """A `model_sampling` whose table is not a tensor, so that thousands of look-ups cost little."""
 
     def __init__(self, model_sampling: Any):
         self._model_sampling = model_sampling

@@ -190,7 +190,7 @@ def _constant(value: Any) -> Any:
     try:
         constant = value.as_python_constant()
     except Exception as error:  # NotImplementedError, in newer versions another
-        raise UnreadableError("an argument that is no constant") from error
+        raise UnreadableError("an argument that is not constant") from error
     if not _is_constant(constant):
         raise UnreadableError(f"an argument of type {type(constant).__name__}")
     return constant

@@ -126,7 +126,7 @@ def _plan(given: dict[str, Any] | None, config: PSAConfig) -> Plan | None:
 
 
 def _last_sparse(steps: int, sparse: int, config: PSAConfig) -> Plan:
-    """Of a run whose last steps are the sparse ones, as after a warm-up."""
+    """The plan of a run whose last steps are sparse, as after a warm-up."""
     found = Counter(config.steps.at(i / steps) for i in range(steps - sparse, steps))
     return Plan(steps, sparse, {range_: n for range_, n in found.items() if range_ is not None})
 

@@ -26,7 +26,7 @@ log = logging.getLogger("PSA")
 
 MAX_BODY = 1024 * 1024
 MAX_DEPTH = 16  # a preset in a request needs 5
-# As of YAML (presets/yaml_text.py), so that what it would refuse is no work here.
+# the limits of YAML (presets/yaml_text.py), so that what it would refuse costs no work here
 MAX_KEY = 2 * yaml_text.MAX_KEY  # a path in `changes` has a list of blocks in its middle
 MAX_DIGITS = 1000  # int() takes long for more
 DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -91,7 +91,7 @@ def _densities(
     tokens: Tokens,
     family: str,
 ) -> list[float]:
-    """Of each step, the share of dense attention's query-key products."""
+    """For each step, the share of dense attention's query-key products."""
     model = MODELS.get(family)
 
     @functools.cache

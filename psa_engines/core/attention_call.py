@@ -54,7 +54,7 @@ class AttentionCall:
         return self.block
 
     def grid_sizes(self) -> tuple[int, ...] | None:
-        """The token grid, where this call says it; () for something that is no grid."""
+        """The token grid, if this call says it; () for something that is not a grid."""
         return None
 
 

@@ -242,7 +242,7 @@ def part_of_whole(
 
 
 def _cut_short(sigmas: Sequence[float], percent_to_sigma: Callable[[float], float]) -> bool:
-    """Whether a run may end at 0 because it was told to, not because its schedule does: its last
+    """Whether a run may end at 0 because it was cut short, not because its schedule ends: its last
     step is longer than the one before."""
     if len(sigmas) < 3:
         return False

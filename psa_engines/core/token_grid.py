@@ -18,7 +18,7 @@ class TokenGrid:
     after: int = 0
     # How many of the extra tokens are text.
     text: int = 0
-    # Other token counts in the same call; self-attention of that length cannot be told apart.
+    # Other token counts in the same call; self-attention of that length looks the same.
     other_lengths: tuple[int, ...] = ()
     # The grid that the model publishes, where it counts extra tokens as frames of it.
     published: tuple[int, int, int] | None = None

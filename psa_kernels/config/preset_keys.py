@@ -52,7 +52,7 @@ def by_argument(mapping: Mapping[Any, Any]) -> tuple[dict[str, Any], set[str], l
 
 
 def unknown_key(name: str) -> Issue:
-    """What is said of a key, or an argument, that there is not."""
+    """The issue of an unknown key or argument."""
     if name in FIELD_BY_PATH:  # a key with a dot in it, where the format has a mapping in a mapping
         section, _, key = name.partition(".")
         return Issue(name, name, "a key with a dot", f"write {key} inside the mapping {section}")

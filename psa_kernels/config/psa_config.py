@@ -95,7 +95,7 @@ class PSAConfig:
 
     @classmethod
     def _of(cls, arguments: Mapping[str, Any]) -> PSAConfig:
-        """Of what the validator gave back, which needs no second look; absent ones default."""
+        """A configuration from arguments that the validator returned; missing ones are defaults."""
         config = object.__new__(cls)
         for field in FIELDS:
             value = arguments.get(field.argument, field.default)

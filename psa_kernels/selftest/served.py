@@ -12,7 +12,7 @@ HEAD_DIM, DTYPE = 128, torch.bfloat16  # of most video models
 
 
 def served_here(device: torch.device) -> str:
-    """Of an ordinary call, what each implementation makes of it."""
+    """Whether each implementation serves an ordinary call, in words."""
     return "; ".join(f"{one.name}: {_of_one(one, device)}" for one in registered())
 
 

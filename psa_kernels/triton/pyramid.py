@@ -1,5 +1,5 @@
 """Stage 3: gathered keys and values, their means at every pooling level, and their statistics; the
-host's side of it."""
+CPU side."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ LONG: Grid = (21, 45, 80)  # 75,600: 720p
 
 
 def heads_of(width: int, head_dim: int) -> int:
-    """Of the large call: as many as `width` elements are, a multiple of HEADS."""
+    """Heads of the large call: as many as fit in `width` elements, a multiple of HEADS."""
     return max(1, width // head_dim // HEADS) * HEADS
 
 

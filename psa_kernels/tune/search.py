@@ -63,7 +63,7 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """As a part of the whole."""
+        """The part of the time that has passed, from 0 to 1."""
         return (time.monotonic() - self.start) / self.seconds
 
     def left(self, until: float = 1.0) -> float:
@@ -73,7 +73,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one kernel.
+    """The result for one kernel.
 
     row     the table's settings
     before  what was in use
@@ -210,7 +210,7 @@ class _Run:
         ]
 
     def joined(self, finalists: Sequence[Variant]) -> list[Variant]:
-        """Of each finalist, the depths that made it faster."""
+        """For each finalist, the depths that made it faster."""
         found = []
         for one in finalists:
             better = [

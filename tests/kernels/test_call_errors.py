@@ -50,7 +50,7 @@ def test_arguments(arguments, message):
 @pytest.mark.parametrize("config", ["fast", {"tail": 16}], ids=str)
 def test_what_is_no_configuration(config):
     for call in (lambda: psa_attention(*qkv(), config=config), lambda: PSAAttention(config)):
-        with pytest.raises(CallError, match=r"config: found .*; give a PSAConfig"):
+        with pytest.raises(CallError, match=r"config: found .*\. Fix: give a PSAConfig"):
             call()
 
 

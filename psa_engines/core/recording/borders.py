@@ -9,7 +9,7 @@ from .clocks import Clock, NoClock
 
 
 class StepBorders:
-    """By the clock of the device that began the run, also for what other devices do meanwhile."""
+    """When steps begin, by the clock of the run's first device, also for work on other devices."""
 
     def __init__(self) -> None:
         self._clock: Clock | None = None

@@ -34,7 +34,7 @@ class LiveText:
         self._last: dict[str, Any] | None = None
 
     def tick(self, step: int, dense: str | None) -> None:
-        """A step goes on; `dense`: why it is not sparse, or None where it is."""
+        """A step continues; `dense`: why it is not sparse, or None if it is."""
         now = time.monotonic()
         if self.send is None or now < self._due or not self._lock.acquire(blocking=False):
             return

@@ -148,7 +148,7 @@ class Recorder:
 
     @property
     def latest(self) -> tuple[torch.Tensor, int] | None:
-        """Of the last sparse call, see `Tallies`."""
+        """The sums of the last sparse call, see `Tallies`."""
         return self._tallies.latest
 
     def speedup(self) -> float | None:

@@ -108,7 +108,7 @@ class RunRecord:
     fault: str | None
 
     def milliseconds(self, kind: str) -> float | None:
-        """Of all calls of a kind; None where nothing could be timed."""
+        """Milliseconds of all calls of a kind; None if nothing could be timed."""
         return sum(cell.ms.get(kind, 0.0) for cell in self.cells) if self.timer else None
 
     def tally(self, cells: Iterable[Cell] | None = None) -> Tally | None:

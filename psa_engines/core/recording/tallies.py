@@ -21,9 +21,9 @@ class _Sum:
 
 
 class Tallies:
-    """Of one run. It has no lock: `Recorder` holds its own.
+    """The tallies of one run. They have no lock: `Recorder` holds one.
 
-    latest  of the last call: `Stats.sums`, on the device, and dense attention's products
+    latest  (`Stats.sums`, on the device; dense attention's products) of the last call
     """
 
     def __init__(self) -> None:
