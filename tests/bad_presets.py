@@ -374,7 +374,7 @@ BREAKERS = (
 )  # fmt: skip
 
 
-def bad_presets(count: int = 400, seed: int = 20262) -> list[BadPreset]:
+def bad_presets(count: int = 400, seed: int = 20268) -> list[BadPreset]:
     """`count` presets: every second one with a single breaker, the others with two to four."""
     rng = random.Random(seed)
     found = []
