@@ -66,6 +66,7 @@ GOOD = {
     "grouping": "similar",
     "refresh": 6,
     "qk": "int8",
+    "value_sums": "float16",
     "steps": {"0-12.5%": "dense", "50-100%": {"second_moment": True, "blocks": {"3-4": "dense"}}},
 }
 
@@ -101,6 +102,7 @@ WRONG_VALUES = {
     "grouping": [*_JUNK, "Similar", "likeness"],
     "refresh": [None, 0, 101, 2.0, NAN, True, "4", [4], {}],
     "qk": [*_JUNK, "Int8", "fp8", "bf16"],
+    "value_sums": [*_JUNK, "Float16", "half", "fp16", "bfloat16"],
 }
 
 # wrong key -> the known path that the message must offer
@@ -110,6 +112,7 @@ MISSPELT = {
     "mask_ratio": "mask_ratios", "tails": "tail", "second_momentum": "second_moment",
     "attn_imp": "attn_impl", "use_simmask": "use_sim_mask", "warmup_step": "warmup_steps",
     "verbos": "verbose", "groupings": "grouping", "refreshs": "refresh", "stepss": "steps",
+    "value_sum": "value_sums",
     "block_n": "block_size.n", "tile_n": "block_size.tile_n",
     "sim_2x_threshold": "sim_thresholds.x2", "block_size.mm": "block_size.m",
     "block_size.tilen": "block_size.tile_n", "sim_thresholds.x_2": "sim_thresholds.x2",
@@ -371,7 +374,7 @@ BREAKERS = (
 )  # fmt: skip
 
 
-def bad_presets(count: int = 400, seed: int = 20260) -> list[BadPreset]:
+def bad_presets(count: int = 400, seed: int = 20268) -> list[BadPreset]:
     """`count` presets: every second one with a single breaker, the others with two to four."""
     rng = random.Random(seed)
     found = []

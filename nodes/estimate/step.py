@@ -18,7 +18,7 @@ from ...psa_kernels.config import DENSE
 from .calls import Calls, Plan
 from .density import Tokens, density
 from .models import Model
-from .times import here, runs_int8
+from .times import here, settled
 
 NO_SIZES = "the sizes of the family's model are not known"
 COUNTED = "counted from the sizes of the model's blocks, without embeddings, norms and activations"
@@ -27,6 +27,7 @@ MEASURED = "from calls of {} tokens, timed on this {gpu} on {date} beside {again
 REST = "the rest at {:.0f} TFLOP/s, this GPU's rate of matrix products, which no real step reaches"
 INT8 = "with query-key products in int8"
 NO_INT8 = "timed with query-key products in half precision; these run in int8"
+NO_SUMS = "timed with values summed in float32; these are summed in float16"
 TIMED = ("time_share", "dense_s", "sparse_s", "step", "break_even", "attention", "sparse_calls")
 
 
@@ -88,10 +89,12 @@ def _timed(calls: Calls, tokens: Tokens, model: Model, note: str) -> dict[str, F
     if any(reasons):
         return dict.fromkeys(TIMED, Figure(None, reason=next(filter(None, reasons))))
     known = all("int8_ms" in one for call in times.calls for one in call["psa"])
-    int8 = {part for _, part in sparse if runs_int8(part, model.head_dim)}
+    computed = {part: settled(part, model.head_dim) for _, part in sparse}
+    int8 = {part for part, x in computed.items() if x.qk == "int8"}
+    half_sums = any(x.value_sums == "float16" for x in computed.values())
     lengths = " and ".join(f"{call['tokens']:,}" for call in times.calls)
     basis = MEASURED.format(lengths, **times.source)
-    note = _joined(note, int8 and (INT8 if known else NO_INT8), basis)
+    note = _joined(note, int8 and (INT8 if known else NO_INT8), half_sums and NO_SUMS, basis)
     shares = [(n, part, density([(1, part)], tokens).value) for n, part in sparse]
 
     def took(length: Any) -> Any:

@@ -21,7 +21,7 @@ from ...psa_kernels import measured
 from ...psa_kernels.capability import Call
 from ...psa_kernels.config import PSAConfig
 from ...psa_kernels.measured import machine_of
-from ...psa_kernels.triton.support import INT8
+from ...psa_kernels.triton.support import PRECISIONS
 from ..patching.dense_kernel import dense_kernel
 
 DTYPE = torch.bfloat16
@@ -123,7 +123,11 @@ def offer(head_dim: int) -> str | None:
     return next((str(x) for x in sorted(measured.HEAD_DIMS) if x >= head_dim), None)
 
 
-def runs_int8(config: PSAConfig, head_dim: int) -> bool:
-    """Whether the kernels multiply queries and keys of such calls in int8 on this machine."""
+def settled(config: PSAConfig, head_dim: int) -> PSAConfig:
+    """The configuration with the precisions that the kernels have for such calls on this machine.
+    """
     device = comfy.model_management.get_torch_device()
-    return INT8.settled(Call.small(device, DTYPE, head_dim, config))[0] == "int8"
+    for precision in PRECISIONS:
+        value, _ = precision.settled(Call.small(device, DTYPE, head_dim, config))
+        config = config.replace(**{precision.field: value})
+    return config

@@ -55,6 +55,7 @@ class PSAConfig:
     refresh: int = 4
     steps: StepRanges | Mapping[str, Any] = NO_RANGES
     qk: str = "half"
+    value_sums: str = "float32"
 
     def __post_init__(self) -> None:
         values = {field.argument: getattr(self, field.argument) for field in FIELDS}

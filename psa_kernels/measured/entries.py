@@ -71,6 +71,11 @@ def kept_until_forgotten(function: Callable) -> Callable:
     return cache
 
 
+def attend_name(qk: str, sums: str) -> str:
+    """What an entry calls the attention of that precision."""
+    return qk if sums == "float32" else f"{qk}, {sums} sums"
+
+
 def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
@@ -171,6 +176,9 @@ def _check(one: Mapping[str, Any]) -> None:
         raise ValueError(f"head_dim: found {one['head_dim']!r}, give 1 to 256")
     if one["qk"] not in one["attend"]:
         raise ValueError(f"qk: found {one['qk']!r}, give one of {', '.join(one['attend'])}")
+    for qk, sums in one.get("sums", {}).items():
+        if attend_name(qk, sums) not in one["attend"]:
+            raise ValueError(f"sums.{qk}: found {sums!r}, give what attend has settings for")
     for found in one["attend"].values():
         settings.check("attend", settings.Attend, found)
     settings.check("estimate", settings.Estimate, one["estimate"])

@@ -31,6 +31,12 @@ def settings_in_use(device: torch.device, head_dim: int) -> str:
     if len(precisions) > 1:
         auto = tuning.measured_qk(device, head_dim, DTYPE)
         said.append(f"qk: auto runs in {PRECISIONS[auto]}")
+    summed = [
+        PRECISIONS[qk] for qk in precisions
+        if tuning.measured_sums(device, head_dim, DTYPE, qk) == "float16"
+    ]  # fmt: skip
+    if summed:
+        said.append(f"value_sums: auto runs in float16 where qk is {' or '.join(summed)}")
     return f"{_source(device, head_dim)}: {'; '.join(said)}"
 
 

@@ -22,7 +22,9 @@ Where |q| and the longest key bound every logit of a program tightly enough, its
 below that bound and needs no running maximum (`BOUND_ROOM`): no maximum per score, no rescaling of
 the accumulator, no exchange between threads before the exponential.
 
-With INT8 (section 6d) a program makes bytes of its queries when it has loaded them.
+With INT8 (section 6d) a program makes bytes of its queries when it has loaded them. With HALF_SUMS
+(section 6e) values come in powers of two below their head's largest, which no tile's sum in float16
+can pass, and there is no bound: weights far above 1 would.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import triton
 import triton.language as tl
 
 from .attend_loops import full_blocks, masked_keys, pooled_list, ragged_block, tail_level
-from .common import BOUND, BOUND_ROOM, EMPTY, POOLED_MOST, as_bytes, caller_position
+from .common import BOUND, BOUND_ROOM, EMPTY, POOLED_MOST, as_bytes, caller_position, value_scale
 
 
 @triton.jit
@@ -46,7 +48,7 @@ def _attend_all(
     LISTED: tl.constexpr, POOLED: tl.constexpr, SPREAD: tl.constexpr, CAUSAL: tl.constexpr,
     TMA: tl.constexpr, PRECISION: tl.constexpr, FULL_STAGES: tl.constexpr,
     LIST_STAGES: tl.constexpr, TAIL_STAGES: tl.constexpr, INT8: tl.constexpr,
-    ONLINE: tl.constexpr,
+    HALF_SUMS: tl.constexpr, ONLINE: tl.constexpr,
 ):  # fmt: skip
     """(acc, total) over everything that one program reads."""
     dims = tl.arange(0, DIM)
@@ -57,7 +59,7 @@ def _attend_all(
     acc, high, total = full_blocks(
         queries, full_k_tiles, full_v_tiles, full_k, full_v, key_base, full + row * full_most,
         full_count, origin, whole, k_len, acc, high, total, scale, scales, k_video, k_blocks, dims,
-        N, DIM, FULL_TILE, TMA, INT8, ONLINE, PRECISION, FULL_STAGES, LIST_STAGES,
+        N, DIM, FULL_TILE, TMA, INT8, ONLINE, PRECISION, HALF_SUMS, FULL_STAGES, LIST_STAGES,
     )  # fmt: skip
     rest_first = origin + whole * FULL_TILE
     if CAUSAL or INT8:
@@ -69,13 +71,13 @@ def _attend_all(
         acc, high, total = masked_keys(
             queries, position, full_k_tiles, full_v_tiles, key_base, begin, end, k_len, k_video,
             before, acc, high, total, scale, scales, k_blocks, N, DIM, FULL_TILE, CAUSAL, TMA,
-            INT8, ONLINE, PRECISION,
+            INT8, ONLINE, PRECISION, HALF_SUMS,
         )  # fmt: skip
         rest_first = tl.where(is_extra, k_video, k_video + whole * FULL_TILE)
     acc, high, total = masked_keys(
         queries, position, full_k_tiles, full_v_tiles, key_base, rest_first, k_len, k_len, k_video,
         before, acc, high, total, scale, scales, k_blocks, N, DIM, FULL_TILE, CAUSAL, TMA, INT8,
-        ONLINE, PRECISION,
+        ONLINE, PRECISION, HALF_SUMS,
     )  # fmt: skip
     pooled_k += pooled_base * DIM
     pooled_v += pooled_base * DIM
@@ -83,19 +85,20 @@ def _attend_all(
     if POOLED:
         acc, high, total = ragged_block(
             queries, pooled_k, pooled_v, log2_counts, spread, ragged_start, ragged_rows, acc, high,
-            total, norms, pooled_scale, dims, SMALL, SPREAD, INT8, ONLINE, PRECISION,
+            total, norms, pooled_scale, dims, SMALL, SPREAD, INT8, ONLINE, PRECISION, HALF_SUMS,
         )  # fmt: skip
     if LISTED > 0:
         acc, high, total = pooled_list(
             queries, pooled_k, pooled_v, spread, chunks + row * chunks_most, end_2, end_4,
             chunk_count * (N // 8), acc, high, total, norms, pooled_scale, capped, dims, N // 8,
-            LISTED, DIM, TILE, SPREAD, INT8, ONLINE, PRECISION, LIST_STAGES,
+            LISTED, DIM, TILE, SPREAD, INT8, ONLINE, PRECISION, HALF_SUMS, LIST_STAGES,
         )  # fmt: skip
     if TAIL > 0:
         acc, high, total = tail_level(
             queries, tail_k_tiles, tail_v_tiles, pooled_base + tail_start, spread + tail_start,
             coarse + row * words, tail_rows, acc, high, total, norms, pooled_scale, capped,
-            N // TAIL, LOG2_TAIL, DIM, TILE, TMA, SPREAD, INT8, ONLINE, PRECISION, TAIL_STAGES,
+            N // TAIL, LOG2_TAIL, DIM, TILE, TMA, SPREAD, INT8, ONLINE, PRECISION, HALF_SUMS,
+            TAIL_STAGES,
         )  # fmt: skip
     return acc, total
 
@@ -109,7 +112,7 @@ def attend_kernel(
     q, q_batch, q_head, q_row, q_dim, order, order_batch, order_head,
     out, out_batch, out_head, out_row, out_dim,
     full_k, full_v, pooled_k, pooled_v, full_k_tiles, full_v_tiles, tail_k_tiles, tail_v_tiles,
-    log2_counts, spread, steepest, longest, scales, peaks,
+    log2_counts, spread, steepest, longest, scales, peaks, value_peaks,
     matrix, full, chunks, counts, coarse, full_most, chunks_most, words,
     heads, heads_per_kv, q_len, k_len, q_video, k_video, before, q_blocks, k_blocks,
     extra_programs, pooled_rows, start_2, start_4, start_8, tail_start, scale, spread_scale,
@@ -118,7 +121,8 @@ def attend_kernel(
     TAIL: tl.constexpr, LOG2_TAIL: tl.constexpr, LISTED: tl.constexpr, POOLED: tl.constexpr,
     SPREAD: tl.constexpr, ORDERED: tl.constexpr, CAUSAL: tl.constexpr, NEGATIVE: tl.constexpr,
     TMA: tl.constexpr, PRECISION: tl.constexpr, BOUNDED: tl.constexpr, INT8: tl.constexpr,
-    FULL_STAGES: tl.constexpr, LIST_STAGES: tl.constexpr, TAIL_STAGES: tl.constexpr,
+    HALF_SUMS: tl.constexpr, FULL_STAGES: tl.constexpr, LIST_STAGES: tl.constexpr,
+    TAIL_STAGES: tl.constexpr,
 ):  # fmt: skip
     # compilers hand Python floats over as float64 (or float32): fix one
     scale = tl.full([], scale, tl.float32)
@@ -222,10 +226,12 @@ def attend_kernel(
                 pooled_base, tail_start, k_len, k_video, before, norms, capped, scale,
                 pooled_scale, scales, k_blocks, high, acc, total, DIM, M, N, FULL_TILE, TILE,
                 SMALL, TAIL, LOG2_TAIL, LISTED, POOLED, SPREAD, CAUSAL, TMA, PRECISION,
-                FULL_STAGES, LIST_STAGES, TAIL_STAGES, INT8, bounded == 0,
+                FULL_STAGES, LIST_STAGES, TAIL_STAGES, INT8, HALF_SUMS, bounded == 0,
             )  # fmt: skip
 
     result = acc / total[:, None]
+    if HALF_SUMS:
+        result = result * (1.0 / value_scale(tl.load(value_peaks + kv_pair)))
     if out.dtype.element_ty == tl.float16:
         # values at float16's end are rounded past it, to 65536; infinite ones stay infinite
         past = (tl.abs(result) > 65504.0) & (tl.abs(result) < 65700.0)

@@ -8,6 +8,9 @@ the whole of them exists twice in a kernel.
 
 With INT8 queries and keys are bytes (section 6d), and `scale` has one number a query, which makes
 up for the queries' steps too; full keys are of one block to a tile, whose step comes from `scales`.
+
+With HALF_SUMS a tile's values are summed in float16 (section 6e), which GeForce RTX GPUs do at
+twice the rate, and each tile's sum is added to `acc` in float32.
 """
 
 from __future__ import annotations
@@ -15,21 +18,42 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .common import EMPTY, caller_position, columns_of
+from .common import EMPTY, HALF_ROOM, caller_position, columns_of
 
 
 @triton.jit
-def _fold(logits, values, acc, high, total, ONLINE: tl.constexpr, PRECISION: tl.constexpr):
+def _raised(largest, acc, high, total, HALF_SUMS: tl.constexpr):
+    """(acc, high, total) below a running maximum over logits of at most `largest` too."""
+    if HALF_SUMS:
+        # weights of up to 2^HALF_ROOM use more of float16's exponents; a huge logit would round
+        largest = tl.where(tl.abs(largest) < 1048576.0, largest - HALF_ROOM, largest)
+    higher = tl.maximum(high, largest)
+    shrink = tl.exp2(high - higher)
+    return acc * shrink[:, None], higher, total * shrink
+
+
+@triton.jit
+def _weighted(weights, values, acc, PRECISION: tl.constexpr, HALF_SUMS: tl.constexpr):
+    """`acc` and the weighted sum of a tile's values."""
+    if HALF_SUMS:
+        tl.static_assert(values.shape[0] <= 128)  # the keys that HALF_ROOM and HALF_VALUES are for
+        part = tl.dot(weights.to(values.dtype), values, out_dtype=tl.float16)
+        return acc + part.to(tl.float32)
+    else:
+        return tl.dot(weights.to(values.dtype), values, acc, input_precision=PRECISION)
+
+
+@triton.jit
+def _fold(
+    logits, values, acc, high, total, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
+    HALF_SUMS: tl.constexpr,
+):  # fmt: skip
     """One step of the softmax; `logits` in powers of two. ONLINE: `high` is a running maximum."""
     if ONLINE:
-        higher = tl.maximum(high, tl.max(logits, 1))
-        shrink = tl.exp2(high - higher)
-        total = total * shrink
-        acc = acc * shrink[:, None]
-        high = higher
+        acc, high, total = _raised(tl.max(logits, 1), acc, high, total, HALF_SUMS)
     weights = tl.exp2(logits - high[:, None])
     total += tl.sum(weights, 1)
-    acc = tl.dot(weights.to(values.dtype), values, acc, input_precision=PRECISION)
+    acc = _weighted(weights, values, acc, PRECISION, HALF_SUMS)
     return acc, high, total
 
 
@@ -78,6 +102,7 @@ def _tile(source, base, row, limit, DIM: tl.constexpr, TILE: tl.constexpr, TMA: 
 def _pooled(
     q, keys, values, acc, high, total, norms, bias, widths, scale, capped,
     SPREAD: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
+    HALF_SUMS: tl.constexpr,
 ):  # fmt: skip
     """A tile of pooled keys: `bias` is the log2 of their counts, `norms` x `widths` the second
     moment's term (section 6c), which may pass the bias only where not `capped`."""
@@ -88,7 +113,7 @@ def _pooled(
             # the Gaussian term is at most the bias itself, ln of the count (section 6c)
             corrected = tl.minimum(corrected, logits + bias[None, :])
         logits = corrected
-    return _fold(logits, values, acc, high, total, ONLINE, PRECISION)
+    return _fold(logits, values, acc, high, total, ONLINE, PRECISION, HALF_SUMS)
 
 
 @triton.jit
@@ -97,6 +122,7 @@ def masked_keys(
     acc, high, total, scale, scales, k_blocks,
     N: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, CAUSAL: tl.constexpr,
     TMA: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
+    HALF_SUMS: tl.constexpr,
 ):  # fmt: skip
     """Contiguous keys from `begin` to `end`, with a mask per column, and per token if causal."""
     for start in tl.range(begin, end, TILE, num_stages=1):
@@ -109,7 +135,7 @@ def masked_keys(
             seen = caller_position(position, column, k_video, before, False)
             logits = tl.where(seen[None, :] <= position[:, None], logits, EMPTY)
         values = _tile(tiles_v, key_base, start, k_len, DIM, TILE, TMA)
-        acc, high, total = _fold(logits, values, acc, high, total, ONLINE, PRECISION)
+        acc, high, total = _fold(logits, values, acc, high, total, ONLINE, PRECISION, HALF_SUMS)
     return acc, high, total
 
 
@@ -118,7 +144,7 @@ def full_blocks(
     queries, tiles_k, tiles_v, full_k, full_v, key_base, entries, count, first, whole, k_len,
     acc, high, total, scale, scales, k_video, k_blocks, dims,
     N: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, TMA: tl.constexpr, INT8: tl.constexpr,
-    ONLINE: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    ONLINE: tl.constexpr, PRECISION: tl.constexpr, HALF_SUMS: tl.constexpr, STAGES: tl.constexpr,
     GATHER_STAGES: tl.constexpr,
 ):  # fmt: skip
     """`count` listed blocks of N keys, then `whole` tiles from row `first` on."""
@@ -137,16 +163,17 @@ def full_blocks(
         factor = _block_scale(scale, total, scales, start, k_video, k_blocks, N, INT8)
         logits = _products(queries, keys, PRECISION)
         if ONLINE:
-            higher = tl.maximum(high, tl.max(logits, 1) * factor)
-            shrink = tl.exp2(high - higher)
-            total = total * shrink
-            acc = acc * shrink[:, None]
-            high = higher
+            acc, high, total = _raised(tl.max(logits, 1) * factor, acc, high, total, HALF_SUMS)
         # scaled in the subtraction: one operation per score
-        weights = tl.exp2(_scaled(logits, factor, INT8) - high[:, None])
+        exponents = _scaled(logits, factor, INT8) - high[:, None]
+        if HALF_SUMS:
+            # the largest was rounded when it was scaled, which huge logits notice
+            most = tl.full([], HALF_ROOM, tl.float32)
+            exponents = tl.minimum(exponents, most, tl.PropagateNan.ALL)
+        weights = tl.exp2(exponents)
         total += tl.sum(weights, 1)
         values = _tile(tiles_v, key_base, start, k_len, DIM, TILE, TMA)
-        acc = tl.dot(weights.to(values.dtype), values, acc, input_precision=PRECISION)
+        acc = _weighted(weights, values, acc, PRECISION, HALF_SUMS)
 
     if GATHER:
         # blocks narrower than the tile: several to a tile, by plain gathers
@@ -160,7 +187,7 @@ def full_blocks(
             values = tl.load(full_v + key_base * DIM + source)
             logits = _products(queries, keys, PRECISION) * scale
             logits += tl.where(valid, 0.0, EMPTY)[None, :]
-            acc, high, total = _fold(logits, values, acc, high, total, ONLINE, PRECISION)
+            acc, high, total = _fold(logits, values, acc, high, total, ONLINE, PRECISION, HALF_SUMS)
     return acc, high, total
 
 
@@ -168,7 +195,7 @@ def full_blocks(
 def ragged_block(
     queries, pooled_k, pooled_v, log2_counts, spread, start, rows, acc, high, total, norms, scale,
     dims, SMALL: tl.constexpr, SPREAD: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, HALF_SUMS: tl.constexpr,
 ):  # fmt: skip
     """A ragged last block that is pooled: groups of several sizes, which alone need a bias from
     memory."""
@@ -185,7 +212,7 @@ def ragged_block(
             widths = tl.load(spread + row, mask=valid, other=0.0)
         acc, high, total = _pooled(
             queries, keys, values, acc, high, total, norms, bias, widths, scale, True,
-            SPREAD, INT8, ONLINE, PRECISION,
+            SPREAD, INT8, ONLINE, PRECISION, HALF_SUMS,
         )  # fmt: skip
     return acc, high, total
 
@@ -196,7 +223,7 @@ def pooled_list(
     capped, dims,
     CHUNK: tl.constexpr, LISTED: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr,
     SPREAD: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr, PRECISION: tl.constexpr,
-    STAGES: tl.constexpr,
+    HALF_SUMS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Chunks of level 2 up to column `end_2`, of level 4 up to `end_4`, of level 8 up to `end`."""
     columns = tl.arange(0, TILE)
@@ -221,7 +248,7 @@ def pooled_list(
         values = tl.load(pooled_v + source)
         acc, high, total = _pooled(
             queries, keys, values, acc, high, total, norms, bias, widths, scale, capped,
-            SPREAD, INT8, ONLINE, PRECISION,
+            SPREAD, INT8, ONLINE, PRECISION, HALF_SUMS,
         )  # fmt: skip
     return acc, high, total
 
@@ -232,7 +259,7 @@ def tail_level(
     capped,
     PER_BLOCK: tl.constexpr, LOG2_TAIL: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr,
     TMA: tl.constexpr, SPREAD: tl.constexpr, INT8: tl.constexpr, ONLINE: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    PRECISION: tl.constexpr, HALF_SUMS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The tail's level from stored row `base` on; `spread` and `coarse` begin there too."""
     BLOCKS: tl.constexpr = TILE // PER_BLOCK
@@ -257,6 +284,6 @@ def tail_level(
         values = _tile(tiles_v, base, start, tail_rows, DIM, TILE, TMA)
         acc, high, total = _pooled(
             queries, keys, values, acc, high, total, norms, bias, widths, scale, capped,
-            SPREAD, INT8, ONLINE, PRECISION,
+            SPREAD, INT8, ONLINE, PRECISION, HALF_SUMS,
         )  # fmt: skip
     return acc, high, total

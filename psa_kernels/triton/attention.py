@@ -41,6 +41,7 @@ def _launch_of(
     device: torch.device, int8: bool, negative: bool,
 ) -> _Launch:  # fmt: skip
     starts, stored = pooled_rows(layout, config)
+    half_sums = config.value_sums == "float16"
     rows = min(tune.rows, layout.m)
     # blocks narrower than 64 go several to a tile (`full_blocks`), bytes one
     tile = min(tune.tile, layout.n) if layout.n >= 64 or int8 else tune.tile
@@ -62,8 +63,10 @@ def _launch_of(
         # powers of two: their sum names the levels in the list
         "LISTED": sum(sizes), "POOLED": bool(sizes) or tail > 0, "SPREAD": config.second_moment,
         "CAUSAL": layout.causal, "NEGATIVE": negative, "TMA": tune.tma,
-        "PRECISION": tuning.precision(device, dtype), "BOUNDED": tuning.bounded(device, dtype),
-        "INT8": int8, "FULL_STAGES": tune.full_stages, "LIST_STAGES": tune.list_stages,
+        "PRECISION": tuning.precision(device, dtype),
+        "BOUNDED": not half_sums and tuning.bounded(device, dtype),
+        "INT8": int8, "HALF_SUMS": half_sums,
+        "FULL_STAGES": tune.full_stages, "LIST_STAGES": tune.list_stages,
         "TAIL_STAGES": tune.spread_stages if config.second_moment else tune.tail_stages,
         "num_warps": tune.warps,
     }  # fmt: skip
@@ -97,8 +100,8 @@ def attend(
     full_k, pooled_k, full_v, pooled_v = (
         pyramid.full_k, pyramid.pooled_k, pyramid.full_v, pyramid.pooled_v,
     )  # fmt: skip
-    # placeholders, which a kernel without bytes or second moment does not read
-    scales = peaks = pyramid.longest
+    # placeholders, which a kernel without bytes, float16 sums or second moment does not read
+    scales = peaks = value_peaks = pyramid.longest
     spread = steepest = counts = pyramid.log2_counts
     in_bytes = pyramid.byte_keys
     if in_bytes is not None:
@@ -106,10 +109,13 @@ def attend(
         scales, peaks = in_bytes.scales, in_bytes.peaks
     if pyramid.spread is not None:
         spread, steepest = pyramid.spread, pyramid.steepest
+    if pyramid.value_peaks is not None:
+        value_peaks = pyramid.value_peaks
     int8 = in_bytes is not None
     tune = tune or tuning.attend(
-        q.device, q.dtype, pooled_v.shape[-1], "int8" if int8 else "half"
-    )
+        q.device, q.dtype, pooled_v.shape[-1], "int8" if int8 else "half",
+        "float32" if pyramid.value_peaks is None else "float16",
+    )  # fmt: skip
     launch = _launch_of(layout, config, tune, q.dtype, q.device, int8, scale < 0)
     order, order_b, order_h, ordered = order_args(orders.q, q)
     tile, pooled_tile, tma = launch.tile, launch.pooled_tile, launch.tma
@@ -118,7 +124,7 @@ def attend(
         full_k, full_v, pooled_k, pooled_v,
         row_tiles(full_k, tile, tma), row_tiles(full_v, tile, tma),
         row_tiles(pooled_k, pooled_tile, tma), row_tiles(pooled_v, pooled_tile, tma),
-        counts, spread, steepest, pyramid.longest, scales, peaks,
+        counts, spread, steepest, pyramid.longest, scales, peaks, value_peaks,
         plan.matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
         plan.full.shape[-1], plan.chunks.shape[-1], plan.coarse.shape[-1], *launch.numbers,
         abs(scale) * LOG2E, 0.5 * scale * scale * LOG2E,

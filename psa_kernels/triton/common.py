@@ -17,6 +17,12 @@ BOUND = tl.constexpr(72.0)
 BOUND_ROOM = tl.constexpr(60.0)
 POOLED_MOST = tl.constexpr(14.0)
 
+# Sums in float16 (section 6e): weights are at most 2^HALF_ROOM, stored values below
+# 2^HALF_VALUES, and so a tile of 128 sums to 2^15 at most, of 65,504 that float16 holds. What room
+# there is both share: it is exponents of small ones.
+HALF_ROOM = tl.constexpr(4.0)
+HALF_VALUES = tl.constexpr(4)
+
 
 @triton.jit
 def caller_position(order, place, video, before, ORDERED: tl.constexpr):
@@ -43,6 +49,15 @@ def as_bytes(values):
     # past 2^23 float32 holds only whole numbers. Taking the byte from the sum's last bits would
     # save a conversion, but ptxas mistakes a byte stored from a float's register for a conversion
     return ((values + 12582912.0) - 12582912.0).to(tl.int8)
+
+
+@triton.jit
+def value_scale(peak):
+    """The power of two that brings finite magnitudes of up to `peak` (float32) below 2^HALF_VALUES.
+    """
+    # 2^(HALF_VALUES - 1) over the power of two in `peak`; below 2^-111 there is no such float32
+    exponent = tl.maximum(peak.to(tl.int32, bitcast=True) >> 23, 16)
+    return ((253 - exponent + HALF_VALUES) << 23).to(tl.float32, bitcast=True)
 
 
 @triton.jit

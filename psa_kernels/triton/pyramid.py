@@ -14,10 +14,10 @@ from ..reference.pyramid import pooling_sizes
 from ..stages import Groups, Orders
 from . import tuning
 from .common import order_args
-from .pyramid_kernel import bytes_kernel, pool_kernel, sum_keys_kernel
+from .pyramid_kernel import bytes_kernel, peak_kernel, pool_kernel, sum_keys_kernel
 
 TILE = 128  # places a program: no group of any level crosses a multiple of it
-CHUNK = 1024  # keys a program of `sum_keys_kernel`
+CHUNK = 1024  # tokens a program of `sum_keys_kernel` and `peak_kernel`
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Pyramid:
 
     full_k, full_v      `[B, Hkv, Lk, DP]`: permuted video tokens, then extra ones; keys of the
                         inputs' dtype, values of `tuning.values_dtype`; with `byte_keys` no full_k,
-                        but for the exact importance
+                        but for the exact importance; with `value_peaks` values are times the power
+                        of two that `common.value_scale` says
     pooled_k, pooled_v  `[B, Hkv, rows, DP]`: one pooling level after the other, see `starts`; with
                         `byte_keys` keys are less the mean of their head's video keys
     log2_counts         float32 `[rows]`: log2 of the tokens behind a pooled row, very low for none
@@ -53,6 +54,8 @@ class Pyramid:
     allowed             int8 `[B, Hkv, key blocks]` (section 8); None without the similarity mask
     starts              pooling size -> its first pooled row
     byte_keys           what queries are multiplied with, if that is not full_k and pooled_k
+    value_peaks         float32 `[B, Hkv]`: the largest finite magnitude of a head's values, where
+                        they are for sums in float16 (section 6e)
     """
 
     full_k: torch.Tensor | None
@@ -67,6 +70,7 @@ class Pyramid:
     starts: dict[int, int]
     layout: Layout
     byte_keys: ByteKeys | None = None
+    value_peaks: torch.Tensor | None = None
 
     def keys(self, b: int, kv_head: int) -> torch.Tensor:
         """float32 `[Lk, D]` in permuted order: video keys, then extra keys."""
@@ -105,6 +109,7 @@ class _Launch:
     whole: int
     grid: tuple[int, int]
     bytes_grid: tuple[int, int]
+    peak_grid: tuple[int, int]
     numbers: tuple
     keys: dict
     others: dict
@@ -127,6 +132,7 @@ def _launch_of(
         layout.k_blocks, scaled_blocks, *(starts.get(x, 0) for x in (2, 4, 8, 16, 32, 64, 128)),
         config.sim_2x_threshold, config.sim_4x_threshold, config.sim_8x_threshold,
     )  # fmt: skip
+    half_sums = config.value_sums == "float16"
     keep_keys = not int8 or config.importance == "exact"
     common = {
         "HEAD_DIM": layout.head_dim, "DIM": dim, "BLOCK": layout.n, "TILE": TILE,
@@ -135,16 +141,17 @@ def _launch_of(
     }  # fmt: skip
     keys = common | {
         "COUNTS": True, "SPREAD": config.second_moment, "ALIKE": config.use_sim_mask,
-        "BYTES": int8, "HALF": keep_keys, "num_warps": 8 if dim > 128 else 4,
+        "BYTES": int8, "HALF": keep_keys, "HALF_SUMS": False,
+        "num_warps": 8 if dim > 128 else 4,
     }  # fmt: skip
     others = common | {
         "COUNTS": False, "SPREAD": False, "ALIKE": False, "BYTES": False, "HALF": True,
-        "num_warps": 8 if dim > 128 else 4,
+        "HALF_SUMS": half_sums, "num_warps": 8 if dim > 128 else 4,
     }  # fmt: skip
     return _Launch(
-        dim, starts, rows, tuning.values_dtype(device, dtype), scaled_blocks, keep_keys, whole,
-        (video_tiles + -(-layout.extra // TILE), pairs), (-(-rows // TILE), pairs), numbers, keys,
-        others,
+        dim, starts, rows, tuning.values_dtype(device, dtype, half_sums), scaled_blocks, keep_keys,
+        whole, (video_tiles + -(-layout.extra // TILE), pairs), (-(-rows // TILE), pairs),
+        (-(-layout.k_len // CHUNK), pairs), numbers, keys, others,
     )  # fmt: skip
 
 
@@ -154,7 +161,7 @@ def build_pyramid(
 ) -> Pyramid:  # fmt: skip
     """The pyramid of k and v `[B, Hkv, Lk, D]`, of any strides. Without `groups`, neighbours are
     pooled."""
-    int8 = config.qk == "int8"
+    int8, half_sums = config.qk == "int8", config.value_sums == "float16"
     launch = _launch_of(layout, config, k.dtype, k.device, int8, groups is not None)
     batch, heads, length = layout.batch, layout.kv_heads, layout.k_len
     dim, rows, device, values = launch.dim, launch.rows, k.device, launch.values
@@ -166,9 +173,9 @@ def build_pyramid(
     counts = torch.empty(rows, dtype=torch.float32, device=device)
     spread = allowed = byte_keys = center = None
     # the same memory twice: an atomic maximum of floats takes their bits
-    extremes = torch.zeros(3, batch, heads, dtype=torch.float32, device=device)
-    longest, steepest, peaks = extremes.unbind()
-    longest_bits, steepest_bits, peaks_bits = extremes.view(torch.int32).unbind()
+    extremes = torch.zeros(4, batch, heads, dtype=torch.float32, device=device)
+    longest, steepest, peaks, value_peaks = extremes.unbind()
+    longest_bits, steepest_bits, peaks_bits, value_bits = extremes.view(torch.int32).unbind()
     if int8:
         center = _mean_key(k, layout)
         byte_keys = ByteKeys(
@@ -190,17 +197,22 @@ def build_pyramid(
         order, order_b, order_h, places, places_b, places_h, weights, weights_b, weights_h,
     )  # fmt: skip
     sums = (
-        peaks_bits, counts, counts if spread is None else spread, steepest_bits, longest_bits,
+        counts, counts if spread is None else spread, steepest_bits, longest_bits,
         counts if allowed is None else allowed, *launch.numbers,
     )  # fmt: skip
     key_bytes = (byte_keys.full, byte_keys.scales, center) if int8 else (counts, counts, counts)
     pool_kernel[launch.grid](
         k, *k.stride(), *in_order, pooled_k if full_k is None else full_k, pooled_k, *key_bytes,
-        *sums, ORDERED=ordered, **launch.keys,
+        peaks_bits, *sums, ORDERED=ordered, **launch.keys,
     )  # fmt: skip
+    if half_sums:
+        peak_kernel[launch.peak_grid](
+            v, *v.stride(), value_bits, heads, length,
+            HEAD_DIM=layout.head_dim, DIM=dim, ROWS=32, CHUNK=CHUNK, num_warps=4,
+        )  # fmt: skip
     pool_kernel[launch.grid](
-        v, *v.stride(), *in_order, full_v, pooled_v, counts, counts, counts, *sums,
-        ORDERED=ordered, **launch.others,
+        v, *v.stride(), *in_order, full_v, pooled_v, counts, counts, counts,
+        value_peaks if half_sums else counts, *sums, ORDERED=ordered, **launch.others,
     )  # fmt: skip
     if int8:
         bytes_kernel[launch.bytes_grid](
@@ -208,7 +220,7 @@ def build_pyramid(
         )
     return Pyramid(
         full_k, full_v, pooled_k, pooled_v, counts, spread, steepest, longest, allowed,
-        launch.starts, layout, byte_keys,
+        launch.starts, layout, byte_keys, value_peaks if half_sums else None,
     )  # fmt: skip
 
 

@@ -14,6 +14,10 @@ those of a block over the block's largest magnitude. `sum_keys_kernel` finds the
 chunks of the video; batch x heads). Pooled keys, a fraction of all, are written less the mean too;
 `bytes_kernel` divides them by the largest of their head once that is known (grid: tiles of pooled
 rows; batch x heads).
+
+Values for sums in float16 (section 6e) are written in float16, times the power of two that the
+largest of their head asks for. `peak_kernel` finds that before (grid: chunks of all tokens; batch x
+heads).
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .common import as_bytes, caller_position, log2_count
+from .common import as_bytes, caller_position, log2_count, value_scale
 
 
 @triton.jit
@@ -105,9 +109,10 @@ def pool_kernel(
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
     ORDERED: tl.constexpr, SIZES: tl.constexpr, DEPTH: tl.constexpr, GROUPED: tl.constexpr,
     COUNTS: tl.constexpr, SPREAD: tl.constexpr, ALIKE: tl.constexpr, BYTES: tl.constexpr,
-    HALF: tl.constexpr,
+    HALF: tl.constexpr, HALF_SUMS: tl.constexpr,
 ):  # fmt: skip
-    """HALF, BYTES: in which forms rows of full resolution are written."""
+    """HALF, BYTES: in which forms rows of full resolution are written. HALF_SUMS: rows are values
+    for sums in float16, and `peaks` has their head's largest magnitude."""
     EIGHTHS: tl.constexpr = TILE // 8
     # the spread of a whole block counts all channels alike
     PLAIN: tl.constexpr = GROUPED and SPREAD and (SIZES & BLOCK) > 0
@@ -125,6 +130,8 @@ def pool_kernel(
         full_bytes += pair * length * DIM
         center = tl.load(centers + pair * HEAD_DIM + dims, mask=dims < HEAD_DIM, other=0.0)
 
+    if HALF_SUMS:
+        smaller = value_scale(tl.load(peaks + pair))
     is_extra = tile >= video_tiles
     end = tl.where(is_extra, length, video)
     first = tl.where(is_extra, video + (tile - video_tiles) * TILE, tile * TILE)
@@ -155,6 +162,8 @@ def pool_kernel(
             x + position[:, None] * x_row + dims[None, :] * x_dim,
             mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
         )  # fmt: skip
+        if HALF_SUMS:
+            member = member.to(tl.float32) * smaller
         if HALF:
             tl.store(
                 full + place[:, None] * DIM + dims[None, :], member.to(full.dtype.element_ty),
@@ -317,6 +326,27 @@ def sum_keys_kernel(
     tl.store(
         sums + (pair * chunks + chunk) * HEAD_DIM + dims, tl.sum(total, 0), mask=dims < HEAD_DIM
     )
+
+
+@triton.jit(do_not_specialize=["length"])
+def peak_kernel(
+    x, x_batch, x_head, x_row, x_dim, peaks, heads, length,
+    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    """The largest finite magnitude of a head of x."""
+    pair = tl.program_id(1).to(tl.int64)
+    x += (pair // heads) * x_batch + (pair % heads) * x_head
+    dims = tl.arange(0, DIM)
+    largest = tl.zeros([ROWS], tl.float32)
+    for start in range(0, CHUNK, ROWS):
+        row = tl.program_id(0) * CHUNK + start + tl.arange(0, ROWS)
+        values = tl.load(
+            x + row.to(tl.int64)[:, None] * x_row + dims[None, :] * x_dim,
+            mask=(row < length)[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
+        )  # fmt: skip
+        sizes = tl.abs(values.to(tl.float32))
+        largest = tl.maximum(largest, tl.max(tl.where(sizes < float("inf"), sizes, 0.0), 1))
+    tl.atomic_max(peaks + pair, _bits(tl.max(largest, 0)))
 
 
 @triton.jit(do_not_specialize=["rows"])

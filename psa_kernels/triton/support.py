@@ -1,4 +1,4 @@
-"""Which calls these kernels can serve, and which on int8. Importing this needs no Triton."""
+"""Which calls these kernels can serve, and in what precision. Importing this needs no Triton."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ def _measured_qk(call: Call) -> str:
     return tuning.measured_qk(call.device, call.layout.head_dim, call.dtype)
 
 
+def _measured_sums(call: Call) -> str:
+    from . import tuning
+
+    return tuning.measured_sums(call.device, call.layout.head_dim, call.dtype, call.config.qk)
+
+
 LIMITS = (
     Limit(
         "device", lambda call: call.device.type, one_of=("cuda",), needs="a CUDA or ROCm GPU",
@@ -82,6 +88,10 @@ LIMITS = (
     ),
 )  # fmt: skip
 
+AMD = Limit(
+    "AMD GPUs", _amd, one_of=(False,), needs="not served",
+    reason="on AMD GPUs it has not been tried",
+)  # fmt: skip
 INT8 = Precision(
     "qk", "int8", "half",
     limits=(
@@ -89,10 +99,7 @@ INT8 = Precision(
             "head dim", lambda call: call.layout.head_dim, least=LEAST_INT8_DIM,
             reason="heads of {found} channels are shorter than an int8 product's 32",
         ),
-        Limit(
-            "AMD GPUs", _amd, one_of=(False,), needs="not served",
-            reason="on AMD GPUs it has not been tried",
-        ),
+        AMD,
     ),
     measured=(
         Limit(
@@ -101,4 +108,20 @@ INT8 = Precision(
         ),
     ),
 )  # fmt: skip
-PRECISIONS = (INT8,)
+FLOAT16_SUMS = Precision(
+    "value_sums", "float16", "float32",
+    limits=(
+        Limit(
+            "dtype", lambda call: call.dtype, one_of=(torch.float16, torch.bfloat16),
+            reason="inputs of {found} are multiplied as such",
+        ),
+        AMD,
+    ),
+    measured=(
+        Limit(
+            "faster on this GPU", _measured_sums, one_of=("float16",),
+            reason="no measurement on this GPU says that float16 is faster",
+        ),
+    ),
+)  # fmt: skip
+PRECISIONS = (INT8, FLOAT16_SUMS)

@@ -114,11 +114,15 @@ def pick(table: dict, arch: str, dtype: torch.dtype, dim: int):
 
 
 @measured.kept_until_forgotten
-def attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
-    """qk: what queries and keys are multiplied in, "half" or "int8"."""
+def attend(
+    device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half", sums: str = "float32"
+) -> Attend:
+    """qk: what queries and keys are multiplied in, "half" or "int8". sums: what values are summed
+    in, "float32" or "float16"."""
     found = measured.entry(device, dim, dtype)
-    if found is not None and qk in found["attend"]:
-        return _possible(Attend(**found["attend"][qk]), device)
+    name = measured.attend_name(qk, sums)
+    if found is not None and name in found["attend"]:
+        return _possible(Attend(**found["attend"][name]), device)
     return row_attend(device, dtype, dim, qk)
 
 
@@ -131,7 +135,7 @@ def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
 
 
 def row_attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
-    """The table's, whatever was measured."""
+    """The table's, whatever was measured, and whatever values are summed in."""
     table = ATTEND_INT8 if qk == "int8" else ATTEND
     return _possible(pick(table, architecture(device), dtype, dim), device)
 
@@ -147,6 +151,14 @@ def measured_qk(device: torch.device, head_dim: int, dtype: torch.dtype) -> str:
     machine; "half" where nothing was."""
     found = measured.entry(device, head_dim, dtype)
     return "half" if found is None else found["qk"]
+
+
+@measured.kept_until_forgotten
+def measured_sums(device: torch.device, head_dim: int, dtype: torch.dtype, qk: str) -> str:
+    """What values are summed in fastest where queries and keys are multiplied in `qk`, "float32" or
+    "float16", as measured on this machine; "float32" where nothing was."""
+    found = measured.entry(device, head_dim, dtype)
+    return "float32" if found is None else found.get("sums", {}).get(qk, "float32")
 
 
 def clusters(dtype: torch.dtype, dim: int) -> Clusters:
@@ -168,6 +180,12 @@ def _possible(entry, device: torch.device):
     return entry
 
 
+def halves_float32_sums(device: torch.device) -> bool:
+    """Whether GPUs like `device` may sum products in float32 at half the rate of float16: GeForce
+    RTX 30, 40 and 50 do, others of these architectures and data center GPUs do not."""
+    return architecture(device) in ("sm_86", "sm_120")
+
+
 def limits_registers(device: torch.device) -> bool:
     """Whether kernels on `device` can be held to a number of registers: on NVIDIA's GPUs."""
     return device.type == "cuda" and not architecture(device).startswith("gfx")
@@ -184,12 +202,17 @@ def bounded(device: torch.device, dtype: torch.dtype) -> bool:
     return values_dtype(device, dtype) != torch.float16
 
 
-def values_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+def values_dtype(
+    device: torch.device, dtype: torch.dtype, half_sums: bool = False
+) -> torch.dtype:
     """What values and weights are multiplied in, where queries and keys are of `dtype`.
 
-    bfloat16 for float16, for the sake of `bounded`: 8-10% of a call, for twice the rounding error
-    of float16 alone, which is a third of bfloat16's.
+    float16 with `half_sums`, which there are of nothing else. bfloat16 for float16 otherwise, for
+    the sake of `bounded`: 8-10% of a call, for twice the rounding error of float16 alone, which is
+    a third of bfloat16's.
     """
+    if half_sums:
+        return torch.float16
     if dtype != torch.float16 or interpreted(device) or architecture(device).startswith("gfx"):
         return dtype
     return torch.bfloat16

@@ -20,16 +20,24 @@ DEPTHS = range(1, 5)
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings of one kernel; `qk` of the attention: what queries and keys are multiplied in."""
+    """Settings of one kernel. Of the attention: `qk`, what queries and keys are multiplied in, and
+    `sums`, what values are summed in."""
 
     settings: Attend | Estimate
     qk: str = "half"
+    sums: str = "float32"
 
     @property
     def kernel(self) -> str:
         if isinstance(self.settings, Estimate):
             return "importance"
-        return "attention" if self.qk == "half" else f"attention on {self.qk}"
+        name = "attention" if self.qk == "half" else f"attention on {self.qk}"
+        return name if self.sums == "float32" else f"{name}, {self.sums} sums"
+
+    @property
+    def precise(self) -> Variant:
+        """The same without faster products or sums."""
+        return replace(self, qk="half", sums="float32")
 
     def __str__(self) -> str:
         return str(self.settings)

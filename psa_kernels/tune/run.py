@@ -18,7 +18,7 @@ from ..layout import row_width
 from ..measured import HEAD_DIMS
 from ..measured.entries import name_of
 from ..triton.settings import Attend, Estimate
-from ..triton.support import INT8, MOST_HEAD_DIM
+from ..triton.support import FLOAT16_SUMS, INT8, MOST_HEAD_DIM
 from .candidates import Variant
 from .search import Budget, Found, Outcome, TuneError, search
 
@@ -79,6 +79,10 @@ def tune(
             Variant(tuning.row_estimate(device, dtype, width))]  # fmt: skip
     if INT8.settled(Call.small(device, dtype, head_dim, PSAConfig(qk="int8")))[0] == "int8":
         rows.insert(1, Variant(tuning.row_attend(device, dtype, width, "int8"), "int8"))
+    sums = Call.small(device, dtype, head_dim, PSAConfig(value_sums="float16"))
+    if tuning.halves_float32_sums(device) and FLOAT16_SUMS.settled(sums)[0] == "float16":
+        attends = [x for x in rows if isinstance(x.settings, Attend)]
+        rows += [dataclasses.replace(x, sums="float16") for x in attends]
     old = measured.find(device, head_dim, dtype, file).entry
     in_use = [_in_use(old, row) for row in rows] if old else rows
     say(f"making calls of {head_dim} channels a head in {name_of(dtype)} on {here.gpu}")
@@ -86,11 +90,12 @@ def tune(
     found = search(
         bench, rows, in_use, width=width, tma=has_tma(device),
         limits=tuning.limits_registers(device), budget=budget, say=say,
-        qk=old["qk"] if old else "half",
+        qk=old["qk"] if old else "half", sums=old.get("sums", {}) if old else {},
         workers=1 if tuning.interpreted(device) else 0,  # the interpreter has no threads
     )  # fmt: skip
     entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype)
-    changed = old is None or any(old[key] != entry[key] for key in ("qk", "attend", "estimate"))
+    kept = "qk", "sums", "attend", "estimate"
+    changed = old is None or any(old.get(key) != entry[key] for key in kept)
     if old and "times" in old:
         entry["times"] = old["times"]
     if changed:
@@ -113,8 +118,8 @@ def _in_use(entry: Mapping[str, Any], row: Variant) -> Variant:
     """What the entry has for the row's kernel, or the row itself."""
     if isinstance(row.settings, Estimate):
         return Variant(Estimate(**entry["estimate"]))
-    found = entry["attend"].get(row.qk)
-    return Variant(Attend(**found), row.qk) if found else row
+    found = entry["attend"].get(measured.attend_name(row.qk, row.sums))
+    return dataclasses.replace(row, settings=Attend(**found)) if found else row
 
 
 def _entry(found: Found, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
@@ -124,7 +129,8 @@ def _entry(found: Found, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
         "dtype": name_of(dtype),
         "date": time.strftime("%Y-%m-%d"),
         "qk": found.qk,
-        "attend": {x.qk: vars(x.settings) for x in attends},
+        "sums": dict(found.sums),
+        "attend": {measured.attend_name(x.qk, x.sums): vars(x.settings) for x in attends},
         "estimate": vars(found.outcomes["importance"].chosen.settings),
         "gain": {name: round(x.gain, 3) for name, x in found.outcomes.items()},
         "tried": found.timed,

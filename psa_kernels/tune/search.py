@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from . import candidates
@@ -91,7 +92,8 @@ class Outcome:
 @dataclass(frozen=True)
 class Found:
     """seconds  that compiling (with the checks) and timing took
-    qk       the precision of queries and keys in which the attention is fastest
+    qk       the precision of queries and keys in which the attention is fastest, sums in float32
+    sums     for each of those precisions the one in which values are summed fastest
     """
 
     outcomes: Mapping[str, Outcome]
@@ -99,6 +101,7 @@ class Found:
     left_out: Mapping[Variant, str]
     seconds: Mapping[str, float]
     qk: str
+    sums: Mapping[str, str]
 
 
 def search(
@@ -111,6 +114,7 @@ def search(
     limits: bool,
     budget: Budget,
     qk: str = "half",
+    sums: Mapping[str, str] = MappingProxyType({}),
     workers: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Found:
@@ -119,10 +123,10 @@ def search(
     rows     the table's, one a kernel; in_use: what calls take now, in the same order
     width    elements of a stored row
     tma, limits  as in `candidates.shapes`
-    qk       the precision that was fastest before
+    qk, sums  the precisions that were fastest before, as in `Found`
     workers  compilations side by side; 0: what the machine has cores for
 
-    Raises `TuneError` where a row of the table does not run; one on int8 is left out.
+    Raises `TuneError` where a row of the table does not run; one of less precision is left out.
     """
     run = _Run(bench, rows, budget, workers or _cores(), say)
     rows, in_use = run.first(in_use)
@@ -139,8 +143,8 @@ def search(
     run.round("the best depths together", _mixed(run.joined(x) for x in best.values()),
               JOINED_UNTIL)  # fmt: skip
     outcomes = {row.kernel: run.outcome(row, now) for row, now in zip(rows, in_use, strict=True)}
-    precision = run.precision(outcomes, qk)
-    return Found(outcomes, len(run.ratios), run.left_out, run.seconds, precision)
+    qk, sums = run.precisions(outcomes, qk, sums)
+    return Found(outcomes, len(run.ratios), run.left_out, run.seconds, qk, sums)
 
 
 def gain_is_noise(now: Timing, other: Timing) -> bool:
@@ -169,7 +173,7 @@ class _Run:
         for row, now in zip(self.rows, in_use, strict=True):
             self.say(f"{row.kernel}: the table's settings, {row}")
             if reason := self._prepare(row):
-                if row.qk != "half":
+                if row != row.precise:
                     self.left_out[row] = reason
                     continue
                 raise TuneError(f"{row.kernel}: the table's own settings do not run: {reason}")
@@ -231,18 +235,31 @@ class _Run:
         chosen = now if gain_is_noise(times[now], times[best]) else best
         return Outcome(row, now, chosen, times[row].ms / times[chosen].ms, times[chosen].ms)
 
-    def precision(self, outcomes: Mapping[str, Outcome], now: str) -> str:
-        """`now`, unless the attention is faster in the other precision beyond noise."""
-        ones = {x.chosen.qk: x.chosen for x in outcomes.values() if x.chosen.kernel != "importance"}
-        if len(ones) < 2:
-            return next(iter(ones))
-        (other,) = ones.keys() - {now}
-        self.say("the attention in both precisions")
-        each = min(DUEL_EACH, max(self.budget.left(CHOSEN_UNTIL) / 4, 0.05))
-        begin = time.monotonic()
-        times = self.bench.time_long(list(ones.values()), each)
-        self._took("timing", begin, "the attention in both precisions")
-        return now if gain_is_noise(times[ones[now]], times[ones[other]]) else other
+    def precisions(
+        self, outcomes: Mapping[str, Outcome], qk: str, sums: Mapping[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        """`qk` and `sums`, unless the attention is faster in another precision beyond noise."""
+        some = [x.chosen for x in outcomes.values() if x.chosen.kernel != "importance"]
+        ones = {(x.qk, x.sums): x for x in some}
+        times: Mapping[Variant, Timing] = {}
+        if len(ones) > 1:
+            self.say("the attention in all precisions")
+            each = min(DUEL_EACH, max(self.budget.left(CHOSEN_UNTIL) / 2 / len(ones), 0.05))
+            begin = time.monotonic()
+            times = self.bench.time_long(some, each)
+            self._took("timing", begin, "the attention in all precisions")
+
+        def faster(now: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
+            if now not in ones or other not in ones:
+                return now if now in ones else other
+            return now if gain_is_noise(times[ones[now]], times[ones[other]]) else other
+
+        others = {"half": "int8", "int8": "half", "float32": "float16", "float16": "float32"}
+        found = {}
+        for x in dict.fromkeys(x.qk for x in some):
+            before = sums.get(x, "float32")
+            found[x] = faster((x, before), (x, others[before]))[1]
+        return faster((qk, "float32"), (others[qk], "float32"))[0], found
 
     def _compile(self, name: str, variants: list[Variant], until: float) -> list[Variant]:
         """Those that run and are right. What would not be ready by `until` is not begun."""

@@ -56,6 +56,7 @@ def arguments(draw, always_old=False):
         "grouping": st.sampled_from(["order", "similar"]),
         "refresh": st.integers(1, 100),
         "qk": st.sampled_from(["half", "int8", "auto"]),
+        "value_sums": st.sampled_from(["float32", "float16", "auto"]),
     }
     return {name: draw(values) for name, values in every.items()}
 

@@ -99,6 +99,11 @@ def test_the_self_test_names_both_precisions_where_there_are_both(file, qk):
     assert f"attention in half precision {ATTEND}; attention in int8 {int8}; " in said
     assert f"qk: auto runs in {'int8' if qk == 'int8' else 'half precision'}" in said
     assert "int8" not in settings_in_use(GPU, 16)  # which the kernels have not
+    assert "value_sums" not in said
+    attend = {name: vars(ATTEND) for name in ("half", "int8", "int8, float16 sums")}
+    measured.write(file, entry(qk=qk, attend=attend, sums={"half": "float32", "int8": "float16"}))
+    measured.forget()
+    assert "value_sums: auto runs in float16 where qk is int8" in settings_in_use(GPU, 128)
 
 
 def test_ones_own_dtype_goes_first(file):

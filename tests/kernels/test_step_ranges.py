@@ -168,7 +168,7 @@ SETTINGS = {
     "mask_ratios": st.sampled_from(({1: [0.0, 1.0]}, {1: [0.0, 0.25], 8: [0.25, 1.0]})),
     "grouping": st.sampled_from(("order", "similar")), "refresh": st.integers(1, 100),
     "mask_mode": st.sampled_from(("topk", "thresholdbound")),
-    "qk": st.sampled_from(("half", "int8")),
+    "qk": st.sampled_from(("half", "int8")), "value_sums": st.sampled_from(("float32", "float16")),
 }  # fmt: skip
 OWN = st.just("dense") | st.fixed_dictionaries({}, optional=SETTINGS)
 BLOCKS = st.dictionaries(st.integers(0, 5), OWN, max_size=4)

@@ -9,6 +9,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -301,13 +302,58 @@ def test_both_precisions_keep_their_own_settings_and_the_faster_one_is_named(
     assert tuning.measured_qk(CPU, 128, torch.bfloat16) == "half"
 
 
+def test_sums_of_each_product_keep_their_own_settings_and_the_faster_one_is_named(
+    on_a_gpu, monkeypatch
+):
+    monkeypatch.setattr(tuning, "halves_float32_sums", lambda device: True)
+    took = {
+        ("half", "float32"): 1.0, ("half", "float16"): 0.8, ("int8", "float32"): 0.9,
+        ("int8", "float16"): 0.89,
+    }  # fmt: skip
+    how = {
+        "device": CPU, "measure_times": no_times,
+        "make_bench": lambda *call: Told(lambda x: took[x.qk, x.sums]),
+    }  # fmt: skip
+    run.tune(budget=Budget(9.0), **how)
+    (entry,), _ = entries.read_file(on_a_gpu)
+    assert sorted(entry["attend"]) == ["half", "half, float16 sums", "int8", "int8, float16 sums"]
+    assert (entry["qk"], entry["sums"]) == ("int8", {"half": "float16", "int8": "float32"})
+    assert "attention on int8, float16 sums" in entry["gain"]
+
+    def sums(qk):
+        return tuning.measured_sums(CPU, 128, torch.bfloat16, qk)
+
+    assert (sums("half"), sums("int8")) == ("float16", "float32")
+    other = dict(entry["attend"]["half"], full_stages=1)
+    text = on_a_gpu.read_text()
+    entry["attend"]["half, float16 sums"] = other
+    measured.write(on_a_gpu, entry)
+    found = tuning.attend(CPU, torch.bfloat16, 128, "half", "float16")
+    assert found.full_stages == 1 != tuning.attend(CPU, torch.bfloat16, 128).full_stages
+    on_a_gpu.write_text(text.replace('"half, float16 sums"', '"half, sums"'))
+    assert "sums.half: found 'float16'" in entries.read_file(on_a_gpu)[1]
+    on_a_gpu.write_text(text)
+    measured.forget()
+    assert not run.tune(budget=Budget(9.0), **how).changed
+    took["int8", "float16"] = 0.5
+    assert run.tune(budget=Budget(9.0), **how).changed
+    assert (sums("half"), sums("int8")) == ("float16", "float16")
+
+
+def test_where_float32_sums_have_the_full_rate_no_other_ones_are_tried():
+    archs = {"sm_80": False, "sm_86": True, "sm_90": False, "sm_100": False, "sm_120": True}
+    for arch, tried in archs.items():
+        with mock.patch.object(tuning, "architecture", lambda device, arch=arch: arch):
+            assert tuning.halves_float32_sums(CPU) == tried
+
+
 def test_a_gpu_without_int8_products_is_measured_all_the_same(on_a_gpu):
     bench = Told(reason=lambda x: "no such instruction" if x.qk == "int8" else "")
     found = run.tune(budget=Budget(9.0), device=CPU, make_bench=lambda *call: bench,
                      measure_times=no_times)  # fmt: skip
     assert found.changed and "no such instruction" in found.lines[0]
     (entry,), _ = entries.read_file(on_a_gpu)
-    assert entry["qk"] == "half" and list(entry["attend"]) == ["half"]
+    assert entry["qk"] == "half" and list(entry["attend"]) == ["half", "half, float16 sums"]
 
 
 def test_what_was_left_out_is_counted_by_kind(on_a_gpu):

@@ -156,6 +156,9 @@ def test_int8_counts_where_it_was_measured_and_would_run(gpu, grouping):
     # measured in half precision only, and auto has no reason to run in int8
     found = estimate(config=int8).attention
     assert found.value == plain and "these run in int8" in found.note
+    assert "summed" not in found.note
+    found = estimate(config=half.replace(value_sums="float16")).attention
+    assert found.value == plain and "these are summed in float16" in found.note
     assert estimate(config=auto).attention.value == plain
     for qk in ("half", "int8"):
         measured_gpu.write(gpu, with_int8(qk=qk, attend=dict.fromkeys(

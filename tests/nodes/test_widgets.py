@@ -231,7 +231,7 @@ def base(comfy_inproc):
         attn_impl="old_mask_type", use_sim_mask=True, sim_2x_threshold=0.7, sim_4x_threshold=0.65,
         sim_8x_threshold=0.6, rearrange_method="Gilbert", tile_size=(1, 4, 4), warmup_steps=15,
         second_moment=True, importance="exact", description="base", verbose=True,
-        grouping="similar", refresh=9, qk="int8",
+        grouping="similar", refresh=9, qk="int8", value_sums="float16",
     )  # fmt: skip
     return PresetValue(config, "Wan2.1_1.3b", "mine", 0, (16, 16, 4))
 
@@ -249,7 +249,8 @@ def test_a_base_can_be_set_back_to_every_default(editor, base):
 
     widgets, overrides = node_values(PSAConfig(), base.config)
     assert build(editor, base, overrides, **widgets)[0].config == PSAConfig()
-    assert "grouping: order" in overrides and "refresh: 4" in overrides and "qk: half" in overrides
+    for line in ("grouping: order", "refresh: 4", "qk: half", "value_sums: float32"):
+        assert line in overrides
 
 
 @pytest.mark.parametrize(("field", "values", "value"), CHANGES)

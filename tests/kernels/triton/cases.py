@@ -74,6 +74,8 @@ def random_case(seed: int, dtypes, dims, most_tokens=10**9, device="cpu") -> Cas
     dtype, dim = fixed.choice(dtypes), fixed.choice(dims)
     if seed // 3 % 2:
         config, dim = config.replace(qk="int8"), max(dim, 32)
+    if seed // 6 % 2 and dtype != torch.float32:
+        config = config.replace(value_sums="float16")
     strides = fixed.choice(STRIDES)
     if causal:
         config = config.replace(use_rearrange=False)

@@ -2,10 +2,11 @@
 
 Run as a program, since Triton reads its settings when it is imported:
 
-    python offline.py cuda:90:bfloat16:128:all cuda:86:float16:64:some cuda:89:bfloat16:128:int8 ...
+    python offline.py cuda:90:bfloat16:128:all cuda:86,89:bfloat16:64:some,sums ...
 
-prints one line of JSON per kernel: shared memory, and the registers and spills that ptxas or the
-AMD assembler report.
+prints one line of JSON per kernel and GPU: shared memory, the registers and spills that ptxas or
+the AMD assembler report, and which products NVIDIA's instructions are. What Triton compiles for the
+first of several architectures is assembled for the others too: it compiles the same for them.
 """
 
 from __future__ import annotations
@@ -38,34 +39,43 @@ def target_of(name: str):
     return GPUTarget("hip", arch, 64 if arch.startswith("gfx9") else 32)
 
 
-def resources(kernel, target) -> dict:
-    """Registers and spilled bytes (CUDA) or registers (AMD) of a compiled kernel."""
-    if target.backend == "hip":
-        text = kernel.asm["amdgcn"]
-        found = {
-            m: re.findall(rf"\.{m}:?\s+(\d+)", text) for m in ("vgpr_count", "vgpr_spill_count")
-        }
-        return {
-            "registers": int(found["vgpr_count"][0]),
-            "spills": int((found["vgpr_spill_count"] or ["0"])[0]),
-        }
-    tool = _tools() / ("ptxas-blackwell" if target.arch >= 100 else "ptxas")
+def amd_resources(text: str) -> dict:
+    """Of a kernel's assembly."""
+    found = {m: re.findall(rf"\.{m}:?\s+(\d+)", text) for m in ("vgpr_count", "vgpr_spill_count")}
+    return {
+        "registers": int(found["vgpr_count"][0]),
+        "spills": int((found["vgpr_spill_count"] or ["0"])[0]),
+    }
+
+
+def nvidia_resources(ptx: str, arch: int) -> dict:
+    """Registers, spilled bytes, and whether matrix products are of bytes, or have float16 sums."""
+    tool = _tools() / ("ptxas-blackwell" if arch >= 100 else "ptxas")
     with tempfile.TemporaryDirectory() as folder:
-        ptx = Path(folder, "kernel.ptx")
-        ptx.write_text(kernel.asm["ptx"])
-        name = f"sm_{target.arch}{'a' if target.arch >= 90 else ''}"
-        command = [tool, "-v", f"--gpu-name={name}", ptx, "-o", Path(folder, "kernel.cubin")]
+        source, cubin = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
+        source.write_text(ptx)
+        name = f"sm_{arch}{'a' if arch >= 90 else ''}"
+        command = [tool, "-v", f"--gpu-name={name}", source, "-o", cubin]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        command = [_tools() / "cuobjdump", "-sass", cubin]
+        sass = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     used = re.search(r"Used (\d+) registers", text)
     spills = re.search(r"(\d+) bytes spill stores", text)
-    return {"registers": int(used[1]), "spills": int(spills[1])}
+    return {
+        "registers": int(used[1]), "spills": int(spills[1]),
+        "int8": bool(re.search(r"\b(IMMA|IGMMA|UTCIMMA)\b", sass)),
+        # HMMA.16816.F16; sums in float32 say .F32.F16 or .F32.BF16
+        "half_sums": bool(re.search(r"\b(HMMA|HGMMA)\.\w+\.F16\b", sass)),
+    }  # fmt: skip
 
 
 class Recorder:
-    """Stands in for a launch: compiles each kernel once for `target`."""
+    """Stands in for a launch: compiles each kernel once for `target`, and assembles it for `others`
+    too, which are architectures of NVIDIA's."""
 
-    def __init__(self, target, only=None):
-        self.target, self.only, self.done, self.lines = target, only, set(), []
+    def __init__(self, target, others=()):
+        self.target, self.others, self.done, self.lines = target, others, set(), []
+        self.features, self.only = "", None
 
     def __call__(self, kernel, *args, grid, warmup=False, **kwargs):
         if self.only and kernel.__name__ not in self.only:
@@ -92,13 +102,32 @@ class Recorder:
         import triton
 
         compiled = triton.compile(source, target=self.target, options=options.__dict__)
-        line = {
-            "target": f"{self.target.backend}:{self.target.arch}", "kernel": kernel.__name__,
-            "shared": compiled.metadata.shared, **resources(compiled, self.target),
-            # products of bytes: wgmma or mma.sync on s8, tcgen05 of kind i8
-            "int8": bool(re.search(r"mma\S*(s8\.s8|kind::i8)", compiled.asm.get("ptx", ""))),
-        }  # fmt: skip
-        self.lines.append(line)
+        for arch in (self.target.arch, *self.others):
+            if self.target.backend == "hip":
+                found = amd_resources(compiled.asm["amdgcn"])
+            else:
+                found = nvidia_resources(compiled.asm["ptx"], arch)
+            self.lines.append({
+                "target": f"{self.target.backend}:{arch}", "features": self.features,
+                "kernel": kernel.__name__, "shared": compiled.metadata.shared, **found,
+            })  # fmt: skip
+        for arch in self.others if kernel.__name__ == "_nearest_kernel" else ():
+            target = type(self.target)(self.target.backend, arch, self.target.warp_size)
+            again = triton.compile(source, target=target, options=options.__dict__)
+            assert same_but_for_the_target(compiled.asm["ptx"], again.asm["ptx"])
+
+
+def same_but_for_the_target(one: str, other: str) -> bool:
+    return len({re.sub(r"(?m)^\.target.*", "", ptx) for ptx in (one, other)}) == 1
+
+
+# features -> settings of one call, and the kernels that others have not
+PRECISIONS = {
+    "int8": ({"qk": "int8"}, {"attend_kernel", "bytes_kernel"}),
+    "sums": ({"value_sums": "float16"}, {"attend_kernel", "peak_kernel"}),
+    "both": ({"qk": "int8", "value_sums": "float16"}, {"attend_kernel"}),
+}
+TUNED = {"attend_kernel", "mass_kernel"}  # those that an architecture has settings of its own for
 
 
 def calls(features: str):
@@ -107,9 +136,10 @@ def calls(features: str):
 
     ratios = {1: (0, 0.2), 2: (0.2, 0.3), 4: (0.3, 0.5), 8: (0.5, 0.7), 0: (0.7, 1)}
     large = {"block_n": 128, "tail": 32, "second_moment": True, "mask_ratios": ratios}
-    if features == "int8":
+    if features in PRECISIONS:
         few = {1: (0, 0.2), 8: (0.2, 0.7), 0: (0.7, 1)}
-        yield PSAConfig(block_n=128, tail=64, mask_ratios=few, qk="int8"), {}
+        settings, _ = PRECISIONS[features]
+        yield PSAConfig(block_n=128, tail=64, mask_ratios=few, **settings), {}
         return
     yield PSAConfig(**large, rearrange_method="Hybrid", grouping="similar"), {}
     if features != "all":
@@ -171,13 +201,14 @@ def call(config, dtype: str, dim: int, **keywords) -> None:
     line.attend(q, pyramid, plan, orders, layout, config, dim**-0.5)
 
 
-def compile_all(name: str, dtype: str, dim: int, features: str) -> list[dict]:
-    # what else there is takes no bytes
-    only = {"attend_kernel", "bytes_kernel"} if features == "int8" else None
-    recorder = Recorder(target_of(name), only)
+def compile_all(kind: str, archs: list[str], dtype: str, dim: int, features: str) -> list[dict]:
+    recorder = Recorder(target_of(f"{kind}:{archs[0]}"), [int(x) for x in archs[1:]])
     record(recorder)
-    for config, keywords in calls(features):
-        call(config, dtype, dim, **keywords)
+    for name in features.split(","):
+        recorder.features = name
+        recorder.only = TUNED if name == "tuned" else PRECISIONS.get(name, (None, None))[1]
+        for config, keywords in calls(name):
+            call(config, dtype, dim, **keywords)
     return recorder.lines
 
 
@@ -190,5 +221,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as os.environ["TRITON_CACHE_DIR"]:
         for job in sys.argv[1:]:
             kind, arch, dtype, dim, features = job.split(":")
-            for line in compile_all(f"{kind}:{arch}", dtype, int(dim), features):
+            for line in compile_all(kind, arch.split(","), dtype, int(dim), features):
                 print(json.dumps({"dtype": dtype, "dim": int(dim)} | line), flush=True)

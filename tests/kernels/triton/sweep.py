@@ -54,6 +54,9 @@ def worker(number: int, first: int, count: int, step: int) -> int:
         check = importlib.import_module("psa_pack.tests.kernels.triton.check")
         check.check_spoiled("cpu")
         check.check_spoiled_groups("cpu")
+        sums = importlib.import_module("psa_pack.tests.kernels.triton.check_sums")
+        for part in (sums.check_values, sums.check_huge_logits):
+            part("cpu")
     # three neighbouring seeds share a configuration, and so what is compiled: of each the first
     # where nothing is
     apart = 3 if os.environ.get("TRITON_INTERPRET") == "1" else 1

@@ -66,6 +66,14 @@ def test_lists_of_spoiled_rows_stay_within_bounds():
     check_spoiled("cuda")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_float16_sums_of_any_values(dtype):
+    from . import check_sums
+
+    check_sums.check_values("cuda", dtype)
+    check_sums.check_huge_logits("cuda", dtype)
+
+
 def test_groups_of_spoiled_tokens_stay_within_their_blocks():
     from .check import check_spoiled_groups
 
