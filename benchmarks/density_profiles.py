@@ -46,8 +46,7 @@ def _mass(q, k, v, config: PSAConfig) -> torch.Tensor:
 
 
 def curve(mass: torch.Tensor, marks: Sequence[float]) -> list[float]:
-    """The share of a row's blocks before which less than each mark lies, the most important first.
-    """
+    """The share of a row's blocks with less than each mark before them, most important first."""
     ranked = mass.double().sort(dim=-1, descending=True).values
     before = ranked.cumsum(-1).roll(1, -1)
     before[..., 0] = 0

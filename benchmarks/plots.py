@@ -1,6 +1,6 @@
 """Pictures of a run's JSON: error against time, or time against tokens. Needs matplotlib.
 
-    python -m benchmarks.plots FILE
+python -m benchmarks.plots FILE
 """
 
 from __future__ import annotations

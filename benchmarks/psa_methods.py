@@ -83,9 +83,7 @@ def psa_methods(implementation: str, quick: bool) -> list[Method]:
     return methods
 
 
-def psa_method(
-    name: str, config: PSAConfig, implementation: str, kept: bool = False
-) -> Method:
+def psa_method(name: str, config: PSAConfig, implementation: str, kept: bool = False) -> Method:
     """`kept`: groups and plan are those of an earlier step, which is not timed."""
 
     def prepare(problem: Problem):

@@ -37,32 +37,57 @@ class PSAApply(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="A video diffusion model."),
                 PSAPreset.Input(
-                    "preset", lazy=True, tooltip="From PSA Preset Loader or PSA Preset Editor.",
+                    "preset",
+                    lazy=True,
+                    tooltip="From PSA Preset Loader or PSA Preset Editor.",
                 ),
                 io.Boolean.Input(
-                    "enabled", default=True, optional=True, label_on="on", label_off="off",
+                    "enabled",
+                    default=True,
+                    optional=True,
+                    label_on="on",
+                    label_off="off",
                     tooltip="Off: the model passes through untouched.",
                 ),
                 io.Combo.Input(
-                    "schedule", options=[SCHEDULE_PRESET, SCHEDULE_PERCENT],
-                    default=SCHEDULE_PRESET, optional=True,
+                    "schedule",
+                    options=[SCHEDULE_PRESET, SCHEDULE_PERCENT],
+                    default=SCHEDULE_PRESET,
+                    optional=True,
                     tooltip="preset: the preset's warm-up steps and dense ranges of steps are "
                     "dense. percent: only steps between start and end percent are sparse instead.",
                 ),
                 io.Float.Input(
-                    "start_percent", default=START, min=0.0, max=1.0, step=0.01, optional=True,
+                    "start_percent",
+                    default=START,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
                     tooltip="Used with schedule = percent. Sampling before this point stays dense.",
                 ),
                 io.Float.Input(
-                    "end_percent", default=END, min=0.0, max=1.0, step=0.01, optional=True,
+                    "end_percent",
+                    default=END,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
                     tooltip="Used with schedule = percent. Sampling after this point stays dense.",
                 ),
                 io.String.Input(
-                    "dense_blocks", default="", optional=True,
+                    "dense_blocks",
+                    default="",
+                    optional=True,
                     tooltip="Transformer blocks that stay dense, like 0, 1, 38-39. Empty: none.",
                 ),
                 declare(
-                    io.Int.Input, "min_tokens", default=4096, min=0, max=1_000_000, step=256,
+                    io.Int.Input,
+                    "min_tokens",
+                    default=4096,
+                    min=0,
+                    max=1_000_000,
+                    step=256,
                     optional=True,
                     tooltip="Videos with fewer tokens than this stay dense: attention takes little "
                     "of their time, and they tolerate sparsity least.",
@@ -130,7 +155,9 @@ class PSAApply(io.ComfyNode):
         node_id = cls.hidden.unique_id if cls.hidden else None
         return io.NodeOutput(
             apply_psa(
-                model, preset, options,
+                model,
+                preset,
+                options,
                 lambda report: _send(RUN_FINISHED, node_id, _finished(report)),
                 lambda message: _send(PROGRESS, node_id, message),
             )

@@ -210,9 +210,7 @@ def _check(base: PresetValue, save_as: str, replace: bool) -> str | None:
     """Refuses what it can before minutes of sampling. Returns the version of the preset that has
     the name `save_as` now."""
     if base.config.type == "dense":
-        raise CalibrationError(
-            f"preset: {base.label} is a dense preset. Fix: give one of type psa"
-        )
+        raise CalibrationError(f"preset: {base.label} is a dense preset. Fix: give one of type psa")
     if not save_as:
         return None
     if not base.family:

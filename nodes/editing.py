@@ -26,8 +26,11 @@ def merged(
     else:
         mapping = base.to_preset()
         untouched = field_widgets.defaults()
-        touched = {name: value for name, value in widgets.items()
-                   if value != untouched.get(name) and str(value) != str(untouched.get(name))}
+        touched = {
+            name: value
+            for name, value in widgets.items()
+            if value != untouched.get(name) and str(value) != str(untouched.get(name))
+        }
         # One value of several widgets: the others' parts come from the base.
         for parts in (field_widgets.UPPER.values(), field_widgets.TILE):
             if touched.keys() & set(parts):
@@ -96,8 +99,11 @@ def node_values(config: PSAConfig, base: PSAConfig | None) -> tuple[dict[str, An
     if base is None:
         return widgets, dump(overrides) if overrides else ""
     untouched, of_base = field_widgets.defaults(), field_widgets.shown(base)
-    lost = {name for name, value in widgets.items()
-            if value == untouched[name] and value != of_base[name]}
+    lost = {
+        name
+        for name, value in widgets.items()
+        if value == untouched[name] and value != of_base[name]
+    }
     for field in FIELDS:
         if lost & set(field_widgets.names(field)):
             section, _, key = field.path.rpartition(".")

@@ -116,15 +116,25 @@ def _widgets(field: Field) -> list[io.Input]:
     if field.kind == "ints":
         return [
             _widget(
-                io.Int, part, value, min=int(field.low), max=int(field.high),
-                step=int(field.step), tooltip=field.help,
+                io.Int,
+                part,
+                value,
+                min=int(field.low),
+                max=int(field.high),
+                step=int(field.step),
+                tooltip=field.help,
                 display_name=part.replace("_", " ").capitalize(),
             )
             for part, value in zip(TILE, default, strict=True)
         ]
     return [
         _widget(
-            io.Float, part, default[level][1], min=field.low, max=field.high, step=field.step,
+            io.Float,
+            part,
+            default[level][1],
+            min=field.low,
+            max=field.high,
+            step=field.step,
             display_name=f"Level {level} up to",
             tooltip=f"Where pyramid level {level} ends, as a share from 0 to 1. {field.help}",
         )

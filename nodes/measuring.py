@@ -31,9 +31,7 @@ def use_comfyuis_file() -> None:
     measured.use_file(Path(folder) / FILE)
 
 
-def measure_here(
-    head_dim: int, alive: Callable[[], None], node_id: str | None = None
-) -> Check:
+def measure_here(head_dim: int, alive: Callable[[], None], node_id: str | None = None) -> Check:
     """Runs the tuner and shows its progress on the running node, whose id is `node_id`.
 
     `alive` may raise to end it.

@@ -29,12 +29,16 @@ class PSAPresetEditor(io.ComfyNode):
             "preset, widgets that are not at their default replace the base's settings.",
             inputs=[
                 PSAPreset.Input(
-                    "base", optional=True,
+                    "base",
+                    optional=True,
                     tooltip="Optional. Settings come from here if their widget is at its default.",
                 ),
                 *field_widgets.widgets(),
                 io.String.Input(
-                    "yaml_overrides", default="", multiline=True, optional=True,
+                    "yaml_overrides",
+                    default="",
+                    multiline=True,
+                    optional=True,
                     tooltip="Optional settings in the YAML of preset files. They replace all "
                     "others. Use this to set a field of the base preset back to its default, or to "
                     "paste a whole preset.",

@@ -58,8 +58,9 @@ class PSAReport(io.ComfyNode):
         except Interrupt:
             raise
         except Exception as error:  # what was sampled must not be lost for a report of it
-            log.error("PSA Report failed; what was sampled is handed on.\n%s",
-                      traceback_text(error))
+            log.error(
+                "PSA Report failed; what was sampled is handed on.\n%s", traceback_text(error)
+            )
             made = _made([Report([], f"The report failed: {one_line(error)}")])
         image, text, data = made
         return io.NodeOutput(after, image, text, data, ui=_preview(image, cls))

@@ -29,26 +29,40 @@ class PSASelfTest(io.ComfyNode):
             "node: add it and queue.",
             inputs=[
                 io.Boolean.Input(
-                    "verbose", default=False, optional=True,
+                    "verbose",
+                    default=False,
+                    optional=True,
                     tooltip="Every case that was tried, and the tracebacks of what failed.",
                 ),
                 io.Boolean.Input(
-                    "every_feature", default=False, optional=True,
+                    "every_feature",
+                    default=False,
+                    optional=True,
                     tooltip="The kernels' every feature and dtype, not only what presets use. "
                     "Minutes, since each is compiled.",
                 ),
                 io.Int.Input(
-                    "time_limit", default=600, min=10, max=7200, step=10, optional=True,
+                    "time_limit",
+                    default=600,
+                    min=10,
+                    max=7200,
+                    step=10,
+                    optional=True,
                     tooltip="Seconds after which the test is stopped.",
                 ),
                 io.Boolean.Input(
-                    "measure", default=False, optional=True,
+                    "measure",
+                    default=False,
+                    optional=True,
                     tooltip="After the test, find the fastest settings of the kernels on this GPU "
                     "and what attention takes on it, for estimates, and keep both in ComfyUI's "
                     "user folder: up to 90 seconds more. Models in the GPU's memory are unloaded.",
                 ),
                 io.Combo.Input(
-                    "head_dim", options=list(HEAD_DIMS), default=HEAD_DIMS[0], optional=True,
+                    "head_dim",
+                    options=list(HEAD_DIMS),
+                    default=HEAD_DIMS[0],
+                    optional=True,
                     tooltip="Only with measure: the size of the model's attention heads. 128 for "
                     "most video models, 64 for CogVideoX and Kandinsky 5.",
                 ),

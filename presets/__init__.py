@@ -1,9 +1,9 @@
 """Presets of model families: the shipped YAML files beside this module, and the store over them.
 
-    from .presets import SHIPPED_DIR, PresetStore
+from .presets import SHIPPED_DIR, PresetStore
 
-    store = PresetStore(SHIPPED_DIR, user_dir)
-    config = store.get("Wan2.1_14b", "fast")
+store = PresetStore(SHIPPED_DIR, user_dir)
+config = store.get("Wan2.1_14b", "fast")
 """
 
 from .errors import (

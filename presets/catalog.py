@@ -105,9 +105,7 @@ class Catalog:
             self.problems += header_problems(document, base, part)
             self._add_presets(source, document, base, part)
 
-    def _add_presets(
-        self, source: Source, document: Document, base: Family, part: Family
-    ) -> None:
+    def _add_presets(self, source: Source, document: Document, base: Family, part: Family) -> None:
         known = dict(base.attention_configs)
         for preset, config in part.attention_configs.items():
             taken = self.taken_by(base.name, preset)
@@ -151,9 +149,7 @@ def read_section(
         about = [p for p in presets if inside == p or inside.startswith(f"{p}.")]
         preset = max(about, key=len, default="") if inside != issue.path else ""
         line = document.line_of(issue.path)
-        problems.append(
-            Problem(issue.text(), document.name, line, "", str(name), preset, issue)
-        )
+        problems.append(Problem(issue.text(), document.name, line, "", str(name), preset, issue))
     return family, problems
 
 

@@ -84,8 +84,10 @@ class _Change:
     def _value(self, node: yaml.Node, old: Any, new: Any, parent: yaml.MappingNode) -> None:
         if _same(old, new):
             return
-        if isinstance(new, dict) and isinstance(old, dict) and (
-            not node.flow_style or old.keys() == new.keys()
+        if (
+            isinstance(new, dict)
+            and isinstance(old, dict)
+            and (not node.flow_style or old.keys() == new.keys())
         ):
             return self.mapping(node, old, new)
         if isinstance(new, list) and isinstance(old, list) and len(old) == len(new):

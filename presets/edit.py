@@ -55,7 +55,11 @@ class Edit:
         return next((file for file in self._files if file.lower() == wanted.lower()), wanted)
 
     def put(
-        self, file: str, family: str, preset: str, mapping: dict[str, Any],
+        self,
+        file: str,
+        family: str,
+        preset: str,
+        mapping: dict[str, Any],
         header: dict[str, Any] | None = None,
     ) -> None:
         """Set one preset; a family new to the file starts with `header`."""

@@ -115,9 +115,7 @@ class PresetStore:
                 return tuple(edit.lost_comments())
         return ()
 
-    def rename(
-        self, family: str, preset: str, to: str, *, expected: str | None = None
-    ) -> None:
+    def rename(self, family: str, preset: str, to: str, *, expected: str | None = None) -> None:
         """Give a user's preset another name in its family. Raises as `save` does."""
         with self._editing(family, preset, expected) as (catalog, edit):
             _check_names(family, to)

@@ -34,9 +34,7 @@ _TEXT = {_PREFIX + tag for tag in ("str", "timestamp", "merge", "value")}
 
 # Numbers to everyone but YAML 1.1, which wants a point and a sign in them. Where text is wanted
 # they stay text.
-_WITH_EXPONENT = re.compile(
-    r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$", re.ASCII
-)
+_WITH_EXPONENT = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$", re.ASCII)
 _TEXT_KEYS = {field.path for field in FIELDS if field.kind == "text"} | {"default_attention"}
 
 _FENCE = re.compile(r"\s*(```|~~~)[^`~\r\n]*(?=[\r\n])")
@@ -114,23 +112,30 @@ def compose(text: str) -> yaml.MappingNode:
 def dump(data: Mapping[Any, Any]) -> str:
     """`data` as text: keys in the given order, one a line, lists as `[0.0, 0.4]`."""
     return yaml.dump(
-        data, Dumper=_Dumper, sort_keys=False, default_flow_style=False,
-        allow_unicode=True, width=100,
+        data,
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=False,
+        allow_unicode=True,
+        width=100,
     )
 
 
 def dump_inline(value: Any) -> str:
     """`value` as it can stand in a line, in a list or mapping or behind a key."""
     text = yaml.dump(
-        [value], Dumper=_Dumper, sort_keys=False, default_flow_style=True,
-        allow_unicode=True, width=2 * MAX_BYTES,
+        [value],
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=True,
+        allow_unicode=True,
+        width=2 * MAX_BYTES,
     )
     return text.strip()[1:-1]
 
 
 def decoded(text: str | bytes, name: str) -> str:
-    """`text` without what is only around it: a byte order mark, a code fence. Raises `TextError`.
-    """
+    """`text` without a byte order mark or a code fence around it. Raises `TextError`."""
     size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
         what = f"it has {size} bytes; at most {MAX_BYTES} are read"

@@ -14,7 +14,7 @@ def preset_value(
     family: str | None = None,
     engines: str | Path | None = None,
 ) -> PresetValue:
-    """"family/name" of a preset, "family" or None for a default; a configuration as it is.
+    """ "family/name" of a preset, "family" or None for a default; a configuration as it is.
 
     file     of presets, which take precedence over the shipped ones
     family   the model's, if known: used for "name" alone and for None
@@ -28,7 +28,7 @@ def preset_value(
         return PresetValue(preset, name="own settings")
     if not (isinstance(preset, str) or (preset is None and family)):
         raise TypeError(
-            f"preset: found {type(preset).__name__}; give a name such as \"Wan2.1_14b/balanced\" "
+            f'preset: found {type(preset).__name__}; give a name such as "Wan2.1_14b/balanced" '
             "or a PSAConfig"
         )
     catalog = over_shipped(engines, file)
@@ -39,9 +39,7 @@ def preset_value(
     return _value(catalog.family(first), found, config)
 
 
-def of_store(
-    store: PresetStore, family: str, name: str | None
-) -> tuple[PresetInfo, PresetValue]:
+def of_store(store: PresetStore, family: str, name: str | None) -> tuple[PresetInfo, PresetValue]:
     """A preset of a store, with its entry in the store's list. name: None for the family's default.
 
     Raises `PresetError`.

@@ -1,9 +1,9 @@
 """Pyramid Sparse Attention: the algorithm, without a host.
 
-    from psa_kernels import PSAAttention, PSAConfig
+from psa_kernels import PSAAttention, PSAConfig
 
-    psa = PSAAttention(PSAConfig(rearrange_method="Gilbert"))
-    out = psa(q, k, v, grid=(21, 30, 52))        # q, k, v: [B, H, L, D]
+psa = PSAAttention(PSAConfig(rearrange_method="Gilbert"))
+out = psa(q, k, v, grid=(21, 30, 52))        # q, k, v: [B, H, L, D]
 """
 
 from .attention import NoKernelsError, psa_attention

@@ -16,9 +16,7 @@ def block_kinds(layout: Layout, device: torch.device) -> torch.Tensor:
     MASKED  it holds the query block's first token or a later key: level 1 with a token mask
     NEVER   it lies wholly in the future of the query block: never read
     """
-    kinds = torch.full(
-        (layout.q_blocks, layout.k_blocks), FREE, dtype=torch.int8, device=device
-    )
+    kinds = torch.full((layout.q_blocks, layout.k_blocks), FREE, dtype=torch.int8, device=device)
     if not layout.causal:
         return kinds
     first_query = torch.arange(layout.q_blocks, device=device)[:, None] * layout.m

@@ -140,7 +140,7 @@ def _measured(
     return Layout(
         batch, heads, kv_heads, q_len, k_len, head_dim,
         grid, before, after, causal, config.block_m, config.block_n,
-    )
+    )  # fmt: skip
 
 
 def check_causal(config: PSAConfig) -> None:
@@ -187,9 +187,7 @@ def _check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
     if k.shape != v.shape:
         raise CallError(f"v: found {tuple(v.shape)}; expected the shape of k, {tuple(k.shape)}")
     if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
-        raise CallError(
-            f"k: found {tuple(k.shape)}; expected batch and dim of q, {tuple(q.shape)}"
-        )
+        raise CallError(f"k: found {tuple(k.shape)}; expected batch and dim of q, {tuple(q.shape)}")
     if q.shape[1] % k.shape[1]:
         raise CallError(
             f"k: found {k.shape[1]} heads; q's {q.shape[1]} heads must be a multiple of them"

@@ -52,8 +52,16 @@ class PSAAttention(torch.nn.Module):
                 q.shape[-1] ** -0.5 if scale is None else scale,
             )  # fmt: skip
         return psa_attention(
-            q, k, v, config=self.config, grid=grid, extra_tokens=extra_tokens, causal=causal,
-            scale=scale, return_stats=return_stats, state=self._state,
+            q,
+            k,
+            v,
+            config=self.config,
+            grid=grid,
+            extra_tokens=extra_tokens,
+            causal=causal,
+            scale=scale,
+            return_stats=return_stats,
+            state=self._state,
         )
 
     def extra_repr(self) -> str:

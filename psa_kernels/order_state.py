@@ -107,9 +107,7 @@ class _Item:
 class Kept:
     """What one call takes from earlier steps and leaves for later ones."""
 
-    def __init__(
-        self, state: OrderState | None, made_by: tuple, layout: Layout, config: PSAConfig
-    ):
+    def __init__(self, state: OrderState | None, made_by: tuple, layout: Layout, config: PSAConfig):
         self._state = state
         # places in blocks only mean something in the same token order
         self._of_groups = made_by, layout, config.order, config.tile_size

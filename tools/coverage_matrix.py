@@ -139,8 +139,11 @@ def table(versions: dict[str, dict[str, dict[str, str]]], absent: Absent = ABSEN
     for family in families:
         row = [family]
         for feature in FEATURES:
-            outcomes = {version: found[family].get(feature)
-                        for version, found in versions.items() if family in found}
+            outcomes = {
+                version: found[family].get(feature)
+                for version, found in versions.items()
+                if family in found
+            }
             reason = absent.get(feature, {}).get(family)
             if reason is None:
                 row.append(_cell(outcomes, reasons))
@@ -149,20 +152,23 @@ def table(versions: dict[str, dict[str, dict[str, str]]], absent: Absent = ABSEN
             else:
                 row.append(_with_footnote(NO_SUCH_THING, reason, reasons))
         rows.append(row)
-    return "\n".join([
-        *(f"- *{feature}*: {meaning}." for feature, meaning in FEATURES.items()),
-        f"- *n/a*: {REFUSED}; {NO_SUCH_THING}: the model does not have it.",
-        "",
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-        *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1)),
-    ]).rstrip() + _partners(versions)
+    return "\n".join(
+        [
+            *(f"- *{feature}*: {meaning}." for feature, meaning in FEATURES.items()),
+            f"- *n/a*: {REFUSED}; {NO_SUCH_THING}: the model does not have it.",
+            "",
+            *("| " + " | ".join(row) + " |" for row in rows),
+            "",
+            *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1)),
+        ]
+    ).rstrip() + _partners(versions)
 
 
 def _partners(versions: dict[str, dict[str, dict[str, str]]]) -> str:
     """The second table; "" where nothing of it was recorded."""
-    found = {version: families[BESIDE] for version, families in versions.items()
-             if BESIDE in families}
+    found = {
+        version: families[BESIDE] for version, families in versions.items() if BESIDE in families
+    }
     if not found:
         return ""
     rows = [["together with PSA, on Wan 2.1", "tested", "ComfyUI"], ["---"] * 3]

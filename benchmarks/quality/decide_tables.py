@@ -1,8 +1,8 @@
 """The tables of benchmarks/deciding.md, from the runs' data.
 
-    python -m benchmarks.quality.decide_tables                               prints them
-    python -m benchmarks.quality.decide_tables --gather FILE NAME=DIR ...    writes the data of runs
-                                                                             of one NAME into FILE
+python -m benchmarks.quality.decide_tables                               prints them
+python -m benchmarks.quality.decide_tables --gather FILE NAME=DIR ...    writes the data of runs
+                                                                         of one NAME into FILE
 """
 
 from __future__ import annotations

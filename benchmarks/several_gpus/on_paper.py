@@ -26,8 +26,7 @@ FRAME = 3600  # tokens of a latent frame at 1280 x 720, four frames of video
 
 @dataclass(frozen=True)
 class Exchange:
-    """For one call of the model on one GPU: seconds on each link, bytes sent, seconds of copies.
-    """
+    """For one call of the model on one GPU: seconds on each link, bytes sent, seconds of copies."""
 
     sent: float
     copied: float

@@ -60,8 +60,13 @@ def main(argv: list[str] | None = None) -> int:
             import comfy.model_management
 
             comfy.model_management.unload_all_models()
-    return int(any(row["left_out"] and row["way"].startswith("PSA")
-                   for run in results["runs"] for row in run["rows"]))
+    return int(
+        any(
+            row["left_out"] and row["way"].startswith("PSA")
+            for run in results["runs"]
+            for row in run["rows"]
+        )
+    )
 
 
 def measure(args, comfy, model, name: str, video: str, begin: float, say) -> dict:
@@ -94,8 +99,14 @@ def measure(args, comfy, model, name: str, video: str, begin: float, say) -> dic
         say(f"{name} {video}: {row.way}: {row.left_out or f'{row.seconds:.3f} s a step'}")
         rows.append(asdict(row))
     dtype = str(model.model.get_dtype()).removeprefix("torch.")
-    return {"model": name, "video": video, "tokens": wan.tokens(latent), "dtype": dtype,
-            "steps": args.steps, "rows": rows}
+    return {
+        "model": name,
+        "video": video,
+        "tokens": wan.tokens(latent),
+        "dtype": dtype,
+        "steps": args.steps,
+        "rows": rows,
+    }
 
 
 def table(run: dict) -> str:

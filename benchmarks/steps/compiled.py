@@ -128,9 +128,7 @@ def measure(
     rows = ways(args, model, "1.3b" if shape == TRIAL else name)
     begun, turns = time.monotonic(), 0
     first: dict[str, torch.Tensor] = {}
-    while not turns or (
-        turns < args.most and time.monotonic() < min(begun + args.seconds, until)
-    ):
+    while not turns or (turns < args.most and time.monotonic() < min(begun + args.seconds, until)):
         for row in rows:
             if row.left_out is None:
                 turn(args, comfy, row, size.layers, latent, first)

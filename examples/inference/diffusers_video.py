@@ -22,8 +22,11 @@ def parser():
     found.add_argument("--model", required=True, help="a folder, or a name on the Hub")
     found.add_argument("--prompt", required=True)
     found.add_argument("--use_psa", action="store_true", help="Pyramid Sparse Attention")
-    found.add_argument("--attention_preset", metavar="NAME",
-                       help='"name" or "family/name"; by default the family\'s default_attention')
+    found.add_argument(
+        "--attention_preset",
+        metavar="NAME",
+        help='"name" or "family/name"; by default the family\'s default_attention',
+    )
     found.add_argument("--config", metavar="FILE", help="YAML presets; they override shipped ones")
     found.add_argument("--output", type=Path, default=Path("clip.mp4"), help="%(default)s")
     found.add_argument("--report", type=Path, help="JSON; by default beside the clip")

@@ -20,8 +20,11 @@ def parser():
     found.add_argument("--video", required=True, help="a file that PyAV reads")
     found.add_argument("--prompt", required=True)
     found.add_argument("--use_psa", action="store_true", help="Pyramid Sparse Attention")
-    found.add_argument("--attention_preset", metavar="NAME",
-                       help='"name" or "family/name"; by default the family\'s default_attention')
+    found.add_argument(
+        "--attention_preset",
+        metavar="NAME",
+        help='"name" or "family/name"; by default the family\'s default_attention',
+    )
     found.add_argument("--config", metavar="FILE", help="YAML presets; they override shipped ones")
     found.add_argument("--report", type=Path, default=Path("answer.json"), help="%(default)s")
     found.add_argument("--frames", type=int, default=64, help="use at most so many: %(default)s")

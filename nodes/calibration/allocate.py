@@ -93,9 +93,7 @@ def for_error(states: Sequence[Allocation], target: float) -> Allocation:
     return next((state for state in states if state.error <= target * (1 + SLACK)), states[-1])
 
 
-def _filled(
-    blocks: Sequence[Sequence[Point]], start: Allocation, target: float
-) -> Allocation:
+def _filled(blocks: Sequence[Sequence[Point]], start: Allocation, target: float) -> Allocation:
     """`start`, with the rest of the budget spent on single steps that fit, best first."""
     at = points_at(blocks, start.rungs)
     room = target * len(blocks) - sum(p.density for p in at)

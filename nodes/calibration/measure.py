@@ -123,9 +123,7 @@ class ProbingOverride(AttentionOverride):
         return super()._sparse(call, index, seen, self.config.in_range(here))
 
 
-def exact_rows(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
-) -> torch.Tensor:
+def exact_rows(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
     """Exact attention of some query rows, one head at a time; float32 `[B, H, R, D]`.
 
     q `[B, H, R, D]`, k and v `[B, Hkv, L, D]`, `H` a multiple of `Hkv`

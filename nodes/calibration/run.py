@@ -85,7 +85,10 @@ def measure(
 
 class _Measuring:
     def __init__(
-        self, preset: PresetValue, effort: Effort, journal: Journal,
+        self,
+        preset: PresetValue,
+        effort: Effort,
+        journal: Journal,
         on_progress: Callable[[int, int], None],
     ):
         self.preset, self.effort, self.journal = preset, effort, journal

@@ -118,8 +118,10 @@ def common(
     colours = 3 if min(channels) >= 3 else 1
     if max(channels) != colours:
         first = "three channels" if colours == 3 else "channel"
-        notes.append(f"the pictures have {channels[0]} and {channels[1]} channels; the comparison "
-                     f"uses the first {first}")
+        notes.append(
+            f"the pictures have {channels[0]} and {channels[1]} channels; the comparison "
+            f"uses the first {first}"
+        )
     found = []
     for name, clip in (("reference", reference), ("other", other)):
         clip = clip[: min(lengths), ..., :colours].expand(-1, -1, -1, 3)

@@ -38,8 +38,7 @@ def _weights() -> Path:
 
 
 def load(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """(frames `[n, 3, H, W]` in 0..1, the same) -> `[n]`; call it only if `unavailable()` is None.
-    """
+    """(frames `[n, 3, H, W]` in 0..1, the same) -> `[n]`; only if `unavailable()` is None."""
     import lpips
 
     net = lpips.LPIPS(net="alex", verbose=False).eval().to(device)

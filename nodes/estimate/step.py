@@ -118,8 +118,12 @@ def _timed(calls: Calls, tokens: Tokens, model: Model, note: str) -> dict[str, F
         attention = model.blocks * times.dense(tokens.total, model.heads)
         rest, said = flops[1] / (times.tflops * 1e12), REST.format(times.tflops)
         dense, seconds = attention + rest, attention * left + rest
-        found |= {"time_share": figure(attention / dense, said), "dense_s": figure(dense, said),
-                  "sparse_s": figure(seconds, said), "step": figure(dense / seconds, said)}
+        found |= {
+            "time_share": figure(attention / dense, said),
+            "dense_s": figure(dense, said),
+            "sparse_s": figure(seconds, said),
+            "step": figure(dense / seconds, said),
+        }
     return found
 
 

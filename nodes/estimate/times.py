@@ -124,8 +124,7 @@ def offer(head_dim: int) -> str | None:
 
 
 def settled(config: PSAConfig, head_dim: int) -> PSAConfig:
-    """The configuration with the precisions that the kernels have for such calls on this machine.
-    """
+    """The configuration with the precisions that the kernels use for such calls on this machine."""
     device = comfy.model_management.get_torch_device()
     for precision in PRECISIONS:
         value, _ = precision.settled(Call.small(device, DTYPE, head_dim, config))

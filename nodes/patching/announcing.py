@@ -39,8 +39,7 @@ def announce(run: Run, prompt: str | None) -> None:
         if schedule.steps:
             _remember(_Warned(label, schedule, prompt))
     elif schedule.sparse_steps == 0:
-        log.info("PSA %s: %s; another sampler continues from here",
-                 label, schedule.describe())
+        log.info("PSA %s: %s; another sampler continues from here", label, schedule.describe())
     else:
         run.promise = schedule.describe()
 

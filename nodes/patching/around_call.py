@@ -124,8 +124,9 @@ def _token_grid(run: Run, base_model: Any, named: dict[str, Any]) -> TokenGrid |
         raise
     except Exception as error:  # a model whose attributes are not what the table expects
         if run.first_time("layout"):
-            log.warning("PSA cannot read this model's token layout (%s); it stays dense",
-                        one_line(error))
+            log.warning(
+                "PSA cannot read this model's token layout (%s); it stays dense", one_line(error)
+            )
         return None
     if grid is None and run.first_time("layout"):
         log.warning(

@@ -63,8 +63,11 @@ def run_wrapper(
 
 
 def _unplanned(error: Exception, runs: RunLog) -> None:
-    log.error("PSA cannot plan this run and leaves it dense: %s\n%s",
-              one_line(error), traceback_text(error))
+    log.error(
+        "PSA cannot plan this run and leaves it dense: %s\n%s",
+        one_line(error),
+        traceback_text(error),
+    )
     let_go(error)
     try:
         note = f"PSA could not plan this run: {one_line(error)}"
@@ -93,8 +96,9 @@ def listening(run: Run, executor: Any, args: tuple, kwargs: dict) -> tuple[tuple
     try:
         return with_listener(executor.original, args, kwargs, run.current.called_back)
     except Exception as error:  # not every callable has a signature
-        log.info("PSA %s: steps are found by their sigmas alone (%s)",
-                 run.preset.label, one_line(error))
+        log.info(
+            "PSA %s: steps are found by their sigmas alone (%s)", run.preset.label, one_line(error)
+        )
         return args, kwargs
 
 
@@ -143,7 +147,9 @@ def _warn_of_no_effect(run: Run, report: dict[str, Any], record: RunRecord) -> N
         log.warning(
             "PSA %s: settings of blocks %s had no effect: only blocks %s had self-attention over "
             "the video. See the node's dense_blocks and the preset's blocks.",
-            run.preset.label, block_list_text(never), block_list_text(seen),
+            run.preset.label,
+            block_list_text(never),
+            block_list_text(seen),
         )
 
 

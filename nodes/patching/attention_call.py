@@ -14,13 +14,25 @@ from .option_names import PREFERRED
 
 # Order of ComfyUI's attention functions; models pass the later ones by position or by keyword.
 POSITIONS = (
-    "q", "k", "v", "heads", "mask", "attn_precision", "skip_reshape", "skip_output_reshape",
+    "q",
+    "k",
+    "v",
+    "heads",
+    "mask",
+    "attn_precision",
+    "skip_reshape",
+    "skip_output_reshape",
 )
 
 # Keywords that change no result, or that are read here by name.
 _UNDERSTOOD = {
-    *POSITIONS, "transformer_options", "_inside_attn_wrapper", "low_precision_attention",
-    PREFERRED, "scale", "enable_gqa",
+    *POSITIONS,
+    "transformer_options",
+    "_inside_attn_wrapper",
+    "low_precision_attention",
+    PREFERRED,
+    "scale",
+    "enable_gqa",
 }
 
 

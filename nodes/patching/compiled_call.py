@@ -154,9 +154,7 @@ def _as_promised(
     return copy.transpose(1, 2) if by_heads else copy
 
 
-def _fits(
-    promised: tuple[list[int], bool], tensors: list[torch.Tensor], out: torch.Tensor
-) -> bool:
+def _fits(promised: tuple[list[int], bool], tensors: list[torch.Tensor], out: torch.Tensor) -> bool:
     shape, by_heads = promised
     if list(out.shape) != shape or out.dtype != tensors[0].dtype:
         return False

@@ -91,8 +91,10 @@ class CompileAhead:
             except NoKernelsError:
                 return  # said when the first call finds it
             except Exception as error:
-                log.info("PSA compiles kernels in the first sparse call, not ahead of it (%s)",
-                         one_line(error))
+                log.info(
+                    "PSA compiles kernels in the first sparse call, not ahead of it (%s)",
+                    one_line(error),
+                )
                 let_go(error)
                 return
             if len(_compiled) >= 1024:

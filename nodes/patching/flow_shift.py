@@ -86,9 +86,7 @@ def even_shifts(part: np.ndarray, own: float, model_sampling: Any) -> Iterator[t
         yield from _even_at(sigmas, end)
 
 
-def _even_at(
-    sigmas: np.ndarray, end: Callable[[Any], Any]
-) -> Iterator[tuple[float, int]]:
+def _even_at(sigmas: np.ndarray, end: Callable[[Any], Any]) -> Iterator[tuple[float, int]]:
     # the widest three of even distance
     half = (len(sigmas) - 1) // 2
     known = [odds(s) if s > 0.0 else None for s in sigmas[[0, half, 2 * half]]]

@@ -45,9 +45,7 @@ def plan_run(
                 return None  # no steps came before, wherever it ends
         return _remembered(part, sampling)
 
-    plan = plan_steps(
-        [float(s) for s in sigmas], percent_to_sigma, warmup_steps, window, find_part
-    )
+    plan = plan_steps([float(s) for s in sigmas], percent_to_sigma, warmup_steps, window, find_part)
     if not ranges:  # nothing depends on it
         counts = window is None and warmup_steps > 0
         plan = replace(plan, estimate=plan.estimate if counts else None, of=None)
@@ -55,8 +53,7 @@ def plan_run(
 
 
 def in_window(config: PSAConfig, window: tuple[float, float] | None) -> PSAConfig:
-    """The settings of a run whose window replaces the warm-up and the dense ranges, if it has one.
-    """
+    """The run's settings, with its window, if any, in place of the warm-up and the dense ranges."""
     return config if window is None else config.replace(steps=config.steps.sparse())
 
 

@@ -63,8 +63,11 @@ def _pause(recording: Any) -> Iterator[None]:
             stack.enter_context(recording.pause_malloc_graph())
             stack.enter_context(_outermost(recording))
         except Exception as error:  # another interface, or a recording that has failed already
-            log.warning("PSA cannot keep its memory out of ComfyUI's recording: %s. Fix: start "
-                        "ComfyUI with --disable-comfy-compiler", one_line(error))
+            log.warning(
+                "PSA cannot keep its memory out of ComfyUI's recording: %s. Fix: start "
+                "ComfyUI with --disable-comfy-compiler",
+                one_line(error),
+            )
         yield
 
 

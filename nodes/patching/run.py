@@ -94,14 +94,23 @@ class Run(core.Run):
         self.dense_kernel = dense_kernel(func, previous)
         if self.bypassed:
             self.bypassed = None
-            log.info("PSA %s: attention calls come now; the warning above no longer applies",
-                     self.preset.label)
+            log.info(
+                "PSA %s: attention calls come now; the warning above no longer applies",
+                self.preset.label,
+            )
         if self.promise:
-            log.info("PSA %s: %s. Dense calls run %s",
-                     self.preset.label, self.promise, self.dense_kernel.name)
+            log.info(
+                "PSA %s: %s. Dense calls run %s",
+                self.preset.label,
+                self.promise,
+                self.dense_kernel.name,
+            )
             if self.dense_kernel.cheaper and any(step.dense for step in self.schedule.steps):
-                log.info("PSA %s: the dense steps are cheaper with %s",
-                         self.preset.label, self.dense_kernel.cheaper)
+                log.info(
+                    "PSA %s: the dense steps are cheaper with %s",
+                    self.preset.label,
+                    self.dense_kernel.cheaper,
+                )
 
     def met_cuda_graph(self) -> None:
         """An attention call has become part of a CUDA graph."""

@@ -88,8 +88,9 @@ def _measured(shape: CallShape, call: DenseCall) -> DenseTime:
     except comfy.model_management.InterruptProcessingException:
         raise
     except Exception as error:  # anyone's attention may fail
-        log.warning("PSA Report could not time dense attention: %s: %s",
-                    type(error).__name__, error)
+        log.warning(
+            "PSA Report could not time dense attention: %s: %s", type(error).__name__, error
+        )
         return DenseTime(None, reason=f"{type(error).__name__}: {error}".splitlines()[0])
     finally:
         comfy.model_management.soft_empty_cache()

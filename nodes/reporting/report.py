@@ -24,7 +24,7 @@ NO_PSA = (
     "is switched on."
 )
 NO_RUN = (
-    "Nothing has been sampled with this model yet. Link the sampler's output to \"after\", so "
+    'Nothing has been sampled with this model yet. Link the sampler\'s output to "after", so '
     "that the report waits for it."
 )
 

@@ -96,16 +96,18 @@ class _Steps:
         sums = [
             sum(
                 cell.ms.get(kind, 0.0)
-                for cell in self.record.cells if cell.step == i for kind in kinds
-            ) / 1000
+                for cell in self.record.cells
+                if cell.step == i
+                for kind in kinds
+            )
+            / 1000
             for i in steps
         ]
         return statistics.median(sums) if sums else 0.0
 
 
 def attention_parts(record: RunRecord) -> dict[str, float] | None:
-    """Seconds of the run in PSA, in dense attention over the video, in other attention, elsewhere.
-    """
+    """Seconds in PSA, in dense attention over the video, in other attention, and elsewhere."""
     timed = [s for s in record.steps if s is not None]
     if not record.timer or not timed:
         return None

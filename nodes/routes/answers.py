@@ -66,16 +66,21 @@ def unfinished_json(mapping: Mapping[str, Any] | None, node: Any) -> dict[str, A
     }
 
 
-def _pyramid(
-    ratios: Mapping[int, tuple[float, float]], tail: int | str
-) -> list[dict[str, Any]]:
+def _pyramid(ratios: Mapping[int, tuple[float, float]], tail: int | str) -> list[dict[str, Any]]:
     """Every level in reading order; one that is not there has no width."""
     found, upper = [], 0.0
     for level in LEVELS:
         lower, upper = ratios.get(level, (upper, upper))
         pool = level or (None if tail == NO_TAIL else tail)
-        found.append({"level": level, "from": lower, "to": upper, "pool": pool,
-                      "widget": field_widgets.UPPER.get(level)})
+        found.append(
+            {
+                "level": level,
+                "from": lower,
+                "to": upper,
+                "pool": pool,
+                "widget": field_widgets.UPPER.get(level),
+            }
+        )
     return found
 
 

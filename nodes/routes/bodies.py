@@ -96,6 +96,6 @@ def bad_request(message: str) -> Refusal:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """"; did you mean ...?" of an unknown name, if one of the known ones is near; else ""."""
+    """ "; did you mean ...?" of an unknown name, if one of the known ones is near; else ""."""
     near = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""

@@ -86,8 +86,7 @@ def video_size(body: Body, default: Any = REQUIRED) -> tuple[int, int, int]:
 
 
 def tokens_of(family: Family, video: tuple[int, int, int]) -> Tokens:
-    """What a family's model makes of a video. Raises `Refusal` for more than can be reckoned with.
-    """
+    """What a family's model makes of a video. Raises `Refusal` for one that is too large."""
     tokens = Tokens(family.video_scale.grid(*video), family.text_length or 0)
     if tokens.total > MOST_TOKENS:
         raise bad_request(f"width, height, frames: {tokens.total} tokens are too many")

@@ -58,8 +58,12 @@ def put_preset(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
     notes = _notes(store, family, preset)  # of the file as it is before
     with _conflicts(store, family, preset):
         store.save(family, preset, config, expected=expected)
-    return {**_stored_json(store, family, preset, draft.base), "created": created,
-            "notes": notes, "store_version": changed(request, store)}
+    return {
+        **_stored_json(store, family, preset, draft.base),
+        "created": created,
+        "notes": notes,
+        "store_version": changed(request, store),
+    }
 
 
 def duplicate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
@@ -75,8 +79,11 @@ def duplicate(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
         raise CollisionError(
             Problem(what, mend="choose another name", family=into, preset=to)
         ) from None
-    return {**_stored_json(store, into, to), "created": True,
-            "store_version": changed(request, store)}
+    return {
+        **_stored_json(store, into, to),
+        "created": True,
+        "store_version": changed(request, store),
+    }
 
 
 def rename(request: web.Request, content: dict[str, Any]) -> dict[str, Any]:
@@ -97,8 +104,12 @@ def delete_preset(request: web.Request, content: dict[str, Any]) -> dict[str, An
     with _conflicts(store, family, preset):
         text = store.delete(family, preset, expected=expected)
     undo = {"method": "POST", "path": "/psa/import", "body": {"yaml": text}} if text else None
-    return {"family": family, "preset": preset, "undo": undo,
-            "store_version": changed(request, store)}
+    return {
+        "family": family,
+        "preset": preset,
+        "undo": undo,
+        "store_version": changed(request, store),
+    }
 
 
 def changed(request: web.Request, store: PresetStore) -> str:

@@ -173,7 +173,9 @@ class AttentionCalls:
         layer = index if asked.layer is None else asked.layer
         try:
             out, stats = psa_attention(
-                q, k, v,
+                q,
+                k,
+                v,
                 config=config,
                 grid=grid.grid,
                 extra_tokens=(grid.before, grid.after),
@@ -201,9 +203,7 @@ class AttentionCalls:
         # Read when the model call is over: reading a GPU result waits for it.
         self.sums.append((index, out.sum(dtype=torch.float32)))
         if self.run.preset.config.verbose:
-            log.info(
-                "step %d, call %d: sparse, density %.3f", self.step + 1, index, stats.density
-            )
+            log.info("step %d, call %d: sparse, density %.3f", self.step + 1, index, stats.density)
         # Last: a call that fails on its way here is counted as the dense one it becomes.
         self.run.recorder.sparse(self.step, asked.block, asked.shape, stats, begun, asked.redo)
         return joined, ""

@@ -45,9 +45,7 @@ def _begun(settings: Settings, steps: int) -> Run:
     # the number of steps is enough to know how far a run is
     schedule = plan_of([float(steps - i) for i in range(steps)], preset.config)
     log.info("PSA %s: %s", preset.label, schedule.describe())
-    return Run(
-        preset, schedule, dense_blocks=settings.dense_blocks, min_tokens=settings.min_tokens
-    )
+    return Run(preset, schedule, dense_blocks=settings.dense_blocks, min_tokens=settings.min_tokens)
 
 
 _of_schedulers: weakref.WeakKeyDictionary[Any, Runs] = weakref.WeakKeyDictionary()

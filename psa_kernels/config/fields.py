@@ -67,8 +67,7 @@ class Field:
         mark = "(?:^|(?<=[.] )|(?<=。))(" + "|".join(map(re.escape, names)) + ")[:\uff1a] ?"
         parts = re.split(mark, text)[1:]
         return [
-            (names[name], line.strip())
-            for name, line in zip(parts[::2], parts[1::2], strict=True)
+            (names[name], line.strip()) for name, line in zip(parts[::2], parts[1::2], strict=True)
         ]
 
     @property
@@ -250,7 +249,7 @@ FIELDS: tuple[Field, ...] = (
         "measurement on this GPU says that it is faster, else float32.",
         "pyramid", choices=("float32", "float16", "auto"), quiet=True,
     ),
-)
+)  # fmt: skip
 
 FIELD_BY_PATH = {field.path: field for field in FIELDS}
 FIELD_BY_ARGUMENT = {field.argument: field for field in FIELDS}

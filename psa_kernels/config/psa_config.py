@@ -139,8 +139,7 @@ class PSAConfig:
         }
 
     def for_block(self, block: int) -> PSAConfig:
-        """The settings of one transformer block, without `blocks`; of type "dense" for a dense one.
-        """
+        """One transformer block's settings, without `blocks`; of type "dense" for a dense one."""
         return self._of_blocks.get(block, self._of_blocks[None])
 
     @functools.cached_property

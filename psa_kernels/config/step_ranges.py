@@ -76,8 +76,7 @@ class StepRanges(Immutable, Mapping[Range, Override]):
         return StepRanges, (dict(self),)
 
     def at(self, place: float) -> Range | None:
-        """The range in which a step begins that has the part `place` (0 to 1) of the run before it.
-        """
+        """The range in which a step begins; `place` (0 to 1) is the part of the run before it."""
         place = min(place, 1 - 2 * _SLACK)  # by its noise level the last step may be at the end
         for range_, _ in self._entries:
             if range_[0] / 100 - _SLACK <= place < range_[1] / 100 - _SLACK:

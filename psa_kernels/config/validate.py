@@ -76,8 +76,7 @@ def check_arguments(
 
 
 def _given(settings: Mapping[Any, Any], refuses: Callable[[Field], str | None]) -> Given:
-    """What a mapping in a preset's form holds in a place where some fields are refused, with why.
-    """
+    """What a mapping in a preset's form holds where some fields are refused, with why."""
     values, unreadable, issues = by_argument(settings)
     for name in list(values):
         field = FIELD_BY_ARGUMENT[name]

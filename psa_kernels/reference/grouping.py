@@ -50,8 +50,7 @@ def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 def channel_weights(power: torch.Tensor) -> torch.Tensor:
-    """`[..., D]`: mean squares of the queries' channels, divided by their mean; all 1 if all are 0.
-    """
+    """`[..., D]`: mean squares of the queries' channels over their mean; all 1 if all are 0."""
     mean = power.mean(-1, keepdim=True)
     return torch.where(mean > 0, power / mean, 1)
 

@@ -155,7 +155,9 @@ def _install(*options: str) -> str:
 def _install_on_windows(asked: str, options: tuple[str, ...]) -> str:
     here = versions.series(torch.__version__)
     if not asked:
-        return f"install the triton-windows for torch {here}: https://pypi.org/project/triton-windows"
+        return (
+            f"install the triton-windows for torch {here}: https://pypi.org/project/triton-windows"
+        )
     wanted = versions.series(asked)
     command = _pip(*options, _quoted(f"triton-windows=={wanted}.*"))
     if versions.older(versions.NEWEST_ON_WINDOWS, wanted):

@@ -141,4 +141,3 @@ def _is_listed(size: int, config: PSAConfig) -> bool:
     if widths.width(size) > 0:
         return True
     return config.use_sim_mask and any(widths.width(x) > 0 for x in POOLED if x > size)
-

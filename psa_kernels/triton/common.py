@@ -53,8 +53,7 @@ def as_bytes(values):
 
 @triton.jit
 def value_scale(peak):
-    """The power of two that brings finite magnitudes of up to `peak` (float32) below 2^HALF_VALUES.
-    """
+    """The power of two that brings magnitudes of up to `peak` (float32) below 2^HALF_VALUES."""
     # 2^(HALF_VALUES - 1) over the power of two in `peak`; below 2^-111 there is no such float32
     exponent = tl.maximum(peak.to(tl.int32, bitcast=True) >> 23, 16)
     return ((253 - exponent + HALF_VALUES) << 23).to(tl.float32, bitcast=True)

@@ -60,9 +60,7 @@ def importance(
     stored_rows = layout.k_blocks + tile_count + 1
     chunks = triton.cdiv(layout.k_blocks, SHARE_KEYS)
     width = _means_at_a_time(means_count, stored_rows, tune.means, layout, q.element_size())
-    stored = torch.empty(
-        batch * heads, stored_rows, width, dtype=torch.float32, device=q.device
-    )
+    stored = torch.empty(batch * heads, stored_rows, width, dtype=torch.float32, device=q.device)
     for first in range(0, means_count, width):
         programs = triton.cdiv(min(width, means_count - first), tune.means)
         kernel = mass_kernel[(programs, batch * heads)](

@@ -118,9 +118,7 @@ def _gram(
 
 
 @triton.jit
-def _halved(
-    gram, rank, SIZE: tl.constexpr, ROUNDS: tl.constexpr, AXIS: tl.constexpr
-):
+def _halved(gram, rank, SIZE: tl.constexpr, ROUNDS: tl.constexpr, AXIS: tl.constexpr):
     """`gram` with zeros between sets of SIZE ranks, and the ranks sorted in each set."""
     mine, other = tl.expand_dims(rank, AXIS), tl.expand_dims(rank, AXIS - 1)
     same = (mine ^ other) < SIZE

@@ -29,8 +29,10 @@ from .common import as_bytes, caller_position, log2_count, value_scale
 
 
 @triton.jit
-def _alike(x, x_row, x_dim, order, first_row, video, before, dims, HEAD_DIM: tl.constexpr,
-           SIZE: tl.constexpr, TILE: tl.constexpr, ORDERED: tl.constexpr):
+def _alike(
+    x, x_row, x_dim, order, first_row, video, before, dims,
+    HEAD_DIM: tl.constexpr, SIZE: tl.constexpr, TILE: tl.constexpr, ORDERED: tl.constexpr,
+):  # fmt: skip
     """Mean cosine of the first and the last key of the tile's groups of SIZE keys."""
     first = first_row + tl.arange(0, TILE // SIZE) * SIZE
     last = tl.minimum(first + SIZE - 1, video - 1)

@@ -47,9 +47,7 @@ class Estimate:
     tma: bool = False
 
     def __str__(self) -> str:
-        text = (
-            f"{self.means} means x {self.groups} groups, {self.warps} warps, depth {self.stages}"
-        )
+        text = f"{self.means} means x {self.groups} groups, {self.warps} warps, depth {self.stages}"
         return f"{text}, TMA" if self.tma else text
 
 

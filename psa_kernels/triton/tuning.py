@@ -202,9 +202,7 @@ def bounded(device: torch.device, dtype: torch.dtype) -> bool:
     return values_dtype(device, dtype) != torch.float16
 
 
-def values_dtype(
-    device: torch.device, dtype: torch.dtype, half_sums: bool = False
-) -> torch.dtype:
+def values_dtype(device: torch.device, dtype: torch.dtype, half_sums: bool = False) -> torch.dtype:
     """What values and weights are multiplied in, where queries and keys are of `dtype`.
 
     float16 with `half_sums`, which there are of nothing else. bfloat16 for float16 otherwise, for

@@ -87,9 +87,7 @@ class Call:
             if variant.kernel == "importance":
                 return self._importance(variant.settings, launched)
             config = self.config.replace(qk=variant.qk, value_sums=variant.sums)
-            pyramid = triton.build_pyramid(
-                self.k, self.v, self.orders, self.layout, config, None
-            )
+            pyramid = triton.build_pyramid(self.k, self.v, self.orders, self.layout, config, None)
             return triton.attend(
                 self.q, pyramid, self.plan, self.orders, self.layout, config, self.scale,
                 variant.settings, launched=launched,

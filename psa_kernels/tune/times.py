@@ -29,9 +29,7 @@ LIBRARY = "PyTorch attention"  # what is dense in the library, and by default in
 SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
 # (grid, elements of all heads): the usual one first, in case time is short
 SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))
-ORDERED = PSAConfig(
-    block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert", qk="half"
-)
+ORDERED = PSAConfig(block_n=128, tail=64, second_moment=True, rearrange_method="Gilbert", qk="half")
 SETTINGS = tuple(
     ORDERED.replace(mask_ratios={1: (0, full), 8: (full, rest), 0: (rest, 1)})
     for full, rest in ((0.05, 0.2), (0.25, 0.5))

@@ -82,6 +82,7 @@ def test_presets_and_core_know_no_more_than_they_need():
         found = {name for _, name in imports(file) for part in engines if part in name.split(".")}
         assert not found, file
 
+
 def modules_of(part):
     """Module -> those of the same part that it imports, anywhere in its text."""
     files = {}
@@ -110,9 +111,10 @@ def circles(graph):
 def test_circles_are_found():
     around = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
     assert circles(around) == {frozenset("bc")}
-    assert "pack.nodes.patching.compiled_call" in modules_of("nodes")[
-        "pack.nodes.patching.compiled_models"
-    ], "an import inside a function counts"
+    assert (
+        "pack.nodes.patching.compiled_call"
+        in modules_of("nodes")["pack.nodes.patching.compiled_models"]
+    ), "an import inside a function counts"
 
 
 @pytest.mark.parametrize("part", PARTS)

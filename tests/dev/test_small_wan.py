@@ -149,9 +149,7 @@ def train(comfy_inproc, codec, pictures):
 @pytest.fixture
 def trainer(comfy_inproc, codec, pictures):
     def make(settings=TOY) -> Trainer:
-        return Trainer(
-            settings, codec, pictures, comfy_inproc.path, device="cpu", compiled=False
-        )
+        return Trainer(settings, codec, pictures, comfy_inproc.path, device="cpu", compiled=False)
 
     return make
 

@@ -102,12 +102,19 @@ def conditions(name, seed=1, text=TEXT):
         inputs["image_rotary_emb"] = rotary
     if name == "ltx":
         latent = noise(1, 3 * 12 * 16, 4)
-        inputs |= {"encoder_attention_mask": torch.ones(1, TEXT), "num_frames": 3, "height": 12,
-                   "width": 16}
+        inputs |= {
+            "encoder_attention_mask": torch.ones(1, TEXT),
+            "num_frames": 3,
+            "height": 12,
+            "width": 16,
+        }
     if name == "hunyuan":
         mask = (torch.arange(TEXT) < text).long()[None]
-        inputs |= {"encoder_attention_mask": mask, "pooled_projections": noise(1, 8),
-                   "guidance": torch.tensor([6000.0])}
+        inputs |= {
+            "encoder_attention_mask": mask,
+            "pooled_projections": noise(1, 8),
+            "guidance": torch.tensor([6000.0]),
+        }
     return latent, inputs
 
 

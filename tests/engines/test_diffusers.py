@@ -122,9 +122,7 @@ def test_ranges_of_steps_have_their_own_settings():
     applied = apply_psa(model, config, scheduler=steps)
     denoised("wan", model, steps)
     report = applied.report()
-    assert report["plan_text"] == (
-        "4 steps: 1 dense (dense range), 2-3 sparse, 4 sparse (75-100%)"
-    )
+    assert report["plan_text"] == ("4 steps: 1 dense (dense range), 2-3 sparse, 4 sparse (75-100%)")
     found = {entry["range"]: entry for entry in report["ranges"]}
     assert found["0-25%"]["calls"]["dense"] == {"dense range": 2}
     assert found[None]["density"] < 0.7 and found["75-100%"]["density"] == pytest.approx(1.0)
@@ -166,8 +164,7 @@ def test_without_a_scheduler_the_step_is_unknown(messages):
 ])  # fmt: skip
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_each_step_of_a_scheduler_is_found(kind, dtype):
-    """Timesteps in bfloat16, as HunyuanVideo's pipeline passes them, are not told apart by value.
-    """
+    """Timesteps in bfloat16, as HunyuanVideo's pipeline passes them, do not differ in value."""
     own = {"shift": 7.0} if kind.startswith("FlowMatchE") else {}
     steps = getattr(diffusers, kind)(**own)
     steps.set_timesteps(30)
@@ -196,8 +193,9 @@ def test_an_image_to_image_run_that_starts_in_the_middle_has_the_places_of_the_w
     for t in steps.timesteps[2:]:
         model(hidden_states=x, timestep=t.expand(1), **inputs)
     assert calls_of(applied) == {"sparse": 2, "dense": {"warm-up": 2}}
-    assert [s["calls"]["sparse"] if "calls" in s else s["sparse"]
-            for s in applied.report()["steps"]] == [0, 0, 0, 2]
+    assert [
+        s["calls"]["sparse"] if "calls" in s else s["sparse"] for s in applied.report()["steps"]
+    ] == [0, 0, 0, 2]
 
 
 # --- what PSA cannot serve
@@ -287,7 +285,7 @@ def test_another_attention_backend_stays_dense_and_is_told(messages):
         "sparse": STEPS, "dense": {"attention backend without a hook": STEPS},
     }  # fmt: skip
     (line,) = [m for m in messages("WARNING") if "backend" in m]
-    assert "set_attention_backend(\"native\")" in line
+    assert 'set_attention_backend("native")' in line
     remove_psa(model)
     assert type(model.blocks[0].attn1.processor) is Own
 

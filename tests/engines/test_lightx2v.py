@@ -41,8 +41,10 @@ def lightx2v(tmp_path_factory):
     info = installed / "pyramid_sparse_attention-0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Name: pyramid-sparse-attention\nVersion: 0\n")
-    _, _, part = (ROOT / "pyproject.toml").read_text().partition(
-        '[project.entry-points."lightx2v.platform_plugins"]\n'
+    _, _, part = (
+        (ROOT / "pyproject.toml")
+        .read_text()
+        .partition('[project.entry-points."lightx2v.platform_plugins"]\n')
     )
     line = part.splitlines()[0].replace('"', "")
     (info / "entry_points.txt").write_text(f"[lightx2v.platform_plugins]\n{line}\n")
@@ -58,7 +60,9 @@ def lightx2v(tmp_path_factory):
         importlib.import_module("lightx2v_platform.set_ai_device")  # as its own __init__ does
         importlib.import_module("lightx2v.common.ops.attn")
         yield types.SimpleNamespace(
-            registry=importlib.import_module("lightx2v.utils.registry_factory").ATTN_WEIGHT_REGISTER,
+            registry=importlib.import_module(
+                "lightx2v.utils.registry_factory"
+            ).ATTN_WEIGHT_REGISTER,
             scheduler=importlib.import_module("lightx2v.models.schedulers.scheduler").BaseScheduler,
         )
     finally:

@@ -168,7 +168,6 @@ class Head:
             for rank, j in enumerate(ranked):
                 levels[j] = next(level for level in present if ends[level] > rank)
         else:
-
             # Rounding may carry the sum up to 1, where no bound is left above it.
             last = [x for x in present if ratios[x][1] > ratios[x][0]][-1]
 

@@ -41,8 +41,11 @@ def test_immutable_hashable_and_there_and_back():
     config = PSAConfig.from_preset(PRESET)
     assert config.to_preset()["blocks"] == PRESET["blocks"]
     assert list(config.to_preset()["blocks"]) == list(PRESET["blocks"])
-    for again in (PSAConfig.from_preset(config.to_preset()), pickle.loads(pickle.dumps(config)),
-                  PSAConfig(**{f.argument: getattr(config, f.argument) for f in FIELDS})):
+    for again in (
+        PSAConfig.from_preset(config.to_preset()),
+        pickle.loads(pickle.dumps(config)),
+        PSAConfig(**{f.argument: getattr(config, f.argument) for f in FIELDS}),
+    ):
         assert again == config and hash(again) == hash(config)
     assert config != config.replace(blocks={}) and "blocks" not in PSAConfig().to_preset()
     with pytest.raises(AttributeError):

@@ -255,8 +255,9 @@ def test_a_python_errors_mends_are_arguments():
     assert "old_mask_type with block_m = block_n = 128" in text
     assert "block_size." not in text and "sim_thresholds." not in text
     # an editor still gets paths
-    assert {path for issue in error.value.issues for mend in issue.mends for path in mend.changes} \
-        >= {"block_size.n", "sim_thresholds.x2"}
+    assert {
+        path for issue in error.value.issues for mend in issue.mends for path in mend.changes
+    } >= {"block_size.n", "sim_thresholds.x2"}
 
 
 def test_numbers_beyond_a_float_are_ordinary_breaches():

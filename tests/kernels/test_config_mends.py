@@ -64,7 +64,8 @@ def test_whole_numbers_written_otherwise(number, write):
 @EXAMPLES
 @given(
     st.floats(-1, 1).filter(lambda x: x == 0 or abs(x) > 1e-300),
-    st.sampled_from(NUMBER_TEXTS), st.sampled_from((2, 4, 8)),
+    st.sampled_from(NUMBER_TEXTS),
+    st.sampled_from((2, 4, 8)),
 )
 def test_floats_written_otherwise(number, write, level):
     if number < 0 and write(1.0).startswith("+"):

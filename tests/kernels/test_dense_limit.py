@@ -16,9 +16,7 @@ SETTINGS = settings(max_examples=60, deadline=None)
 def dense(q, k, v, causal=False, scale=None):
     groups = q.shape[1] // k.shape[1]
     k, v = (x.float().repeat_interleave(groups, 1) for x in (k, v))
-    return functional.scaled_dot_product_attention(
-        q.float(), k, v, is_causal=causal, scale=scale
-    )
+    return functional.scaled_dot_product_attention(q.float(), k, v, is_causal=causal, scale=scale)
 
 
 def tensor(generator, batch, heads, length, dim, layout, dtype=torch.float32):

@@ -72,9 +72,7 @@ def test_slices_of_query_blocks_change_nothing(monkeypatch, causal):
 @pytest.mark.parametrize("estimator", ["exact", "sub_block"])
 def test_causal_mass_lies_in_the_blocks_wholly_before(estimator):
     q, k = random_qk(400)
-    got = mass(
-        q, k, causal=True, importance=estimator, attn_impl="old_mask_type", block_n=128
-    )
+    got = mass(q, k, causal=True, importance=estimator, attn_impl="old_mask_type", block_n=128)
     assert torch.equal(got, got.tril(-1))
     assert (got[..., 0, :] == 0).all()
     torch.testing.assert_close(got[..., 1:, :].sum(-1), torch.ones(2, 4, 3))

@@ -68,9 +68,7 @@ def test_causal_density_is_of_the_allowed_pairs():
 
 def test_causal_density_with_extra_tokens_goes_by_the_callers_positions():
     # positions: 2 prefix, 130 video, 3 suffix; every pair the mask allows is computed
-    got = stats(
-        [[1, -1, 1], [1, 1, 1], [1, 1, 1]], tokens=135, extra=(2, 3), causal=True, tail=16
-    )
+    got = stats([[1, -1, 1], [1, 1, 1], [1, 1, 1]], tokens=135, extra=(2, 3), causal=True, tail=16)
     assert got.density == 1.0
 
 

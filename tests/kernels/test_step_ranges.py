@@ -31,11 +31,13 @@ def test_what_a_step_has():
     assert config.for_step(0).type == config.for_step(0.1249).type == "dense"
     for gap in (0.125, 0.19, 0.5, 0.55):  # the lower end is in a range, the upper is not
         assert config.for_step(gap) == plain
-    assert config.for_step(0.2) == config.for_step(0.49) == plain.replace(
-        tail=8, grouping="similar"
+    assert (
+        config.for_step(0.2) == config.for_step(0.49) == plain.replace(tail=8, grouping="similar")
     )
-    assert config.for_step(0.6) == config.for_step(1.0) == plain.replace(
-        mask_ratios={1: (0, 0.1), 0: (0.1, 1)}, blocks={5: "dense"}
+    assert (
+        config.for_step(0.6)
+        == config.for_step(1.0)
+        == plain.replace(mask_ratios={1: (0, 0.1), 0: (0.1, 1)}, blocks={5: "dense"})
     )
     assert config.for_step(0.3) is config.for_step(0.4)  # every attention call asks
     assert plain.for_step(0.3) is plain.for_step(0.9) == plain
@@ -76,8 +78,11 @@ def test_immutable_hashable_and_there_and_back():
     config = PSAConfig.from_preset(PRESET)
     assert config.to_preset()["steps"] == PRESET["steps"]
     text = yaml.safe_dump(config.to_preset(), sort_keys=False)
-    for again in (PSAConfig.from_preset(yaml.safe_load(text)), pickle.loads(pickle.dumps(config)),
-                  PSAConfig(**{f.argument: getattr(config, f.argument) for f in FIELDS})):
+    for again in (
+        PSAConfig.from_preset(yaml.safe_load(text)),
+        pickle.loads(pickle.dumps(config)),
+        PSAConfig(**{f.argument: getattr(config, f.argument) for f in FIELDS}),
+    ):
         assert again == config and hash(again) == hash(config)
     assert config != config.replace(steps={}) and "steps" not in PSAConfig().to_preset()
     with pytest.raises(AttributeError):

@@ -275,9 +275,7 @@ def test_measured_for_real_written_used_and_left_alone(on_a_gpu, one_thread):
     assert on_a_gpu.read_bytes() == before
 
 
-def test_both_precisions_keep_their_own_settings_and_the_faster_one_is_named(
-    on_a_gpu, monkeypatch
-):
+def test_both_precisions_keep_their_own_settings_and_the_faster_one_is_named(on_a_gpu, monkeypatch):
     monkeypatch.setattr(tuning, "limits_registers", lambda device: True)
     shapes = candidates.shapes(ROWS[0], 128, False, True)
     limited = [x for x in shapes if x.settings.registers]
@@ -362,9 +360,7 @@ def test_what_was_left_out_is_counted_by_kind(on_a_gpu):
     bench = Told(reason=lambda x: dict(zip(SHAPES, reasons, strict=False)).get(x, ""))
     found = run.tune(budget=Budget(9.0), device=CPU, make_bench=lambda *call: bench,
                      measure_times=no_times)  # fmt: skip
-    assert (
-        "1 that spill registers, 1 that need more than the GPU has, 1 with wrong" in found.text
-    )
+    assert "1 that spill registers, 1 that need more than the GPU has, 1 with wrong" in found.text
     assert len(found.lines) == 3 and "rel-L2 3.0e-01" in found.lines[2]
 
 

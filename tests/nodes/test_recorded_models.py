@@ -173,9 +173,7 @@ def test_a_pause_of_another_interface_costs_no_render(bench, compiler, monkeypat
     assert "--disable-comfy-compiler" in caplog.text
 
 
-def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(
-    bench, monkeypatch, caplog
-):
+def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(bench, monkeypatch, caplog):
     """A model call that becomes a graph in the first step: its replays would not ask PSA."""
     import comfy.model_base
 
@@ -221,7 +219,10 @@ def test_kernels_are_compiled_before_the_model_is_entered(bench, compiler, monke
     lines = []
     monkeypatch.setattr(compiling, "compiles", lambda device: False)
     patched = apply_psa(
-        bench.model, PresetValue(config, name="test"), PatchOptions(), bench.reports.append,
+        bench.model,
+        PresetValue(config, name="test"),
+        PatchOptions(),
+        bench.reports.append,
         lines.append,
     )
     wanted = bench.sample(patched, steps=STEPS)
@@ -230,11 +231,18 @@ def test_kernels_are_compiled_before_the_model_is_entered(bench, compiler, monke
 
     def spied(seen, attention):
         def call(q, k, v, **kwargs):
-            seen.append((
-                [(x.shape, x.stride(), x.dtype) for x in (q, k, v)], kwargs["config"].tail,
-                kwargs["grid"], kwargs["extra_tokens"], kwargs["scale"], bool(compiler.active),
-            ))
+            seen.append(
+                (
+                    [(x.shape, x.stride(), x.dtype) for x in (q, k, v)],
+                    kwargs["config"].tail,
+                    kwargs["grid"],
+                    kwargs["extra_tokens"],
+                    kwargs["scale"],
+                    bool(compiler.active),
+                )
+            )
             return attention(q, k, v, **kwargs)
+
         return call
 
     monkeypatch.setattr(compiling, "compiles", lambda device: True)

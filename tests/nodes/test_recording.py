@@ -76,9 +76,7 @@ def test_two_samplers_write_one_record_each(bench):
     config, same = sparse_config(warmup_steps=4), {"steps": 6, "cfg": 1.0}
     patched, spies = bench.patch(config), (Spy(), Spy())
     latent = bench.sample(spies[0].on(patched), last_step=3, **same)
-    bench.sample(
-        spies[1].on(patched), start_step=3, latent=latent, disable_noise=True, **same
-    )
+    bench.sample(spies[1].on(patched), start_step=3, latent=latent, disable_noise=True, **same)
     runs = log_of(patched).latest()
     assert [len(x.report["steps"]) for x in runs] == [3, 3]
     for logged, spy in zip(runs, spies, strict=True):

@@ -135,9 +135,7 @@ def test_a_split_run_has_the_sparse_steps_of_the_whole(bench, sampler, scheduler
     same = {"steps": 8, "sampler": sampler, "scheduler": scheduler, "cfg": 1.0}
     _, whole = run(bench, config, **same)
     latent = bench.sample(spy_on(bench, config, first := Spy()), last_step=split, **same)
-    report, second = run(
-        bench, config, start_step=split, latent=latent, disable_noise=True, **same
-    )
+    report, second = run(bench, config, start_step=split, latent=latent, disable_noise=True, **same)
     parts = first.sparse_by_sigma() | second.sparse_by_sigma()
     assert sorted(parts) == pytest.approx(sorted(whole.sparse_by_sigma()))
     assert len(first.sparse) + len(second.sparse) == len(whole.sparse) == 4 * BLOCKS
@@ -167,9 +165,7 @@ def test_two_experts_share_one_warm_up(bench, caplog, switch, high, low):
 
 
 def test_percent_window_replaces_the_warm_up(bench):
-    report, _ = run(
-        bench, sparse_config(warmup_steps=15), patch={"window": (0.25, 0.6)}, steps=8
-    )
+    report, _ = run(bench, sparse_config(warmup_steps=15), patch={"window": (0.25, 0.6)}, steps=8)
     # simple steps begin at 0, 1/8, ... of the way
     assert sparse_steps(report) == [2, 3, 4]
     reasons = [set(step["dense"]) - {"cross-attention"} for step in report["steps"]]

@@ -237,9 +237,7 @@ def test_parts_of_a_run_plan_as_the_whole(samplings, sigmas_of, model, scheduler
 
 @pytest.mark.parametrize("scheduler", ["simple", "beta"])
 @pytest.mark.parametrize("model", ["wan shift 8", "edm"])
-def test_the_steps_of_a_part_have_their_places_in_the_whole(
-    samplings, sigmas_of, model, scheduler
-):
+def test_the_steps_of_a_part_have_their_places_in_the_whole(samplings, sigmas_of, model, scheduler):
     from psa_kernels import PSAConfig
     from psa_pack.nodes.patching.planning import plan_run
 

@@ -1,5 +1,4 @@
-"""What a whole step costs: figures by hand. The FLOPs: test_model_flops.py; times: measured_gpu.py.
-"""
+"""What a whole step costs: figures by hand. FLOPs: test_model_flops.py; times: measured_gpu.py."""
 
 from pathlib import Path
 from types import SimpleNamespace

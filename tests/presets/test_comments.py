@@ -265,8 +265,9 @@ def test_every_file_that_loads_can_be_changed_in_place(tmp_path, name):
 COMMENTED = st.sampled_from(["  # c", "", "", "\n# c", "\n      # c", "   #"])
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_comments_anywhere(tmp_path_factory, data):
     """Comments drawn into the file, steps drawn: the presets are right, every comment that is not

@@ -60,7 +60,10 @@ def test_a_good_section():
     family, issues = read_family("My.family 1", SECTION)
     assert issues == []
     assert family == Family(
-        "My.family 1", "fast", VideoScale(16, 8, 4), 226,
+        "My.family 1",
+        "fast",
+        VideoScale(16, 8, 4),
+        226,
         {
             "baseline": PSAConfig(type="dense"),
             "fast": PSAConfig(mask_ratios={1: (0, 0.25), 0: (0.25, 1)}, tail=32),

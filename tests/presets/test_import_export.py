@@ -101,7 +101,9 @@ def test_all_or_nothing(store, user_dir):
     with pytest.raises(CollisionError) as caught:
         store.import_text(text)
     assert [(p.line, p.preset) for p in caught.value.problems] == [
-        (4, "fast"), (7, "calm"), (8, "Other")
+        (4, "fast"),
+        (7, "calm"),
+        (8, "Other"),
     ]
     with pytest.raises(InvalidPresetError) as caught:
         store.import_text(text.replace("fine: {}", "fine: {tail: 5}"))
@@ -163,7 +165,8 @@ def test_a_preset_with_its_name_above(store):
     with pytest.raises(InvalidPresetError) as caught:
         store.import_text(NAMED + NAMED.replace("fast", "slow"))
     assert [(p.line, p.family) for p in caught.value.problems] == [
-        (1, "my fast one"), (5, "my slow one")
+        (1, "my fast one"),
+        (5, "my slow one"),
     ]
 
 

@@ -140,9 +140,7 @@ def test_presets_not_tried_on_their_model_say_so(store):
 def test_plain_yaml_readers_see_the_same(store, path):
     """Anybody's safe_load reads the files: one family each, no key that we do not know."""
     [(family, section)] = yaml.safe_load(path.read_text(encoding="utf-8")).items()
-    assert list(section) == [
-        "default_attention", "video_scale", "text_length", "attention_configs"
-    ]
+    assert list(section) == ["default_attention", "video_scale", "text_length", "attention_configs"]
     roots = {field.partition(".")[0] for field in FIELD_BY_PATH}
     for name, preset in section["attention_configs"].items():
         assert set(preset) <= roots

@@ -1,6 +1,5 @@
 """The store over the shipped presets and a user's own."""
 
-
 import pytest
 
 from psa_kernels.config import PSAConfig
@@ -29,8 +28,10 @@ def test_save_get_list_delete(store, user_dir):
     assert "mine" in store.get_family("Wan2.1_14b").attention_configs
     assert PresetStore(SHIPPED_DIR, user_dir).get("Wan2.1_14b", "mine") == MINE
     # only what is the user's own is in the user's file
-    assert (user_dir / "Wan2.1_14b.yaml").read_text("utf-8").startswith(
-        "Wan2.1_14b:\n  attention_configs:\n    mine:\n      type: psa\n"
+    assert (
+        (user_dir / "Wan2.1_14b.yaml")
+        .read_text("utf-8")
+        .startswith("Wan2.1_14b:\n  attention_configs:\n    mine:\n      type: psa\n")
     )
     store.delete("Wan2.1_14b", "mine")
     with pytest.raises(NotFoundError):
@@ -104,5 +105,3 @@ def test_a_custom_family(store, user_dir):
         store.delete("Hunyuan", preset)
     assert "Hunyuan" not in {f.name for f in store.list().families}
     assert not list(user_dir.glob("*.y*ml"))
-
-

@@ -95,8 +95,11 @@ def test_broken_files_harm_nothing_else(store, user_dir):
 
 
 def test_saving_beside_a_broken_preset_keeps_it(store, user_dir):
-    write(user_dir, "Wan2.1_14b.yaml",
-          "Wan2.1_14b:\n  attention_configs:\n    bad: {tail: 33, note: keep me}\n")
+    write(
+        user_dir,
+        "Wan2.1_14b.yaml",
+        "Wan2.1_14b:\n  attention_configs:\n    bad: {tail: 33, note: keep me}\n",
+    )
     store.save("Wan2.1_14b", "mine", MINE)
     text = (user_dir / "Wan2.1_14b.yaml").read_text("utf-8")
     assert "keep me" in text
@@ -170,7 +173,8 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 def test_what_could_not_be_read_again_is_not_written(store, user_dir):
     for config in (
-        MINE.replace(description="x" * 300_000), MINE.replace(description="half \ud800")
+        MINE.replace(description="x" * 300_000),
+        MINE.replace(description="half \ud800"),
     ):
         with pytest.raises(StorageError, match="could not be read again"):
             store.save("Wan2.1_14b", "mine", config)

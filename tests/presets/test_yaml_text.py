@@ -107,8 +107,14 @@ def test_plain_values():
     )
     document = parse(text)
     assert document.data == {
-        "a": True, "b": False, "c": None, "d": "2024-01-01", "<<": {"x": 1}, 1: [0.0, 1],
-        "2": 32, "inf": float("inf"),
+        "a": True,
+        "b": False,
+        "c": None,
+        "d": "2024-01-01",
+        "<<": {"x": 1},
+        1: [0.0, 1],
+        "2": 32,
+        "inf": float("inf"),
     }
     assert parse(text.encode()).data == document.data
     assert document.lines["a"] == 1
@@ -119,13 +125,23 @@ def test_numbers_as_people_read_them():
     text = "a: 1e-1\nb: [4E2, .5e1, -1.e+1, +1e0]\ndescription: 1e3\n1e3: '1e-1'\nc: 1e999\n"
     data = parse(text).data
     assert data == {
-        "a": 0.1, "b": [400.0, 5.0, -10.0, 1.0], "description": "1e3", "1e3": "1e-1",
+        "a": 0.1,
+        "b": [400.0, 5.0, -10.0, 1.0],
+        "description": "1e3",
+        "1e3": "1e-1",
         "c": float("inf"),
     }
     assert parse(dump(data)).data == data
     for text, readings in {
-        "010": [10, 8], "-017": [-17, -15], "1:10": [70], "1_000": [1000], "0x1_0": [16],
-        "0b1_1": [3], "1_0.5": [10.5], "1:30.5": [90.5], "01_0": [10, 8],
+        "010": [10, 8],
+        "-017": [-17, -15],
+        "1:10": [70],
+        "1_000": [1000],
+        "0x1_0": [16],
+        "0b1_1": [3],
+        "1_0.5": [10.5],
+        "1:30.5": [90.5],
+        "01_0": [10, 8],
     }.items():
         odd = parse(f"a: [{text}]\n{text}: 1\n").data
         assert list(odd) == ["a", text] and odd["a"] == [text]
@@ -142,8 +158,13 @@ def test_tabs_where_nothing_is_indented():
     assert parse(tabs).data == {"a": {"b": [1, 2], "c": "d\te", "f": {"g": 1}}}
     assert parse(tabs).comments == 1
     for text, line in {
-        "\ta: 1": 1, "a:\n\tb: 1": 2, "a:\n  b: 1\n  \tc: 2": 3, "a:\n \tb: 1": 2,
-        "- \t- 1": 1, "a:\tb: 1": 1, "a: b\n \tc: d": 2,
+        "\ta: 1": 1,
+        "a:\n\tb: 1": 2,
+        "a:\n  b: 1\n  \tc: 2": 3,
+        "a:\n \tb: 1": 2,
+        "- \t- 1": 1,
+        "a:\tb: 1": 1,
+        "a: b\n \tc: d": 2,
     }.items():
         with pytest.raises(TextError) as caught:
             parse(text)
@@ -175,18 +196,21 @@ def test_lines_fall_back_to_the_nearest_part():
 def test_dump_is_readable_and_stable():
     data = {"z": {"mask_ratios": {1: [0.0, 0.4], 0: [0.4, 1.0]}}, "a": "on", "b": None}
     text = dump(data)
-    assert text == (
-        "z:\n  mask_ratios:\n    1: [0.0, 0.4]\n    0: [0.4, 1.0]\na: 'on'\nb: null\n"
-    )
+    assert text == ("z:\n  mask_ratios:\n    1: [0.0, 0.4]\n    0: [0.4, 1.0]\na: 'on'\nb: null\n")
     shared = [1]
     assert dump({"a": shared, "b": shared}) == "a: [1]\nb: [1]\n"
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**60), 10**60)
-    | st.floats(allow_nan=False) | st.text(max_size=40),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(max_size=20) | st.integers(0, 99), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**60), 10**60)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=20) | st.integers(0, 99), inner, max_size=4)
+    ),
     max_leaves=15,
 )
 
@@ -207,9 +231,50 @@ def in_yaml_11(data):
 
 
 SNIPPETS = st.sampled_from(
-    ["a", ":", ": ", "\n", "  ", "- ", "[", "]", "{", "}", ",", "? ", "&a ", "*a", "!!int ", "!x ",
-     "|\n", ">-\n", '"', "'", "\\", "\\x", "\\U0011", "#", "%YAML 1", "---\n", "...\n", "0x", "1:2",
-     ".inf", "<<", "=", "\t", "\r", "\x85", "\u2028", "\ufeff", "\0", "\ud800", "é", "1e999", "~"]
+    [
+        "a",
+        ":",
+        ": ",
+        "\n",
+        "  ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "? ",
+        "&a ",
+        "*a",
+        "!!int ",
+        "!x ",
+        "|\n",
+        ">-\n",
+        '"',
+        "'",
+        "\\",
+        "\\x",
+        "\\U0011",
+        "#",
+        "%YAML 1",
+        "---\n",
+        "...\n",
+        "0x",
+        "1:2",
+        ".inf",
+        "<<",
+        "=",
+        "\t",
+        "\r",
+        "\x85",
+        "\u2028",
+        "\ufeff",
+        "\0",
+        "\ud800",
+        "é",
+        "1e999",
+        "~",
+    ]
 )
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-PACKAGE = '''
+PACKAGE = """
 __version__ = "3.4.0"
 
 
@@ -16,7 +16,7 @@ class _Kernel:
 
 def jit(function=None, **options):
     return _Kernel() if function else jit
-'''
+"""
 
 
 def failing_import(folder: Path, statement: str) -> Path:

@@ -41,7 +41,9 @@ FAULTS = {
         ["FAILED Triton imports", "init_targets"],
     ),
     "too old": (
-        failing_import, "__version__ = '2.1.0'", ["2.1.0", "older than 3.2", 'install "triton'],
+        failing_import,
+        "__version__ = '2.1.0'",
+        ["2.1.0", "older than 3.2", 'install "triton'],
     ),
     "no C compiler": (
         failing_launch,
@@ -55,7 +57,7 @@ FAULTS = {
     ),
     "old Triton, new GPU": (
         failing_launch,
-        'raise RuntimeError("ptxas fatal: Value \'sm_120\' is not defined for option gpu-name")',
+        "raise RuntimeError(\"ptxas fatal: Value 'sm_120' is not defined for option gpu-name\")",
         ["too old for this GPU", "update torch to the newest"],
     ),
     "wrong numbers": (failing_launch, "out.fill_(1.0)", ["result is wrong", "rel-L2"]),

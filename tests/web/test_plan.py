@@ -145,8 +145,10 @@ def test_each_step_is_as_high_as_it_is_dense(comfy):
     plan = plan_of(comfy, apply)
     editor.show_yaml()
     with comfy.page.expect_request(
-        lambda request: request.url.endswith("/psa/estimate")
-        and (request.post_data_json.get("plan") or {}).get("ranges") == {"25-50%": 2}
+        lambda request: (
+            request.url.endswith("/psa/estimate")
+            and (request.post_data_json.get("plan") or {}).get("ranges") == {"25-50%": 2}
+        )
     ) as asked:
         editor.yaml.fill(RANGES)
     assert asked.value.post_data_json["plan"] == {"steps": 8, "sparse": 7, "ranges": {"25-50%": 2}}

@@ -56,9 +56,7 @@ def s2v(call: ModelCall) -> TokenGrid | None:
     if video is None or motion is None:
         return video
     packer = call.diffusion_model.frame_packer
-    ages = zip(
-        packer.zip_frame_buckets, (packer.proj, packer.proj_2x, packer.proj_4x), strict=True
-    )
+    ages = zip(packer.zip_frame_buckets, (packer.proj, packer.proj_2x, packer.proj_4x), strict=True)
     size = tuple(motion.shape[3:])
     tokens = sum(_whole_patches((frames, *size), conv.kernel_size) for frames, conv in ages)
     return replace(video, after=video.after + tokens)

@@ -74,9 +74,7 @@ class LiveText:
                 parts.append(f"{density:.0%} density")
             if speedup is not None:
                 parts.append(f"{speedup:.1f}x attention")
-        return self._line(
-            step, ", ".join(parts), "dense" if dense else "sparse", density, speedup
-        )
+        return self._line(step, ", ".join(parts), "dense" if dense else "sparse", density, speedup)
 
     def _line(
         self, step: int, text: str, state: str, density: float | None, speedup: float | None

@@ -251,8 +251,7 @@ def check_spoiled(device):
 
 
 def check_spoiled_groups(device):
-    """NaN and Inf in q, k or v: each block keeps its tokens, or a later stage writes out of bounds.
-    """
+    """NaN and Inf in q, k or v: blocks keep their tokens, or later stages write out of bounds."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     for n in (32, 128):
         config = PSAConfig(block_n=n, tile_n=16, grouping="similar", use_rearrange=False)

@@ -29,7 +29,11 @@ CONFIGS = {
     ),
     "semantic": PSAConfig(rearrange_method="SemanticAware", tail=64, mask_ratios=RATIOS),
     "like keys together": PSAConfig(
-        block_n=128, tail=32, second_moment=True, rearrange_method="Gilbert", mask_ratios=RATIOS,
+        block_n=128,
+        tail=32,
+        second_moment=True,
+        rearrange_method="Gilbert",
+        mask_ratios=RATIOS,
         grouping="similar",
     ),
 }

@@ -40,7 +40,11 @@ INT8_SPILLS = {"cuda:90": 256, "cuda:120": 64}
 # the first cuts of large blocks on one matrix, where registers hold an operand as well: see
 # benchmarks/like-keys.md
 GRAM_SPILLS = {
-    "cuda:80": 576, "cuda:86": 576, "cuda:89": 576, "cuda:120": 720, "hip:gfx1100": 512,
+    "cuda:80": 576,
+    "cuda:86": 576,
+    "cuda:89": 576,
+    "cuda:120": 720,
+    "hip:gfx1100": 512,
 }
 ALLOWED = {
     ("some", "attend_kernel"): SPILLS, ("tuned", "attend_kernel"): SPILLS,

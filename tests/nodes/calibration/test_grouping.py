@@ -38,8 +38,7 @@ def like(error, order=1.0, own=0.2):
 @given(st.lists(st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3)),
                 min_size=1, max_size=6))  # fmt: skip
 def test_it_is_the_sum_over_all_calls_that_decides(table):
-    """Of errors relative to each call's output, whatever its size; more than a fiftieth is asked.
-    """
+    """Errors are relative to each call's output; more than a fiftieth is needed."""
     calls = [
         call((0.2, order * norm), (0.1, 2 * alike * norm), (0.2, alike * norm), (0.4, 0.0),
              norm=norm)
@@ -92,7 +91,9 @@ def test_a_base_with_like_keys_keeps_them(calibrate):  # noqa: F811
 
 @pytest.mark.parametrize("chosen", ["similar", "order"])
 def test_the_ladder_and_the_probes_are_of_the_grouping_chosen(
-    calibrate, monkeypatch, chosen  # noqa: F811
+    calibrate,  # noqa: F811
+    monkeypatch,
+    chosen,
 ):
     """As if the base had had it; this model, untrained, has no like keys worth the name."""
     from psa_pack.nodes.calibration.fit import fit

@@ -225,6 +225,7 @@ def test_a_probe_is_the_output_with_that_block_alone_sparse(bench, calibrate):
             out = executor(*args, **kwargs)
             outputs.setdefault(name, []).append(out.clone())
             return out
+
         return wrapper
 
     # all steps before the probed one dense, so that it sees the same latent

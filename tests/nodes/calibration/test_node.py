@@ -98,9 +98,10 @@ def test_it_is_kept_under_a_name_and_not_over_another(graph, comfy_client, comfy
     run = g.run()
     stored = comfy_client.get(f"/psa/presets/{FAMILY}/for%20my%20videos")
     assert PSAConfig.from_preset(stored["config"]) == preset(run)
-    assert stored["origin"] == "user" and "Calibrated from Small_Wan/balanced" in stored["config"][
-        "description"
-    ]
+    assert (
+        stored["origin"] == "user"
+        and "Calibrated from Small_Wan/balanced" in stored["config"]["description"]
+    )
     assert list(run.events("psa.presets_changed"))
     # what it measured lies beside, for the next time
     journals = comfy_server.base / "user" / "default" / "psa" / "calibrations"

@@ -48,6 +48,7 @@ def check_picture(
     sampling  goes to `Bench.sample`
     ignores_func  the other node computes dense attention itself, where the spy cannot see it
     """
+
     def run(config):
         return run_counted(bench, patched(config), ignores_func=ignores_func, **sampling)
 

@@ -119,9 +119,7 @@ def backend_node(model):
 @in_both_orders
 def test_attention_backend_node(bench, order):
     # the backend is the one that runs here anyway
-    check_beside(
-        bench, backend_node, order, sparse=8, changes=False, ignores_func=True, **PLAN
-    )
+    check_beside(bench, backend_node, order, sparse=8, changes=False, ignores_func=True, **PLAN)
 
 
 class SparseNode:
@@ -159,8 +157,9 @@ class SparseNode:
             self.served.append(sigma)
             # each query sees the near half of the keys: an effect that cannot be missed
             near = q.shape[1] // 2
-            first, last = func(q[:, :near], k[:, :near], v[:, :near], *args, **kwargs), func(
-                q[:, near:], k[:, near:], v[:, near:], *args, **kwargs
+            first, last = (
+                func(q[:, :near], k[:, :near], v[:, :near], *args, **kwargs),
+                func(q[:, near:], k[:, near:], v[:, near:], *args, **kwargs),
             )
             return torch.cat((first, last), dim=1)
         self.declined.append(sigma)

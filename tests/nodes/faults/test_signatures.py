@@ -192,17 +192,14 @@ def test_a_model_call_without_options_that_can_be_found(bench, plain, monkeypatc
 
     def wrapped(self, x, t, text, options, rest):
         def newer(x, t, text, options, **kwargs):
-            return self._apply_model(
-                x, t, None, text, transformer_options=options.held, **kwargs
-            )
+            return self._apply_model(x, t, None, text, transformer_options=options.held, **kwargs)
 
         return newer, (x, t, text, Options(options)), rest
 
     model_call(monkeypatch, wrapped)
     assert torch.equal(bench.sample(bench.patch(), steps=STEPS), plain)
     assert bench.report["calls"] == {"sparse": 0, "dense": {}}
-    assert any("PSA saw no attention call in this run" in r.getMessage()
-               for r in caplog.records)
+    assert any("PSA saw no attention call in this run" in r.getMessage() for r in caplog.records)
 
 
 def run_call(bench, reshape, original):
@@ -244,9 +241,7 @@ def test_a_run_whose_schedule_cannot_be_found(bench, plain, caplog, kept):
         packed = dict(zip(NAMES, args, strict=False)) | kwargs
         return (packed, *(object() for _ in range(kept))), {}
 
-    model = run_call(
-        bench, reshape, lambda original: lambda packed, *rest: original(**packed)
-    )
+    model = run_call(bench, reshape, lambda original: lambda packed, *rest: original(**packed))
     assert torch.equal(bench.sample(bench.patch(model=model), steps=STEPS), plain)
     # it was never planned: there is a message, and no report
     assert not bench.reports

@@ -370,6 +370,7 @@ class Probe:
         first = self.layout.before - self.layout.lead * height * width
         assert self.rows == {
             (frame, row, column): [first + (frame * height + row) * width + column]
-            if frame >= self.layout.given else []
+            if frame >= self.layout.given
+            else []
             for frame, row, column in self.rows
         }

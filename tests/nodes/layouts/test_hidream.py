@@ -51,7 +51,8 @@ def test_hidream(bench, monkeypatch, layout, way):
 
 
 @pytest.mark.covers(
-    FAMILY, "references",
+    FAMILY,
+    "references",
     dense="with an image to edit: its rows alternate with those of the new image",
 )
 def test_an_image_to_edit_lies_in_the_same_rows_and_stays_dense(bench):

@@ -67,7 +67,8 @@ IMAGE = {**image(16, 3, 8, 12), "clip_vision_output": clip_vision()}
     *basics(I2V, conditions=IMAGE),
     *odd_sizes(I2V, conditions={"clip_vision_output": clip_vision()}),
     *windows(
-        I2V, conditions={**image(16, 5, 8, 12), "clip_vision_output": clip_vision()},
+        I2V,
+        conditions={**image(16, 5, 8, 12), "clip_vision_output": clip_vision()},
         whole_video=True,
     ),
 )
@@ -97,13 +98,13 @@ FUN = "Wan Fun (control, inpainting)"
 @each(
     *basics(FUN, conditions=image(32, 3, 8, 12)),
     *odd_sizes(FUN),
-    *windows(
-        FUN, before=24, conditions={**image(32, 5, 8, 12), **REFERENCE}, whole_video=True
-    ),
+    *windows(FUN, before=24, conditions={**image(32, 5, 8, 12), **REFERENCE}, whole_video=True),
     covers(FUN, "references", Layout(SMALL, (3, 4, 6), before=24, conditions=REFERENCE)),
     covers(FUN, "references", Layout(SMALL, (3, 4, 6)), id="none given"),
     covers(
-        FUN, "references", Layout((16, 2, 9, 13), (2, 5, 7), before=35, conditions=EVEN_REFERENCE),
+        FUN,
+        "references",
+        Layout((16, 2, 9, 13), (2, 5, 7), before=35, conditions=EVEN_REFERENCE),
         id="odd size",
     ),
 )

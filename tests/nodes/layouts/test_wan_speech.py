@@ -74,7 +74,9 @@ def alone(*features, latent=SMALL, grid=(3, 4, 6), id=None, cannot="", **way):
     # what it says of one speaker, and of two
     alone("batch 3", batch=3, cannot=rf"shape '\[9, 32, 2, |{mismatch(2, 6)}"),
     alone(
-        "context windows", latent=(16, 5, 8, 12), window=3,
+        "context windows",
+        latent=(16, 5, 8, 12),
+        window=3,
         cannot=rf"shape '\[3, 32, 2, |{mismatch(48, 72)}",
     ),
 )

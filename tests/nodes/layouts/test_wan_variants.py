@@ -34,11 +34,15 @@ def vace():
     covers(VACE, "odd sizes", Layout((16, 5, 2, 30), (5, 1, 15), calls=6), id="1 x N"),
     # no "references": an image that a workflow gives lies in the latent and is video
     covers(
-        VACE, "sparse & exact", Layout(SMALL, (3, 4, 6), calls=6, conditions=control_streams(1)),
+        VACE,
+        "sparse & exact",
+        Layout(SMALL, (3, 4, 6), calls=6, conditions=control_streams(1)),
         id="one control",
     ),
     covers(
-        VACE, "sparse & exact", Layout(SMALL, (3, 4, 6), calls=8, conditions=control_streams(2)),
+        VACE,
+        "sparse & exact",
+        Layout(SMALL, (3, 4, 6), calls=8, conditions=control_streams(2)),
         id="two controls",
     ),
 )
@@ -121,8 +125,10 @@ LONG_SPEECH = {"audio_embed": noise(1, 5, 8, 5, 1280, seed=2)}
     *windows(HUMO, conditions=LONG_SPEECH, whole_video=True),
     covers(HUMO, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=HUMO_REFERENCE)),
     covers(
-        HUMO, "references",
-        Layout(SMALL, (3, 4, 6), after=48, conditions={**HUMO_REFERENCE, **SPEECH}), id="and audio",
+        HUMO,
+        "references",
+        Layout(SMALL, (3, 4, 6), after=48, conditions={**HUMO_REFERENCE, **SPEECH}),
+        id="and audio",
     ),
 )
 def test_humo(bench, monkeypatch, layout, way):
@@ -167,13 +173,18 @@ def poses(frames):
     *windows(S2V, conditions={**SOUND, **poses(5)}),
     covers(S2V, "references", Layout(SMALL, (3, 4, 6), after=24, conditions=S2V_REFERENCE)),
     covers(
-        S2V, "references", Layout(SMALL, (3, 4, 6), after=MOTION_TOKENS, conditions=MOTION),
+        S2V,
+        "references",
+        Layout(SMALL, (3, 4, 6), after=MOTION_TOKENS, conditions=MOTION),
         id="motion",
     ),
     covers(
-        S2V, "references",
+        S2V,
+        "references",
         Layout(
-            SMALL, (3, 4, 6), after=24 + MOTION_TOKENS,
+            SMALL,
+            (3, 4, 6),
+            after=24 + MOTION_TOKENS,
             conditions={**S2V_REFERENCE, **MOTION, **poses(3), **SOUND},
         ),
         id="reference, motion, poses and audio",
@@ -209,9 +220,14 @@ def first_frame_before(parameter):
     *map(first_frame_before, odd_sizes(ANIMATE, calls=5)),
     *map(first_frame_before, windows(ANIMATE, calls=5, conditions=LONG_POSE, whole_video=True)),
     covers(
-        ANIMATE, "references",
+        ANIMATE,
+        "references",
         Layout(
-            SMALL, (2, 4, 6), before=24, lead=1, calls=5,
+            SMALL,
+            (2, 4, 6),
+            before=24,
+            lead=1,
+            calls=5,
             conditions={**POSE, **image(16, 3, 8, 12), "clip_vision_output": clip_vision()},
         ),
     ),
@@ -240,7 +256,9 @@ def test_animate2_without_poses(bench, monkeypatch, layout, way):
 
 @each(
     covers(
-        ANIMATE2, "references", Layout(SMALL, (2, 4, 6), before=24, lead=1, conditions=POSE),
+        ANIMATE2,
+        "references",
+        Layout(SMALL, (2, 4, 6), before=24, lead=1, conditions=POSE),
         dense="while a pose video drives it: each frame has keys of its own, and calls over the "
         "pose video alone are for a reference",
     )
@@ -277,27 +295,38 @@ def scail_cases(family):
         *odd_sizes(family),
         *windows(family, before=24, after=18, conditions={**SCAIL_REFERENCE, **LONG_POSES}),
         covers(
-            family, "references", Layout(SMALL, (3, 4, 6), before=24, conditions=SCAIL_REFERENCE),
+            family,
+            "references",
+            Layout(SMALL, (3, 4, 6), before=24, conditions=SCAIL_REFERENCE),
             id="one reference",
         ),
         covers(
-            family, "references", Layout(SMALL, (3, 4, 6), before=48, conditions=TWO_REFERENCES),
+            family,
+            "references",
+            Layout(SMALL, (3, 4, 6), before=48, conditions=TWO_REFERENCES),
             id="two references",
         ),
         covers(
-            family, "references", Layout(SMALL, (3, 4, 6), after=18, conditions=SCAIL_POSES),
+            family,
+            "references",
+            Layout(SMALL, (3, 4, 6), after=18, conditions=SCAIL_POSES),
             id="poses",
         ),
         covers(
-            family, "references",
+            family,
+            "references",
             Layout(
-                SMALL, (3, 4, 6), before=24, after=18,
+                SMALL,
+                (3, 4, 6),
+                before=24,
+                after=18,
                 conditions={**SCAIL_REFERENCE, **SCAIL_POSES},
             ),
             id="reference and poses",
         ),
         covers(
-            family, "references",
+            family,
+            "references",
             Layout(SMALL, (3, 4, 6), before=48, after=18, conditions=SCAIL_ALL),
             id="two references and poses",
         ),
@@ -322,9 +351,13 @@ def comfy_wan():
     *scail_cases(SCAIL2),
     *(
         covers(
-            SCAIL2, "references",
+            SCAIL2,
+            "references",
             Layout(
-                SMALL, (3, 4, 6), before=48, after=18,
+                SMALL,
+                (3, 4, 6),
+                before=48,
+                after=18,
                 conditions={**SCAIL_ALL, **scail_masks(3), "ref_mask_flag": flag},
             ),
             id=f"masks, animation {flag}",
@@ -332,8 +365,11 @@ def comfy_wan():
         for flag in (True, False)
     ),
     *windows(
-        SCAIL2, before=48, after=18,
-        conditions={**TWO_REFERENCES, **LONG_POSES, **scail_masks(5)}, id="masks in windows",
+        SCAIL2,
+        before=48,
+        after=18,
+        conditions={**TWO_REFERENCES, **LONG_POSES, **scail_masks(5)},
+        id="masks in windows",
     ),
 )
 def test_scail2(bench, monkeypatch, layout, way):
@@ -354,12 +390,17 @@ def dancer(**changes):
     *odd_sizes(DANCER),
     *windows(DANCER, conditions=MUSIC),
     covers(
-        DANCER, "sparse & exact",
+        DANCER,
+        "sparse & exact",
         Layout(
-            SMALL, (3, 4, 6),
+            SMALL,
+            (3, 4, 6),
             conditions={
-                **MUSIC, **image(16, 3, 8, 12), "fps": 15.0,
-                "clip_vision_output": clip_vision(), "clip_vision_output_ref": clip_vision(),
+                **MUSIC,
+                **image(16, 3, 8, 12),
+                "fps": 15.0,
+                "clip_vision_output": clip_vision(),
+                "clip_vision_output_ref": clip_vision(),
             },
         ),
         id="images to attend to",

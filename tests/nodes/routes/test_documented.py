@@ -51,8 +51,12 @@ def assert_like(shown, found, where=""):
             assert_like(shown[0], first, f"{where}[0]")
     elif shown is None:
         assert found is None, where
-    elif isinstance(shown, bool) or (isinstance(shown, str) and len(shown) < 20 and
-                                     "…" not in shown and not re.fullmatch("[0-9a-f]{16}", shown)):
+    elif isinstance(shown, bool) or (
+        isinstance(shown, str)
+        and len(shown) < 20
+        and "…" not in shown
+        and not re.fullmatch("[0-9a-f]{16}", shown)
+    ):
         assert found == shown, where
     elif isinstance(shown, (int, float)):
         assert found == pytest.approx(shown, rel=0.05), where
@@ -100,8 +104,18 @@ def test_every_kind_of_error_is_documented():
 
     table = set(re.findall(r"^  \| \d+ \| `(\w+)`", PAGE, re.MULTILINE))
     raised = {name for _, name in errors._KINDS.values()} | {"invalid_preset"}
-    for module in ("bodies", "drafts", "fields", "figures", "guard", "plan", "stored", "transfer",
-                   "users", "validation"):
+    for module in (
+        "bodies",
+        "drafts",
+        "fields",
+        "figures",
+        "guard",
+        "plan",
+        "stored",
+        "transfer",
+        "users",
+        "validation",
+    ):
         source = inspect.getsource(__import__(f"{routes.__name__}.{module}", fromlist=["x"]))
         raised |= set(re.findall(r'Refusal\(\s*\d+, "(\w+)"', source))
     assert raised == table

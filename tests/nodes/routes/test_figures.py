@@ -375,8 +375,10 @@ def test_the_gain_of_a_run_is_the_sum_over_its_ranges(app, gpu):
     seconds = 5 * one["step"]["sparse_s"]["value"] + 10 * other["step"]["sparse_s"]["value"]
     assert found["step"]["sparse_s"]["value"] == pytest.approx(seconds / 15)
     assert found["step"]["time_share"]["value"] == one["step"]["time_share"]["value"]
-    assert one["break_even"]["tokens"] > found["break_even"]["tokens"] > (
-        other["break_even"]["tokens"] - 1
+    assert (
+        one["break_even"]["tokens"]
+        > found["break_even"]["tokens"]
+        > (other["break_even"]["tokens"] - 1)
     )
     assert "2 sets of settings" in found["step"]["note"]
     # an older page tells no ranges: the last steps are the sparse ones

@@ -174,9 +174,12 @@ def test_single_blocks(app):
     """They live in the node's YAML, are listed, and a mend of one works in every form."""
     blocks = {"0-1": "dense", 12: {"tail": 128, "mask_ratios": {1: [0, 0.5], 0: [0.5, 1]}}}
     text = "warmup_steps: 2\nblocks:\n  0-1: dense\n  12:\n    tail: 128\n"
-    for form in ({"config": {"blocks": json_keys(blocks)}}, {"yaml": text},
-                 {"widgets": {"block_n": "32"}, "yaml_overrides": text},
-                 {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": ONE_BUDGET}):
+    for form in (
+        {"config": {"blocks": json_keys(blocks)}},
+        {"yaml": text},
+        {"widgets": {"block_n": "32"}, "yaml_overrides": text},
+        {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": ONE_BUDGET},
+    ):
         answer = validate(app, **form)
         (issue,) = answer["issues"]
         assert (issue["path"], issue["field"]) == ("blocks.12.tail", "blocks"), form
@@ -207,9 +210,12 @@ def test_ranges_of_steps(app):
     """They live in the node's YAML, are listed, and a mend of one works in every form."""
     steps = {"0-12.5%": "dense", "25-50.5%": {"tail": 128, "blocks": {3: {"tail": 9}}}}
     text = json.dumps({"warmup_steps": 2, "steps": steps}, indent=1)
-    for form in ({"config": {"steps": json_keys(steps)}}, {"yaml": text},
-                 {"widgets": {"block_n": "32"}, "yaml_overrides": text},
-                 {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": ONE_BUDGET}):
+    for form in (
+        {"config": {"steps": json_keys(steps)}},
+        {"yaml": text},
+        {"widgets": {"block_n": "32"}, "yaml_overrides": text},
+        {"widgets": {"block_n": "32"}, "yaml_overrides": text, "base": ONE_BUDGET},
+    ):
         answer = validate(app, **form)
         deep, wide = sorted(answer["issues"], key=lambda issue: -len(issue["path"]))
         assert (wide["path"], wide["field"]) == ("steps.25-50.5%.tail", "steps"), form
@@ -286,8 +292,11 @@ def test_a_field_that_a_block_or_a_range_reads_applies(app):
     found = validate(app, config=everywhere)["not_applicable"]
     assert {"tail", "grouping", "refresh", "importance"} <= found.keys()
     pooled = {"mask_ratios": {"1": [0, 0.2], "8": [0.2, 1]}}
-    for own in ({"blocks": {3: pooled}}, {"steps": {"0-50%": pooled}},
-                {"steps": {"0-50%": {"blocks": {3: pooled}}, "60-70%": "dense"}}):
+    for own in (
+        {"blocks": {3: pooled}},
+        {"steps": {"0-50%": pooled}},
+        {"steps": {"0-50%": {"blocks": {3: pooled}}, "60-70%": "dense"}},
+    ):
         found = validate(app, config={**everywhere, **json_keys(own)})["not_applicable"]
         assert not {"second_moment", "grouping", "importance"} & found.keys()
         assert "tail" in found  # still no level 0
