@@ -495,7 +495,7 @@ def test_the_gpus_own_settings(tmp_path):
     first = run.tune(budget=Budget(60.0), file=path, device=device)
     assert first.changed
     (found,), wrong = entries.read_file(path)
-    assert not wrong and min(found["gain"].values()) > 0.97 and found["tried"] > 4
+    assert not wrong and min(found["gain"].values()) > 0.97 and found["tried"] >= 3
     assert len(found["times"]["calls"]) == len(times.SIZES)
     run.tune(budget=Budget(60.0), file=path, device=device)
     (again,), _ = entries.read_file(path)

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from psa_pack.tools.random_wan import write_tiny_wan
+
 from .sampling import SHAPE, sparse_config
 
 THREADS, STEPS, BLOCKS = 4, 6, 2
@@ -72,10 +74,13 @@ def test_four_threads_on_one_run_give_the_bits_of_one_thread(bench):
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_two_gpus_share_the_conditions(bench, comfy_inproc):
+def test_two_gpus_share_the_conditions(bench, comfy_inproc, tmp_path):
     """By ComfyUI's own node: all calls are counted, and the video is that of one GPU."""
     nodes = pytest.importorskip("comfy_extras.nodes_multigpu", reason="of newer versions")
-    patched = bench.patch(sparse_config(**CONFIG))
+    # ComfyUI loads the file again for the other GPU
+    write_tiny_wan(tmp_path / "tiny_wan.safetensors")
+    model = comfy_inproc.load(tmp_path / "tiny_wan.safetensors")
+    patched = bench.patch(sparse_config(**CONFIG), model=model)
     wanted = bench.sample(patched, steps=STEPS)
     shared = nodes.MultiGPUCFGSplitNode.execute(patched, max_gpus=2)[0]
     out = bench.sample(shared, steps=STEPS)

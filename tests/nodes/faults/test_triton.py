@@ -63,10 +63,10 @@ def test_a_render_ends(comfyui_path, tmp_path, fault):
         assert torch.equal(patched, plain)
         assert report["calls"]["sparse"] == 0
         assert any(reason in found for found in report["calls"]["dense"])
-        assert log.count("leaves it dense") + log.count("steps aside") == 1
+        assert log.count("leaves them dense") + log.count("steps aside") == 1
     else:
         # the reference serves a CPU, and nobody asks for Triton
         assert report["calls"] == {"sparse": CALLS, "dense": {"cross-attention": CALLS}}
         assert report["failure"] is None
         assert "riton" not in "".join(line for line in log.splitlines() if "PSA" in line)
-        assert "leaves it dense" not in log and "steps aside" not in log
+        assert "leaves them dense" not in log and "steps aside" not in log
