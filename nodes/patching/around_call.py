@@ -65,7 +65,8 @@ class WrappedCall:
             sigma = options["sigmas"] if options.get("sigmas") is not None else named["t"]
             # Waits for the GPU: samplers keep their sigmas there, and which step this is decides
             # what is launched next. After a sparse call nothing is left to wait for, see `spoiled`;
-            # after a dense one the GPU stands still until the next kernels come (NOTES, "Waits").
+            # after a dense one the GPU stands still until the next kernels come
+            # (benchmarks/NOTES.md, "Waits").
             step = run.current.of_call(float(sigma.max()))
             key = _key(options)
             goes_on = run.goes_on(key, sigma, options)

@@ -225,7 +225,8 @@ class AttentionCalls:
         """Whether a sparse call gave NaN or Inf; PSA then has stepped aside. Asked at the end.
 
         Waits for the GPU, once a model call, which nothing can spare: once the sampler has used
-        an output, its call cannot be made again. No difference in time was found (NOTES, "Waits").
+        an output, its call cannot be made again. No difference in time was found
+        (benchmarks/NOTES.md, "Waits").
         """
         sums, self.sums = self.sums, []
         if not sums:

@@ -1,4 +1,4 @@
-"""Test parameters of the features that every family has: `basics`, `windows`, `thin`."""
+"""Test parameters of the features that every family has: `basics`, `windows`."""
 
 import dataclasses
 
