@@ -23,6 +23,8 @@ log = logging.getLogger("PSA")
 
 # Code of these is the model's own, however it is put together.
 _OWN = {"comfy", "comfy_api", "comfy_extras", "torch", "builtins", "functools", "types"}
+# What of torch's classes a call goes through; libraries add methods of their own to them.
+_CALLED = {"__call__", "_call_impl", "_wrapped_call_impl", "forward"}
 _MOST = 3  # that are named
 
 
@@ -84,8 +86,9 @@ def replaced(diffusion_model: nn.Module) -> Iterator[str]:
             yield f"{kind.__name__} is from {_pack(kind.__module__)}"
             continue
         for base in kind.__mro__:
+            of_torch = base.__module__.partition(".")[0] == "torch"
             for name, value in vars(base).items() if _own(base.__module__) else ():
-                if inspect.isfunction(value):
+                if inspect.isfunction(value) and (name in _CALLED or not of_torch):
                     yield from _foreign(f"{base.__name__}.{name}", value, brought)
         attention = getattr(sys.modules.get(kind.__module__), "optimized_attention", None)
         if callable(attention):

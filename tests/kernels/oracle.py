@@ -28,15 +28,11 @@ class Answer:
     density: float
     per_level: dict
     fragile: bool  # some decision hung on less than CLOSE
+    tied: bool  # some number was as close to lying between two steps of int8
 
 
 def columns_of(rows):
     return [np.array(column) for column in zip(*rows, strict=True)]
-
-
-def in_steps(x, peak):
-    """`x` in whole steps of `peak` / 127 (section 6d)."""
-    return np.rint(x * (127 / peak)) * (peak / 127) if peak > 0 else np.zeros_like(x)
 
 
 # --- one head: q [Lq, D], k and v [Lk, D] ------------------------------------------------------
@@ -57,7 +53,7 @@ class Head:
         for j, own in enumerate(pieces(list(places or ()), config.block_n)):
             assert sorted(own) == list(range(config.block_n))
             self.together[j] = [self.k_video[j][place] for place in own]
-        self.fragile = False
+        self.fragile = self.tied = False
 
     # sections 3, 3b and 6c
     def pooled(self, j, h):
@@ -86,6 +82,14 @@ class Head:
         return logits
 
     # section 6d
+    def in_steps(self, x, peak):
+        """`x` in whole steps of `peak` / 127."""
+        if peak == 0:
+            return np.zeros_like(x)
+        steps = x * (127 / peak)
+        self.tied |= bool((np.abs(steps - np.floor(steps) - 0.5) < CLOSE).any())
+        return np.rint(steps) * (peak / 127)
+
     def integer_keys(self):
         """(keys `[Lk, D]` on level 1, what a pooled key becomes)."""
         video = [s for block in self.k_video for s in block]
@@ -93,14 +97,14 @@ class Head:
         keys = np.zeros_like(self.k)
         for block in self.k_video + self.k_extra:
             own = self.k[block] - mean
-            keys[block] = in_steps(own, np.abs(own).max())
+            keys[block] = self.in_steps(own, np.abs(own).max())
         sizes = self.readable()
         pooled = [
             entry[0] - mean
             for j in range(len(self.k_video)) for size in sizes for entry in self.pooled(j, size)
         ]  # fmt: skip
         peak = max((np.abs(key).max() for key in pooled), default=0.0)
-        return keys, lambda key: in_steps(key - mean, peak)
+        return keys, lambda key: self.in_steps(key - mean, peak)
 
     def readable(self):
         """The sizes that some pair may be pooled by, or that importance reads."""
@@ -255,7 +259,7 @@ class Head:
                 seen = positions <= (t if self.causal else math.inf)
                 keys, values, counts, spreads = (column[seen] for column in groups)
                 query = self.q[t]
-                factor = in_steps(query, np.abs(query).max()) if int8 else query
+                factor = self.in_steps(query, np.abs(query).max()) if int8 else query
                 logits = self.logits(query, keys, counts, spreads, factor)
                 weights = np.exp(logits - logits.max())
                 out[t] = weights @ values / weights.sum()
@@ -281,7 +285,7 @@ def answer(
     batch, heads, q_len, dim = q.shape
     kv_heads, k_len = k.shape[1], k.shape[2]
     out, all_levels, importance = np.zeros_like(q), [], []
-    products, fragile = 0, False
+    products, fragile, tied = 0, False, False
     similar = config.grouping == "similar"
     assert similar == (places is not None)
     shared = heads // kv_heads
@@ -304,6 +308,7 @@ def answer(
             out[b, h], done = head.attend(own)
             products += done
             fragile |= head.fragile
+            tied |= head.tied
             all_levels.append(own)
     dense = q_len * (q_len + 1) // 2 if causal else q_len * k_len
     video = [own[: len(head.q_video), : len(head.k_video)] for own in all_levels]
@@ -315,4 +320,5 @@ def answer(
         products / (batch * heads * dense),
         {level: read.count(level) / max(len(read), 1) for level in LEVELS},
         bool(fragile),
+        tied,
     )

@@ -93,7 +93,9 @@ def check(call):
         assert np.array_equal(levels >= 0, video)
         expected = ask(call, levels)
     np.testing.assert_array_equal(levels, expected.levels)
-    np.testing.assert_allclose(out, expected.out, rtol=1e-9, atol=1e-9)
+    # two means that cancel lie a half step of int8 apart: either way of rounding is right
+    near = 0.05 if expected.tied else 1e-9
+    np.testing.assert_allclose(out, expected.out, rtol=near, atol=near)
     assert_same_numbers(stats, expected)
 
 

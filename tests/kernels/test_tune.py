@@ -481,7 +481,7 @@ def test_ctrl_c_ends_it_and_the_old_file_stays(tmp_path):
             break
     finished(process, line)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=180)
     assert process.returncode == 130 and "Interrupted; what was measured to its end" in said
     assert "Traceback" not in said
     assert path.read_text() == '{"format": 1, "measured": []}'
