@@ -5,6 +5,7 @@ python tune_interpreted.py FILE command    as the command runs it, to be interru
 """
 
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ def no_times(*call, **how):
     return {}, {}
 
 
+# a shell's background job, and all that it starts, ignores it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if reason := broken():
     sys.exit(reason)
 if sys.argv[2] == "wrong":
