@@ -52,7 +52,7 @@ def reports_of(logs: list[RunLog | None]) -> list[Report]:
     found = [[] if log is None else log.latest() for log in logs]
     known = dense_calls(run.record for runs in found for run in runs if run.record)
     return [
-        Report([_told(run, known) for run in runs], _note(log, runs))
+        Report([_run_report(run, known) for run in runs], _note(log, runs))
         for log, runs in zip(logs, found, strict=True)
     ]
 
@@ -80,7 +80,7 @@ def as_json(reports: list[Report]) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def _told(logged: LoggedRun, known: Mapping[CallShape, list[float]]) -> RunReport:
+def _run_report(logged: LoggedRun, known: Mapping[CallShape, list[float]]) -> RunReport:
     if logged.report is None or logged.record is None:
         return RunReport({"note": logged.note}, None)
     record = logged.record

@@ -179,8 +179,8 @@ def _in_int8(call: Mapping[str, float]) -> str:
 def _counted(found: Found) -> str:
     """How many were left out, by kind of reason."""
     kinds = Counter(_kind(reason) for reason in found.left_out.values())
-    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return f"; left out: {told}" if told else ""
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f"; left out: {counted}" if counted else ""
 
 
 def _kind(reason: str) -> str:
