@@ -7,7 +7,7 @@ not allowed. `psa_kernels/implementations.py` lists the implementations that the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -125,6 +125,22 @@ class Implementation:
     limits: tuple[Limit, ...] = ()
     precisions: tuple[Precision, ...] = ()
     kernels: bool = True
+
+
+def settled(precisions: Iterable[Precision], call: Call) -> tuple[PSAConfig, list[str]]:
+    """(the call's config with each precision settled, why it has not one that it asks for).
+
+    The rows of a precision see what the ones before it were settled to.
+    """
+    refused = []
+    for precision in precisions:
+        asked = getattr(call.config, precision.field)
+        value, reason = precision.settled(call)
+        if reason and asked == precision.value:
+            refused.append(f"{precision.field} {asked} not used: {reason}")
+        if value != asked:
+            call = replace(call, config=replace(call.config, **{precision.field: value}))
+    return call.config, refused
 
 
 def refusal(limits: Iterable[Limit], call: Call) -> str:

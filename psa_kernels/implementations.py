@@ -7,12 +7,12 @@ here needs Triton.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from . import measured, reference, triton
-from .capability import Call, Implementation, refusal
+from .capability import Call, Implementation, refusal, settled
 from .config import PSAConfig
 from .layout import Layout
 from .triton import support
@@ -52,14 +52,8 @@ def choose(
         if not reason:
             break
         reasons.append(reason)
-    for precision in implementation.precisions:
-        asked = getattr(call.config, precision.field)
-        value, reason = precision.settled(call)
-        if reason and asked == precision.value:
-            reasons.append(f"{precision.field} {asked} not used: {reason}")
-        if value != asked:  # the rows of the next precision see it
-            call = replace(call, config=replace(call.config, **{precision.field: value}))
-    return Choice(implementation, call.config, "; ".join(reasons))
+    config, refused = settled(implementation.precisions, call)
+    return Choice(implementation, config, "; ".join(reasons + refused))
 
 
 def register(implementation: Implementation) -> None:

@@ -17,7 +17,7 @@ import comfy.model_management
 import numpy as np
 import torch
 
-from ...psa_kernels import measured
+from ...psa_kernels import capability, measured
 from ...psa_kernels.capability import Call
 from ...psa_kernels.config import PSAConfig
 from ...psa_kernels.measured import machine_of
@@ -126,7 +126,4 @@ def offer(head_dim: int) -> str | None:
 def settled(config: PSAConfig, head_dim: int) -> PSAConfig:
     """The configuration with the precisions that the kernels use for such calls on this machine."""
     device = comfy.model_management.get_torch_device()
-    for precision in PRECISIONS:
-        value, _ = precision.settled(Call.small(device, DTYPE, head_dim, config))
-        config = config.replace(**{precision.field: value})
-    return config
+    return capability.settled(PRECISIONS, Call.small(device, DTYPE, head_dim, config))[0]

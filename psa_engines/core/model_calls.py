@@ -10,7 +10,26 @@ import torch
 
 from .deciding import AttentionCalls
 from .last_run import LastRun
+from .preset_value import PresetValue
 from .uncompiled import uncompiled
+
+
+class OnModels(LastRun):
+    """The runs of one `apply_psa`, which hooks the calls of one model or several."""
+
+    def __init__(self, preset: PresetValue, note: str | None):
+        super().__init__(preset, note)
+        self._models: list[ModelCalls] = []
+
+    def __deepcopy__(self, memo: dict) -> OnModels:
+        return self  # a copied model takes no part in the runs
+
+    def take_off(self) -> None:
+        """Undoes what was done to the models, and logs what the last run did."""
+        for on_model in self._models:
+            on_model.take_off()
+        self._models.clear()
+        self.end()
 
 
 class ModelCalls:

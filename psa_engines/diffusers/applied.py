@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from ..core.deciding import AttentionCalls
-from ..core.last_run import LastRun
-from ..core.model_calls import ModelCalls
+from ..core.model_calls import ModelCalls, OnModels
 from ..core.preset_value import PresetValue
 from ..core.run import Run
 from ..core.schedule import Schedule, plan_of
@@ -25,7 +24,7 @@ from .steps import Steps
 log = logging.getLogger("PSA")
 
 
-class Applied(LastRun):
+class Applied(OnModels):
     """What `apply_psa` returns. A run begins with the scheduler's `set_timesteps`.
 
     scheduler_now  returns the scheduler, which a pipeline may replace
@@ -41,14 +40,10 @@ class Applied(LastRun):
             "dense_blocks": dense_blocks, "min_tokens": min_tokens, "on_progress": on_progress,
         }  # fmt: skip
         self.ranks: Ranks | None = None  # of the last call
-        self._models: list[_OnModel] = []
         self._steps: Steps | None = None
         self._timesteps: Any = None  # the scheduler's own: another tensor is another run
         self._step: int | None = None
         self._calls_of_step: Counter = Counter()
-
-    def __deepcopy__(self, memo: dict) -> Applied:
-        return self  # a copied model takes no part in the runs
 
     def report(self) -> dict[str, Any]:
         """As in ComfyUI. If several processes share the model's work, the figures are those of this
@@ -67,10 +62,7 @@ class Applied(LastRun):
 
     def take_off(self) -> None:
         """Removes the hooks and logs what the last run did. `remove_psa` restores processors."""
-        for on_model in self._models:
-            on_model.take_off()
-        self._models.clear()
-        self.end()
+        super().take_off()
         self._timesteps = self._steps = None
 
     def calls_of(

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from ..core.deciding import AttentionCalls
-from ..core.last_run import LastRun
-from ..core.model_calls import ModelCalls
+from ..core.model_calls import ModelCalls, OnModels
 from ..core.preset_value import PresetValue
 from ..core.run import Run
 from ..core.schedule import DENSE_PRESET, Schedule, Step
@@ -23,7 +22,7 @@ log = logging.getLogger("PSA")
 DECODE, CHUNK = "decode step", "chunked prefill"
 
 
-class Applied(LastRun):
+class Applied(OnModels):
     """What `apply_psa` returns. Each prompt begins a run, which lasts until the next prompt."""
 
     def __init__(
@@ -36,22 +35,11 @@ class Applied(LastRun):
             # a prefill has no steps: warm-up and ranges of steps have no meaning
             "config": preset.config.in_range(None),
         }  # fmt: skip
-        self._models: list[_OnModel] = []
         self._video = False
-
-    def __deepcopy__(self, memo: dict) -> Applied:
-        return self  # a copied model takes no part in the runs
 
     def put_on(self, model: torch.nn.Module) -> None:
         """Serves a model's language layers and hooks its calls."""
         self._models.append(_OnModel(self, model))
-
-    def take_off(self) -> None:
-        """Restores the models' own attention, and logs what the last run did."""
-        for on_model in self._models:
-            on_model.take_off()
-        self._models.clear()
-        self.end()
 
     def calls_of(self, model: torch.nn.Module, call: Call, serving: Serving) -> AttentionCalls:
         """What serves the attention of a call of `model` that is about to begin: a prompt, or what

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .. import measured
-from ..capability import Call
+from ..capability import Call, refusal
 from ..config import PSAConfig
 from ..layout import row_width
 from ..triton import tuning
@@ -21,14 +21,14 @@ PRECISIONS = {"half": "half precision", "int8": "int8"}
 def settings_in_use(device: torch.device, head_dim: int) -> str:
     """The settings of both kernels, where they are from, and what measuring brought."""
     width = row_width(head_dim)
-    int8, _ = INT8.settled(Call.small(device, DTYPE, head_dim, PSAConfig(qk="int8")))
-    precisions = list(dict.fromkeys(("half", int8)))
+    int8 = not refusal(INT8.limits, Call.small(device, DTYPE, head_dim, PSAConfig()))
+    precisions = ["half", "int8"] if int8 else ["half"]
     said = [
         f"attention in {PRECISIONS[qk]} {tuning.attend(device, DTYPE, width, qk)}"
         for qk in precisions
     ]
     said.append(f"importance {tuning.estimate(device, DTYPE, width)}")
-    if len(precisions) > 1:
+    if int8:
         auto = tuning.measured_qk(device, head_dim, DTYPE)
         said.append(f"qk: auto runs in {PRECISIONS[auto]}")
     summed = [

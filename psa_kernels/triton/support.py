@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -50,6 +51,13 @@ def _measured_sums(call: Call) -> str:
     from . import tuning
 
     return tuning.measured_sums(call.device, call.layout.head_dim, call.dtype, call.config.qk)
+
+
+def _faster(value: str, measured: Callable[[Call], str]) -> Limit:
+    return Limit(
+        "faster on this GPU", measured, one_of=(value,),
+        reason="no measurement on this GPU says that {one_of} is faster",
+    )  # fmt: skip
 
 
 LIMITS = (
@@ -101,12 +109,7 @@ INT8 = Precision(
         ),
         AMD,
     ),
-    measured=(
-        Limit(
-            "faster on this GPU", _measured_qk, one_of=("int8",),
-            reason="no measurement on this GPU says that int8 is faster",
-        ),
-    ),
+    measured=(_faster("int8", _measured_qk),),
 )  # fmt: skip
 FLOAT16_SUMS = Precision(
     "value_sums", "float16", "float32",
@@ -117,11 +120,6 @@ FLOAT16_SUMS = Precision(
         ),
         AMD,
     ),
-    measured=(
-        Limit(
-            "faster on this GPU", _measured_sums, one_of=("float16",),
-            reason="no measurement on this GPU says that float16 is faster",
-        ),
-    ),
+    measured=(_faster("float16", _measured_sums),),
 )  # fmt: skip
 PRECISIONS = (INT8, FLOAT16_SUMS)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import measured
-from ..capability import Call
+from ..capability import Call, refusal
 from ..config import PSAConfig
 from ..layout import row_width
 from ..measured import HEAD_DIMS
@@ -77,10 +77,10 @@ def tune(
     width = row_width(head_dim)
     rows = [Variant(tuning.row_attend(device, dtype, width)),
             Variant(tuning.row_estimate(device, dtype, width))]  # fmt: skip
-    if INT8.settled(Call.small(device, dtype, head_dim, PSAConfig(qk="int8")))[0] == "int8":
+    call = Call.small(device, dtype, head_dim, PSAConfig())
+    if not refusal(INT8.limits, call):
         rows.insert(1, Variant(tuning.row_attend(device, dtype, width, "int8"), "int8"))
-    sums = Call.small(device, dtype, head_dim, PSAConfig(value_sums="float16"))
-    if tuning.halves_float32_sums(device) and FLOAT16_SUMS.settled(sums)[0] == "float16":
+    if tuning.halves_float32_sums(device) and not refusal(FLOAT16_SUMS.limits, call):
         attends = [x for x in rows if isinstance(x.settings, Attend)]
         rows += [dataclasses.replace(x, sums="float16") for x in attends]
     old = measured.find(device, head_dim, dtype, file).entry

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..attention import made_current, psa_attention
-from ..capability import Call
+from ..capability import Call, refusal
 from ..config import PSAConfig
 from ..order_state import FIRST_STEPS, OrderState
 from ..selftest.diagnosis import diagnose
@@ -104,7 +104,7 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any
         calls |= {(i, "order_ms"): partial(call, config=config),
                   (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
         int8 = config.replace(qk="int8")
-        if INT8.settled(Call.small(device, dtype, head_dim, int8))[0] == "int8":
+        if not refusal(INT8.limits, Call.small(device, dtype, head_dim, int8)):
             calls[i, "int8_ms"] = partial(call, config=int8)
         densities.append(call(config=config, return_stats=True)[1].density)
     for once in calls.values():

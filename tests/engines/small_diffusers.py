@@ -4,9 +4,21 @@ import diffusers
 import torch
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
+from psa_kernels import PSAConfig
+
 STEPS = 4
 BLOCKS = {"wan": 2, "vace": 3, "cogvideox": 2, "ltx": 2, "hunyuan": 3}
 TEXT = 9
+EVERYTHING = {1: (0.0, 1.0)}
+LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
+
+
+def everything(**more):
+    return PSAConfig(mask_ratios=EVERYTHING, **more)
+
+
+def little(**more):
+    return PSAConfig(mask_ratios=LITTLE, block_m=64, block_n=64, **more)
 
 
 def wan(**more):

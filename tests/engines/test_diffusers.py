@@ -21,27 +21,20 @@ diffusers = pytest.importorskip(
 
 from .small_diffusers import (  # noqa: E402
     BLOCKS,
+    EVERYTHING,
+    LITTLE,
     MAKERS,
     STEPS,
     clip,
     conditions,
     denoised,
+    everything,
+    little,
     made,
     scheduler,
     wan,
     wan_pipeline,
 )
-
-EVERYTHING = {1: (0.0, 1.0)}
-LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
-
-
-def everything(**more):
-    return PSAConfig(mask_ratios=EVERYTHING, **more)
-
-
-def little(**more):
-    return PSAConfig(mask_ratios=LITTLE, block_m=64, block_n=64, **more)
 
 
 def calls_of(applied):

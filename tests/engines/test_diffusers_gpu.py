@@ -7,7 +7,6 @@ import torch
 
 from psa_engines.core import deciding
 from psa_engines.diffusers import apply_psa, remove_psa
-from psa_kernels import PSAConfig
 
 diffusers = pytest.importorskip(
     "diffusers", reason="diffusers is not installed: pip install .[diffusers]"
@@ -20,6 +19,8 @@ from .small_diffusers import (  # noqa: E402
     STEPS,
     clip,
     denoised,
+    everything,
+    little,
     made,
     scheduler,
     wan_pipeline,
@@ -28,17 +29,7 @@ from .small_diffusers import (  # noqa: E402
 pytestmark = pytest.mark.gpu
 
 DEVICE, KERNELS = "cuda", ("triton",)
-EVERYTHING = {1: (0.0, 1.0)}
-LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
 OF_A_RUN = 2 * 2 * STEPS  # calls: blocks, conditions, steps
-
-
-def everything(**more):
-    return PSAConfig(mask_ratios=EVERYTHING, **more)
-
-
-def little(**more):
-    return PSAConfig(mask_ratios=LITTLE, block_m=64, block_n=64, **more)
 
 
 def check_served(applied, sparse):

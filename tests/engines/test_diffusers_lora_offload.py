@@ -5,7 +5,6 @@ import torch
 
 from psa_engines.core import deciding
 from psa_engines.diffusers import apply_psa, remove_psa
-from psa_kernels import PSAConfig
 
 diffusers = pytest.importorskip(
     "diffusers", reason="diffusers is not installed: pip install .[diffusers]"
@@ -15,16 +14,11 @@ pytest.importorskip("peft", reason="peft is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from .small_diffusers import clip, made, wan_pipeline  # noqa: E402
+from .small_diffusers import clip, little, made, wan_pipeline  # noqa: E402
 
 CPU = torch.device("cpu")
-LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
 CALLS = {"sparse": 2 * 2, "dense": {"warm-up": 2 * 2}}  # 2 blocks, 2 conditions
 ADAPTED = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.2")
-
-
-def little(**more):
-    return PSAConfig(mask_ratios=LITTLE, block_m=64, block_n=64, warmup_steps=1, **more)
 
 
 def run(pipe, **more):
@@ -60,7 +54,7 @@ def merged(weights, scale=1.0):
 
 
 def sparse(pipe, **more):
-    applied = apply_psa(pipe, little())
+    applied = apply_psa(pipe, little(warmup_steps=1))
     out = run(pipe, **more)
     assert applied.report()["calls"] == CALLS
     return out
@@ -77,9 +71,9 @@ def test_a_lora_gives_what_the_merged_weights_give(first, lora):
     if first == "LoRA":
         remove_psa(pipe)
         pipe.load_lora_weights(file)
-        applied = apply_psa(pipe, little())
+        applied = apply_psa(pipe, little(warmup_steps=1))
     else:
-        applied = apply_psa(pipe, little())
+        applied = apply_psa(pipe, little(warmup_steps=1))
         pipe.load_lora_weights(file)
     out = run(pipe)
     assert applied.report()["calls"] == CALLS and applied.report()["failure"] is None
@@ -100,7 +94,7 @@ def test_a_lora_gives_what_the_merged_weights_give(first, lora):
 def test_a_fused_lora_is_served(lora):
     file, weights = lora
     pipe = wan_pipeline()
-    applied = apply_psa(pipe, little())
+    applied = apply_psa(pipe, little(warmup_steps=1))
     pipe.load_lora_weights(file)
     pipe.fuse_lora()
     torch.testing.assert_close(run(pipe), sparse(merged(weights)), rtol=1e-4, atol=1e-4)
@@ -141,9 +135,9 @@ def test_an_offloaded_pipeline_is_served_and_stays_offloaded(kind, first):
     remove_psa(pipe)
     if first == "offload":
         offload(pipe, kind)
-        applied = apply_psa(pipe, little())
+        applied = apply_psa(pipe, little(warmup_steps=1))
     else:
-        applied = apply_psa(pipe, little())
+        applied = apply_psa(pipe, little(warmup_steps=1))
         offload(pipe, kind)
     if kind == "sequential":
         assert pipe.transformer.proj_out.weight.device.type == "meta"
@@ -183,7 +177,7 @@ def test_a_lora_that_comes_after_offloading(kind, device, dtype, lora):
     expected = sparse(whole, device=device, dtype=dtype)
     pipe = wan_pipeline().to(dtype)
     offload(pipe, kind, torch.device(device))
-    applied = apply_psa(pipe, little())
+    applied = apply_psa(pipe, little(warmup_steps=1))
     pipe.load_lora_weights(lora[0])
     assert is_offloaded(pipe, kind)
     assert not any(x.device.type == "cuda" for x in pipe.transformer.parameters())
@@ -221,7 +215,7 @@ def test_a_fault_under_lora_and_offloading_loses_nothing(kind, fault, lora, monk
     scaled = {"attention_kwargs": {"scale": 0.7}}
     dense = run(pipe, **scaled)
     offload(pipe, kind)
-    applied = apply_psa(pipe, little())
+    applied = apply_psa(pipe, little(warmup_steps=1))
     spoil(monkeypatch, fault)
     assert torch.equal(run(pipe, **scaled), dense)
     report = applied.report()

@@ -11,7 +11,6 @@ import torch
 
 from psa_engines.core import deciding
 from psa_engines.diffusers import apply_psa
-from psa_kernels import PSAConfig
 
 diffusers = pytest.importorskip(
     "diffusers", reason="diffusers is not installed: pip install .[diffusers]"
@@ -27,14 +26,9 @@ from diffusers.models._modeling_parallel import (  # noqa: E402
 )
 
 from .ranks import run_ranks  # noqa: E402
-from .small_diffusers import conditions, denoised, made, scheduler  # noqa: E402
+from .small_diffusers import conditions, denoised, little, made, scheduler  # noqa: E402
 
-LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
 HEADS = 4
-
-
-def settings(**more):
-    return PSAConfig(mask_ratios=LITTLE, block_m=64, block_n=64, **more)
 
 
 # orders are kept over two steps, the first of them after a dense one
@@ -68,7 +62,7 @@ def seen_in(run):
 
 def whole_and_kept(model, name="wan", config=None):
     steps = scheduler()
-    applied = apply_psa(model, config or settings(**KEPT), scheduler=steps)
+    applied = apply_psa(model, config or little(**KEPT), scheduler=steps)
     calls, out = seen_in(lambda: denoised(name, model, steps, branches=2))
     return {"calls": calls, "out": out, "report": applied.report(), "line": applied.summary()}
 
@@ -117,7 +111,7 @@ def odd(rank, size=(10, 14)):
     model, steps = made("wan", num_attention_heads=3), scheduler()
     if torch.distributed.is_initialized():
         shared(model, ulysses_degree=2, ulysses_anything=True)
-    applied = apply_psa(model, settings(), scheduler=steps)
+    applied = apply_psa(model, little(), scheduler=steps)
     steps.set_timesteps(1)
     x, inputs = conditions("wan")
     x = x[..., : size[0], : size[1]]
@@ -155,7 +149,7 @@ def spoiling(rank):
 
     deciding.psa_attention = spoil
     model, steps = shared(made("wan")), scheduler()
-    applied = apply_psa(model, settings(), scheduler=steps)
+    applied = apply_psa(model, little(), scheduler=steps)
     out = denoised("wan", model, steps)
     deciding.psa_attention = real
     report = applied.report()
@@ -171,7 +165,7 @@ def failing(rank):
 
     deciding.psa_attention = fail
     model, steps = made("wan"), scheduler()
-    applied = apply_psa(model, settings(), scheduler=steps)
+    applied = apply_psa(model, little(), scheduler=steps)
     shared(model)
     out = denoised("wan", model, steps)
     deciding.psa_attention = real
@@ -181,7 +175,7 @@ def failing(rank):
 
 def learning(rank):
     model, steps = shared(made("wan").requires_grad_(True)), scheduler()
-    applied = apply_psa(model, settings(), scheduler=steps)
+    applied = apply_psa(model, little(), scheduler=steps)
     steps.set_timesteps(1)
     x, inputs = conditions("wan")
     out = once(model, x, steps, inputs)
@@ -198,7 +192,7 @@ def with_text(rank):
         "rope": {i: split(0, expected_dims=2, split_output=True) for i in range(2)},
         "proj_out": gather(1, expected_dims=3),
     })  # fmt: skip
-    applied = apply_psa(model, settings(), scheduler=steps)
+    applied = apply_psa(model, little(), scheduler=steps)
     steps.set_timesteps(1)
     x, inputs = conditions("hunyuan")
     inputs["encoder_hidden_states"] = inputs["encoder_hidden_states"][:, :8]
@@ -222,13 +216,13 @@ def refused(rank):
     one = made("wan", num_attention_heads=1)
     shared(one, ulysses_degree=2, ulysses_anything=True)
     steps = scheduler()
-    later = apply_psa(three, settings(), scheduler=steps)
+    later = apply_psa(three, little(), scheduler=steps)
     shared(three)
     return {
-        "ring": said(lambda: apply_psa(ring, settings(), scheduler=steps)),
+        "ring": said(lambda: apply_psa(ring, little(), scheduler=steps)),
         "put on": "_psa_applied" in ring.__dict__,
-        "heads": said(lambda: apply_psa(three, settings(), scheduler=steps)),
-        "one head": said(lambda: apply_psa(one, settings(), scheduler=steps)),
+        "heads": said(lambda: apply_psa(three, little(), scheduler=steps)),
+        "one head": said(lambda: apply_psa(one, little(), scheduler=steps)),
         "first call": said(lambda: denoised("wan", three, steps)),
         "ran": later.report()["note"],
     }
@@ -260,7 +254,7 @@ def test_heads_and_tokens_that_cannot_be_halved(name, size, gathered, two):
 
 def test_a_rank_that_gives_nan_makes_all_call_the_model_again(two):
     model, steps = made("wan"), scheduler()
-    apply_psa(model, settings(steps={"25-100%": "dense"}), scheduler=steps)
+    apply_psa(model, little(steps={"25-100%": "dense"}), scheduler=steps)
     right = denoised("wan", model, steps)
     for rank in two["spoiling"]:
         assert rank["repeated"] == 1
