@@ -159,3 +159,21 @@ def test_a_field_goes_back_to_its_default(comfy):
     editor.button("field.reset", label=label).click()
     editor.wait_for(warmup_steps=editor.fields["warmup_steps"]["default"])
     expect(editor.button("field.reset", label=label)).to_be_hidden()
+
+
+def test_waiting_for_the_answer_is_waiting_for_the_last_one(comfy):
+    """As when a prompt is queued while the server is still asked about the edit before the last."""
+    editor = Editor(comfy)
+    left = comfy.page.evaluate(
+        """async (id) => {
+            const {state} = app.graph.nodes.find((n) => String(n.id) === id).psaEditor
+            state.change({warmup_steps: 3})
+            const answered = state.flush()
+            state.change({warmup_steps: 4})
+            await answered
+            return state.pending.size
+        }""",
+        editor.node,
+    )
+    assert left == 0
+    assert editor.widgets()["warmup_steps"] == 4
