@@ -133,8 +133,8 @@ class ComfyPage:
 
         def response(reply):
             if reply.status >= 500 and "/psa/" in reply.url:
-                said = "\n".join(self.server.log().splitlines()[-30:])
-                self.faults.append(f"HTTP {reply.status} from {reply.url}; the server's log:\n{said}")
+                log = "\n".join(self.server.log().splitlines()[-30:])
+                self.faults.append(f"HTTP {reply.status} from {reply.url}; the log:\n{log}")
 
         page.on("console", console)
         page.on("pageerror", page_error)

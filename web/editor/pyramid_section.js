@@ -144,9 +144,9 @@ export class PyramidSection {
     const key = JSON.stringify(ranges ?? null);
     if (key === this.runDrawn) return;
     this.runDrawn = key;
-    const told = ranges?.count ? [h("p", { class: "psa-note" }, t("ranges.bar"))] : [];
+    const note = ranges?.count ? [h("p", { class: "psa-note" }, t("ranges.bar"))] : [];
     const strip = runStrip(ranges?.run);
-    this.run.replaceChildren(...told, ...(strip ? [strip] : []));
+    this.run.replaceChildren(...note, ...(strip ? [strip] : []));
   }
 
   close() {
