@@ -8,23 +8,18 @@ from torch.nn import functional
 from psa_kernels import PSAConfig
 from psa_kernels.layout import Layout
 from psa_kernels.reference import build_pyramid, importance, reorder
+from psa_kernels.stages import Orders
 
 
-class Call:
-    """q and k `[1, H, L, D]` with the stages up to the importance, in the torch reference."""
-
-    def __init__(self, q: torch.Tensor, k: torch.Tensor, grid, order: str, n: int):
-        self.q, self.k = q, k
-        self.config = PSAConfig(rearrange_method=order, block_n=n, tile_n=32)
-        self.layout = Layout.of(q, k, k, self.config, grid=grid)
-        self.orders = reorder(q, k, self.layout, self.config)
-        self.pyramid = build_pyramid(k, k, self.orders, self.layout, self.config)
-        self.scale = q.shape[-1] ** -0.5
-
-    def mass(self) -> torch.Tensor:
-        """S `[1, H, query blocks, key blocks]`."""
-        stages = self.pyramid, self.orders, self.layout, self.config
-        return importance(self.q, *stages, self.scale)
+def estimated(
+    q: torch.Tensor, k: torch.Tensor, config: PSAConfig, grid: tuple[int, int, int] | None = None
+) -> tuple[torch.Tensor, Orders]:
+    """(S `[1, H, query blocks, key blocks]`, the orders of the tokens) of q and k `[1, H, L, D]`,
+    by the torch reference."""
+    layout = Layout.of(q, k, k, config, grid=grid)
+    orders = reorder(q, k, layout, config)
+    pyramid = build_pyramid(k, k, orders, layout, config)
+    return importance(q, pyramid, orders, layout, config, q.shape[-1] ** -0.5), orders
 
 
 def by_block(mass: torch.Tensor, size: int) -> torch.Tensor:

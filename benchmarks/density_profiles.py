@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import torch
 
-from psa_kernels import PSAConfig, reference
-from psa_kernels.layout import Layout
+from psa_kernels import PSAConfig
 
 from . import inputs
+from .block_mass import estimated
 
 SHAPE = (2, 128, (21, 30, 52), 0)  # heads, head dim, grid, extra tokens: two heads at 480p
 SEED = 0
@@ -26,23 +26,16 @@ MASS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.97, 0.99, 1)
 
 
 def main() -> None:
-    q, k, v = inputs.make(SHAPE, "cpu", torch.float32, seed=SEED)
+    q, k, _ = inputs.make(SHAPE, "cpu", torch.float32, seed=SEED)
     print(f"MASS = {MASS}")
     for name, order in (("IN_ORDER", "Gilbert"), ("IN_RASTER", None)):
         config = PSAConfig(block_n=128, rearrange_method=order, use_rearrange=order is not None)
         print(f"{name} = (")
         for profile in inputs.PROFILES:
-            found = curve(_mass(q * inputs.gain_for(q, k, profile), k, v, config), MASS)
+            mass, _ = estimated(q * inputs.gain_for(q, k, profile), k, config, SHAPE[2])
+            found = curve(mass, MASS)
             print(f"    ({', '.join(f'{x:.3f}' for x in found[:-1])}, 1),  # {profile}", flush=True)
         print(")")
-
-
-def _mass(q, k, v, config: PSAConfig) -> torch.Tensor:
-    """The estimator's S, `[B, H, query blocks, key blocks]`."""
-    layout = Layout.of(q, k, v, config, grid=SHAPE[2])
-    orders = reference.reorder(q, k, layout, config)
-    pyramid = reference.build_pyramid(k, v, orders, layout, config)
-    return reference.importance(q, pyramid, orders, layout, config, q.shape[3] ** -0.5)
 
 
 def curve(mass: torch.Tensor, marks: Sequence[float]) -> list[float]:

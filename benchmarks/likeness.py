@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import torch
 
+from psa_kernels import PSAConfig
+
 from . import inputs
-from .block_mass import Call, by_block, needed
+from .block_mass import by_block, estimated, needed
 
 QUERIES, KEYS = 128, 32  # of a block in raster order, as LoSA has them
 OWN = 128  # queries and keys of a block in Gilbert order, as our presets have them
+CONFIG = PSAConfig(rearrange_method="Gilbert", block_m=OWN, block_n=OWN)
 MASSES = (0.959, 0.99, 0.999)  # LoSA's
 TOP, LOWEST = 0.081, 0.45  # SLA's shares of the keys
 NEAREST = 0.155  # STA's share of space
@@ -64,9 +67,9 @@ class Look:
 
     def at(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Likeness:
         """q, k, v `[1, H, L, D]`, any floating dtype; computed in float32, one head at a time."""
-        call = Call(q, k, self.grid, "Gilbert", OWN)
-        estimates = {"own": call.mass()[0], "mean_query": _mean_query(call)}
-        curve = call.orders.q[0, 0].to(q.device)
+        mass, orders = estimated(q, k, CONFIG, self.grid)
+        curve = orders.q[0, 0].to(q.device)
+        estimates = {"own": mass[0], "mean_query": _mean_query(q, k, curve)}
         rows, masses = [], []
         for head in range(q.shape[1]):
             parts = tuple(x[0, head].float() for x in (q, k, v))
@@ -139,14 +142,13 @@ def _nearest(grid, rows: torch.Tensor) -> torch.Tensor:
     return distance.topk(round(NEAREST * len(place)), largest=False).indices
 
 
-def _mean_query(call: Call) -> torch.Tensor:
+def _mean_query(q: torch.Tensor, k: torch.Tensor, curve: torch.Tensor) -> torch.Tensor:
     """`[H, query blocks, key blocks]`: a softmax of mean query x mean key of the blocks."""
-    curve = call.orders.q[0, 0].to(call.q.device)
 
     def means(x):
         return torch.stack([part.mean(1) for part in x[0, :, curve].float().split(OWN, 1)], 1)
 
-    return (means(call.q) @ means(call.k).mT * call.scale).softmax(-1)
+    return (means(q) @ means(k).mT * q.shape[-1] ** -0.5).softmax(-1)
 
 
 def _channels(q, k, v, curve) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The tables of benchmarks/likeness.md: published figures, trained models and made-up inputs.
 
     python -m benchmarks.likeness_table            prints them, from benchmarks/results
-    python -m benchmarks.likeness_table FILE ...   of other models: structure.json of a quality run
     python -m benchmarks.likeness_table --measure  measures the made-up inputs first; minutes
 
 A model's column is there where results/structure-NAME.json is: `structure.json` of
@@ -166,12 +165,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--measure", action="store_true", help="measure the made-up inputs again")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="of other models")
-    args = parser.parse_args()
-    if args.measure:
+    if parser.parse_args().measure:
         measure()
-    given = {str(file): json.loads(file.read_text(encoding="utf-8")) for file in args.files}
-    print("\n".join(of_models(given) if given else tables()))
+    print("\n".join(tables()))
 
 
 if __name__ == "__main__":

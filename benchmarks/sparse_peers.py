@@ -9,9 +9,9 @@ from functools import lru_cache, partial
 
 import torch
 
-from psa_kernels import PSAConfig, reference
-from psa_kernels.layout import Layout
+from psa_kernels import PSAConfig
 
+from .block_mass import estimated
 from .dense_peers import QUANTISED
 from .method import Method, Problem, Unavailable
 
@@ -213,10 +213,6 @@ def _kept(problem: Problem, top: float) -> torch.Tensor:
     Blocks are cut over the whole sequence, text included.
     """
     config = PSAConfig(block_m=BLOCK, block_n=BLOCK)
-    layout = Layout.of(problem.q, problem.k, problem.v, config)
-    orders = reference.reorder(problem.q, problem.k, layout, config)
-    pyramid = reference.build_pyramid(problem.k, problem.v, orders, layout, config)
-    scale = problem.q.shape[-1] ** -0.5
-    mass = reference.importance(problem.q, pyramid, orders, layout, config, scale)
+    mass, _ = estimated(problem.q, problem.k, config)
     best = mass.topk(_top_blocks(problem, top), dim=-1).indices
     return torch.zeros(mass.shape, dtype=torch.bool, device=mass.device).scatter_(-1, best, True)

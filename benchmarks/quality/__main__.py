@@ -163,8 +163,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--codec", type=Path, default=EXAMPLE / "codec.safetensors")
     add("--families", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"whose presets are measured; default {' '.join(FAMILIES)}")  # fmt: skip
-    parts = ("sweep", "orders", "calibrated", "like-keys", "falling", "decide", "structure",
-             "first-order", "peers")  # fmt: skip
+    parts = ("sweep", "orders", "calibrated", "decide", "structure", "peers")
     add("--part", nargs="*", choices=parts,
         help=f"of {', '.join(parts)}; default all; none: checks and --capture alone")  # fmt: skip
     add("--clips", type=clip_range, default=(0, 16), metavar="FROM:TO", help="default 0:16")

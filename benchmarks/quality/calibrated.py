@@ -17,14 +17,7 @@ CLIP = 1000  # what is calibrated on; never one of those that are measured
 EFFORT = Effort(steps=4, probes=2)
 UNIFORM = "the preset"  # the row that the others are compared with
 # row -> how errors are predicted from what was measured (nodes/calibration/predict.py)
-PREDICTORS = {
-    "calibrated": {},
-    "steps by their part in sigma": {"even": False},
-    "probes taken whole": {"trust": 1.0},
-    "probes taken whole, steps by sigma": {"trust": 1.0, "even": False},
-    "relative error of attention": {"predictor": "relative"},
-    "absolute error of attention": {"predictor": "absolute"},
-}
+PREDICTORS = {"calibrated": {}, "probes taken whole": {"trust": 1.0}}
 
 
 def rows(job) -> Settings:

@@ -169,14 +169,10 @@ def _falling(shape: tuple[float, ...]) -> str:
     return f", falling {':'.join(map(str, shape))}" if len(shape) > 1 else ""
 
 
-def settings(
-    families: Iterable, tokens: int, steps: int,
-    thresholds: Callable[[float, PSAConfig], PSAConfig] | None = None,
-) -> Settings:  # fmt: skip
+def settings(families: Iterable, tokens: int, steps: int) -> Settings:
     """The candidates for runs of so many steps.
 
-    families    whose presets are as shipped (`presets.family.Family`)
-    thresholds  makes a "thresholdbound" configuration of a density from a start
+    families  whose presets are as shipped (`presets.family.Family`)
     """
     presets, found = named(families), Settings()
 
@@ -185,7 +181,7 @@ def settings(
 
     if steps >= LONG:
         _fast(group("fast"))
-        _balanced(group("balanced"), thresholds)
+        _balanced(group("balanced"))
         _faithful(group("faithful"))
     elif steps >= MIDDLE:
         _eight(group("lora_4step"))
@@ -204,7 +200,7 @@ def _fast(group: _Group) -> None:
     group.falling(group.share(0.05), GENTLE)
 
 
-def _balanced(group: _Group, thresholds) -> None:
+def _balanced(group: _Group) -> None:
     group.rivals(group.share(0.1))
     for tail in (16, 32, 64):
         group.plan(f"tail {tail}", None, (1,), with_tail(tail))
@@ -214,13 +210,6 @@ def _balanced(group: _Group, thresholds) -> None:
     group.plan("blocks 128 x 64", None, (1,), with_tail(64), block_n=64)
     group.plan("blocks 64 x 64", None, (1,), with_tail(64), block_m=64, block_n=64)
     group.plan("exact importance", None, (1,), with_tail(128), importance="exact")
-    if thresholds is not None:
-        dense, left = group.dense, group.steps - group.dense
-        density = (group.budget.cost * group.steps - dense) / left if left else 0.0
-        group.row(
-            f"{_dense(dense)}, mass thresholds",
-            lambda: thresholds(density, group.budget.plan(dense, (1,), with_tail(128))),
-        )
     group.flat(0.05, 0.1, 0.15, 0.2)
     group.falling(group.share(0.1), GENTLE, STEEP)
     group.falling(group.share(0.05), GENTLE)

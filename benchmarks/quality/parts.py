@@ -9,31 +9,24 @@ from functools import cached_property
 
 import torch
 
-from psa_kernels import PSAConfig
-
-from . import decide, falling, first_order, like_keys, peers
+from . import decide, peers
 from .metrics import compare_frames, relative
 from .results import Results
 from .settings import (
     CALIBRATED,
     DECIDE,
-    FALLING,
-    FIRST_ORDER,
-    LIKE_KEYS,
     ORDERS,
     PEERS,
     SWEEP,
     Base,
     Setting,
     Settings,
-    named,
     orders,
     presets,
     sweep,
 )
 from .structure import Structure
 from .subject import Clip, RunFailed, Sampled, Sampling, Subject, overall_density, step_density
-from .thresholds import Masses
 from .watch import Seen, watched
 
 STRUCTURE = "structure"  # needs no sparse run
@@ -118,37 +111,14 @@ def _calibrated(job: Job) -> Settings:
     return rows(job)
 
 
-def _decide(job: Job) -> Settings:
-    def thresholds(density: float, start: PSAConfig) -> PSAConfig:
-        return attention_masses(job).thresholds(density, start)
-
-    return decide.settings(job.families, job.tokens, job.sampling.steps, thresholds)
-
-
 # part -> what makes its settings
 SETTINGS: dict[str, Callable[[Job], Settings]] = {
     SWEEP: _sweep,
     ORDERS: lambda job: orders(job.tokens, job.sampling.steps),
     CALIBRATED: _calibrated,
-    DECIDE: _decide,
-    FALLING: lambda job: falling.settings(job.tokens, job.sampling.steps),
+    DECIDE: lambda job: decide.settings(job.families, job.tokens, job.sampling.steps),
     PEERS: peers.rows,
-    LIKE_KEYS: lambda job: like_keys.settings(job.tokens, job.sampling.steps),
 }
-
-
-def attention_masses(job: Job) -> Masses:
-    """Masses of some of the first clip's steps after the warm-up, every layer."""
-    masses = Masses(job.sampling.grid)
-    every = max(1, (job.sampling.steps - job.warm_up) // 4)
-
-    def visit(seen: Seen) -> None:
-        if seen.step >= job.warm_up and (seen.step - job.warm_up) % every == 0:
-            masses.visit(seen)
-
-    job.say("attention masses for the thresholds")
-    job.watch(Clip.number(0), visit)
-    return masses
 
 
 def sample_peers(job: Job) -> None:
@@ -219,32 +189,11 @@ def sample_structure(job: Job) -> None:
         job.results.add(STRUCTURE, clip=clip.index, calls=structure.calls)
 
 
-def sample_first_order(job: Job) -> None:
-    """A first-order term for what is pooled, on captured calls, at the shares of the presets."""
-    presets = {x: own for x, own in named(job.families).items() if x in decide.PRESETS}
-    steps = spread_steps(job)
-    for clip in job.clips:
-        if job.late:
-            return
-        job.say(f"first order: clip {clip.index}, steps {', '.join(str(s + 1) for s in steps)}")
-        with torch.inference_mode():
-            job.watch(clip, first_order.visitor(job, clip, presets, steps))
-
-
-def spread_steps(job: Job) -> list[int]:
-    """Four steps after the warm-up, the last one among them; from 0."""
-    first, last = job.warm_up, job.sampling.steps - 1
-    return sorted({first, (2 * first + last) // 3, (first + 2 * last) // 3, last})
-
-
 PARTS: dict[str, Callable[[Job], None]] = {
     SWEEP: lambda job: sample_clips(job, SWEEP),
     ORDERS: lambda job: sample_clips(job, ORDERS),
     CALIBRATED: lambda job: sample_clips(job, CALIBRATED),
-    LIKE_KEYS: lambda job: sample_clips(job, LIKE_KEYS),
-    FALLING: lambda job: sample_clips(job, FALLING),
     DECIDE: lambda job: sample_clips(job, DECIDE),
     PEERS: sample_peers,
     STRUCTURE: sample_structure,
-    FIRST_ORDER: sample_first_order,
 }

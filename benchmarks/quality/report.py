@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from pathlib import Path
 
 from .. import likeness_table
@@ -85,7 +84,6 @@ def text(summary: Summary, runs: list[dict], checks: list[dict]) -> str:
             f"Left out: {label}: {why}." for table, label, why in summary.left_out if table == name
         ]
     parts += _budgets(summary)
-    parts += _first_order(summary)
     return "\n\n".join(_joined(parts)) + "\n"
 
 
@@ -204,22 +202,4 @@ def _budgets(summary: Summary) -> list[str]:
         "## Calibrated budgets",
         "Density of each block; the error as its own predictor counts it.",
         *_table(head, rows),
-    ]
-
-
-def _first_order(summary: Summary) -> list[str]:
-    if not summary.first_order:
-        return []
-    rows = [
-        (name, "like keys" if grouping == "similar" else "token order", variant,
-         f"{statistics.fmean(values):.4f}", f"{max(values):.4f}",
-         f"{statistics.fmean(values) / statistics.fmean(by['without']) - 1:+.1%}")
-        for (name, grouping), by in summary.first_order.items()
-        for variant, values in by.items()
-    ]  # fmt: skip
-    return [
-        "## A first-order term for what is pooled",
-        "rel-L2 of single calls in plain torch, the presets' levels (`first_order.py`); of all "
-        "heads of the calls.",
-        *_table(("preset", "pooled", "term", "mean", "worst head", "to without"), rows),
     ]

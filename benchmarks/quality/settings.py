@@ -11,8 +11,7 @@ from psa_kernels import PSAConfig
 from .density import Unreachable, nearest_whole, solve
 
 SWEEP, ORDERS, CALIBRATED = "sweep", "orders", "calibrated"
-LIKE_KEYS, FALLING, DECIDE, PEERS = "like-keys", "falling", "decide", "peers"
-FIRST_ORDER = "first-order"  # has no settings of its own
+DECIDE, PEERS = "decide", "peers"
 BLOCK = 128  # of the base configuration, for queries and keys
 # Blocks on levels 1 and 8 as in our presets fast and balanced.
 RATIO = {1: 1, 8: 3}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from .metrics import METRICS
-from .settings import FIRST_ORDER, Setting
+from .settings import Setting
 from .spread import Spread, paired, spread
 
 
@@ -40,14 +40,12 @@ class Row:
 @dataclass
 class Summary:
     """tables: name -> rows; left_out: [table, label, reason]; fits: lines of what calibration gave
-    each block; first_order: (preset, grouping) -> variant -> of every head of every call, its
-    rel-L2."""
+    each block."""
 
     tables: dict[str, list[Row]]
     left_out: list[list[str]]
     clips: list[int]
     fits: list[dict]
-    first_order: dict[tuple[str, str], dict[str, list[float]]]
 
     def to_data(self) -> dict:
         return {
@@ -55,9 +53,6 @@ class Summary:
             "left_out": self.left_out,
             "clips": self.clips,
             "fits": self.fits,
-            "first_order": {
-                f"{name}, {grouping}": by for (name, grouping), by in self.first_order.items()
-            },
         }
 
 
@@ -83,9 +78,7 @@ def summarise(lines: list[dict]) -> Summary:
             tables[setting.table].append(row)
     seen = sorted({clip for by_clip in clips.values() for clip in by_clip})
     fits = {(line["table"], line["label"]): line for line in lines if line["kind"] == "fit"}
-    return Summary(
-        dict(tables), list(left_out.values()), seen, list(fits.values()), _first_order(lines)
-    )
+    return Summary(dict(tables), list(left_out.values()), seen, list(fits.values()))
 
 
 def _row(setting: Setting, clips: dict) -> Row:
@@ -121,16 +114,3 @@ def _mean(values: Iterable[float | None]) -> float | None:
     """None where one is: a peer may not tell."""
     values = list(values)
     return None if None in values else statistics.fmean(values)
-
-
-def _first_order(lines: list[dict]) -> dict[tuple[str, str], dict[str, list[float]]]:
-    calls = {
-        tuple(line[x] for x in ("clip", "layer", "step", "preset", "grouping")): line["heads"]
-        for line in lines
-        if line["kind"] == FIRST_ORDER
-    }
-    found: dict = defaultdict(lambda: defaultdict(list))
-    for (*_, preset, grouping), heads in calls.items():
-        for variant, values in heads.items():
-            found[preset, grouping][variant] += values
-    return {key: dict(by) for key, by in found.items()}

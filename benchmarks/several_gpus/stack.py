@@ -78,12 +78,12 @@ def measure(gpus: int, small: bool, blocks: int, calls: int) -> list[dict]:
         if config is not None:
             applied = apply_psa(model, config.replace(warmup_steps=0), scheduler=steps)
         times, out = _timed(model, steps, calls, stack, device)
-        told = applied.report() if applied else None
-        if applied and (told["failure"] or told["calls"]["dense"]):
-            raise RuntimeError(f"{way}: not served by PSA: {told['failure'] or told['calls']}")
+        report = applied.report() if applied else None
+        if applied and (report["failure"] or report["calls"]["dense"]):
+            raise RuntimeError(f"{way}: not served by PSA: {report['failure'] or report['calls']}")
         remove_psa(model)
         found.append({"way": way, "seconds": statistics.median(times[1:]), "first": times[0],
-                      "out": out, "density": told and told["density"]})  # fmt: skip
+                      "out": out, "density": report and report["density"]})  # fmt: skip
     return found
 
 

@@ -108,7 +108,7 @@ NODE, SOL = (f"comfy-kitchen sol_attn tau {x}" for x in ("1.3, token_aug 256", "
         ("{:.1f} for four steps and {:.1f} for eight",
          [gain("lora_4step", "1 dense, falling 2:2:1", steps=4),
           gain("lora_4step", "1 dense, falling 3:2:1", steps=8)]),
-        ("is **{:.1f}, {:.1f} and {:.1f} dB** below",
+        ("is **{:.1f}, {:.1f} and {:.1f} dB** worse",
          [gain(preset, label, "2 dense, block-sparse, falling 3:2:1")
           for preset, label in FALLING.items()]),
         ("loses {:.1f} dB on the shipped model at a density of 0.16 and {:.1f} and {:.1f} on the",

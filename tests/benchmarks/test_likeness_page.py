@@ -1,4 +1,4 @@
-"""benchmarks/likeness.md says what the data say, and the profiles stay as fitted."""
+"""benchmarks/likeness.md says what the data say."""
 
 import json
 import statistics
@@ -24,23 +24,6 @@ def test_its_tables_are_the_data_s():
     assert [x for x in PAGE.splitlines() if x.startswith("|")] == made
 
 
-@pytest.mark.parametrize(
-    "name, least, most",
-    [
-        ("blocks_0.959", 0.43, 0.53), ("blocks_0.99", 0.61, 0.71), ("blocks_0.999", 0.79, 0.87),
-        ("lowest", 0, 0.03), ("near", 0.65, 0.75), ("outside_top", 0.2, 0.4),
-        ("above_even", 0.05, 0.15), ("stable_rank", 4, 12), ("recall_own", 0.88, 0.93),
-    ],
-)  # fmt: skip
-def test_the_mix_is_as_near_to_published_figures_as_it_was_fitted(name, least, most):
-    assert least <= statistics.fmean(MADE["objects"][name]) <= most
-
-
-def test_its_heads_are_from_flat_to_sharp():
-    assert min(MADE["objects"]["std"]) < 0.8 and max(MADE["objects"]["std"]) > 7
-    assert 0.65 < min(MADE["objects"]["recall_own"]) < 0.85
-
-
 def mean(values):
     return statistics.fmean(values)
 
@@ -58,13 +41,13 @@ def of_layer(layer, figure):
         ("and {:.3f}: the more tokens", mean(SEED["outside_top"])),
         ("holds {:.3f} of the mass at the last step", mean(SMALL["plan_at_last"])),
         ("in the worst head {:.3f}. Plans", min(SMALL["plan_at_last"])),
-        ("on average ({:.3f} beside 0.913)", mean(SMALL["recall_own"])),
-        ("better off here ({:.3f} beside", min(SMALL["recall_own"])),
+        ("on average ({:.3f} and 0.913)", mean(SMALL["recall_own"])),
+        ("worst head is better here ({:.3f} and", min(SMALL["recall_own"])),
         ("largest channel mean {:.2f} times the rms", mean(SMALL["largest_channel"])),
         ("at most {:.3f} of the mass on four keys", max(SMALL["sinks"])),
         ("for 0.9 of the mass hold {:.3f}", mean(MADE["sinks"]["recall_own"])),
         ("in the worst head {:.3f}, because", min(MADE["sinks"]["recall_own"])),
-        ("(logits' std from {:.2f} to", min(SMALL["std"])),
+        ("(the logits' std from {:.2f} to", min(SMALL["std"])),
         ("to {:.1f}), and its first layer", max(SMALL["std"])),
         ("broadest: {:.3f} of the mass", of_layer(0, "outside_top")),
         ("top 8.1% there, {:.3f} in the next", of_layer(1, "outside_top")),

@@ -9,10 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from psa_kernels import PSAConfig, psa_attention
-from psa_pack.benchmarks import inputs
 from psa_pack.benchmarks.block_mass import by_block, needed
-from psa_pack.benchmarks.checks import Truth
-from psa_pack.benchmarks.method import Problem
 from psa_pack.benchmarks.quality import decide
 from psa_pack.benchmarks.quality.density import (
     Unreachable,
@@ -23,7 +20,6 @@ from psa_pack.benchmarks.quality.density import (
     solve,
     solve_counts,
 )
-from psa_pack.benchmarks.quality.first_order import VARIANTS, first_order_errors
 from psa_pack.benchmarks.quality.report import write_report
 from psa_pack.benchmarks.quality.results import Mismatch, Results, merge, read
 from psa_pack.benchmarks.quality.settings import Setting, orders, sweep
@@ -116,7 +112,7 @@ def families(tmp_path_factory):
 @pytest.mark.parametrize(("steps", "most"), [(20, 45), (8, 12), (4, 12)])
 def test_candidates_cost_what_the_preset_costs(families, tokens, steps, most):
     """Over the run, up to the block that does not fit any more; all of them can be had."""
-    found = decide.settings(families, tokens, steps, lambda density, start: start)
+    found = decide.settings(families, tokens, steps)
     assert not found.left_out and 10 <= len(found.rows) <= most
     assert len({row.key for row in found.rows}) == len(found.rows)
     shipped = {row.table: row for row in found.rows if row.label == "as shipped"}
@@ -235,63 +231,6 @@ def test_sharpness_of_known_pictures():
     assert sharpness(frames, blurred) == pytest.approx(3 / 81, rel=0.05)
     assert sharpness(frames, other) == pytest.approx(1, rel=0.02)
     assert sharpness(frames, frames.flip(0)) == pytest.approx(1)
-
-
-@pytest.fixture(scope="module")
-def call():
-    """q, k, v `[1, 2, 512, 32]` of smooth fields over the grid (4, 8, 16)."""
-    return inputs.make((2, 32, (4, 8, 16), 0), "cpu", torch.float32)
-
-
-SHARES_OF_ALL = {1: (0, 0.25), 4: (0.25, 0.5), 8: (0.5, 0.75), 0: (0.75, 1)}
-
-
-@pytest.mark.parametrize("grouping", ["order", "similar"])
-@pytest.mark.parametrize("second_moment", [False, True])
-def test_without_a_first_order_term_it_is_the_product(call, grouping, second_moment):
-    problem = Problem(*call, (4, 8, 16), 0)
-    config = PSAConfig(
-        block_n=64, rearrange_method="Gilbert", mask_ratios=SHARES_OF_ALL, tail=32,
-        grouping=grouping, second_moment=second_moment,
-    )  # fmt: skip
-    found = first_order_errors(problem, config)
-    out, truth = psa_attention(*call, config=config, grid=(4, 8, 16)), Truth.of(problem)
-    wanted = [
-        inputs.relative(out[0, head, truth.rows], own)
-        for head, own in zip(truth.heads, truth.out, strict=True)
-    ]
-    assert found["without"] == pytest.approx(wanted, rel=1e-3)
-
-
-def test_what_a_first_order_term_can_do(call):
-    """Logits that differ little inside a group, so that the first order is all there is; values
-    that are a linear map of the keys, so that all groups call for like matrices."""
-    q, k, _ = call
-    v = k @ torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
-    problem = Problem(0.1 * q, k, v, (4, 8, 16), 0)
-    config = PSAConfig(block_n=64, mask_ratios={1: (0, 0.1), 8: (0.1, 1)})
-    found = first_order_errors(problem, config)
-    for plain, one, each in zip(*(found[name] for name in VARIANTS), strict=True):
-        assert each < 0.2 * plain
-        assert each < one < 0.8 * plain
-
-
-def test_the_report_tells_the_first_order(tmp_path):
-    errors = {
-        "without": [0.1, 0.3],
-        "one matrix a head": [0.09, 0.27],
-        "a matrix a group": [0, 0.1],
-    }
-    where = {"clip": 0, "layer": 0, "step": 5, "preset": "fast", "grouping": "similar"}
-    lines = [
-        {"kind": "run", **REPORTED_RUN},
-        {"kind": "check", "name": "x", "found": 0.0, "ok": True},
-        {"kind": "first-order", **where, "heads": errors},
-    ]  # fmt: skip
-    write_report(lines, tmp_path)
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "| fast | like keys | one matrix a head | 0.1800 | 0.2700 | -10.0% |" in text
-    json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
 
 
 def test_how_many_blocks_hold_the_mass():

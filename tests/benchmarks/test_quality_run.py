@@ -19,16 +19,13 @@ from psa_pack.benchmarks.checks import Truth
 from psa_pack.benchmarks.dense_peers import dense_methods
 from psa_pack.benchmarks.method import Method, Problem
 from psa_pack.benchmarks.quality import __main__ as quality
-from psa_pack.benchmarks.quality import first_order, peers, sanity
+from psa_pack.benchmarks.quality import peers, sanity
 from psa_pack.benchmarks.quality.capture import Capture, NothingCaptured
-from psa_pack.benchmarks.quality.metrics import relative
 from psa_pack.benchmarks.quality.parts import Job, run
 from psa_pack.benchmarks.quality.report import write_report
 from psa_pack.benchmarks.quality.results import Results, read
-from psa_pack.benchmarks.quality.settings import Base
 from psa_pack.benchmarks.quality.structure import Structure
 from psa_pack.benchmarks.quality.subject import Clip, RunFailed, Sampling, Subject
-from psa_pack.benchmarks.quality.thresholds import Masses
 from psa_pack.benchmarks.quality.watch import watched
 from psa_pack.presets.store import PresetStore
 from psa_pack.tools.random_wan import write_tiny_wan
@@ -105,7 +102,8 @@ def swept(options, tmp_path_factory):
 
 def test_every_setting_is_measured_on_the_same_clips(swept):
     lines = read(swept / "results.jsonl")
-    assert all(line["ok"] for line in lines if line["kind"] == "check")
+    checks = [line for line in lines if line["kind"] == "check"]
+    assert len(checks) == 5 and all(check["ok"] for check in checks)
     by_key = {}
     for line in lines:
         if line["kind"] == "clip" and "left_out" not in line:
@@ -171,14 +169,6 @@ def checked(subject, folder, **options):
     return results.lines, None
 
 
-def test_checks_hold(subject, tmp_path):
-    lines, reason = checked(subject, tmp_path)
-    assert reason is None
-    found = {line["name"]: line["found"] for line in lines if line["kind"] == "check"}
-    assert len(found) == 5
-    sanity.passed(lines)
-
-
 def test_no_figures_where_psa_is_not_dense(subject, tmp_path):
     # one block of eight is left out
     tampered = sanity.EVERYTHING.replace(mask_ratios={1: (0, 0.9), 0: (0.9, 1)})
@@ -212,11 +202,6 @@ def test_no_figures_where_dense_does_not_repeat(subject, tmp_path, monkeypatch):
     assert reason.startswith("dense sampling again")
 
 
-def test_a_run_that_stays_dense_is_no_measurement(subject):
-    with pytest.raises(RunFailed, match="no call was sparse"):
-        subject.sparse(Clip.number(0), SAMPLING, sanity.EVERYTHING.replace(warmup_steps=3))
-
-
 def test_clips_differ_and_repeat(subject):
     assert Clip.number(3) == Clip.number(3)
     assert Clip.number(3).prompt != Clip.number(4).prompt
@@ -233,18 +218,6 @@ def test_watching_shows_every_call_in_order(seen):
         assert x.q.shape == x.k.shape == x.v.shape == (1, 2, 1024, 128)
 
 
-def test_thresholds_cost_what_is_asked_for(seen):
-    masses = Masses(GRID)
-    for x in seen[2:]:
-        masses.visit(x)
-    base = Base(tokens=1024, steps=3, target=0.4)
-    for start in (base.config(), base.config({1: 2, 8: 4}, "none")):
-        config = masses.thresholds(base.density, start)
-        assert config.mask_mode == "thresholdbound"
-        assert masses.density(config) == pytest.approx(base.density, abs=0.02)
-        assert masses.density(config) <= base.density + 1e-9
-
-
 def test_calibrated_budgets_against_the_presets(run_quality, tmp_path):
     """Five steps, of which each range of the presets has one or two."""
     line = ("--part", "calibrated", "--clips", "0:1", "--steps", 5, "--cfg", 1, "--grid", 4, 8, 16,
@@ -254,11 +227,8 @@ def test_calibrated_budgets_against_the_presets(run_quality, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["left_out"] == []
     (rows,) = report["tables"].values()
-    assert [row["setting"]["label"] for row in rows] == [
-        "the preset", "calibrated", "steps by their part in sigma", "probes taken whole",
-        "probes taken whole, steps by sigma", "relative error of attention",
-        "absolute error of attention",
-    ]  # fmt: skip
+    labels = [row["setting"]["label"] for row in rows]
+    assert labels == ["the preset", "calibrated", "probes taken whole"]
     # never denser than what it is compared with, and that is what ran
     fits = {fit["label"]: fit for fit in report["fits"]}
     for row in rows[1:]:
@@ -270,8 +240,8 @@ def test_calibrated_budgets_against_the_presets(run_quality, tmp_path):
     before = (tmp_path / "results.jsonl").read_text(encoding="utf-8").count('"kind": "clip"')
     assert run_quality(*line) == 0
     text = (tmp_path / "results.jsonl").read_text(encoding="utf-8")
-    # the preset, and six predictions of it, on one clip
-    assert text.count('"kind": "clip"') == before == 1 + 6
+    # the preset, and two ways to fit it, on one clip
+    assert text.count('"kind": "clip"') == before == 1 + 2
 
 
 def test_a_capture_feeds_the_kernel_bench(seen, tmp_path, monkeypatch):
@@ -327,7 +297,7 @@ def test_only_what_is_asked_for_is_measured(subject, tmp_path):
     store = PresetStore(ROOT / "presets", tmp_path / "none")
     results = Results(tmp_path, {})
     job = Job(
-        subject, Sampling(GRID, 4, 4.0), results, [Clip.number(0)],
+        subject, Sampling(GRID, 4, 1.0), results, [Clip.number(0)],
         [store.get_family("Wan2.1_1.3b")], (), float("inf"), lambda text: None,
         only=("as shipped",),
     )  # fmt: skip
@@ -342,34 +312,10 @@ def test_only_what_is_asked_for_is_measured(subject, tmp_path):
         assert 0 < line["sharpness"] < math.inf
 
 
-def test_a_first_order_term_is_measured_at_the_budget_of_each_step(subject, tmp_path, monkeypatch):
-    """Of three steps the first is dense; each preset has another budget in the second than in the
-    third."""
-    family = PresetStore(ROOT / "presets", tmp_path / "none").get_family("Wan2.1_1.3b")
-    shares, real = [], first_order.first_order_errors
-
-    def measured(problem, config, truth):
-        shares.append((config.grouping, config.mask_ratios, config.tail))
-        return real(problem, config, truth)
-
-    monkeypatch.setattr(first_order, "first_order_errors", measured)
-    results = Results(tmp_path, {})
-    job = Job(
-        subject, SAMPLING, results, [Clip.number(0)], [family], (), float("inf"),
-        lambda text: None,
-    )  # fmt: skip
-    run(job, ["first-order"])
-    lines = [line for line in results.lines if line["kind"] == "first-order"]
-    assert len(lines) == len(shares) == 2 * LAYERS * 3 * 2
-    for line, found in zip(lines, shares, strict=True):
-        own = family.attention_configs[line["preset"]].for_step(line["step"] / SAMPLING.steps)
-        assert found == (line["grouping"], own.mask_ratios, own.tail)
-    assert {line["step"] for line in lines} == {1, 2} and len(set(shares)) == 2 * 3 * 2
-
-
-def test_a_peer_serves_the_same_clip(subject, tmp_path):
+def test_a_peer_serves_the_same_clip(subject, tmp_path, monkeypatch):
     """One that computes dense attention gives the dense clip, in either order of the tokens, and
     has a time; one that is not available says why."""
+    monkeypatch.setattr(peers, "SECONDS_EACH", 0.05)
     results, steps = Results(tmp_path, {}), 3
     store = PresetStore(ROOT / "presets", tmp_path / "none")
     flash = next(method for method in dense_methods() if method.name == "SDPA flash")
@@ -418,17 +364,6 @@ def test_wrong_inputs_are_one_message(text, capsys):
     with pytest.raises(SystemExit):
         bench.parse(["--inputs", text])
     assert "--inputs" in capsys.readouterr().err
-
-
-def test_sparse_and_dense_clips_share_their_noise(subject):
-    clip = Clip.number(0)
-    dense = subject.dense(clip, SAMPLING).latent
-    careful = PSAConfig(
-        block_n=32, rearrange_method="Gilbert", mask_ratios={1: (0, 0.8), 2: (0.8, 1)}
-    )
-    near = relative(subject.sparse(clip, SAMPLING, careful).latent, dense)
-    far = relative(subject.dense(Clip.number(1), SAMPLING).latent, dense)
-    assert near < 0.1 < 0.5 < far
 
 
 def test_structure_beside_published_figures(run_quality, tmp_path):

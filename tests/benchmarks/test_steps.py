@@ -92,17 +92,15 @@ def test_what_is_missing_is_said(bench):
     assert row.left_out.startswith("Unavailable: ")
 
 
-def test_a_run_is_told_beside_a_clock_outside(comfy_inproc, bench, naps, tmp_path):
-    import argparse
+def test_a_run_is_reported_beside_a_clock_outside(comfy_inproc, bench, naps, tmp_path):
     import json
 
-    from psa_pack.benchmarks.steps import told
+    from psa_pack.benchmarks.steps import psa_report
     from psa_pack.nodes.preset_value import PresetValue
 
     preset = PresetValue(sparse(warmup_steps=1), name="test")
-    args = argparse.Namespace(steps=STEPS)
-    seconds, found = told.run(bench.comfy, bench.model, bench.video, preset, args)
-    told.write(found, tmp_path)
+    seconds, found = psa_report.run(bench.comfy, bench.model, bench.video, preset, STEPS)
+    psa_report.write(found, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"report.png", "report.txt", "report.json"}
     (run,) = json.loads((tmp_path / "report.json").read_text("utf-8"))["models"][0]["runs"]
     assert run["calls"]["sparse"] == 2 * (STEPS - 1)

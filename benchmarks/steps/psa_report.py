@@ -1,9 +1,9 @@
-"""One run of a full-size Wan model with random weights, as PSA Report tells it.
+"""PSA Report of one run of a full-size Wan model with random weights.
 
-    python -m benchmarks.steps.told --comfyui PATH --out .dev/told
+    python -m benchmarks.steps.psa_report --comfyui PATH
 
-Writes report.png, report.txt and report.json, and prints each step's seconds as a clock outside
-saw them beside the report's own.
+Writes report.png, report.txt and report.json, and prints the seconds of each step by a clock
+outside ComfyUI beside the report's own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,19 @@ import torch
 
 from ..quality import ROOT
 from . import wan
+from .measure import sample
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     from psa_pack.tools.comfy_inprocess import ComfyInProcess
 
-    with tempfile.TemporaryDirectory(prefix="psa-told-") as base:
+    with tempfile.TemporaryDirectory(prefix="psa-report-") as base:
         comfy = ComfyInProcess(args.comfyui, Path(base))
         model = wan.load(wan.SIZES[args.model], torch.device("cuda"), torch.bfloat16)
-        seconds, told = run(comfy, model, wan.VIDEOS[args.video], preset_of(args), args)
-        write(told, args.out)
-        _, text, data = told
+        seconds, report = run(comfy, model, wan.VIDEOS[args.video], preset_of(args), args.steps)
+        write(report, args.out)
+        _, text, data = report
         print(text)
         (figures,) = json.loads(data)["models"][0]["runs"]
         for step, outside in zip(figures["steps"], seconds, strict=True):
@@ -43,26 +43,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(
-    comfy: Any, model: Any, video: tuple[int, int, int], preset: Any, args: argparse.Namespace
+    comfy: Any, model: Any, video: tuple[int, int, int], preset: Any, steps: int
 ) -> tuple[list[float], tuple[torch.Tensor, str, str]]:
     """(seconds of each step, (picture, text, JSON))"""
     from psa_pack.nodes.patching.apply import apply_psa
     from psa_pack.nodes.patching.run import PatchOptions
     from psa_pack.nodes.report import PSAReport
 
-    def mark() -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
     patched = apply_psa(model, preset, PatchOptions())
-    marks = [mark()]
-    latent = comfy.ksampler(
-        patched, positive=wan.text(1), negative=wan.text(2), latent=torch.zeros(1, 16, *video),
-        seed=1, steps=args.steps, cfg=1.0, callback=lambda *_: marks.append(mark()),
-    )  # fmt: skip
-    told = PSAReport.execute(patched, latent).result[1:]
-    return [after - before for before, after in pairwise(marks)], told
+    marks, output = sample(comfy, patched, video, steps)
+    report = PSAReport.execute(patched, output).result[1:]
+    return [after - before for before, after in pairwise(marks)], report
 
 
 def preset_of(args: argparse.Namespace) -> Any:
@@ -77,10 +68,10 @@ def preset_of(args: argparse.Namespace) -> Any:
     return PresetValue(config, family=family, name=args.preset)
 
 
-def write(told: tuple[torch.Tensor, str, str], folder: Path) -> None:
+def write(report: tuple[torch.Tensor, str, str], folder: Path) -> None:
     from PIL import Image
 
-    picture, text, data = told
+    picture, text, data = report
     folder.mkdir(parents=True, exist_ok=True)
     pixels = (picture[0] * 255).round().byte().numpy()
     image = Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE)
@@ -93,7 +84,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     from psa_pack.tools.comfyui_option import add_comfyui, comfyui_of
 
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.steps.told", description=__doc__,
+        prog="python -m benchmarks.steps.psa_report", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add_comfyui(parser)
@@ -102,7 +93,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--warmup", type=int, default=2, help="dense steps; the preset's own: -1")
-    parser.add_argument("--out", type=Path, default=Path(".dev/told"))
+    parser.add_argument("--out", type=Path, default=Path(".dev/psa-report"))
     args = parser.parse_args(argv)
     args.comfyui = comfyui_of(args, parser.error)
     args.warmup = None if args.warmup < 0 else args.warmup
