@@ -2,6 +2,7 @@
 
     python -m benchmarks.steps                                  14B and 1.3B, 720p and 480p
     python -m benchmarks.steps --models 14b --videos 720p       one of them
+    python -m benchmarks.steps --small                          a rehearsal on the CPU
 
 A preset whose budget changes over the run is measured with each of its budgets, sparse from the
 first step on: "PSA, balanced (15-45%)".
@@ -16,6 +17,7 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -24,7 +26,8 @@ from .. import progress, report
 from ..one_budget import of_ranges
 from ..quality import ROOT
 from ..sparse_peers import find_peers
-from . import wan
+from . import wan, ways
+from .measure import Bench
 
 # of the family that the presets are measured for: the same in all of ours
 PRESETS = ("fast", "balanced")
@@ -38,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     begin = time.monotonic()
     say = progress.since(begin)
     find_peers()
-    if not torch.cuda.is_available():
-        print("error: models of this size need a GPU", file=sys.stderr)
+    if not args.small and not torch.cuda.is_available():
+        print("error: models of this size need a GPU; --small does not", file=sys.stderr)
         return 2
     from psa_pack.tools.comfy_inprocess import ComfyInProcess
 
@@ -48,15 +51,17 @@ def main(argv: list[str] | None = None) -> int:
         comfy = ComfyInProcess(args.comfyui, Path(base))
         results["environment"]["comfyui"] = comfyui_version()
         for name in args.models:
-            size = wan.SIZES[name]
-            model = wan.load(size, torch.device("cuda"), torch.bfloat16 if args.bf16 else None)
+            size = wan.SMALL if args.small else wan.SIZES[name]
+            model = wan.load(size, wan.device(), torch.bfloat16 if args.bf16 else None)
             say(f"Wan {name}: {sum(p.numel() for p in model.model.parameters()) / 1e9:.1f} B")
             for video in args.videos:
-                run = measure(args, comfy, model, name, video, begin, say)
+                latent = wan.SMALL_VIDEO if args.small else wan.VIDEOS[video]
+                bench = Bench(comfy, model, size.layers, latent, args.steps)
+                run = measure(args, bench, name, video, begin, say)
                 results["runs"].append(run)
                 print(table(run), flush=True)
                 print(f"wrote {report.write(args.out / 'steps.json', results)}", flush=True)
-            del model
+            del model, bench
             import comfy.model_management
 
             comfy.model_management.unload_all_models()
@@ -69,17 +74,11 @@ def main(argv: list[str] | None = None) -> int:
     )
 
 
-def measure(args, comfy, model, name: str, video: str, begin: float, say) -> dict:
-    from dataclasses import asdict
-
+def measure(args, bench, name: str, video: str, begin: float, say) -> dict:
     from psa_pack.presets.store import PresetStore
 
-    from . import ways
-    from .measure import Bench
-
-    size, latent = wan.SIZES[name], wan.VIDEOS[video]
     store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
-    family = store.get_family(f"Wan2.1_{name}")
+    family = store.get_family(f"Wan2.1_{'1.3b' if args.small else name}")
     chosen = [
         ways.psa(*part)
         for preset in args.presets for part in of_ranges(preset, family.attention_configs[preset])
@@ -87,7 +86,6 @@ def measure(args, comfy, model, name: str, video: str, begin: float, say) -> dic
     dense = ways.dense_ways()
     # the dense run again at the end tells how much the clock moved meanwhile
     order = [dense[0], *chosen, *dense[1:], *ways.sparse_peers(), dense[0]]
-    bench = Bench(comfy, model, size.layers, latent, args.steps)
     rows = []
     for way in order:
         if args.only and not any(text in way.name for text in args.only):
@@ -98,11 +96,11 @@ def measure(args, comfy, model, name: str, video: str, begin: float, say) -> dic
         row = bench.measure(way)
         say(f"{name} {video}: {row.way}: {row.left_out or f'{row.seconds:.3f} s a step'}")
         rows.append(asdict(row))
-    dtype = str(model.model.get_dtype()).removeprefix("torch.")
+    dtype = str(bench.model.model.get_dtype()).removeprefix("torch.")
     return {
         "model": name,
         "video": video,
-        "tokens": wan.tokens(latent),
+        "tokens": wan.tokens(bench.video),
         "dtype": dtype,
         "steps": args.steps,
         "rows": rows,
@@ -129,7 +127,7 @@ def table(run: dict) -> str:
             f"{own / row['seconds']:7.2f} "
             f"{min(exact) / row['seconds']:7.2f} "
             f"{'-' if density is None else format(density, '.3f'):>8} {row['error']:7.4f} "
-            f"{row['peak_gib']:9.1f}  {row['way']}"
+            f"{row['peak_gib'] or 0:9.1f}  {row['way']}"
         )
         if row["own"]:
             off = [row["own"][a] / row[b] - 1 for a, b in OWN]
@@ -155,6 +153,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--models", nargs="+", choices=wan.SIZES, default=list(wan.SIZES))
     add("--videos", nargs="+", choices=wan.VIDEOS, default=list(wan.VIDEOS))
     add("--presets", nargs="+", default=PRESETS)
+    add("--small", action="store_true", help="a rehearsal with a small model; needs no GPU")
     add("--bf16", action="store_true",
         help="run the model in bfloat16; ComfyUI's own choice for Wan is float16")  # fmt: skip
     add("--only", nargs="+", metavar="TEXT", help="ways by a part of their name")
@@ -163,6 +162,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--out", type=Path, default=Path(".dev/steps"))
     args = parser.parse_args(argv)
     args.comfyui = comfyui_of(args, parser.error)
+    if args.small:
+        args.models, args.videos = ["small"], ["small"]
     return args
 
 

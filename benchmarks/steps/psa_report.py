@@ -1,6 +1,7 @@
 """PSA Report of one run of a full-size Wan model with random weights.
 
-    python -m benchmarks.steps.psa_report --comfyui PATH
+    python -m benchmarks.steps.psa_report --comfyui PATH             needs a GPU
+    python -m benchmarks.steps.psa_report --comfyui PATH --small     a rehearsal on the CPU
 
 Writes report.png, report.txt and report.json, and prints the seconds of each step by a clock
 outside ComfyUI beside the report's own.
@@ -25,12 +26,17 @@ from .measure import sample
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
+    if not args.small and not torch.cuda.is_available():
+        print("error: models of this size need a GPU; --small does not", file=sys.stderr)
+        return 2
     from psa_pack.tools.comfy_inprocess import ComfyInProcess
 
     with tempfile.TemporaryDirectory(prefix="psa-report-") as base:
         comfy = ComfyInProcess(args.comfyui, Path(base))
-        model = wan.load(wan.SIZES[args.model], torch.device("cuda"), torch.bfloat16)
-        seconds, report = run(comfy, model, wan.VIDEOS[args.video], preset_of(args), args.steps)
+        size = wan.SMALL if args.small else wan.SIZES[args.model]
+        video = wan.SMALL_VIDEO if args.small else wan.VIDEOS[args.video]
+        model = wan.load(size, wan.device(), torch.bfloat16)
+        seconds, report = run(comfy, model, video, preset_of(args), args.steps)
         write(report, args.out)
         _, text, data = report
         print(text)
@@ -90,6 +96,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add_comfyui(parser)
     parser.add_argument("--model", choices=wan.SIZES, default="14b")
     parser.add_argument("--video", choices=wan.VIDEOS, default="720p")
+    parser.add_argument("--small", action="store_true", help="a small model; needs no GPU")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--warmup", type=int, default=2, help="dense steps; the preset's own: -1")

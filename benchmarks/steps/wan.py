@@ -27,6 +27,8 @@ SIZES = {"14b": Size(5120, 40, 40, 13824), "1.3b": Size(1536, 12, 30, 8960)}
 
 # latent (frames, height, width) of 81 frames at 1280 x 720 and 832 x 480
 VIDEOS = {"720p": (21, 90, 160), "480p": (21, 60, 104)}
+# A rehearsal: a CPU samples it in a second, and its times mean nothing
+SMALL, SMALL_VIDEO = Size(dim=256, heads=2, layers=2, ffn=512), (3, 16, 16)
 
 
 def load(size: Size, device: torch.device, dtype: torch.dtype | None = None):
@@ -62,6 +64,10 @@ def text(seed: int) -> list:
     """Conditioning as nodes pass it."""
     generator = torch.Generator().manual_seed(seed)
     return [[torch.randn(1, TEXT_TOKENS, TEXT_DIM, generator=generator), {}]]
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def tokens(video: tuple[int, int, int]) -> int:

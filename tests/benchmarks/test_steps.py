@@ -1,5 +1,6 @@
 """The benchmark of whole steps, with a small model on the CPU."""
 
+import json
 import time
 
 import pytest
@@ -13,9 +14,8 @@ def bench(comfy_inproc):
     from psa_pack.benchmarks.steps import wan
     from psa_pack.benchmarks.steps.measure import Bench
 
-    size = wan.Size(dim=256, heads=2, layers=2, ffn=512)
-    model = wan.load(size, torch.device("cpu"))
-    return Bench(comfy_inproc, model, size.layers, (3, 16, 16), STEPS)
+    model = wan.load(wan.SMALL, torch.device("cpu"))
+    return Bench(comfy_inproc, model, wan.SMALL.layers, wan.SMALL_VIDEO, STEPS)
 
 
 @pytest.fixture
@@ -84,17 +84,24 @@ def test_calls_that_stayed_dense_get_no_time(bench):
     assert row.seconds is None and "0 of 6 calls sparse" in row.left_out
 
 
-def test_what_is_missing_is_said(bench):
-    bench.measure(ways().dense_ways()[0])
-    row = bench.measure(ways().sparse_peers()[0])
-    if torch.cuda.is_available():
-        pytest.skip("a GPU may have it")
-    assert row.left_out.startswith("Unavailable: ")
+def test_a_rehearsal_by_the_command(comfy_inproc, comfyui_path, tmp_path, capsys):
+    from psa_pack.benchmarks.steps.__main__ import main
+
+    line = ["--small", "--only", "own", "fast (10-40%)", "tau 1", "--out", str(tmp_path)]
+    assert main([*line, "--comfyui", str(comfyui_path)]) == 0
+    (run,) = json.loads((tmp_path / "steps.json").read_text("utf-8"))["runs"]
+    own, psa, peer, again = run["rows"]
+    assert own["way"] == again["way"] and own["error"] == again["error"] == 0
+    assert (
+        psa["way"] == "PSA, fast (10-40%)"
+        and psa["seconds"] > 0
+        and 0 < psa["report"]["density"] < 1
+    )
+    assert peer["left_out"].startswith("Unavailable: ") or torch.cuda.is_available()
+    assert "its report: step" in capsys.readouterr().out
 
 
 def test_a_run_is_reported_beside_a_clock_outside(comfy_inproc, bench, naps, tmp_path):
-    import json
-
     from psa_pack.benchmarks.steps import psa_report
     from psa_pack.nodes.preset_value import PresetValue
 
