@@ -1,4 +1,4 @@
-"""Time of each of the stages of one configuration."""
+"""The time of each stage of one configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def stage_times(
 ) -> tuple[dict[str, Timing], float]:
     """(stage -> timing, FLOP/s of the attention stage).
 
-    The rate counts the query-key products of the levels in force, two matrix products each.
+    The rate counts the products that the levels ask for: two matrix products a query-key pair.
     """
     package = package_for(problem, config, implementation)
     layout = layout_of(problem, config)

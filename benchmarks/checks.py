@@ -1,4 +1,4 @@
-"""What a result must pass before its time counts."""
+"""The checks that a result must pass before its time counts."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
 Prints the tables MASS, IN_ORDER and IN_RASTER of nodes/estimate/density.py: from the package's own
 reference on the inputs of `inputs.py`, float32, on the CPU. A minute on one thread.
 
-Only with and without an order: Gilbert stands for all of them, and blocks of 128 for the smaller
-ones. They move a density by a fifth, and the profiles by a factor of eight.
+Gilbert stands for all orders and 128 for all block sizes: those change a density by a fifth, the
+profiles by a factor of eight.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def curve(mass: torch.Tensor, marks: Sequence[float]) -> list[float]:
     ranked = mass.double().sort(dim=-1, descending=True).values
     before = ranked.cumsum(-1).roll(1, -1)
     before[..., 0] = 0
-    # the limit from above: whatever the mark is, the first block has nothing before it
+    # the limit from above: for any mark, the first block has nothing before it
     return [(before < max(mark, 1e-12)).double().mean().item() for mark in marks]
 
 

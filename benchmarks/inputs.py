@@ -4,8 +4,8 @@ Every head mixes smooth random fields over the (frames, height, width) grid, coa
 share most of theirs, so that a token attends to places that look alike; both get noise, channel
 offsets, RMS norm and a 3D rotary embedding. v is a linear view of the field plus noise. A factor on
 q then sets how peaked the attention is: `PROFILES` give the share of key blocks that hold 90% of
-the softmax mass of a query block, in raster order. They are no trained model's activations;
-those come from a file that `quality --capture` wrote (`Captured`).
+the softmax mass of a query block, in raster order. A trained model's own q, k, v come from a file
+that `quality --capture` wrote (`Captured`).
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def share_for_mass(q, k, gain: float, heads=8, blocks=4, mass=0.9) -> float:
 
 
 def gain_for(q, k, profile: str) -> float:
-    """The factor on q that gives the profile its peakedness, by bisection; captured q stay."""
+    """The factor on q that gives the profile its peakedness, by bisection; 1 for captured q."""
     if profile == CAPTURED:
         return 1.0
     low, high = 0.02, 6.0

@@ -1,7 +1,8 @@
-"""How like real attention a call is: the figures that are published of real models, of any q, k, v.
+"""How similar a call is to real attention: the figures that are published of real models, for any
+q, k, v.
 
-All are of sampled query blocks, the same ones for every call of a grid, so that calls of different
-steps and models can be set side by side. What was published, and by whom: `likeness_table.py`.
+The figures are of sampled query blocks, the same ones for every call of a grid, so that calls of
+different steps and models can be compared. What was published, and by whom: `likeness_table.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Likeness:
         return torch.zeros_like(kept).scatter_(-1, order, kept)
 
     def held_by(self, plan: torch.Tensor) -> list[float]:
-        """The mass of each head that lies in a plan of another step."""
+        """The mass of each head in the blocks of another step's plan."""
         return (self.mass * plan).sum(-1).mean(-1).tolist()
 
 
@@ -82,7 +83,7 @@ class Look:
         return Likeness(figures, torch.stack(masses))
 
     def _weights(self, q, k) -> tuple[dict[str, float], torch.Tensor]:
-        """What one head's softmax weights say, and their mass by block."""
+        """The figures of one head's softmax weights, and their mass by block."""
         scale, length = q.shape[1] ** -0.5, self.length
         most, least = round(TOP * length), round(LOWEST * length)
         above, outside, lowest, near, std, mass, rest = [], [], [], [], [], [], []
@@ -152,7 +153,7 @@ def _mean_query(q: torch.Tensor, k: torch.Tensor, curve: torch.Tensor) -> torch.
 
 
 def _channels(q, k, v, curve) -> dict[str, float]:
-    """How many dimensions one head's vectors have, and what k's channels share."""
+    """The dimensions of one head's vectors, and the mean of k's channels."""
     mean, rms = k.mean(0), k.square().mean().sqrt()
     groups = v[curve][: len(v) // GROUP * GROUP].unflatten(0, (-1, GROUP))
     inside = (groups - groups.mean(1, keepdim=True)).square().mean()

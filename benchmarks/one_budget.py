@@ -1,5 +1,5 @@
-"""Presets whose budget changes over a run, as presets of one budget: what a single step, or a run
-that is all alike, can measure.
+"""Presets whose budget changes over a run, as presets of one budget each: some benchmarks have steps
+that are all alike.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ PEERS = (
 
 
 def environment(arguments: list[str]) -> dict:
-    """What a number is worth nothing without."""
+    """The machine, versions and arguments, without which a figure means nothing."""
     found = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "arguments": arguments,

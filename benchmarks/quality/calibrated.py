@@ -1,4 +1,4 @@
-"""Budgets fitted to single blocks, against the presets they start from, at their densities."""
+"""Budgets fitted to single blocks, beside the presets they start from, at the presets' densities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREDICTORS = {"calibrated": {}, "probes taken whole": {"trust": 1.0}}
 
 
 def rows(job) -> Settings:
-    """For each preset itself, and calibrated at its density by every predictor."""
+    """Each preset, and the preset calibrated at its density with each predictor."""
     settings = Settings()
     found = settings.rows
     family = job.families[0]

@@ -44,7 +44,7 @@ def with_tail(tail: int | str, ratio: Mapping[int, float] = RATIO) -> Spending:
 
 
 def usual(density: float, blocks: int):
-    """Nothing dropped where that can be paid for, else a tail."""
+    """Nothing dropped if the density allows it, else a tail."""
     return (all_at_8 if density >= DROPS else with_tail(128))(density, blocks)
 
 
@@ -113,7 +113,7 @@ def _scaled(shape, lengths, budget: float) -> list[float]:
 
 
 class _Group:
-    """Adds the rows of one group, which cost what a preset costs; differences are to the preset."""
+    """Adds rows that cost as much as a preset; differences are from the preset."""
 
     def __init__(self, settings: Settings, name: str, preset: PSAConfig, tokens: int, steps: int):
         self.budget = Budget(tokens, steps, cost_of_run(preset, tokens, steps))

@@ -1,4 +1,4 @@
-"""The measures that the tables of clips have."""
+"""The metrics of the tables of clips."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def run(job: Job, names: list[str]) -> None:
 
 
 def settings_of(job: Job, part: str) -> list[Setting]:
-    """The settings of a part that the run is to have; noted in the results for the tables."""
+    """The settings of a part that are asked for; added to the results for the tables."""
     found = SETTINGS[part](job)
     found.rows = [row for row in found.rows if job.wants(row.key)]
     rows = [row.to_data() for row in found.rows]
@@ -176,7 +176,7 @@ def _compare(
 
 
 def sample_structure(job: Job) -> None:
-    """The figures that are published of real models, of some steps of dense runs."""
+    """The figures that are published of real models, for some steps of dense runs."""
     for clip in job.clips:
         if job.late:
             return

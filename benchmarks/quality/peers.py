@@ -1,12 +1,12 @@
-"""The part "peers": the same clips by attention of other projects, and what a call of each takes.
+"""The part "peers": the same clips with other projects' attention, and the time of their calls.
 
 A peer serves every self-attention call after the same dense steps, at the settings of
 `sparse_peers.py`; `sol_attn` at tau 1.3 with 256 tokens added is how ComfyUI's own node calls it.
-"Along the curve": with its tokens in Gilbert order, which its own users would have to put around it
-and which is not in its time.
+"Along the curve": with its tokens in Gilbert order, which its users would have to arrange and which
+is not in its time.
 
-Times are of one call on q, k, v of a larger clip (`--time-grid`), all layers' heads side by side:
-what a call takes in the mean over the run, dense steps with the fastest exact attention.
+Times are the mean of a call over the run, with the fastest exact attention in dense steps, on q, k,
+v of a larger clip (`--time-grid`), all layers' heads side by side.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Peer:
 
 
 def peers(grid: tuple[int, int, int]) -> list[Peer]:
-    """Those that are not exact, available here or not."""
+    """All that are not exact, whether they are available here or not."""
     methods = [m for m in dense_methods() if m.kind != EXACT] + sparse_methods()
     return [
         Peer(method, order, grid)
@@ -83,7 +83,7 @@ def peers(grid: tuple[int, int, int]) -> list[Peer]:
 
 
 def rows(job) -> Settings:
-    """`settings` of a run, every peer tried on a call of the first clip's."""
+    """`settings` of a run; every peer is tried on a call of the first clip."""
     find_peers()
     usable = tried(*_calls(job, job.sampling, last=True))
     return settings(

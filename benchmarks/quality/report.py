@@ -18,7 +18,7 @@ BESIDE = tuple(name for name in METRICS if name != "psnr")  # columns after PSNR
 
 
 def write_report(lines: list[dict], folder: Path) -> list[Path]:
-    """Writes report.json, report.md and the plots; nothing where it raises `CheckFailed`."""
+    """Writes report.json, report.md and the plots. Raises `CheckFailed`, then writes nothing."""
     passed(lines)
     summary = summarise(lines)
     runs = [line for line in lines if line["kind"] == "run"]
@@ -121,7 +121,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _ranked(rows: list[Row]) -> list[Row]:
-    """The rows of a group of equal cost by their PSNR, best first; of other tables as they are."""
+    """Rows of equal cost by PSNR, best first; those of other tables as they are."""
     if rows[0].setting.part not in (DECIDE, PEERS):
         return rows
     return sorted(rows, key=lambda row: -row.metrics["psnr"].mean if row.metrics else math.inf)

@@ -54,7 +54,7 @@ class Setting:
 
 @dataclass
 class Settings:
-    """rows in the order of the tables; left_out: [table, label, reason] of what is not possible."""
+    """rows: in the order of the tables. left_out: (table, label, reason) of what cannot be had."""
 
     rows: list[Setting] = field(default_factory=list)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)

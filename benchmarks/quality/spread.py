@@ -1,4 +1,4 @@
-"""Means over clips, and differences of clip and clip, with their spread."""
+"""Means over clips and paired differences, with their spread."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ PLAN_STEP = 3  # whose plan LoSA keeps for the steps after it
 class Structure:
     """Figures of `likeness.py` for some steps of a dense run, every layer and head.
 
-    steps  those looked at, from 0. What a plan of step `PLAN_STEP`, the last of them where a run is
-           shorter, still holds is told of the later ones.
+    steps  those looked at, from 0; of those after `PLAN_STEP` (the last step of a shorter run) also
+           the mass that its plan still holds
     """
 
     def __init__(self, grid: tuple[int, int, int], steps: int, device):

@@ -39,8 +39,7 @@ class Row:
 
 @dataclass
 class Summary:
-    """tables: name -> rows; left_out: [table, label, reason]; fits: lines of what calibration gave
-    each block."""
+    """tables: name -> rows. left_out: [table, label, reason]. fits: of calibration."""
 
     tables: dict[str, list[Row]]
     left_out: list[list[str]]

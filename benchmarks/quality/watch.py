@@ -1,4 +1,4 @@
-"""Looking at a dense run's self-attention: q, k, v of every layer and step, as they pass."""
+"""A look at the self-attention of a dense run: q, k, v of every layer and step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Seen:
 def watched(model: Any, visit: Callable[[Seen], None]) -> Any:
     """A clone of a `ModelPatcher` that shows each self-attention call to `visit`.
 
-    The call itself is served as without. Meant for one run with one model call a step (euler).
+    The call is served as usual. For one run, of a sampler that calls the model once a step (euler).
     """
     step_of = _counted()
 
@@ -49,8 +49,8 @@ def watched(model: Any, visit: Callable[[Seen], None]) -> Any:
 
 
 def replaced(model: Any, attend: Callable, warm_up: int) -> Any:
-    """A clone whose self-attention after `warm_up` steps is `attend(q, k, v)` of one row of the
-    batch at a time, `[1, H, L, D]` each and so the output. For one run, as `watched`."""
+    """A clone whose self-attention after `warm_up` steps is `attend(q, k, v)`, for one row of the
+    batch at a time: all `[1, H, L, D]`, the output too. For one run, as `watched`."""
     step_of = _counted()
 
     def begin(options: dict) -> Callable:
@@ -69,7 +69,7 @@ def replaced(model: Any, attend: Callable, warm_up: int) -> Any:
 
 
 def _counted() -> Callable[[dict], int]:
-    """Transformer options -> the step they are of, from 0; of one run."""
+    """Transformer options -> their step, from 0, in one run."""
     sigmas: list[float] = []
 
     def step_of(options: dict) -> int:
@@ -84,7 +84,7 @@ def _counted() -> Callable[[dict], int]:
 def in_finer_precision(model: Any) -> Any:
     """A clone whose self-attention is computed in float64 on a CPU, in float32 on a GPU.
 
-    Dense attention all the same: what it changes is rounding, and what sampling makes of it.
+    It is still dense attention: only rounding changes, and what sampling makes of it.
     """
 
     def serve(call, func: Callable, args: tuple, kwargs: dict) -> torch.Tensor:

@@ -50,7 +50,7 @@ def run_rank(rank: int, gpus: int, small: bool, blocks: int, calls: int, folder:
 
 
 def measure(gpus: int, small: bool, blocks: int, calls: int) -> list[dict]:
-    """The ways of this count of processes, which have been joined: {way, seconds, first, out}."""
+    """{way, seconds, first, out, density} of each way, by this many processes, already joined."""
     import diffusers
 
     from psa_pack.psa_engines.diffusers import apply_psa, remove_psa

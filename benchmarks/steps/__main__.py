@@ -29,7 +29,7 @@ from ..sparse_peers import find_peers
 from . import wan, ways
 from .measure import Bench
 
-# of the family that the presets are measured for: the same in all of ours
+# the same in all families
 PRESETS = ("fast", "balanced")
 # figures of PSA's report, and what they are called when measured from outside
 OWN = (("step", "seconds"), ("attention", "attention"))
@@ -84,7 +84,7 @@ def measure(args, bench, name: str, video: str, begin: float, say) -> dict:
         for preset in args.presets for part in of_ranges(preset, family.attention_configs[preset])
     ]  # fmt: skip
     dense = ways.dense_ways()
-    # the dense run again at the end tells how much the clock moved meanwhile
+    # dense again at the end shows how much the GPU's clock has changed
     order = [dense[0], *chosen, *dense[1:], *ways.sparse_peers(), dense[0]]
     rows = []
     for way in order:

@@ -1,4 +1,4 @@
-"""Time of a model's self-attention calls, taken around whatever override serves them."""
+"""The time of a model's self-attention calls, whichever override serves them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .ways import OVERRIDE
 
 
 class AttentionTimer:
-    """Lies on top of every other override of a model, PSA's included; see `milliseconds`."""
+    """Wraps every other override of a model, PSA's included; see `milliseconds`."""
 
     def __init__(self) -> None:
         self._spans: list[tuple[Any, Any]] = []

@@ -1,6 +1,6 @@
 """Wan models of full size with random weights.
 
-The time of dense attention and of presets with quotas does not depend on what a model knows.
+The time of dense attention and of presets with quotas does not depend on the weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TEXT_TOKENS, TEXT_DIM = 512, 4096
 
 @dataclass(frozen=True)
 class Size:
-    """As in the published weights' config.json."""
+    """As in the config.json of the published weights."""
 
     dim: int
     heads: int

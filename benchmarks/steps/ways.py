@@ -19,7 +19,7 @@ OVERRIDE = "optimized_attention_override"
 class Way:
     """name    as in the table
     patch   ModelPatcher -> ModelPatcher, with its attention served this way
-    exact   whether it computes dense attention, by which kernel ever
+    exact   whether it computes dense attention, with any kernel
     served  self-attention calls that it served; None where nothing counts them
     report  of the last run, for PSA
     """
@@ -45,7 +45,7 @@ def sparse_peers(taus: tuple[float, ...] = (1.0, 2.0)) -> list[Way]:
 
 
 def psa(name: str, config: Any) -> Way:
-    """The patch of the Apply PSA node; no step is dense for being one of the first."""
+    """The patch of the Apply PSA node, without warm-up."""
     from psa_pack.nodes.patching.apply import apply_psa
     from psa_pack.nodes.patching.run import PatchOptions
     from psa_pack.nodes.preset_value import PresetValue

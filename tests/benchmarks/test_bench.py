@@ -201,7 +201,7 @@ class ByName(timing.Clock):
 
 
 def test_a_call_takes_as_long_as_it_sleeps():
-    # nothing sleeps shorter than it is told
+    # nothing sleeps shorter than it should
     assert timing.Clock(torch.device("cpu")).start(lambda: time.sleep(0.02))() >= 20
 
 

@@ -134,9 +134,9 @@ def steps_of(model, video):
 @pytest.mark.parametrize(("model", "video"), SIZES)
 def test_a_table_of_steps(model, video):
     rows = steps_of(model, video)
-    told = table(NOTES, f"Wan {model}, {video}: {SIZES[model, video]} tokens | s a step")
-    assert len(told) == len(rows)
-    for row, (cell, seconds, attention, gain, density, error) in zip(rows, told, strict=True):
+    shown = table(NOTES, f"Wan {model}, {video}: {SIZES[model, video]} tokens | s a step")
+    assert len(shown) == len(rows)
+    for row, (cell, seconds, attention, gain, density, error) in zip(rows, shown, strict=True):
         way = re.sub("[*`]", "", cell)
         assert row["way"] == (OWN if way.startswith("ComfyUI's own") else way)
         assert seconds == f"{row['seconds']:.3f}", cell
@@ -159,8 +159,8 @@ def test_reports_agree_with_the_clock_outside():
 
 
 def test_the_readmes_speed_of_steps():
-    told = table(README, "seconds a step | dense")
-    for (model, video), (cell, dense, share, balanced, fast) in zip(SIZES, told, strict=True):
+    shown = table(README, "seconds a step | dense")
+    for (model, video), (cell, dense, share, balanced, fast) in zip(SIZES, shown, strict=True):
         assert cell == f"Wan {model} at {video}"
         rows = steps_of(model, video)
         own = rows[0]

@@ -54,7 +54,7 @@ def test_a_seed_is_one_input(profile):
     shape = (3, 64, GRID, 5)
     one, same = (objects.make(shape, profile, "cpu", seed=2) for _ in range(2))
     other = objects.make(shape, profile, "cpu", seed=3)
-    # heads are drawn by themselves, so that fewer of them are the first ones
+    # each head is drawn on its own, so fewer heads are the first ones of more
     fewer = objects.make(shape, profile, "cpu", heads=2, seed=2)
     for x, y, z, first in zip(one, same, other, fewer, strict=True):
         assert x.shape == (1, 3, 5 + math.prod(GRID), 64) and x.dtype == torch.bfloat16

@@ -367,7 +367,7 @@ def test_wrong_inputs_are_one_message(text, capsys):
 
 
 def test_structure_beside_published_figures(run_quality, tmp_path):
-    """Dense runs alone, every layer of the steps looked at, told per head."""
+    """Only dense runs: every layer of the steps looked at, by head."""
     assert run_quality("--part", "structure", "--clips", "0:1", "--out", tmp_path) == 0
     data = json.loads((tmp_path / "structure.json").read_text(encoding="utf-8"))
     assert data["run"]["sampling"]["grid"] == list(GRID)
@@ -390,6 +390,6 @@ def test_a_plan_is_held_against_the_steps_after_it(seen):
     for step in (2, 3, 4):
         structure.visit(dataclasses.replace(seen[-1], step=step))
     planned, later = (call["figures"] for call in structure.calls)
-    # the same call again: all of what the plan was to hold
+    # the same call again: the plan holds all that it should
     assert all(0.99 <= x <= 1.001 for x in later["plan_holds"])
     assert "plan_holds" not in planned and all(0 < x <= 1 for x in planned["plan_share"])

@@ -1,4 +1,4 @@
-"""The stack on several GPUs: on paper as the page has it, and measured in small."""
+"""The stack on several GPUs: the page has the calculated figures, and a small one runs."""
 
 import json
 import re
@@ -15,14 +15,14 @@ from ..pack_import import ROOT
 PAGE = ROOT / "docs" / "several-gpus.md"
 
 
-def test_the_page_has_what_is_reckoned():
+def test_the_page_has_the_calculated_tables():
     page = PAGE.read_text(encoding="utf-8")
     for row in on_paper.time_table() + on_paper.memory_table():
         assert row in page
 
 
-def test_what_is_reckoned_fits_what_one_gpu_measured():
-    """At 75,600 tokens it is what was measured; at 32,760 it foretells it."""
+def test_the_calculation_fits_one_gpu():
+    """At 75,600 tokens it is what was measured; at 32,760 it predicts it."""
     path = ROOT / "benchmarks" / "results" / "steps-14b.json"
     for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
         for row in run["rows"]:
@@ -36,7 +36,7 @@ def test_what_is_reckoned_fits_what_one_gpu_measured():
             assert on_paper.WEIGHTS + beside == pytest.approx(row["peak_gib"], abs=0.1)
 
 
-def test_what_is_reckoned_fits_what_two_gpus_measured():
+def test_the_calculation_fits_two_gpus():
     path = ROOT / "benchmarks" / "results" / "several-gpus-h200.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     part = found["blocks"] / on_paper.LAYERS

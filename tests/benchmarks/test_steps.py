@@ -22,8 +22,7 @@ def bench(comfy_inproc):
 def naps(monkeypatch):
     """Seconds that the calls of PSA, two a step, are made to sleep: in each step longer.
 
-    What is compared with them is true however busy the machine is: nothing sleeps shorter than it
-    is told.
+    Comparisons with them hold on a busy machine too: nothing sleeps shorter than it should.
     """
     from psa_engines.core import deciding
 
@@ -57,7 +56,7 @@ def test_dense_and_psa_get_times(bench, naps):
     row = bench.measure(ways().psa("test", sparse()))
     assert row.left_out is None
     assert 0 < row.error < 0.1
-    # no dense step first, whatever the preset says
+    # no warm-up, whatever the preset has
     assert row.report["calls"]["sparse"] == 2 * STEPS
     # of the two steps after the first; the GPU run shows how near these figures are to each other
     slept = sum(naps[2:]) / 2
