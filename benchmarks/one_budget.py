@@ -1,5 +1,5 @@
-"""Presets whose budget changes over a run, as presets of one budget each: some benchmarks have steps
-that are all alike.
+"""Presets whose budget changes over a run, as presets of one budget each. The steps of
+some benchmarks are all alike.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Budgets fitted to single blocks, beside the presets they start from, at the presets' densities."""
+"""Budgets fitted to single blocks, beside the presets that they start from, at equal density."""
 
 from __future__ import annotations
 

@@ -158,6 +158,15 @@ def test_reports_agree_with_the_clock_outside():
                 assert row["own"]["attention"] == pytest.approx(row["attention"], rel=attention)
 
 
+def test_the_run_whose_report_the_docs_show():
+    path = ROOT / "benchmarks" / "results" / "run-14b-720p.json"
+    (run,) = json.loads(path.read_text(encoding="utf-8"))["models"][0]["runs"]
+    saving, notes = run["saving"], NOTES.read_text(encoding="utf-8")
+    assert f"The 6 steps took {saving['run_s']:.1f} s" in notes
+    assert f"{saving['run']:.2f} times as long" in notes
+    assert f"a gain of {saving['run']:.2f} times" in " ".join(PAGE.read_text("utf-8").split())
+
+
 def test_the_readmes_speed_of_steps():
     shown = table(README, "seconds a step | dense")
     for (model, video), (cell, dense, share, balanced, fast) in zip(SIZES, shown, strict=True):
