@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .small_wan.pictures import BACKGROUND, INK, picture, save_animation
-
+BACKGROUND, INK = (24, 24, 28), (235, 235, 235)
+FRAMES_PER_SECOND = 12
 GAP, LABEL_HEIGHT, LABEL_WIDTH = 8, 30, 130
 STILL = 200  # pixels of a frame's longer side in the strip
 STILLS = 5
@@ -32,9 +32,16 @@ def write_animation(frames: dict[str, torch.Tensor], path: Path) -> None:
         for column, (label, panel) in enumerate(frames.items()):
             left = GAP + column * (width + GAP)
             _write(sheet, label, left, LABEL_HEIGHT // 2)
-            sheet.paste(picture(panel[index]), (left, LABEL_HEIGHT))
+            sheet.paste(_picture(panel[index]), (left, LABEL_HEIGHT))
         pictures.append(sheet)
-    save_animation(pictures, path, quality=85)
+    pictures[0].save(
+        path,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=1000 // FRAMES_PER_SECOND,
+        loop=0,
+        quality=85,
+    )
 
 
 def write_strip(frames: dict[str, torch.Tensor], path: Path) -> None:
@@ -52,9 +59,15 @@ def write_strip(frames: dict[str, torch.Tensor], path: Path) -> None:
         top = GAP + row * (still[1] + GAP)
         _write(sheet, label, GAP * 2, top + still[1] // 2)
         for column, index in enumerate(chosen):
-            small = picture(panel[index]).resize(still, Image.Resampling.LANCZOS)
+            small = _picture(panel[index]).resize(still, Image.Resampling.LANCZOS)
             sheet.paste(small, (LABEL_WIDTH + column * (still[0] + GAP), top))
     sheet.save(path)
+
+
+def _picture(frame: torch.Tensor) -> Image.Image:
+    """[3, H, W] in 0..1."""
+    pixels = frame.float().clamp(0, 1).mul(255).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def _write(sheet: Image.Image, text: str, left: int, middle: int) -> None:

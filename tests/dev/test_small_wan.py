@@ -1,6 +1,7 @@
 """The small model's words, codec, trainer and file.  What it became is judged elsewhere."""
 
 import dataclasses
+import hashlib
 import itertools
 import json
 from types import SimpleNamespace
@@ -10,20 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from psa_pack.tools import demo
-from psa_pack.tools.small_wan import (
-    checkpoint,
-    conditions,
-    pool,
-    render,
-    sample,
-    scenes,
-    shipping,
-)
+from psa_pack.tools.small_wan import checkpoint, conditions, pool, render, scenes, shipping
 from psa_pack.tools.small_wan import train as training
-from psa_pack.tools.small_wan.__main__ import PROMPTS
-from psa_pack.tools.small_wan.codec import Codec, fit, frames_of, from_patches, to_patches
-from psa_pack.tools.small_wan.optimizer import orthogonalised
-from psa_pack.tools.small_wan.train import LOG_FILE, MODEL_FILE, Settings, Trainer
+from psa_pack.tools.small_wan.codec import Codec, fit, frames_of
+from psa_pack.tools.small_wan.train import LOG_FILE, MODEL_FILE, Settings
 
 from .made_up_pictures import made_up_pictures
 
@@ -58,7 +49,8 @@ def test_conditions_tell_prompts_apart():
 
 def test_words_are_those_that_the_model_was_trained_with():
     """A word's vector goes by its number, so another order would change what prompts mean."""
-    assert len(conditions.VOCABULARY) == 128
+    words = " ".join(conditions.VOCABULARY)
+    assert hashlib.sha256(words.encode()).hexdigest()[:16] == "d0b2f4840d6fe24d"
     context = conditions.context("camera orbiting left, tiles room wood floor, astronaut bouncing")
     assert context[0, :3, :3].flatten().tolist() == pytest.approx(
         [0.88894, 0.29017, -0.49058, 0.23022, -0.15193, -0.98596, 0.87481, 0.12151, 0.49557],
@@ -74,18 +66,11 @@ def test_prompts_that_are_shown_can_be_read():
         if node["class_type"] == "PSASmallWanPrompt"
     ]
     assert len(shown) == 2
-    for prompt in (*PROMPTS, *shown):
-        assert conditions.text(conditions.parse(prompt)) == prompt
+    for prompt in shown:
+        assert ", ".join(map(" ".join, conditions.phrases(conditions.parse(prompt)))) == prompt
 
 
 # codec
-
-
-def test_patches_are_a_rearrangement():
-    pixels = torch.rand(2, 3, 4, 12, 8)
-    patches = to_patches(pixels)
-    assert patches.shape == (2, 2, 3, 2, 96)
-    assert torch.equal(from_patches(patches), pixels)
 
 
 def test_codec_carries_clips_it_was_not_fitted_on(codec, pictures):
@@ -122,16 +107,6 @@ def test_a_codec_is_fitted_to_the_pictures(pictures, tmp_path):
 # trainer
 
 
-def test_orthogonalised_keeps_directions_and_evens_singular_values():
-    matrices = torch.randn(3, 40, 16, generator=torch.Generator().manual_seed(1))
-    found = torch.linalg.svd(orthogonalised(matrices))
-    assert 0.6 < found.S.min() <= found.S.max() < 1.3
-    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
-    exact = left @ right
-    close = (orthogonalised(matrices) * exact).sum((1, 2)) / exact.square().sum((1, 2))
-    assert (close > 0.8).all()
-
-
 @pytest.fixture(scope="module")
 def train(comfy_inproc, codec, pictures):
     """train(settings, out, ...) -> whether the training is finished."""
@@ -146,28 +121,6 @@ def train(comfy_inproc, codec, pictures):
     return run
 
 
-@pytest.fixture
-def trainer(comfy_inproc, codec, pictures):
-    def make(settings=TOY) -> Trainer:
-        return Trainer(settings, codec, pictures, comfy_inproc.path, device="cpu", compiled=False)
-
-    return make
-
-
-def test_a_state_is_the_training_where_it_stood(trainer, tmp_path):
-    whole = trainer()
-    for _ in range(3):
-        whole.train_step(0.1)
-    whole.save(tmp_path)
-    resumed = trainer()
-    resumed.load(*checkpoint.load_state(tmp_path))
-    assert (resumed.step, resumed.tokens) == (whole.step, whole.tokens) == (3, resumed.tokens)
-    assert resumed.pool.seed == whole.pool.seed
-    for name, weight in whole.weights.items():
-        assert torch.equal(resumed.weights[name], weight), name
-        assert torch.allclose(resumed.average[name], whole.average[name], atol=1e-4), name
-
-
 def test_pieces_make_the_training_that_one_run_makes(train, tmp_path, monkeypatch):
     # the pool is not kept: here every step draws from what it rendered itself
     monkeypatch.setattr(pool, "POOLED_TOKENS", 1)
@@ -178,30 +131,20 @@ def test_pieces_make_the_training_that_one_run_makes(train, tmp_path, monkeypatc
     assert train(settings, tmp_path / "whole", max_steps=7)
     finished = [train(settings, tmp_path / "parts", max_steps=7, minutes=0.1) for _ in range(4)]
     assert finished == [False, False, False, True]
-    logs = [
-        [json.loads(line) for line in (tmp_path / name / LOG_FILE).read_text().splitlines()]
-        for name in ("whole", "parts")
-    ]
-    for one, other in zip(*logs, strict=True):
-        assert (one["step"], one["rate"]) == (other["step"], other["rate"])
-        # moments are kept in bfloat16, so the ways part a little
-        assert one["loss"] == pytest.approx(other["loss"], rel=0.02)
-    records = [checkpoint.load_record(tmp_path / name / MODEL_FILE) for name in ("whole", "parts")]
-    for record in records:
-        assert record["steps"] == 7
-        assert record["settings"] == dataclasses.asdict(settings)
-    assert records[0]["tokens"] == records[1]["tokens"]
-    first, second = (load_file(tmp_path / name / MODEL_FILE) for name in ("whole", "parts"))
-    for name, weight in first.items():
-        assert torch.allclose(weight, second[name], atol=0.01), name
+    for name in (LOG_FILE, MODEL_FILE):
+        whole, parts = (tmp_path / folder / name for folder in ("whole", "parts"))
+        assert untimed(whole) == untimed(parts)
+    with pytest.raises(ValueError, match="trained with other settings"):
+        train(dataclasses.replace(settings, rate=1e-3), tmp_path / "parts", max_steps=9)
 
 
-def test_state_of_other_settings_is_refused(trainer, tmp_path):
-    first = trainer()
-    first.train_step(0.0)
-    first.save(tmp_path)
-    with pytest.raises(ValueError, match="rate"):
-        trainer(dataclasses.replace(TOY, rate=1e-3)).load(*checkpoint.load_state(tmp_path))
+def untimed(file):
+    """What a log or a model says, but for the time that it took."""
+    if file.name == MODEL_FILE:
+        record = {**checkpoint.load_record(file), "seconds": None}
+        return record, {name: weight.tolist() for name, weight in load_file(file).items()}
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    return [(entry["step"], entry["rate"], entry["loss"]) for entry in entries]
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +170,7 @@ def test_training_lowers_the_loss_and_says_what_it_did(trained, comfy_inproc):
     assert record["loss"][-1][1] == pytest.approx(log[-1]["loss"], abs=1e-4)
 
 
-def comfys(file, comfy_inproc):
+def clip(file, comfy_inproc):
     """A clip by ComfyUI's own KSampler."""
     model = comfy_inproc.load(file)
     assert type(model.model.model_config).__name__ == "WAN21_T2V"
@@ -239,12 +182,6 @@ def comfys(file, comfy_inproc):
     )  # fmt: skip
 
 
-def ours(file, comfy_inproc):
-    """The same by the sampler that the tools have."""
-    model = sample.load_model(file, comfy_inproc.path, device="cpu")
-    return sample.euler(model, [RED_STAR], [1], (3, 6, 6), steps=4, cfg=4.0, device="cpu")
-
-
 @pytest.fixture(scope="module")
 def shipped(trained):
     path = trained / "shipped" / MODEL_FILE
@@ -252,17 +189,11 @@ def shipped(trained):
     return path
 
 
-def test_our_sampler_is_comfyuis(trained, shipped, comfy_inproc, codec):
-    for file in (trained / MODEL_FILE, shipped):
-        theirs = codec.from_comfy(comfys(file, comfy_inproc))
-        assert (theirs - ours(file, comfy_inproc)).norm() < 0.01 * theirs.norm()
-
-
 # what is shipped
 
 
 def test_shipped_file_is_the_model_in_fewer_bits(trained, shipped, comfy_inproc):
-    first, second = (ours(file, comfy_inproc) for file in (trained / MODEL_FILE, shipped))
+    first, second = (clip(file, comfy_inproc) for file in (trained / MODEL_FILE, shipped))
     assert 0 < (first - second).norm() < 0.1 * first.norm()
     assert shipped.stat().st_size < 0.6 * (trained / MODEL_FILE).stat().st_size
     record = checkpoint.load_record(shipped)

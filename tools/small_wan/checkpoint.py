@@ -3,62 +3,29 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-# so that a state can be carried where single files are limited
-PIECE_BYTES = 15 * 2**20
-STATE, OLD_STATE = "state", "state.old"
+STATE = "state.pt"
 # what the repository ships
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "small_wan"
 CODEC = EXAMPLE / "codec.safetensors"
 
 
-def save_state(out: Path, numbers: dict, tensors: dict[str, torch.Tensor]) -> None:
-    """Replace out/state by these; a run that is ended meanwhile leaves the old one whole."""
-    fresh, place, old = out / "state.new", out / STATE, out / OLD_STATE
-    for folder in (fresh, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    piece, size, number = {}, 0, 0
-
-    def flush() -> None:
-        nonlocal piece, size, number
-        if piece:
-            save_file(piece, fresh / f"part{number}.safetensors")
-            piece, size, number = {}, 0, number + 1
-
-    for name, tensor in tensors.items():
-        length = tensor.numel() * tensor.element_size()
-        if size + length > PIECE_BYTES:
-            flush()
-        piece[name] = tensor.detach().cpu().contiguous()
-        size += length
-    flush()
-    (fresh / "state.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
-    if place.exists():
-        place.rename(old)
-    fresh.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+def save_state(out: Path, state: dict) -> None:
+    """Replace out/state.pt; a run that is ended meanwhile leaves the old one whole."""
+    fresh = out / f"{STATE}.new"
+    torch.save(state, fresh)
+    fresh.replace(out / STATE)
 
 
-def load_state(out: Path) -> tuple[dict, dict[str, torch.Tensor]] | None:
-    """What `save_state` wrote, or None where there is nothing yet."""
-    place, old = out / STATE, out / OLD_STATE
-    if old.exists() and not place.exists():
-        # a process ended between the two renames of `save_state`
-        old.rename(place)
-    if not (place / "state.json").is_file():
-        return None
-    numbers = json.loads((place / "state.json").read_text(encoding="utf-8"))
-    tensors: dict[str, torch.Tensor] = {}
-    for path in sorted(place.glob("part*.safetensors")):
-        tensors |= load_file(path)
-    return numbers, tensors
+def load_state(out: Path, device: torch.device) -> dict | None:
+    """What `save_state` wrote, None where there is nothing yet."""
+    file = out / STATE
+    return torch.load(file, map_location=device) if file.is_file() else None
 
 
 def save_model(path: Path, weights: dict[str, torch.Tensor], record: dict) -> None:

@@ -74,16 +74,6 @@ def gradients_wanted():
         state.in_training = before
 
 
-def shape_of(weights: dict[str, torch.Tensor]) -> dict[str, int]:
-    """dim, layers and ffn of a state dict, as `build` takes them."""
-    layers = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
-    return {
-        "dim": weights["head.modulation"].shape[-1],
-        "ffn": weights["blocks.0.ffn.0.weight"].shape[0],
-        "layers": len(layers),
-    }
-
-
 def first_weights(model: torch.nn.Module, seed: int, *, locality: float) -> dict[str, torch.Tensor]:
     """Float32 weights by parameter name.
 

@@ -16,6 +16,8 @@ import functools
 
 import torch
 
+from . import sources
+
 TEXT_DIM = 4096  # fixed by Wan
 TABLE_SEED = 20261129
 
@@ -30,55 +32,13 @@ CAMERAS = (
 DEEP_CAMERAS = tuple(camera for camera in CAMERAS if camera[0] == "orbiting")
 FLAT_CAMERAS = tuple(camera for camera in CAMERAS if camera[1:] in (("up",), ("down",)))
 
-PHOTOGRAPHS = (
-    "hills",
-    "mountains",
-    "stream",
-    "dandelions",
-    "sunset",
-    "brushes",
-    "coffee",
-    "galaxies",
-    "bedroom",
-    "flowers",
-    "cabin",
-    "houseplants",
-    "cafe",
-    "lights",
-    "sofa",
-    "armchair",
-    "vase",
-    "jungle",
-    "sideboard",
-    "kitchen",
-    "chairs",
-    "desk",
-    "restaurant",
-    "lounge",
-)
+PHOTOGRAPHS = tuple(sources.PHOTOGRAPHS)
 TEXTURES = ("grass", "gravel", "brick", "wood", "tiles", "sand", "carpet")
 FIELDS = ("grass", "gravel", "sand")
 WALLS = ("brick", "wood", "tiles", "carpet")
 FLOORS = ("wood", "tiles", "carpet", "gravel")
 
-# fmt: off
-CUTOUTS = (
-    # food
-    "apple", "banana", "strawberry", "watermelon", "pineapple", "carrot", "broccoli", "pizza",
-    "burger", "doughnut", "cupcake", "mushroom",
-    # animals
-    "tiger", "elephant", "penguin", "fish", "whale", "butterfly", "ladybird", "frog", "pig",
-    "cow", "horse", "owl", "parrot", "turtle", "crab", "lion", "panda", "zebra", "giraffe",
-    "fox", "duck", "flamingo",
-    # vehicles
-    "car", "bus", "train", "bicycle", "plane", "rocket", "sailboat", "tractor",
-    # things
-    "football", "basketball", "guitar", "umbrella", "clock", "crown", "gift", "sunflower",
-    "cactus", "palm", "house", "castle", "snowman", "robot", "teddy", "telephone", "pumpkin",
-    # people
-    "astronaut", "dancer",
-)
-# fmt: on
+CUTOUTS = tuple(sources.CUTOUTS)
 COLOURS = {
     "red": (0.90, 0.12, 0.12),
     "orange": (0.98, 0.55, 0.08),
@@ -221,11 +181,6 @@ def phrases(ids: torch.Tensor) -> list[tuple[str, ...]]:
     """The phrases of word ids [TOKENS, WORDS_PER_PHRASE]."""
     words = (tuple(VOCABULARY[i] for i in row if i) for row in ids.tolist())
     return [phrase for phrase in words if phrase]
-
-
-def text(ids: torch.Tensor) -> str:
-    """The prompt of word ids [TOKENS, WORDS_PER_PHRASE]."""
-    return ", ".join(" ".join(phrase) for phrase in phrases(ids))
 
 
 @functools.lru_cache(maxsize=4)

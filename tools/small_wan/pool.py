@@ -23,9 +23,7 @@ def latents_of(drawn: scenes.Scenes, assets: Assets, codec: Codec) -> torch.Tens
     return codec.encode(render.render(drawn, assets, lead=FRAMES - 1).float())
 
 
-def draw(
-    seed: int, count: int, size: Size, assets: Assets, prompts: list[str] | None = None
-) -> scenes.Scenes:
+def draw(seed: int, count: int, size: Size, assets: Assets) -> scenes.Scenes:
     """Scenes of a size in tokens."""
     frames, rows, columns = size
     return scenes.draw(
@@ -35,7 +33,6 @@ def draw(
         height=rows * 2 * PIXELS,
         width=columns * 2 * PIXELS,
         assets=assets,
-        prompts=prompts,
     )
 
 

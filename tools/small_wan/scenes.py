@@ -50,13 +50,8 @@ class Scenes:
     objects: tracks.Objects
 
     def to(self, device: torch.device | str) -> "Scenes":
-        return Scenes(*(v if isinstance(v, int) else v.to(device) for v in self.values()))
-
-    def values(self) -> list:
-        return [getattr(self, field.name) for field in fields(self)]
-
-    def prompts(self) -> list[str]:
-        return [conditions.text(ids) for ids in self.words]
+        values = [getattr(self, field.name) for field in fields(self)]
+        return Scenes(*(v if isinstance(v, int) else v.to(device) for v in values))
 
 
 def draw(
@@ -67,21 +62,11 @@ def draw(
     height: int,
     width: int,
     assets: Assets,
-    prompts: list[str] | None = None,
 ) -> Scenes:
-    """`count` scenes of one size in pixels.  With `prompts`, they decide what the words say.
-
-    Raises PromptError for a prompt that cannot be read, ValueError where a prompt is empty or
-    there is not one for every scene.
-    """
+    """`count` scenes of one size in pixels."""
     generator = torch.Generator().manual_seed(seed)
     chooser = random.Random(seed)
-    drawn = [_prompt(chooser) for _ in range(count)]
-    if prompts is not None:
-        if len(prompts) != count or not all(prompt.strip() for prompt in prompts):
-            raise ValueError(f"{len(prompts)} prompts for {count} scenes; none may be empty")
-        drawn = prompts
-    words = torch.stack([conditions.parse(prompt) for prompt in drawn])
+    words = torch.stack([conditions.parse(_prompt(chooser)) for _ in range(count)])
     phrases = [conditions.phrases(ids) for ids in words]
     place = places.draw(
         [(phrase[0][1:], phrase[1]) for phrase in phrases],

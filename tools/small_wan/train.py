@@ -20,10 +20,10 @@ from . import checkpoint, comfy_model, conditions
 from .assets import Assets
 from .codec import Codec
 from .curriculum import CURRICULA, size_at, tokens
-from .optimizer import Muon, is_matrix
 from .pool import Pool
 
 LOG_EVERY = 50
+COUNTS = ("step", "seconds", "tokens")
 MODEL_FILE, LOG_FILE = "small_wan.safetensors", "log.jsonl"
 
 
@@ -73,21 +73,9 @@ class Trainer:
         first = comfy_model.first_weights(self.model, settings.seed, locality=settings.locality)
         self.weights = {name: w.to(self.device) for name, w in first.items()}
         self.average = {name: w.clone() for name, w in self.weights.items()}
-        matrices = {name: w for name, w in self.weights.items() if is_matrix(name, w)}
-        self.muon = Muon(matrices)
-        self.other = {name: w for name, w in self.weights.items() if name not in matrices}
-        for weight in self.other.values():
+        for weight in self.weights.values():
             weight.requires_grad_()
-        # biases, norms and modulations are not drawn to zero
-        self.adam = torch.optim.AdamW(
-            [
-                {"params": [w for w in self.other.values() if w.ndim in (2, 5)]},
-                {"params": [w for w in self.other.values() if w.ndim in (1, 3)], "weight_decay": 0},
-            ],
-            betas=(0.9, 0.98),
-            weight_decay=settings.decay,
-            fused=self.device.type == "cuda",
-        )
+        self.optimizers = optimizers(self.weights, settings, fused=self.device.type == "cuda")
         if compiled:
             # one program a clip size, shared by all blocks
             torch._dynamo.config.recompile_limit = 64
@@ -167,66 +155,61 @@ class Trainer:
 
     @torch.no_grad()
     def apply(self, rate: float) -> None:
-        gradients = {name: parameter.grad for name, parameter in self.parameters.items()}
-        self.muon.step(gradients, rate, self.settings.decay)
-        for name, weight in self.other.items():
-            weight.grad = gradients[name].float()
-        for group in self.adam.param_groups:
-            group["lr"] = rate * self.settings.adam_share
-        self.adam.step()
+        for name, weight in self.weights.items():
+            weight.grad = self.parameters[name].grad.float()
+        for optimizer, share in zip(self.optimizers, (1, self.settings.adam_share), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.step()
         self.model.zero_grad(set_to_none=True)
         # short memory at first, when weights change most
         keep = min(self.settings.ema, (self.step + 1) / (self.step + 10))
-        torch._foreach_lerp_(
-            list(self.average.values()), [w.detach() for w in self.weights.values()], 1 - keep
-        )
+        torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
         self.copy_weights()
-
-    # State between pieces.  The average is kept as its small distance from the weights.
 
     def save(self, out: Path) -> None:
-        half = torch.bfloat16
-        tensors = {f"weight.{name}": w for name, w in self.weights.items()}
-        for name, weight in self.weights.items():
-            tensors[f"average.{name}"] = (self.average[name] - weight.detach()).to(half)
-        tensors |= {name: moment.to(half) for name, moment in self.muon.state().items()}
-        for name, weight in self.other.items():
-            moments = self.adam.state[weight]
-            for key in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{key}.{name}"] = moments[key].to(half)
-        numbers = {
+        state = {name: getattr(self, name) for name in (*COUNTS, "weights", "average")}
+        state |= {
             "settings": asdict(self.settings),
-            "step": self.step,
-            "seconds": self.seconds,
-            "tokens": self.tokens,
             "pool_seed": self.pool.seed,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        checkpoint.save_state(out, numbers, tensors)
+        checkpoint.save_state(out, state)
 
     @torch.no_grad()
-    def load(self, numbers: dict, tensors: dict[str, torch.Tensor]) -> None:
-        differing = {
-            name: (numbers["settings"][name], value)
-            for name, value in asdict(self.settings).items()
-            if numbers["settings"].get(name) != value
-        }
-        if differing:
-            raise ValueError(f"the state was trained with other settings (state, now): {differing}")
-        self.step, self.seconds = numbers["step"], numbers["seconds"]
-        self.tokens, self.pool.seed = numbers["tokens"], numbers["pool_seed"]
-        for name, weight in self.weights.items():
-            weight.copy_(tensors[f"weight.{name}"])
-            self.average[name].copy_(weight + tensors[f"average.{name}"].to(self.device))
-        self.muon.load(tensors)
-        for name, weight in self.other.items():
-            self.adam.state[weight] = {
-                "step": torch.tensor(float(self.step), device=self.device),
-                **{
-                    key: tensors[f"{key}.{name}"].to(self.device, torch.float32)
-                    for key in ("exp_avg", "exp_avg_sq")
-                },
-            }
+    def load(self, state: dict) -> None:
+        if state["settings"] != asdict(self.settings):
+            raise ValueError(f"the state was trained with other settings: {state['settings']}")
+        for name in COUNTS:
+            setattr(self, name, state[name])
+        self.pool.seed = state["pool_seed"]
+        for mine, kept in ((self.weights, "weights"), (self.average, "average")):
+            for name, weight in mine.items():
+                weight.copy_(state[kept][name])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.copy_weights()
+
+
+def optimizers(
+    weights: dict[str, torch.Tensor], settings: Settings, *, fused: bool
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for every matrix but the model's last, which writes the output itself; AdamW."""
+    matrices = [w for name, w in weights.items() if w.ndim == 2 and not name.startswith("head.")]
+    others = [w for name, w in weights.items() if w.ndim != 2 or name.startswith("head.")]
+    # scaled to an Adam step's size, so that both share one learning rate
+    muon = torch.optim.Muon(matrices, weight_decay=settings.decay, adjust_lr_fn="match_rms_adamw")
+    # biases, norms and modulations are not drawn to zero
+    adam = torch.optim.AdamW(
+        [
+            {"params": [w for w in others if w.ndim in (2, 5)]},
+            {"params": [w for w in others if w.ndim in (1, 3)], "weight_decay": 0},
+        ],
+        betas=(0.9, 0.98),
+        weight_decay=settings.decay,
+        fused=fused,
+    )
+    return muon, adam
 
 
 def train(
@@ -242,14 +225,14 @@ def train(
     device: str,
     compiled: bool,
 ) -> bool:
-    """One piece.  Writes out/state; once `total_minutes` are over also the model, and is True."""
+    """One piece.  Writes the state to out; once `total_minutes` are over the model, and is True."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     torch.backends.cuda.matmul.allow_tf32 = True
     trainer = Trainer(settings, codec, assets, comfyui, device=device, compiled=compiled)
-    state = checkpoint.load_state(out)
+    state = checkpoint.load_state(out, trainer.device)
     if state is not None:
-        trainer.load(*state)
+        trainer.load(state)
         print(f"resumed at step {trainer.step}, {trainer.seconds:.0f} s", flush=True)
     before = trainer.seconds
     losses, mark = [], (time.monotonic(), trainer.tokens)
@@ -282,10 +265,7 @@ def train(
                 raise FloatingPointError(f"the loss is NaN at step {trainer.step}")
     trainer.save(out)
     if progress < 1:
-        print(
-            f"piece ends at step {trainer.step}, {trainer.seconds:.0f} s: {out / 'state'}",
-            flush=True,
-        )
+        print(f"piece ends at step {trainer.step}, {trainer.seconds:.0f} s", flush=True)
         return False
     record = training_record(trainer, comfyui, out)
     checkpoint.save_model(out / MODEL_FILE, trainer.average, record)
