@@ -111,15 +111,13 @@ SPARSE, CANNOT, DENSE = "sparse", "cannot", "dense: "
 REFUSED = "ComfyUI's own model refuses it"
 NO_SUCH_THING = "\u2013"
 
-Absent = dict[str, dict[str, str]]
-
 START = "<!-- coverage: written by tools/coverage_matrix.py from docs/coverage -->"
 END = "<!-- end of coverage -->"
 
 
-def recorded(folder: Path = FOLDER) -> dict[str, dict[str, dict[str, str]]]:
+def recorded() -> dict[str, dict[str, dict[str, str]]]:
     """ComfyUI version -> family -> feature -> outcome; the oldest version first."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.json")]
     return {file["comfyui"]: file["families"] for file in sorted(files, key=_version)}
 
 
@@ -127,10 +125,10 @@ def _version(file: dict[str, Any]) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", file["comfyui"])]
 
 
-def table(versions: dict[str, dict[str, dict[str, str]]], absent: Absent = ABSENT) -> str:
+def table(versions: dict[str, dict[str, dict[str, str]]]) -> str:
     """The meaning of the headings, the table and its footnotes, in Markdown.
 
-    Raises ValueError where a test passed for what `absent` says the model does not have.
+    Raises ValueError where a test passed for what ABSENT says the model does not have.
     """
     families = {family for found in versions.values() for family in found} - {BESIDE}
     families = sorted(families, key=str.lower)
@@ -144,7 +142,7 @@ def table(versions: dict[str, dict[str, dict[str, str]]], absent: Absent = ABSEN
                 for version, found in versions.items()
                 if family in found
             }
-            reason = absent.get(feature, {}).get(family)
+            reason = ABSENT.get(feature, {}).get(family)
             if reason is None:
                 row.append(_cell(outcomes, reasons))
             elif any(outcomes.values()):
@@ -165,12 +163,10 @@ def table(versions: dict[str, dict[str, dict[str, str]]], absent: Absent = ABSEN
 
 
 def _partners(versions: dict[str, dict[str, dict[str, str]]]) -> str:
-    """The second table; "" where nothing of it was recorded."""
+    """The second table."""
     found = {
         version: families[BESIDE] for version, families in versions.items() if BESIDE in families
     }
-    if not found:
-        return ""
     rows = [["together with PSA, on Wan 2.1", "tested", "ComfyUI"], ["---"] * 3]
     for partner, meaning in PARTNERS.items():
         cell = _cell({version: outcomes.get(partner) for version, outcomes in found.items()}, [])

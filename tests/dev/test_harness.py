@@ -1,97 +1,60 @@
 """The server, client, tiny model and in-process ComfyUI that the other tests stand on."""
 
-import json
-
 import pytest
 
 from psa_pack.tools.comfy_client import PromptRefusedError
 
-
-def tiny_graph(model: str, *, spy: dict | None = None, steps: int = 2, seed: int = 7) -> dict:
-    graph = {
-        "model": {
-            "class_type": "UNETLoader",
-            "inputs": {"unet_name": model, "weight_dtype": "default"},
-        },
-        "positive": {
-            "class_type": "PSADemoConditioning",
-            "inputs": {"prompt_number": 1, "tokens": 16},
-        },
-        "negative": {
-            "class_type": "PSADemoConditioning",
-            "inputs": {"prompt_number": 2, "tokens": 16},
-        },
-        "latent": {
-            "class_type": "EmptyHunyuanLatentVideo",
-            "inputs": {"width": 128, "height": 128, "length": 9, "batch_size": 1},
-        },
-        "sampler": {
-            "class_type": "KSampler",
-            "inputs": {
-                "model": ["model", 0],
-                "positive": ["positive", 0],
-                "negative": ["negative", 0],
-                "latent_image": ["latent", 0],
-                "seed": seed,
-                "steps": steps,
-                "cfg": 6.0,
-                "sampler_name": "euler",
-                "scheduler": "simple",
-                "denoise": 1.0,
-            },
-        },
-        "save": {
-            "class_type": "SaveLatent",
-            "inputs": {"samples": ["sampler", 0], "filename_prefix": "latents/harness"},
-        },
-    }
-    if spy is not None:
-        graph["spy"] = {
-            "class_type": "PSATestSpy",
-            "inputs": {"model": ["model", 0], "gain": 1.0, "delay": 0.0, **spy},
-        }
-        graph["sampler"]["inputs"]["model"] = ["spy", 0]
-    return graph
+from ..nodes.graphs import BLOCKS, STEPS, Graph, spied
 
 
-def test_server_samples_the_tiny_wan(comfy_server, comfy_client, tiny_wan_name):
-    run = comfy_client.run(tiny_graph(tiny_wan_name, spy={"label": "harness"}))
+@pytest.fixture
+def graph(comfy_client, comfy_server, tiny_wan_name):
+    return lambda: Graph(comfy_client, comfy_server.base)
+
+
+def test_server_samples_the_tiny_wan(graph, comfy_server):
+    g = graph()
+    name = g.sample(g.spy(g.model(), "harness"))
+    run = g.run()
     assert run.succeeded
     assert run.history["status"]["status_str"] == "success"
-    assert run.node_seconds("sampler") > 0
-    (saved,) = run.outputs["save"]["latents"]
-    assert (comfy_server.base / "output" / saved["subfolder"] / saved["filename"]).is_file()
+    (sampler,) = (i for i, node in g.nodes.items() if node["class_type"] == "KSampler")
+    assert run.node_seconds(sampler) > 0
+    assert g.latent(name).shape == (1, 16, 5, 12, 12)
 
-    log = comfy_server.base / "output" / "spy_harness.jsonl"
-    calls = [json.loads(line) for line in log.read_text().splitlines()]
-    # 2 steps x 2 blocks, self- and cross-attention each; cond and uncond are one batch
-    assert len(calls) == 8
+    calls = spied(comfy_server.base, "harness")
+    # self- and cross-attention each; cond and uncond are one batch
+    assert len(calls) == STEPS * BLOCKS * 2
     self_calls = [call for call in calls if call["self_attention"]]
-    assert {tuple(call["q"]) for call in self_calls} == {(2, 192, 256)}
+    assert {tuple(call["q"]) for call in self_calls} == {(2, 180, 256)}
     assert {call["heads"] for call in calls} == {2}
     assert {call["func"] for call in calls} == {"attention_pytorch"}
 
 
-def test_interrupt_ends_the_run_and_the_next_one_is_whole(comfy_client, tiny_wan_name):
-    graph = tiny_graph(tiny_wan_name, spy={"label": "interrupt", "delay": 0.05}, steps=300)
+def test_interrupt_ends_the_run_and_the_next_one_is_whole(graph, comfy_client):
+    g = graph()
+    g.sample(g.spy(g.model(), "interrupt", delay=0.05), steps=300)
 
     def stop(run, message):
         if message["type"] == "progress":
             comfy_client.interrupt(run.prompt_id)
 
-    run = comfy_client.run(graph, on_message=stop)
+    run = g.run(on_message=stop)
     assert run.outcome == "execution_interrupted"
     assert not run.succeeded
-    assert comfy_client.run(tiny_graph(tiny_wan_name, seed=8)).succeeded
+    whole = graph()
+    whole.sample(whole.model(), seed=8)
+    assert whole.run().succeeded
 
 
-def test_refused_prompt_carries_the_servers_answer(comfy_client, tiny_wan_name):
-    graph = tiny_graph(tiny_wan_name)
-    graph["sampler"]["inputs"]["steps"] = "many"
+def test_refused_prompt_carries_the_servers_answer(graph):
+    g = graph()
+    g.sample(g.model(), steps="many")
     with pytest.raises(PromptRefusedError) as refused:
-        comfy_client.run(graph)
+        g.run()
     assert refused.value.status == 400
-    assert "sampler" in refused.value.body["node_errors"]
+    (sampler,) = refused.value.body["node_errors"]
+    assert g.nodes[sampler]["class_type"] == "KSampler"
 
 
 def test_tiny_wan_is_detected_as_wan21(comfy_inproc):
