@@ -77,7 +77,7 @@ def pytest_addoption(parser):
     )  # fmt: skip
     parser.addoption(
         "--write-golden", action="store_true",
-        help="store what PSA's golden clip is now (tests/dev/test_golden_clip.py)",
+        help="store what the goldens of the tests that run are now (tests/dev/golden)",
     )  # fmt: skip
 
 

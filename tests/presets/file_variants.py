@@ -509,7 +509,10 @@ FAMILIES = {
         HEAD.replace("Mine", "Wan2.2_14B").encode() + b"      tail: 16\n",
         Loads({"tail": 16}, ("Wan2.2_14B", "p")),
     ),
-    "a single preset": (b"type: psa\ntail: 16\n", refused(1, "this is a single preset")),
+    "a single preset": (
+        b"type: psa\ntail: 16\n",
+        refused(1, "this is a single preset; a file of families", "attention_configs"),
+    ),
     "a preset with its name above": (
         b"p:\n  type: psa\n  tail: 16\n  warmup_steps: 4\n",
         refused(1, "p is a preset without its family"),

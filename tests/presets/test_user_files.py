@@ -203,11 +203,3 @@ def test_any_file_leaves_the_shipped_ones_working(store, user_dir, content):
         assert str(error)
     for path in user_dir.glob("Wan*"):
         path.unlink()
-
-
-def test_a_single_preset_in_the_folder_gets_one_plain_word(store, user_dir):
-    """What the editor node and `export` give, saved as it is."""
-    write(user_dir, "mine.yaml", store.export("Wan2.1_14b", "fast"))
-    [problem] = store.list().problems
-    assert str(problem).startswith("mine.yaml, line 1: this is a single preset; a file of families")
-    assert "attention_configs" in problem.mend

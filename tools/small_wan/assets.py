@@ -1,7 +1,7 @@
 """The pictures that scenes are made of, and the two atlases that the renderer reads them from.
 
 A packed file is a safetensors file with one uint8 tensor, WebP pictures one after the other, and
-in its metadata what each picture is: name, source, licence, author, bytes.
+in its metadata each one's name, width, height and number of bytes.
 """
 
 import io
@@ -63,21 +63,19 @@ class Assets:
 
     aspect: [len(FLAT_NAMES)] width / height of the original pictures, on the CPU.
     foot: [len(CUTOUT_NAMES)] where a cut-out's lowest row lies in its cell, -1 top to 1 bottom.
-    sources: one dict a packed picture.
     """
 
     flat: Atlas
     cutouts: Atlas
     aspect: torch.Tensor
     foot: torch.Tensor
-    sources: tuple[dict, ...] = ()
 
     def to(self, device: torch.device | str) -> "Assets":
         """The atlases there; what scenes are drawn from stays on the CPU."""
         return replace(self, flat=self.flat.to(device), cutouts=self.cutouts.to(device))
 
 
-def assemble(flat: torch.Tensor, cutouts: torch.Tensor, aspect: torch.Tensor, sources=()) -> Assets:
+def assemble(flat: torch.Tensor, cutouts: torch.Tensor, aspect: torch.Tensor) -> Assets:
     """From [len(FLAT_NAMES), 3, S, S] and [len(CUTOUT_NAMES), 4, T, T] in 0..1, straight alpha."""
     if len(flat) != len(FLAT_NAMES) or len(cutouts) != len(CUTOUT_NAMES):
         raise ValueError(
@@ -87,7 +85,7 @@ def assemble(flat: torch.Tensor, cutouts: torch.Tensor, aspect: torch.Tensor, so
     rows = (cutouts[:, 3].amax(dim=2) > 0.5).float() * torch.linspace(0, 1, cutouts.shape[2])
     foot = 2 * rows.amax(dim=1) - 1
     cutouts = torch.cat([cutouts[:, :3] * cutouts[:, 3:], cutouts[:, 3:]], dim=1)
-    return Assets(atlas(flat), atlas(cutouts), aspect.float().cpu(), foot.cpu(), tuple(sources))
+    return Assets(atlas(flat), atlas(cutouts), aspect.float().cpu(), foot.cpu())
 
 
 def load(path: str | Path = DEFAULT) -> Assets:
@@ -119,10 +117,7 @@ def load(path: str | Path = DEFAULT) -> Assets:
         [found[name][0]["width"] / found[name][0]["height"] for name in FLAT_NAMES]
     )
     return assemble(
-        decode(FLAT_NAMES, "RGB", FLAT_CELL),
-        decode(CUTOUT_NAMES, "RGBA", CUTOUT_CELL),
-        aspect,
-        entries,
+        decode(FLAT_NAMES, "RGB", FLAT_CELL), decode(CUTOUT_NAMES, "RGBA", CUTOUT_CELL), aspect
     )
 
 

@@ -26,7 +26,6 @@ from .conditions import CUTOUTS, PHOTOGRAPHS, SHAPES, TEXTURES
 
 PHOTO_SIDE = 768  # the longer side of a photograph: the shorter fills its cell in the atlas
 MARGIN = 12  # transparent pixels around a cut-out: room for blurred levels and for shadows
-LIMIT = 20e6
 
 
 def _archive(key: str, cache: Path) -> Path:
@@ -100,22 +99,10 @@ def pack(out: Path, cache: Path) -> None:
     """Writes the packed file to `out`."""
     entries, pictures = [], []
 
-    def add(name: str, image: Image.Image, picture: sources.Picture | None) -> None:
+    def add(name: str, image: Image.Image) -> None:
         data = _webp(image)
-        archive = sources.ARCHIVES[picture.archive] if picture else None
         entries.append(
-            {
-                "name": name,
-                "width": image.width,
-                "height": image.height,
-                "bytes": len(data),
-                "source": f"{archive.name} {archive.version}"
-                if archive
-                else "tools.small_wan.patterns",
-                "file": picture.path if picture else "",
-                "licence": picture.licence if picture else sources.OWN,
-                "author": picture.author if picture else "",
-            }
+            {"name": name, "width": image.width, "height": image.height, "bytes": len(data)}
         )
         pictures.append(data)
 
@@ -124,21 +111,18 @@ def pack(out: Path, cache: Path) -> None:
         for name in PHOTOGRAPHS:
             image = _opened(sources.PHOTOGRAPHS[name], folders)
             image.thumbnail((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
-            add(name, image, sources.PHOTOGRAPHS[name])
+            add(name, image)
         for name in (*TEXTURES, SKY):
             if name in patterns.COMPUTED:
-                add(name, patterns.COMPUTED[name](FLAT_CELL), None)
+                add(name, patterns.COMPUTED[name](FLAT_CELL))
                 continue
             image = _opened(sources.TEXTURES[name], folders)
-            image = image.resize((FLAT_CELL, FLAT_CELL), Image.Resampling.LANCZOS)
-            add(name, image, sources.TEXTURES[name])
+            add(name, image.resize((FLAT_CELL, FLAT_CELL), Image.Resampling.LANCZOS))
         for name in CUTOUTS:
-            add(name, _cutout(_opened(sources.CUTOUTS[name], folders)), sources.CUTOUTS[name])
+            add(name, _cutout(_opened(sources.CUTOUTS[name], folders)))
         for name in SHAPES:
-            add(name, patterns.shape(name, CUTOUT_CELL), None)
+            add(name, patterns.shape(name, CUTOUT_CELL))
     data = torch.frombuffer(bytearray(b"".join(pictures)), dtype=torch.uint8)
-    if len(data) > LIMIT:
-        raise SystemExit(f"the pictures take {len(data)} bytes, more than {LIMIT:.0f}")
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({"pictures": data}, out, metadata={"entries": json.dumps(entries)})
     print(f"{out}: {len(entries)} pictures, {out.stat().st_size / 1e6:.1f} MB")

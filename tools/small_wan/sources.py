@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 PEXELS = "Pexels licence"
-CC0, CC_BY, MIT, OWN = "CC0-1.0", "CC-BY-4.0", "MIT", "Apache-2.0 (made here)"
+CC0, CC_BY, MIT = "CC0-1.0", "CC-BY-4.0", "MIT"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ CASES = [
     ("validate", {"config": []}, "config: found []; an object is expected"),
     ("validate", {"preset": "fast"}, 'preset: found "fast"; an object is expected'),
     ("validate", {"yaml": None}, "yaml: found null; text is expected"),
+    ("validate", {"yaml": "", "yaml_overrides": ""},
+     "yaml_overrides: found beside yaml; give it beside widgets only"),
+    ("validate", {"preset": {"family": FAMILY, "preset": "fast", "x": 1}},
+     "preset has unknown fields: 'x'"),
     ("validate", {"config": {}, "foo": 1}, "the body has unknown fields: 'foo'"),
     ("validate", {"config": {}, "yaml_overrides": ""},
      "yaml_overrides: found beside config; give it beside widgets only"),
@@ -24,6 +28,8 @@ CASES = [
      "base.preset: found 5; text is expected"),
     ("validate", {"config": {}, "changes": {"tial": 1}},
      "changes: there is no field 'tial'; did you mean tail?"),
+    ("validate", {"config": {}, "changes": {"tile_size.0": 1}},
+     "changes: there is no field 'tile_size.0'; did you mean tile_size?"),
     ("plan", {"config": {}}, "family: is missing; give text"),
     ("plan", PLAN | {"steps": 0}, "steps: found 0; allowed: a whole number from 1 to 1000"),
     ("plan", PLAN | {"steps": "20"}, 'steps: found "20"; a whole number is expected'),
@@ -51,6 +57,12 @@ CASES = [
 def test_a_wrong_field(app, route, body, message):
     status, answer, _ = app.ask("POST", f"/psa/{route}", body)
     assert (status, answer["error"]["message"]) == (400, message)
+
+
+def test_a_preset_that_is_not_there(app):
+    named = {"preset": {"family": FAMILY, "preset": "fst"}}
+    status, answer, _ = app.ask("POST", "/psa/validate", named)
+    assert (status, answer["error"]["kind"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize(

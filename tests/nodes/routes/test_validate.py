@@ -341,18 +341,6 @@ def test_a_field_that_does_not_apply_changes_nothing():
     assert tried > 30
 
 
-def test_requests_that_make_no_sense(app):
-    for body in (
-        {}, {"config": {}, "yaml": ""}, {"config": []}, {"yaml": 1}, {"widgets": {"nope": 1}},
-        {"config": {}, "changes": {"nope": 1}}, {"config": {}, "changes": {"tile_size.0": 1}},
-        {"config": {}, "x": 1}, {"preset": {"family": "a"}}, {"yaml": "", "yaml_overrides": ""},
-        {"preset": {"family": "a", "preset": "b", "x": 1}},
-    ):  # fmt: skip
-        status, answer, _ = app.ask("POST", "/psa/validate", body)
-        assert (status, answer["error"]["kind"]) == (400, "bad_request"), body
-    assert app.ask("POST", "/psa/validate", {"preset": {"family": "a", "preset": "b"}})[0] == 404
-
-
 def test_fields_say_what_the_fields_are(app):
     english, chinese = (
         {f["path"]: f for f in app.ask("GET", f"/psa/fields?locale={x}")[1]["fields"]}
