@@ -8,7 +8,6 @@ instead of more noise, and attention is as local as in trained video models.
 """
 
 import math
-import sys
 from pathlib import Path
 
 import torch
@@ -118,7 +117,3 @@ def write_tiny_wan(path: Path, **options: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tiny_wan(**options), path)
     return path
-
-
-if __name__ == "__main__":
-    print(write_tiny_wan(Path(sys.argv[1])))

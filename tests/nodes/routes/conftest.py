@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import json
+import shutil
 import threading
 
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 
 class App:
@@ -51,10 +54,6 @@ class App:
 
 async def send(client, url, method, path, body=None, *, headers=None, raw=None):
     """`body` as JSON, or `raw` bytes as they are; `path` is not encoded once more."""
-    import json
-
-    from yarl import URL
-
     content = raw if raw is not None else None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **(headers or {})}
     target = URL(url + path, encoded=True)
@@ -82,8 +81,6 @@ def session_app(comfy_inproc):
 @pytest.fixture
 def app(session_app):
     """The routes with no presets of the user's."""
-    import shutil
-
     shutil.rmtree(session_app.folder, ignore_errors=True)
     yield session_app
     shutil.rmtree(session_app.folder, ignore_errors=True)
