@@ -15,7 +15,6 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-UNRELEASED = "unreleased"
 
 
 class NotARepository(Exception):  # noqa: N818

@@ -3,7 +3,7 @@
 Fitted once as a PCA of clips.  Components keep the square root of their spread (halfway between
 pixels' own metric and whitening), then a Hadamard rotation gives every channel the variance 1.
 That is the space the model works in.  What ComfyUI saves and passes between nodes has the mean and
-spread of Wan 2.1's VAE instead: `to_comfy` and `from_comfy`, as ComfyUI's Wan21 latent format.
+spread of Wan 2.1's VAE instead: `from_comfy` undoes what ComfyUI's Wan21 latent format does.
 
 A clip of 2 T - 1 frames has T latent frames: the first one stands for the first frame alone, which
 is shown twice to fill its group.
@@ -56,9 +56,6 @@ class Codec:
         pixels = from_patches(patches).add(1).div(2).clamp(0, 1)
         first = pixels[:, :, :FRAMES].mean(2, keepdim=True)
         return torch.cat([first, pixels[:, :, FRAMES:]], dim=2)
-
-    def to_comfy(self, latent: torch.Tensor) -> torch.Tensor:
-        return latent * _over_channels(self.comfy_std) + _over_channels(self.comfy_mean)
 
     def from_comfy(self, latent: torch.Tensor) -> torch.Tensor:
         return (latent - _over_channels(self.comfy_mean)) / _over_channels(self.comfy_std)
