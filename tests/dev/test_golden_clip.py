@@ -36,9 +36,9 @@ CONFIG = {
 # own mirror image has 13.0 dB.
 PSNR_FLOOR = 23.8
 # So short a clip has 26.6 dB even where it plays backwards. What changes from frame to frame tells:
-# 0.37 of it was otherwise when the golden was stored, 1.6 backwards.
+# 0.37 of it differed when the golden was stored; backwards, 1.6.
 TEMPORAL_CEILING = 0.55
-# The reference is deterministic; other CPUs and torch versions round otherwise, and where two
+# The reference is deterministic; other CPUs and torch versions round differently, and where two
 # blocks are about equally important a rounding decides which of them is read.
 TOLERANCE = 0.02
 

@@ -1,4 +1,4 @@
-"""ruff finds nothing in the code, and would format none of it otherwise."""
+"""ruff finds nothing wrong in the code, and nothing to format."""
 
 import subprocess
 import sys

@@ -7,7 +7,7 @@ from psa_presets import SHIPPED_DIR, PresetStore
 
 @pytest.fixture(autouse=True)
 def _patient_writers(monkeypatch):
-    """Of many that save at once the last waits for all others: seconds, on a busy machine more."""
+    """When many save at once, the last one waits for all the others: long, on a busy machine."""
     monkeypatch.setattr(sys.modules["psa_pack.presets.files"], "LOCK_TIMEOUT", 600.0)
 
 

@@ -1,7 +1,7 @@
 """Preset files as people write them by hand, each with what becomes of it.
 
-`VARIANTS` maps a name to (the file's bytes, `Loads` or `Refused`). Most are one house file, the
-family Mine with its preset p, with something written otherwise.
+`VARIANTS` maps a name to (the file's bytes, `Loads` or `Refused`). Most are one file, the family
+Mine with its preset p, with something written in another way.
 """
 
 # ruff: noqa: RUF001 - full-width characters are what some of these are about
@@ -55,7 +55,7 @@ def refused(line: int | None, *words: str) -> Refused:
 
 
 def p(settings: str, head: str = HEAD, indent: str = "      ") -> bytes:
-    """The house file with these settings in p: their first line is line 7."""
+    """The file with these settings in p: their first line is line 7."""
     return (head + "".join(f"{indent}{line}\n" for line in settings.splitlines())).encode()
 
 

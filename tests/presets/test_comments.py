@@ -107,9 +107,12 @@ def test_a_broken_one_is_mended(store, file):
         assert comment in file.read_text("utf-8")
 
 
-def test_deleting_takes_the_lines_of_the_preset(store, file):
+def test_deleting_takes_the_lines_of_the_preset(store, file, caplog):
+    """Its comments are kept in a copy."""
     store.delete("Wan2.1_14b", "second")
     assert changed_lines(FILE, file.read_text("utf-8")) == ["-    second: {tail: 8}   # small"]
+    assert kept(file) == {"Wan2.1_14b.yaml.bak": FILE}
+    assert "kept as Wan2.1_14b.yaml.bak" in caplog.text
     store.delete("Wan2.1_14b", "first")
     assert "# about the third\n    third:" in file.read_text("utf-8")
     # the last one takes the file along, of which a copy is kept
@@ -143,12 +146,6 @@ def test_comments_in_what_goes_are_kept_in_a_copy(store, user_dir, caplog, was, 
     assert kept(file) == {"Wan2.1_14b.yaml.bak": text}
     left = file.read_text("utf-8")
     assert gone not in left and left.count("#") == text.count("#") - 1
-
-
-def test_deleting_a_preset_with_comments_keeps_a_copy(store, file, caplog):
-    store.delete("Wan2.1_14b", "first")
-    assert kept(file) == {"Wan2.1_14b.yaml.bak": FILE}
-    assert "kept as Wan2.1_14b.yaml.bak" in caplog.text
 
 
 def test_deleting_a_preset_without_comments_keeps_none(store, file, caplog):
@@ -270,8 +267,8 @@ COMMENTED = st.sampled_from(["  # c", "", "", "\n# c", "\n      # c", "   #"])
 )
 @given(st.data())
 def test_comments_anywhere(tmp_path_factory, data):
-    """Comments drawn into the file, steps drawn: the presets are right, every comment that is not
-    inside of a preset that went is there, and those are in a copy."""
+    """Random comments, random steps: the presets are right, and every comment is still in the file
+    or, where its preset went, in a copy."""
     lines = [line + (data.draw(COMMENTED) if "one" not in line and "two" not in line
                      and "|" not in line else "") for line in FILE.splitlines()]  # fmt: skip
     lines = [re.sub(r"#(?: c)?$", f"# c{i}.", line) for i, line in enumerate(lines)]

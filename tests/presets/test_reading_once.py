@@ -71,7 +71,7 @@ def test_what_a_save_wrote_is_not_parsed_to_be_read(store, user_dir, work):
 
 
 def test_every_kind_of_edit_is_seen(store, user_dir):
-    """Of an old file too, whose signature counts: by its time, its size or its inode alone."""
+    """In an old file too: another time, size or inode is enough."""
     path = user_dir / "mine.yaml"
     write(user_dir, "mine.yaml", CUSTOM)
     os.utime(path, (1e9, 1e9))

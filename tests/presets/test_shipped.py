@@ -84,7 +84,7 @@ def sparse(config, steps) -> list:
 
 
 def cost(config, steps) -> float:
-    """Of a run: mean density of all steps, dense ones counted as 1."""
+    """The mean density of all steps of a run, dense ones counted as 1."""
     densities = [density(step) for step in sparse(config, steps)]
     return (steps - len(densities) + sum(densities)) / steps
 

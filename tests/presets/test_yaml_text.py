@@ -209,7 +209,7 @@ def test_what_is_dumped_reads_back(data):
 
 
 def in_yaml_11(data):
-    """The data with the numbers that we leave to the validator."""
+    """The data with the numbers that `parse` leaves to the validator, as YAML 1.1 reads them."""
     if isinstance(data, dict):
         return {in_yaml_11(key): in_yaml_11(value) for key, value in data.items()}
     if isinstance(data, list):

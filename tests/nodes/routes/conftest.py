@@ -72,7 +72,7 @@ def session_app(comfy_inproc):
 
     app = App(comfy_inproc.base)
     with pytest.MonkeyPatch.context() as patch:
-        # of many that save at once the last waits for all others: seconds, on a busy machine more
+        # when many save at once, the last one waits for all the others: long, on a busy machine
         patch.setattr(files, "LOCK_TIMEOUT", 600.0)
         yield app
     app.close()
