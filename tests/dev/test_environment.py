@@ -74,16 +74,12 @@ def marker_of(python: Path) -> Path:
     return python.parent.parent / ".complete"
 
 
-def test_made_once_then_reused(world):
+def test_made_once_then_reused_and_made_again_if_interrupted(world, capsys):
     python = world.ensure()
     assert version_in(python) == "2.0"
     done = world.log.read_text()
     assert world.ensure() == python
     assert world.log.read_text() == done
-
-
-def test_an_interrupted_one_is_made_again(world, capsys):
-    python = world.ensure()
     marker_of(python).unlink()
     for file in python.parent.parent.rglob("psatiny.py"):
         file.unlink()
