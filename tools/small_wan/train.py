@@ -194,7 +194,7 @@ class Trainer:
 def optimizers(
     weights: dict[str, torch.Tensor], settings: Settings, *, fused: bool
 ) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Muon for every matrix but the model's last, which writes the output itself; AdamW."""
+    """Muon takes every matrix but the model's last, which writes the output; AdamW the rest."""
     matrices = [w for name, w in weights.items() if w.ndim == 2 and not name.startswith("head.")]
     others = [w for name, w in weights.items() if w.ndim != 2 or name.startswith("head.")]
     # scaled to an Adam step's size, so that both share one learning rate
