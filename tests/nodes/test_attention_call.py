@@ -1,13 +1,10 @@
-"""Reading attention calls: every layout ComfyUI 0.33's models use, as recorded, and junk.
+"""Reading attention calls: each way in which ComfyUI 0.33's models make them, and junk.
 
-calls_0_33.json holds what each model handed to an override; record_calls.py wrote it. The newer
-version's calls are so tested on the older one too.
+tests/nodes/layouts runs the models themselves, those of them that the ComfyUI under test has.
 """
 
 import inspect
-import json
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,99 +13,115 @@ from hypothesis import strategies as st
 
 from psa_pack.nodes.patching.attention_call import AttentionCall
 
-RECORDED = json.loads(Path(__file__).with_name("calls_0_33.json").read_text(encoding="utf-8"))
-CALLS = [
-    pytest.param(call, id=f"{model}-{i}")
-    for model, calls in RECORDED["models"].items()
-    for i, call in enumerate(calls)
-]
+RANDOM = torch.Generator().manual_seed(0)
+BY_HEADS_FIRST = {"skip_reshape": True}
 
 
-def rebuilt(call):
-    """(args, kwargs) as they were, with random numbers in the tensors."""
-    random_numbers = torch.Generator().manual_seed(0)
-
-    def value(x):
-        if not (isinstance(x, dict) and "stride" in x):
-            return x
-        tensor = torch.empty_strided(x["shape"], x["stride"])
-        return tensor.copy_(torch.randn(x["shape"], generator=random_numbers))
-
-    args = [value(x) for x in call["positional"]]
-    kwargs = {name: value(x) for name, x in call["keywords"].items()}
-    return args, {**kwargs, "transformer_options": dict(call["options"])}
+def numbers(*shape):
+    return torch.randn(shape, generator=RANDOM)
 
 
-def test_every_way_of_calling_is_recorded():
-    calls = [call.values[0] for call in CALLS]
-    assert len(RECORDED["models"]) >= 27
-    assert {len(call["positional"]) for call in calls} == {3, 4, 5}
-    assert {call["keywords"].get("skip_reshape", False) for call in calls} == {False, True}
-    strided = [x for c in calls for x in c["positional"] if isinstance(x, dict)]
-    assert any(x["stride"] != list(torch.empty(x["shape"]).stride()) for x in strided)
-    assert any(call["keywords"].get("enable_gqa") for call in calls)
-    # SD 3 hands over v by heads beside q by tokens
-    assert any(len(c["positional"][0]["shape"]) < len(c["positional"][2]["shape"]) for c in calls)
+def tokens(length=9):
+    """[B, L, H * D]: two heads of eight, as in all that follow"""
+    return numbers(2, length, 16)
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_recorded_call_is_read(call):
-    args, kwargs = rebuilt(call)
-    q, k, v = args[:3]
-    read = AttentionCall.read(tuple(args), kwargs)
-    heads_first = call["keywords"].get("skip_reshape", False)
-    assert (read.q is q, read.k is k, read.v is v) == (True, True, True)
-    assert read.heads == call["keywords"].get("heads", args[3] if len(args) > 3 else None) == 2
-    assert read.heads_first == heads_first
-    axis = 2 if heads_first else 1
-    assert read.tokens == (q.shape[axis], k.shape[axis])
-    # single-stream blocks are numbered from 0 again, behind the double-stream ones
-    single = call["options"].get("block_type") == "single"
-    assert read.block_index() == (None if single else call["options"].get("block_index"))
-    assert read.grid_sizes() == (
-        tuple(call["options"]["grid_sizes"]) if "grid_sizes" in call["options"] else None
-    )
-    mask = call["keywords"].get("mask", args[4] if len(args) > 4 else None)
-    if mask is not None:
-        assert read.unsupported() == "masked attention"
-    elif call["keywords"].get("low_precision_attention") is False:
-        assert read.unsupported() == "model asks for full precision"
-    else:
-        assert read.unsupported() is None
+def apart():
+    """[B, L, H, D]"""
+    return numbers(2, 9, 2, 8)
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_split_attend_join_is_what_comfyui_computes(comfy_inproc, call):
+def heads():
+    """[B, H, L, D]"""
+    return numbers(2, 2, 9, 8)
+
+
+def view(n=2):
+    """[B, H, L, D] of a tensor by tokens"""
+    return numbers(2, 9, n, 8).transpose(1, 2)
+
+
+def zeros(*shape, **options):
+    return torch.zeros(shape, **options)
+
+
+# (arguments by position, by name); which models make such calls
+CALLS = {
+    "Wan, CogVideoX": ((tokens(), tokens(), tokens()), {"heads": 2}),
+    "Wan's image": (
+        (tokens(), tokens(5), tokens(5)), {"heads": 2, "low_precision_attention": False},
+    ),
+    "HiDream": ((tokens(), tokens(), tokens(), 2), {}),
+    "LTX": ((tokens(), tokens(5), tokens(5), 2), {"attn_precision": None}),
+    "LTX, padded text": (
+        (tokens(), tokens(5), tokens(5), 2), {"attn_precision": None, "mask": zeros(1, 1, 1, 5)},
+    ),
+    "SD 3.5": ((tokens(), tokens(), apart()), {"heads": 2}),
+    "SD 3.5, q, k and v in one": ((tokens(), tokens(), numbers(2, 9, 6, 8)[:, :, 4:]),
+                                  {"heads": 2}),
+    "Mochi, Cosmos, AuraFlow": ((view(), view(), view(), 2), BY_HEADS_FIRST),
+    "Kandinsky": ((view(), view(), view()), {"heads": 2, **BY_HEADS_FIRST}),
+    "Lumina": ((view(), view(), view(), 2, None), BY_HEADS_FIRST),
+    "OmniGen, Boogu": (
+        (view(), view(1), view(1), 2, None), {"enable_gqa": True, **BY_HEADS_FIRST},
+    ),
+    "Hunyuan's padded text": (
+        (view(), view(), view(), 2), {"mask": zeros(1, 1, 9, 9), **BY_HEADS_FIRST},
+    ),
+    "Hunyuan, Flux": ((heads(), heads(), view(), 2), {"mask": None, **BY_HEADS_FIRST}),
+    "Hunyuan, padded text": (
+        (heads(), heads(), view(), 2), {"mask": zeros(1, 1, 9), **BY_HEADS_FIRST},
+    ),
+    "Qwen-Image": ((heads(), heads(), heads(), 2, None), BY_HEADS_FIRST),
+    "Qwen-Image, padded text": ((heads(), heads(), heads(), 2, zeros(1, 1, 9)), BY_HEADS_FIRST),
+    "PixelDiT": (
+        (heads(), heads(), heads(), 2), {"skip_output_reshape": True, **BY_HEADS_FIRST},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_a_call_is_read_and_served_as_comfyui_does(comfy_inproc, case):
     from comfy.ldm.modules.attention import attention_pytorch
 
-    args, kwargs = rebuilt(call)
-    mask = kwargs.get("mask", args[4] if len(args) > 4 else None)
-    expected = attention_pytorch.__wrapped__(*args, **kwargs)
-    read = AttentionCall.read(tuple(args), kwargs)
+    args, options = CALLS[case]
+    kwargs = {**options, "_inside_attn_wrapper": True, "transformer_options": {}}
+    read = AttentionCall.read(args, kwargs)
+    assert (read.q is args[0], read.k is args[1], read.v is args[2]) == (True, True, True)
+    heads_first = options.get("skip_reshape", False)
+    axis = 2 if heads_first else 1
+    assert (read.heads, read.heads_first) == (2, heads_first)
+    assert read.tokens == (args[0].shape[axis], args[1].shape[axis])
+    masked = "padded" in case
+    dense = {"Wan's image": "model asks for full precision"}
+    assert read.unsupported() == ("masked attention" if masked else dense.get(case))
+
     q, k, v = read.split_heads()
     # views of the caller's tensors: nothing is copied
-    for view, tensor in zip((q, k, v), args, strict=False):
-        assert view.data_ptr() == tensor.data_ptr() and view.shape[-1] == read.head_dim
-    assert q.shape[1] == 2 and k.shape[1] == v.shape[1]
-    assert k.shape[1] == (1 if kwargs.get("enable_gqa") else 2)
-    assert torch.equal(read.join_heads(q), _as_output(args[0], read))
-    if mask is None:
+    for part, tensor in zip((q, k, v), args, strict=False):
+        assert part.data_ptr() == tensor.data_ptr() and part.shape[-1] == read.head_dim == 8
+    assert q.shape[1] == 2 and k.shape[1] == v.shape[1] == (1 if "enable_gqa" in options else 2)
+    expected = attention_pytorch.__wrapped__(*args, **kwargs)
+    assert read.join_heads(q).shape == expected.shape
+    if not masked:
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
         # the same kernel on the same numbers; only a contiguous copy may lie between
         assert torch.allclose(read.join_heads(out), expected, atol=1e-6)
-    assert read.join_heads(q).shape == expected.shape
 
 
-def _as_output(tensor, read):
-    if not read.heads_first or read.options.get("skip_output_reshape"):
-        return tensor
-    return tensor.transpose(1, 2).flatten(2)
-
-
-def test_output_may_be_asked_for_by_heads():
-    q, k, v = (torch.randn(2, 3, 5, 8) for _ in range(3))
-    read = AttentionCall.read((q, k, v, 3), {"skip_reshape": True, "skip_output_reshape": True})
-    assert torch.equal(read.join_heads(read.q), q)
+@pytest.mark.parametrize(
+    ("published", "block", "grid"),
+    [
+        ({}, None, None),
+        ({"block_index": 3, "block_type": "double", "grid_sizes": [3, 4, 6]}, 3, (3, 4, 6)),
+        # single-stream blocks are numbered from 0 again, behind the double-stream ones
+        ({"block_index": 3, "block_type": "single", "img_slice": [7, 79]}, None, None),
+    ],
+)
+def test_what_the_model_says_of_a_call_is_read(published, block, grid):
+    options = {"heads": 2, "transformer_options": published}
+    read = AttentionCall.read((tokens(), tokens(), tokens()), options)
+    assert (read.block_index(), read.grid_sizes()) == (block, grid)
 
 
 @pytest.mark.parametrize(
@@ -133,38 +146,20 @@ def test_what_psa_cannot_give_is_named(keywords, reason):
     assert read.scale == keywords.get("scale")
 
 
-def by_heads(*shape, **options):
-    return torch.zeros(shape, **options)
-
-
-Q = by_heads(2, 4, 6, 8)
-HALF = by_heads(2, 4, 6, 8, dtype=torch.float16)
-WHOLE = by_heads(2, 4, 6, 8, dtype=torch.int32)
+Q = zeros(2, 4, 6, 8)
+HALF = zeros(2, 4, 6, 8, dtype=torch.float16)
+WHOLE = zeros(2, 4, 6, 8, dtype=torch.int32)
+WIDE, LARGER = zeros(2, 4, 6, 12), zeros(3, 4, 6, 8)
 ODD = {
     "keys in half precision": ((Q, HALF, Q), "mixed dtypes"),
-    "values in half precision": ((Q, Q, HALF), "mixed dtypes"),
-    "queries in half precision": ((HALF, Q, Q), "mixed dtypes"),
     "whole numbers": ((WHOLE, WHOLE, WHOLE), "numbers that are not floating-point"),
-    "keys elsewhere": (
-        (Q, by_heads(2, 4, 6, 8, device="meta"), Q), "tensors on several devices",
-    ),
-    "wide values": ((Q, Q, by_heads(2, 4, 6, 12)), "values of another size than keys"),
-    "narrow values": ((Q, Q, by_heads(2, 4, 6, 4)), "values of another size than keys"),
-    "values of other tokens": ((Q, Q, by_heads(2, 4, 5, 8)), "values of another size than keys"),
-    "values of one head": ((Q, Q, by_heads(2, 1, 6, 8)), "values of another size than keys"),
-    "wide keys": (
-        (Q, by_heads(2, 4, 6, 12), by_heads(2, 4, 6, 12)), "keys of another size than queries",
-    ),
-    "a larger batch of keys": (
-        (Q, by_heads(3, 4, 6, 8), by_heads(3, 4, 6, 8)), "batches of several sizes",
-    ),
+    "keys elsewhere": ((Q, zeros(2, 4, 6, 8, device="meta"), Q), "tensors on several devices"),
+    "wide values": ((Q, Q, WIDE), "values of another size than keys"),
+    "values of other tokens": ((Q, Q, zeros(2, 4, 5, 8)), "values of another size than keys"),
+    "wide keys": ((Q, WIDE, WIDE), "keys of another size than queries"),
+    "a larger batch of keys": ((Q, LARGER, LARGER), "batches of several sizes"),
     "one query for all keys": ((Q[:1], Q, Q), "batches of several sizes"),
-    "heads that do not divide": (
-        (Q, by_heads(2, 3, 6, 8), by_heads(2, 3, 6, 8)),
-        "key heads that do not divide the query heads",
-    ),
     "keys for the whole batch": ((Q, Q[:1], Q), None),
-    "values for the whole batch": ((Q, Q, Q[:1]), None),
     "both for the whole batch": ((Q, Q[:1], Q[:1]), None),
 }  # fmt: skip
 
