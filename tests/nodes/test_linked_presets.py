@@ -39,7 +39,7 @@ def dense_steps(run):
     return reports(run)["apply"]["plan"].count("dense")
 
 
-@pytest.mark.parametrize("linked", [("preset",), ("family",), ("family", "preset")])
+@pytest.mark.parametrize("linked", [(), ("preset",), ("family",)])
 def test_an_edited_file_is_used_whatever_is_linked(graph, edit, linked):
     g = graph()
     chosen = {"family": FAMILY, "preset": "by link"}
@@ -49,10 +49,10 @@ def test_an_edited_file_is_used_whatever_is_linked(graph, edit, linked):
     # also where an editor stands between, which reads no file itself
     g.sample(g.psa(g.model(), g.add("PSAPresetEditor", {"base": loader}), node_id="apply"))
     found = []
-    for warmup in (1, 2, 2, 3):
+    for warmup in (1, 2):
         edit(warmup)
         found.append(dense_steps(g.run()))
-    assert found == [1, 2, 2, 3]
+    assert found == [1, 2]
     # what nobody edited comes from ComfyUI's cache
     run = g.run()
     assert not reports(run)

@@ -7,6 +7,7 @@ attention. The tiny Wan has two blocks of self- and cross-attention: four calls 
 import pytest
 import torch
 
+from ..pack_import import ROOT
 from ..registered import registered
 from .sampling import SHAPE, Spy, agree, sparse_config
 
@@ -246,6 +247,24 @@ def test_int8_that_kernels_cannot_use_is_said_in_the_report(bench, qk):
     assert report["implementation"] == "triton"
     said = report["implementation_reason"]
     assert said is None if qk == "half" else said.startswith("qk int8 not used: heads of ")
+
+
+def test_every_shipped_preset_runs(bench, comfy_inproc, tmp_path):
+    comfy_inproc.load_pack()
+    from psa_pack.nodes.preset_loader import load_preset
+    from psa_presets import PresetStore
+
+    ran = 0
+    for family in PresetStore(ROOT / "presets", tmp_path).list().families:
+        for preset in family.presets:
+            value = load_preset(family.name, preset.name)
+            patched = bench.patch(preset=value, window=(0.0, 1.0))
+            bench.sample(patched, shape=(1, 16, 1, 10, 10), steps=1, cfg=1.0)
+            assert bench.report["failure"] is None
+            assert bench.report["preset"] == f"{family.name}/{preset.name}"
+            assert (bench.report["calls"]["sparse"] > 0) == (preset.type == "psa")
+            ran += 1
+    assert ran >= 36
 
 
 def test_verbose_has_a_line_for_every_sparse_call(bench, caplog):
