@@ -8,11 +8,12 @@ import torch
 def left_behind():
     """Objects of ours that only a run may have."""
     from psa_kernels import OrderState, Stats
+    from psa_kernels.stages import Groups
     from psa_pack.nodes.patching.override import AttentionOverride
     from psa_pack.nodes.patching.run import Run
 
     gc.collect()
-    kinds = {Run, AttentionOverride, OrderState, Stats}
+    kinds = {Run, AttentionOverride, OrderState, Groups, Stats}
     return [x for x in gc.get_objects() if type(x) in kinds]
 
 

@@ -136,6 +136,20 @@ def agree(report, spy):
         assert plan == "sparse" or step["sparse"] == 0
 
 
+def agree_by_place(logged, spy):
+    """So do the record and the spy, call by call; the spy's sigmas are placed by the plan's own."""
+    sigmas = [step["sigma"] for step in logged.report["steps"]]
+
+    def step(sigma):
+        return max(i for i, s in enumerate(sigmas) if s >= sigma * (1 - 1e-5))
+
+    found = Counter()
+    for cell in logged.record.cells:
+        found[cell.step, cell.block, False] += cell.sparse
+        found[cell.step, cell.block, True] += sum(cell.dense.values())
+    assert +found == Counter((step(call.sigma), call.block, call.dense) for call in spy.calls)
+
+
 def transformer_options(args, kwargs):
     """Those of one call of a model, from the arguments of an APPLY_MODEL wrapper."""
     return next(x for x in (*args, *kwargs.values()) if isinstance(x, dict) and "sigmas" in x)

@@ -11,7 +11,7 @@ from psa_pack.tools.comfy_server import gpu_with_kernels
 from . import comfy_compiler
 from .sampling import OVERRIDE, sparse_config, transformer_options
 
-STEPS, BLOCKS = 6, 2
+STEPS, BLOCKS = 5, 2
 # kept groups and plans, orders by content, both kinds of dense steps
 CONFIGS = {
     "similar": {"grouping": "similar", "refresh": 3},
@@ -27,7 +27,7 @@ def compiler(monkeypatch):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_pattern_repeats_over_steps_and_prompts(bench, compiler, name):
-    config = sparse_config(warmup_steps=2, steps={"80-100%": "dense"}, **CONFIGS[name])
+    config = sparse_config(warmup_steps=1, steps={"80-100%": "dense"}, **CONFIGS[name])
     patched = bench.patch(config)
     wanted = bench.sample(patched, steps=STEPS)
     with compiler.on(patched.model.diffusion_model):
@@ -62,15 +62,6 @@ def test_conditions_apart_and_a_report_afterwards(bench, compiler):
         compiler.patterns, every = compiler.patterns[i::2], compiler.patterns
         compiler.check(like=two[i])
         compiler.patterns = every
-
-
-def test_twenty_steps_like_the_models_own(bench, compiler):
-    """With PSA on, dense or sparse, what the model itself takes is what it takes without."""
-    config = sparse_config(warmup_steps=2, **CONFIGS["similar"])
-    with compiler.on(bench.model.model.diffusion_model):
-        bench.sample(bench.patch(config), steps=20)
-    assert len(compiler.patterns) == 20
-    compiler.check()
 
 
 def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_as_before(bench, compiler):

@@ -1,13 +1,12 @@
 """What is written down of a run, against a spy on the model's attention calls and against sums."""
 
 import time
-from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
-from .sampling import SHAPE, Spy, sparse_config
+from .sampling import Spy, agree_by_place, sparse_config
 
 BLOCKS = 2
 
@@ -26,50 +25,6 @@ def run(bench, config=None, *, patch=None, **sample):
     return record_of(patched), spy
 
 
-def seen_by_place(logged, spy):
-    """(step, block, dense) -> calls, of the spy; its sigmas placed by the plan's own."""
-    sigmas = [step["sigma"] for step in logged.report["steps"]]
-
-    def step(sigma):
-        return max(i for i, s in enumerate(sigmas) if s >= sigma * (1 - 1e-5))
-
-    return Counter((step(call.sigma), call.block, call.dense) for call in spy.calls)
-
-
-def recorded_by_place(logged):
-    found = Counter()
-    for cell in logged.record.cells:
-        found[cell.step, cell.block, False] += cell.sparse
-        found[cell.step, cell.block, True] += sum(cell.dense.values())
-    return +found
-
-
-@pytest.mark.parametrize(
-    ("name", "patch", "options"),
-    [
-        ("plain", {}, {}),
-        ("split CFG", {}, {"text_tokens": (16, 17)}),
-        ("batch of 3", {}, {"shape": (3, *SHAPE[1:])}),
-        ("dense block", {"dense_blocks": frozenset({1})}, {}),
-        ("two calls a step", {}, {"sampler": "heun", "cfg": 1.0}),
-        ("three calls a step", {}, {"sampler": "seeds_3", "cfg": 1.0}),
-        ("a corrector", {}, {"sampler": "uni_pc", "steps": 6}),
-        ("percent window", {"window": (0.25, 0.6)}, {"steps": 8}),
-        ("too small", {"min_tokens": 193}, {}),
-    ],
-)
-def test_calls_by_step_and_block_are_those_the_spy_saw(bench, name, patch, options):
-    logged, spy = run(bench, sparse_config(warmup_steps=2), patch=patch, **{"steps": 4, **options})
-    assert recorded_by_place(logged) == seen_by_place(logged, spy)
-    reasons = sum((cell.dense for cell in logged.record.cells), Counter())
-    assert reasons["cross-attention"] == sum(call.cross for call in spy.calls)
-    assert reasons["dense block"] == sum(
-        call.block == 1 and call.sigma <= logged.report["steps"][2]["sigma"] * (1 + 1e-5)
-        for call in spy.calls
-    ) * ("dense_blocks" in patch)
-    assert {cell.block for cell in logged.record.cells} == {None, 0, 1}
-
-
 def test_two_samplers_write_one_record_each(bench):
     from psa_pack.nodes.recording.run_log import log_of
 
@@ -80,7 +35,7 @@ def test_two_samplers_write_one_record_each(bench):
     runs = log_of(patched).latest()
     assert [len(x.report["steps"]) for x in runs] == [3, 3]
     for logged, spy in zip(runs, spies, strict=True):
-        assert recorded_by_place(logged) == seen_by_place(logged, spy)
+        agree_by_place(logged, spy)
     # outside of ComfyUI's queue, what was asked for once is not new any more; the last run stays
     assert log_of(patched).latest() == runs[1:]
 

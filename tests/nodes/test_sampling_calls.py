@@ -9,13 +9,18 @@ import torch
 
 from ..pack_import import ROOT
 from ..registered import registered
-from .sampling import SHAPE, Spy, agree, sparse_config
+from .sampling import SHAPE, Spy, agree, agree_by_place, sparse_config
 
 BLOCKS = 2
 
 
-def run(bench, config=None, *, patch=None, **sample):
-    """(report, spy) of one run with PSA on, after checking that both count the same."""
+def run(bench, config=None, *, patch=None, placed=True, **sample):
+    """(report, spy) of one run with PSA on, after checking that report, record and spy agree.
+
+    placed  whether a call's sigma tells its step, as it does but for noise that a sampler adds
+    """
+    from psa_pack.nodes.recording.run_log import log_of
+
     spy = Spy()
     patched = bench.patch(config, **(patch or {}))
     out = bench.sample(spy.on(patched), **sample)
@@ -23,6 +28,8 @@ def run(bench, config=None, *, patch=None, **sample):
     assert torch.isfinite(out).all()
     assert report["failure"] is None
     agree(report, spy)
+    if placed:
+        agree_by_place(log_of(patched).latest()[-1], spy)
     return report, spy
 
 
@@ -58,10 +65,8 @@ def test_warm_up_longer_than_the_run_leaves_all_dense_and_says_so(bench, caplog)
     ("name", "options", "batches"),
     [
         ("cfg 1", {"cfg": 1.0}, [1]),
-        ("batched CFG", {"cfg": 6.0}, [2]),
         # ComfyUI cannot batch conditions whose text differs in length
         ("split CFG", {"cfg": 6.0, "text_tokens": (16, 17)}, [1, 1]),
-        ("batch of 3", {"cfg": 1.0, "shape": (3, *SHAPE[1:])}, [3]),
         ("batch of 3, batched CFG", {"shape": (3, *SHAPE[1:])}, [6]),
     ],
 )
@@ -75,23 +80,9 @@ def test_guidance_and_batch(bench, name, options, batches):
 
 
 @pytest.mark.parametrize(
-    ("latent", "tokens"),
-    [((3, 9, 13), 3 * 5 * 7), ((1, 16, 16), 64), ((1, 9, 13), 35), ((5, 2, 30), 5 * 15)],
-)
-def test_odd_sizes_and_single_frames(bench, latent, tokens):
-    config = sparse_config(block_n=32, tail=32)
-    report, spy = run(bench, config, steps=2, shape=(1, 16, *latent))
-    assert {call.queries for call in spy.sparse} == {tokens}
-    assert report["calls"]["sparse"] == 2 * BLOCKS
-
-
-@pytest.mark.parametrize(
     ("sampler", "model_calls"),
-    [
-        ("euler", 6), ("heun", 11), ("dpm_2", 11), ("uni_pc", 6), ("euler_ancestral", 6),
-        ("seeds_3", 16),
-    ],
-)  # fmt: skip
+    [("heun", 11), ("dpm_2", 11), ("uni_pc", 6), ("seeds_3", 16)],
+)
 def test_samplers_with_several_calls_a_step(bench, sampler, model_calls):
     report, spy = run(bench, sparse_config(warmup_steps=3), steps=6, sampler=sampler, cfg=1.0)
     assert len(spy.calls) == model_calls * BLOCKS * 2
@@ -101,19 +92,16 @@ def test_samplers_with_several_calls_a_step(bench, sampler, model_calls):
     assert max(call.sigma for call in spy.sparse) <= border * (1 + 1e-5)
 
 
-@pytest.mark.parametrize("churn", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
-def test_noise_that_a_sampler_adds_moves_no_call_to_another_step(
-    bench, monkeypatch, sampler, churn
-):
+def test_noise_that_a_sampler_adds_moves_no_call_to_another_step(bench, monkeypatch, sampler):
     import functools
 
     import comfy.k_diffusion.sampling as k_diffusion
 
-    function = functools.partial(getattr(k_diffusion, f"sample_{sampler}"), s_churn=churn)
+    function = functools.partial(getattr(k_diffusion, f"sample_{sampler}"), s_churn=2.0)
     monkeypatch.setattr(k_diffusion, f"sample_{sampler}", function)
     small = {"shape": (1, 16, 1, 10, 10), "steps": 20, "cfg": 1.0, "sampler": sampler}
-    report, spy = run(bench, sparse_config(warmup_steps=6), **small)
+    report, spy = run(bench, sparse_config(warmup_steps=6), placed=False, **small)
     assert sparse_steps(report) == list(range(6, 20))
     # heun: one call a step more, which looks ahead to the next step's noise; not in the last
     assert len(spy.sparse) == (14 if sampler == "euler" else 14 + 14) * BLOCKS
@@ -128,14 +116,15 @@ def test_denoise_below_one_counts_the_steps_it_skips(bench):
     assert sparse_steps(report) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("scheduler", ["simple", "normal"])
-@pytest.mark.parametrize("sampler", ["euler", "uni_pc"])
-@pytest.mark.parametrize("split", [2, 5])
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "split"), [("euler", "normal", 2), ("uni_pc", "simple", 5)]
+)
 def test_a_split_run_has_the_sparse_steps_of_the_whole(bench, sampler, scheduler, split):
     config = sparse_config(warmup_steps=4)
     same = {"steps": 8, "sampler": sampler, "scheduler": scheduler, "cfg": 1.0}
     _, whole = run(bench, config, **same)
-    latent = bench.sample(spy_on(bench, config, first := Spy()), last_step=split, **same)
+    first = Spy()
+    latent = bench.sample(first.on(bench.patch(config)), last_step=split, **same)
     report, second = run(bench, config, start_step=split, latent=latent, disable_noise=True, **same)
     parts = first.sparse_by_sigma() | second.sparse_by_sigma()
     assert sorted(parts) == pytest.approx(sorted(whole.sparse_by_sigma()))
@@ -143,11 +132,7 @@ def test_a_split_run_has_the_sparse_steps_of_the_whole(bench, sampler, scheduler
     assert report["calls"]["sparse"] == min(4, 8 - split) * BLOCKS
 
 
-def spy_on(bench, config, spy):
-    return spy.on(bench.patch(config))
-
-
-@pytest.mark.parametrize(("switch", "high", "low"), [(14, 2, 6), (12, 0, 8), (10, 0, 8)])
+@pytest.mark.parametrize(("switch", "high", "low"), [(14, 2, 6), (10, 0, 8)])
 def test_two_experts_share_one_warm_up(bench, caplog, switch, high, low):
     """Wan 2.2: 20 steps, the second model goes on where the first stopped; warm-up 12."""
     config = sparse_config(warmup_steps=12)
@@ -216,7 +201,7 @@ def test_a_block_may_have_an_order_of_its_own(bench):
 
 
 def test_dense_blocks(bench):
-    for blocks in (frozenset({0}), frozenset({1, 7}), frozenset({0, 1})):
+    for blocks in (frozenset({1, 7}), frozenset({0, 1})):
         report, _ = run(bench, patch={"dense_blocks": blocks}, steps=2)
         kept = len(blocks & {0, 1})
         assert report["calls"]["sparse"] == 2 * (BLOCKS - kept)

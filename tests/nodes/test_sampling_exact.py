@@ -5,8 +5,6 @@ import torch
 
 from .sampling import ROUNDING, SHAPE, Spy, dense_level_config, sparse_config
 
-ORDERS = [None, "Gilbert", "STA", "SemanticAware", "Hybrid"]
-
 
 def test_psa_changes_the_result_at_all(bench):
     """What the identities below are measured against."""
@@ -15,10 +13,9 @@ def test_psa_changes_the_result_at_all(bench):
     assert torch.equal(sparse, bench.sample(bench.patch()))
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "uni_pc"])
-def test_dense_preset_is_bit_identical_to_no_psa(bench, sampler):
+def test_dense_preset_is_bit_identical_to_no_psa(bench):
     patched = bench.patch(sparse_config(type="dense"))
-    assert torch.equal(bench.sample(patched, sampler=sampler), bench.sample(sampler=sampler))
+    assert torch.equal(bench.sample(patched, sampler="heun"), bench.sample(sampler="heun"))
     assert bench.report["calls"]["sparse"] == 0
     assert bench.report["calls"]["dense"]["dense preset"] > 0
     # nor does it say of any step that it would be sparse
@@ -30,10 +27,9 @@ def test_a_run_that_is_all_warm_up_is_bit_identical_to_no_psa(bench):
     assert torch.equal(bench.sample(bench.patch(sparse_config(warmup_steps=4))), bench.sample())
 
 
-@pytest.mark.parametrize("latent", [(3, 16, 16), (3, 9, 13), (1, 10, 14)])
-@pytest.mark.parametrize("order", ORDERS)
-def test_level_one_everywhere_is_dense_attention(bench, order, latent):
-    shape = (1, 16, *latent)
+@pytest.mark.parametrize("order", [None, "Gilbert", "STA", "SemanticAware", "Hybrid"])
+def test_level_one_everywhere_is_dense_attention(bench, order):
+    shape = (1, 16, 3, 9, 13)
     plain = bench.sample(shape=shape)
     out = bench.sample(bench.patch(dense_level_config(rearrange_method=order)), shape=shape)
     assert bench.report["density"] == 1.0

@@ -33,10 +33,12 @@ def carried(monkeypatch, served_calls_only):
     return found
 
 
-# sides that are clustered: keys alone, or queries and keys
-@pytest.mark.parametrize(("order", "sides"), [("SemanticAware", 2), ("Hybrid", 1)])
-# the two conditions of guidance in one call, or in a call each
-@pytest.mark.parametrize(("text_tokens", "calls"), [((16, 16), 1), ((16, 17), 2)])
+# sides that are clustered: keys alone, or queries and keys; the two conditions of guidance in one
+# call, or in a call each
+@pytest.mark.parametrize(
+    ("order", "sides", "text_tokens", "calls"),
+    [("SemanticAware", 2, (16, 17), 2), ("Hybrid", 1, (16, 16), 1)],
+)
 def test_centroids_carry_within_a_run_and_not_across_runs(
     bench, carried, order, sides, text_tokens, calls
 ):
