@@ -117,8 +117,7 @@ def test_the_window_replaces_warm_up_and_dense_ranges_and_nothing_else(bench, al
     assert middle == pytest.approx([own] * 3 + [few] * 3 + [own] * 2)
 
 
-@pytest.mark.parametrize("scheduler", ["simple", "beta"])
-@pytest.mark.parametrize("split", [2, 5])
+@pytest.mark.parametrize(("scheduler", "split"), [("simple", 2), ("beta", 5)])
 def test_the_parts_of_a_split_run_have_what_the_whole_has(bench, scheduler, split):
     config = sparse_config(steps={"0-12.5%": "dense", "25-50%": FEW, "60-100%": MORE})
     same = {"steps": 8, "scheduler": scheduler, "cfg": 1.0}
@@ -151,9 +150,3 @@ def test_ranges_that_change_nothing_give_the_same_bits(bench):
     ranges = {"0-50%": "dense", "50-75%": {"tail": 32}, "75-100%": {"blocks": {0: {"tail": 32}}}}
     same = bench.sample(bench.patch(sparse_config(steps=ranges)), steps=4)
     assert torch.equal(plain, same)
-
-
-def test_blocks_of_ranges_that_the_model_has_not_are_named(bench, caplog):
-    config = sparse_config(steps={"0-50%": {"blocks": {"7-8": "dense"}}})
-    run(bench, config, steps=2)
-    assert "settings of blocks 7-8 had no effect" in caplog.text

@@ -183,15 +183,6 @@ def test_without_a_culprit_it_is_said_all_the_same(bench, caplog, monkeypatch, p
     assert len(said) == 2 and report["bypassed"]
 
 
-def test_a_layout_that_is_not_known_is_promised_nothing(bench, caplog, monkeypatch):
-    from psa_pack.nodes.patching import around_call
-
-    monkeypatch.setattr(around_call, "token_grid", lambda call: None)
-    report, _, said = run(bench, caplog, patched(bench))
-    assert "does not know the token layout" in said[0] and len(said) == 2
-    assert report["bypassed"] is None and report["calls"]["sparse"] == 0
-
-
 def of_a_pack(model):
     """The model is of a class that a pack brings, blocks included."""
     import comfy.ldm.wan.model as wan

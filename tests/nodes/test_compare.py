@@ -29,11 +29,10 @@ def channels_first(clip):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (11, 11), (75, 40), (720, 64)], ids=str)
-@pytest.mark.parametrize("noise", [0.0, 0.02, 0.3])
-def test_ssim_is_piqs_at_full_resolution(size, noise):
+def test_ssim_is_piqs_at_full_resolution(size):
     torch.manual_seed(1)
     reference = torch.rand(5, *size, 3)
-    other = (reference + noise * torch.randn_like(reference)).clamp(0, 1)
+    other = (reference + 0.1 * torch.randn_like(reference)).clamp(0, 1)
     found = compare(reference, other).ssim
     wanted = piq.ssim(channels_first(other), channels_first(reference), data_range=1.0,
                       downsample=False, reduction="none")  # fmt: skip
@@ -66,13 +65,6 @@ def test_psnr_by_hand():
     other[0, 3, 4, 1] = 1
     wanted = 10 * math.log10(256 * 3)
     assert compare(torch.zeros(1, 16, 16, 3), other).psnr.whole == pytest.approx(wanted, abs=1e-4)
-
-
-def test_psnr_of_a_frame_is_piqs():
-    torch.manual_seed(2)
-    reference, other = torch.rand(2, 4, 24, 24, 3)
-    wanted = piq.psnr(channels_first(other), channels_first(reference), reduction="none")
-    assert compare(reference, other).psnr.frames == pytest.approx(wanted.tolist(), abs=1e-4)
 
 
 def test_the_temporal_difference_is_the_quality_benchs():

@@ -230,9 +230,10 @@ def test_settings_of_blocks_that_the_model_does_not_have_are_named(bench, caplog
         return [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
 
     assert not said(dense_blocks=frozenset({0, 1}))
-    config = sparse_config(blocks=BlockOverrides({7: "dense", 1: "dense"}))
+    ranges = {"0-50%": {"blocks": {"8-9": "dense"}}}
+    config = sparse_config(blocks=BlockOverrides({7: "dense", 1: "dense"}), steps=ranges)
     (line,) = said(config=config, dense_blocks=frozenset({0, 2, 3}))
-    assert "settings of blocks 2-3, 7 had no effect" in line and "only blocks 0-1 had" in line
+    assert "settings of blocks 2-3, 7-9 had no effect" in line and "only blocks 0-1 had" in line
 
 
 def test_what_is_kept_of_a_call_holds_no_tensor():

@@ -79,7 +79,7 @@ def model_calls(smallest, monkeypatch):
 
 # ComfyUI's samplers and torchsde, about things of their own
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("scheduler", ["simple", "beta", "karras"])
+@pytest.mark.parametrize("scheduler", ["simple", "karras"])
 def test_every_call_of_every_sampler_is_in_its_own_step(model_calls, scheduler):
     import comfy.samplers
 
@@ -116,8 +116,8 @@ CHURNING = {"euler": 1, "heun": 2, "heunpp2": 3, "dpm_2": 2}
 
 
 @pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("scheduler", ["simple", "beta", "karras"])
-@pytest.mark.parametrize("churn", [0.2, 1.0, 2.0, 50.0])
+@pytest.mark.parametrize("scheduler", ["simple", "karras"])
+@pytest.mark.parametrize("churn", [0.2, 2.0, 50.0])
 def test_a_call_belongs_to_its_step_whatever_noise_is_added(
     model_calls, monkeypatch, scheduler, churn, known
 ):
