@@ -58,13 +58,10 @@ def id_of(x):
 class ComfyCompiler:
     """patterns  of each forward pass that ended, in order, as `Graph.parts`
     kept      what outlived one
-    pauses    how often a recording was paused
-    broken    how many forward passes ended by an exception
     """
 
     def __init__(self):
         self.patterns, self.kept = [], []
-        self.pauses = self.broken = 0
         self.active = {}
         self._ended = []
 
@@ -82,7 +79,6 @@ class ComfyCompiler:
         graph = self.active.get(threading.get_ident())
         if graph is not None and graph._comfy_active:
             assert graph.paused is not paused, "a pause inside of a pause"
-            self.pauses += paused
             graph.paused = paused
 
     def malloc_graph_begin(self, device=None):
@@ -93,9 +89,7 @@ class ComfyCompiler:
     def malloc_graph_end(self, broken=False):
         graph = self.active.pop(threading.get_ident())
         graph.__exit__(None, None, None)
-        if broken:
-            self.broken += 1
-        else:
+        if not broken:
             self.patterns.append(graph.parts)
             self._ended.append(graph)
 
@@ -122,7 +116,6 @@ class ComfyCompiler:
                 return self.malloc_graph_end(broken=True)
             with self.pause_malloc_graph():
                 copies = copied(output)
-            self.pauses -= 1
             del output
             graph.parts.append([])
             self.malloc_graph_end()

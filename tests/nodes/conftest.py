@@ -39,6 +39,33 @@ def served_calls_only(bench, monkeypatch):
 
 
 @pytest.fixture
+def failing(monkeypatch):
+    """failing(n, fault): the n-th sparse call of PSA (from 1) meets it; the others are real.
+
+    A fault is a number to put into the output, or makes the exception to raise.
+    """
+    from psa_engines.core import deciding
+
+    real = deciding.psa_attention
+
+    def arrange(nth, fault):
+        calls = []
+
+        def attention(*args, **kwargs):
+            calls.append(1)
+            out, stats = real(*args, **kwargs)
+            if len(calls) == nth:
+                if callable(fault):
+                    raise fault()
+                out[..., 3, 5] = fault
+            return out, stats
+
+        monkeypatch.setattr(deciding, "psa_attention", attention)
+
+    return arrange
+
+
+@pytest.fixture
 def graph(comfy_client, comfy_server):
     """new() -> a Graph for the session's server."""
     from .graphs import Graph

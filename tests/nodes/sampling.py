@@ -122,6 +122,24 @@ def in_windows(model):
     return WanContextWindowsManualNode.execute(**windows)[0]
 
 
+def run_of(steps, config=None, on_progress=None):
+    """A run that no sampler makes; `steps`: the reason why each is dense, or None."""
+    from psa_engines.core.schedule import Schedule, Step
+    from psa_pack.nodes.patching.run import PatchOptions, Run
+    from psa_pack.nodes.preset_value import PresetValue
+
+    plan = Schedule(tuple(Step(1.0 - i / 10, reason) for i, reason in enumerate(steps)))
+    return Run(PresetValue(config or sparse_config()), PatchOptions(), plan, on_progress)
+
+
+def override_of(run, step, grid=(3, 8, 8)):
+    """What a model call of this step has for an override."""
+    from psa_engines.core.token_grid import TokenGrid
+    from psa_pack.nodes.patching.override import AttentionOverride
+
+    return AttentionOverride(run, TokenGrid(grid, (1, 2, 2)), step, key="k", previous=None)
+
+
 def agree(report, spy):
     """The report and a spy, which knows nothing of PSA, count the same."""
     dense = report["calls"]["dense"]
@@ -162,7 +180,9 @@ class Bench:
         self.model = comfy_inproc.tiny_wan(**size)
         self.reports = []
 
-    def patch(self, config=None, *, model=None, preset=None, **options):
+    def patch(
+        self, config=None, *, model=None, preset=None, on_report=None, on_progress=None, **options
+    ):
         """`model` (the tiny Wan) with PSA on; reports of its runs are appended to `reports`."""
         from psa_pack.nodes.patching.apply import apply_psa
         from psa_pack.nodes.patching.run import PatchOptions
@@ -170,7 +190,8 @@ class Bench:
 
         value = preset or PresetValue(config or sparse_config(), name="test")
         patched = self.model if model is None else model
-        return apply_psa(patched, value, PatchOptions(**options), self.reports.append)
+        on_report = on_report or self.reports.append
+        return apply_psa(patched, value, PatchOptions(**options), on_report, on_progress)
 
     @property
     def report(self):

@@ -7,9 +7,6 @@ import torch
 
 from . import zoo
 from .sampling import OVERRIDE, sparse_config, transformer_options
-from .zoo import Case, clip_vision, run
-
-VIDEO = Case({}, (16, 3, 8, 12), (3, 4, 6))
 
 
 @pytest.fixture
@@ -17,13 +14,20 @@ def bench(comfy_inproc, one_thread):
     return zoo.ZooBench()
 
 
+def run(bench, model, *, latent=(16, 3, 8, 12), text=(20, 4096), **options):
+    """text  (tokens, width)"""
+    tokens, width = text
+    options = {"text_tokens": (tokens, tokens), "text_width": width, **options}
+    return bench.sample(model, shape=(1, *latent), steps=2, **options)
+
+
 def test_a_model_that_is_not_in_the_table_stays_dense(bench, monkeypatch, caplog):
     from psa_pack.nodes.patching.grids import table
 
     monkeypatch.delitem(table.READERS, "comfy.ldm.wan.model.WanModel")
     model = zoo.wan()
-    plain = run(bench, model, VIDEO)
-    assert torch.equal(run(bench, bench.patch(model=model), VIDEO), plain)
+    plain = run(bench, model)
+    assert torch.equal(run(bench, bench.patch(model=model)), plain)
     calls = bench.reports[-1]["calls"]
     assert calls["sparse"] == 0
     assert set(calls["dense"]) == {"cross-attention", "unknown token layout"}
@@ -34,7 +38,7 @@ def test_a_model_that_is_not_in_the_table_stays_dense(bench, monkeypatch, caplog
 @pytest.mark.parametrize("text_tokens", [72, 71])
 def test_text_as_long_as_the_video_stays_dense(bench, text_tokens):
     model = zoo.wan()
-    run(bench, bench.patch(model=model), VIDEO, text=(text_tokens, 4096))
+    run(bench, bench.patch(model=model), text=(text_tokens, 4096))
     calls = bench.reports[-1]["calls"]
     if text_tokens == 72:
         assert calls == {"sparse": 0, "dense": {"video and text have the same length": 8}}
@@ -43,9 +47,9 @@ def test_text_as_long_as_the_video_stays_dense(bench, text_tokens):
 
 
 def test_image_tokens_as_many_as_the_videos_stay_dense(bench):
-    image = {"clip_vision_output": clip_vision()}
-    case = Case(zoo.I2V, (16, 257, 2, 2), (257, 1, 1), conditions=image)
-    run(bench, bench.patch(model=zoo.wan(**zoo.I2V)), case)
+    image = {"clip_vision_output": zoo.clip_vision()}
+    model = bench.patch(model=zoo.wan(**zoo.I2V))
+    run(bench, model, latent=(16, 257, 2, 2), conditions=image)
     calls = bench.reports[-1]["calls"]
     assert calls["sparse"] == 0
     # per block: self-attention and the image's cross-attention; the text's is told apart
@@ -57,7 +61,7 @@ def test_a_family_that_the_model_contradicts_is_reported(bench, caplog):
 
     model = zoo.wan()
     made_for = PresetValue(sparse_config(), "CogVideo_5b", "x", 226, (32, 32, 4))
-    run(bench, bench.patch(model=model, preset=made_for), VIDEO)
+    run(bench, bench.patch(model=model, preset=made_for))
     said = [r.getMessage() for r in caplog.records if "the model's own is used" in r.getMessage()]
     # older versions of ComfyUI do not say how large a token is
     knows_scale = hasattr(model.model.latent_format, "spacial_downscale_ratio")
@@ -69,7 +73,7 @@ def test_a_family_that_the_model_contradicts_is_reported(bench, caplog):
 
     caplog.clear()
     fitting = PresetValue(sparse_config(), "Wan2.1_14b", "x", 0, (16, 16, 4))
-    run(bench, bench.patch(model=model, preset=fitting), VIDEO)
+    run(bench, bench.patch(model=model, preset=fitting))
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
 
 
@@ -93,8 +97,8 @@ def test_a_model_unlike_its_class_stays_dense(bench, monkeypatch, caplog, fault,
     reader = table.READERS[name]
     monkeypatch.setitem(table.READERS, name, lambda call: fault(reader(call)))
     model = zoo.wan()
-    out = run(bench, bench.patch(model=model), VIDEO)
-    assert torch.equal(out, run(bench, model, VIDEO))
+    out = run(bench, bench.patch(model=model))
+    assert torch.equal(out, run(bench, model))
     assert bench.reports[-1]["calls"] == {"sparse": 0, "dense": {"cross-attention": 4, reason: 4}}
     warned = [r.getMessage() for r in caplog.records if "patch_size" in r.getMessage()]
     assert len(warned) == (fault is no_such_attribute)
@@ -130,7 +134,7 @@ def test_a_grid_that_the_model_publishes_otherwise_wins(bench, published, sparse
     model = bench.patch(model=zoo.wan())
     kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
     model.add_wrapper_with_key(kind, "test", publish)
-    run(bench, model, VIDEO)
+    run(bench, model)
     calls = bench.reports[-1]["calls"]
     assert calls["sparse"] == (4 if sparse else 0)
     assert calls["dense"].get("unknown token layout", 0) == (0 if sparse else 4)
@@ -158,9 +162,9 @@ def test_shipped_families_fit_their_models(
     comfy_inproc.load_pack()
     from psa_pack.nodes.preset_loader import load_preset
 
-    model = build()
     preset = load_preset(family, "fast")
-    run(bench, bench.patch(model=model, preset=preset, window=(0, 1)), Case({}, latent, ()), text)
+    patched = bench.patch(model=build(), preset=preset, window=(0, 1))
+    run(bench, patched, latent=latent, text=text)
     assert bench.reports[-1]["calls"]["sparse"] == 4
     assert not [r.getMessage() for r in caplog.records if r.name == "PSA" and r.levelname != "INFO"]
 

@@ -4,20 +4,12 @@ import logging
 
 import torch
 
-from .sampling import sparse_config
-
-GRID = (3, 8, 8)
+from .sampling import override_of, run_of
 
 
 def test_a_call_off_the_cpu_without_kernels_stays_dense(comfy_inproc, caplog):
-    from psa_engines.core.schedule import Schedule, Step
-    from psa_engines.core.token_grid import TokenGrid
-    from psa_pack.nodes.patching.override import AttentionOverride
-    from psa_pack.nodes.patching.run import PatchOptions, Run
-    from psa_pack.nodes.preset_value import PresetValue
-
-    run = Run(PresetValue(sparse_config()), PatchOptions(), Schedule((Step(1.0, None),)))
-    override = AttentionOverride(run, TokenGrid(GRID, (1, 2, 2)), 0, key="k", previous=None)
+    run = run_of([None])
+    override = override_of(run, 0)
     # the meta device is the one device without kernels that every machine has
     q, k, v = (torch.empty(1, 192, 256, device="meta") for _ in range(3))
     dense = object()

@@ -14,7 +14,7 @@ from .sampling import OVERRIDE, sparse_config, transformer_options
 STEPS, BLOCKS = 5, 2
 # kept groups and plans, orders by content, both kinds of dense steps
 CONFIGS = {
-    "similar": {"grouping": "similar", "refresh": 3},
+    "similar": {"grouping": "similar", "refresh": 2},
     "clusters": {"rearrange_method": "SemanticAware"},
     "raster": {"use_rearrange": False, "grouping": "similar"},
 }
@@ -98,19 +98,9 @@ def test_a_calibration(bench, compiler, tmp_path):
     compiler.check()
 
 
-def test_a_step_that_fails_goes_on_dense_in_the_same_pattern(bench, compiler, monkeypatch):
-    from psa_engines.core import deciding
-
+def test_a_step_that_fails_goes_on_dense_in_the_same_pattern(bench, compiler, failing):
     patched = bench.patch(sparse_config())
-    serve, calls = deciding.psa_attention, []
-
-    def failing(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 4:
-            raise RuntimeError("injected")
-        return serve(*args, **kwargs)
-
-    monkeypatch.setattr(deciding, "psa_attention", failing)
+    failing(4, lambda: RuntimeError("injected"))
     with compiler.on(patched.model.diffusion_model):
         out = bench.sample(patched, steps=STEPS)
     assert torch.isfinite(out).all() and "injected" in bench.report["failure"]
@@ -202,20 +192,11 @@ def test_kernels_are_compiled_before_the_model_is_entered(bench, compiler, monke
     """What stands for a GPU here runs the call and compiles nothing; that it runs counts."""
     from psa_engines.core import deciding
     from psa_pack.nodes.patching import compiling
-    from psa_pack.nodes.patching.apply import apply_psa
-    from psa_pack.nodes.patching.run import PatchOptions
-    from psa_pack.nodes.preset_value import PresetValue
 
     config = sparse_config(warmup_steps=2, blocks={1: {"tail": 16}}, **CONFIGS["similar"])
     lines = []
     monkeypatch.setattr(compiling, "compiles", lambda device: False)
-    patched = apply_psa(
-        bench.model,
-        PresetValue(config, name="test"),
-        PatchOptions(),
-        bench.reports.append,
-        lines.append,
-    )
+    patched = bench.patch(config, on_progress=lines.append)
     wanted = bench.sample(patched, steps=STEPS)
     assert not [line for line in lines if "compiling" in line["text"]]
     ahead, served = [], []

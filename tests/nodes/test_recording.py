@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from .sampling import Spy, agree_by_place, sparse_config
+from .sampling import Spy, agree_by_place, override_of, run_of, sparse_config
 
 BLOCKS = 2
 
@@ -148,18 +148,11 @@ def test_a_count_of_kernels_that_fails_costs_figures_and_no_render(bench, monkey
 
 
 def test_a_dense_call_that_psa_could_not_serve_has_no_say_in_the_speed(comfy_inproc):
-    from psa_engines.core.schedule import Schedule, Step
-    from psa_engines.core.token_grid import TokenGrid
-    from psa_pack.nodes.patching.override import AttentionOverride
-    from psa_pack.nodes.patching.run import PatchOptions, Run
-    from psa_pack.nodes.preset_value import PresetValue
-
-    plan = Schedule((Step(1.0, "warm-up"), Step(0.5, None)))
-    run = Run(PresetValue(sparse_config()), PatchOptions(), plan)
+    run = run_of(["warm-up", None])
     q, k, v = (torch.randn(1, 192, 256) for _ in range(3))
     one_head = {"k": k[..., :128], "v": v[..., :128]}
     for step in (0, 1):
-        override = AttentionOverride(run, TokenGrid((3, 8, 8), (1, 2, 2)), step, "k", None)
+        override = override_of(run, step)
         for options in (
             {}, {"mask": torch.ones(192, 192)}, one_head, {"low_precision_attention": False},
             {"novel": 1},
@@ -252,13 +245,10 @@ def test_what_is_kept_of_a_call_holds_no_tensor():
 
 def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
     from psa_engines.core.recording import live
-    from psa_pack.nodes.patching.apply import apply_psa
-    from psa_pack.nodes.patching.run import PatchOptions
-    from psa_pack.nodes.preset_value import PresetValue
 
     said = []
-    preset = PresetValue(sparse_config(warmup_steps=1), name="test")
-    patched = apply_psa(bench.model, preset, PatchOptions(), on_progress=said.append)
+    config = sparse_config(warmup_steps=1)
+    patched = bench.patch(config, on_progress=said.append)
     monkeypatch.setattr(live, "EVERY", 0.0)
     bench.sample(patched, steps=3, cfg=1.0)
     assert said[0] == {"text": "step 1/3, dense (warm-up)", "step": 1, "steps": 3,
@@ -281,7 +271,7 @@ def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
     said.clear()
     monkeypatch.setattr(live, "EVERY", 0.0)
     expected = bench.sample(patched, steps=3, cfg=1.0)
-    told = apply_psa(bench.model, preset, PatchOptions(), on_progress=broken)
+    told = bench.patch(config, on_progress=broken)
     said.clear()
     assert torch.equal(bench.sample(told, steps=3, cfg=1.0), expected)
     assert len(said) == 1
@@ -291,22 +281,16 @@ def test_progress_says_step_state_density_and_speed(bench, monkeypatch):
 def test_on_a_gpu_recording_waits_for_nothing(comfy_inproc, monkeypatch):
     """Sparse and dense calls, and the line about them, while torch forbids waiting."""
     from psa_engines.core.recording import live
-    from psa_engines.core.schedule import Schedule, Step
-    from psa_engines.core.token_grid import TokenGrid
-    from psa_pack.nodes.patching.override import AttentionOverride
-    from psa_pack.nodes.patching.run import PatchOptions, Run
-    from psa_pack.nodes.preset_value import PresetValue
 
     monkeypatch.setattr(live, "EVERY", 0.0)
     said = []
-    plan = Schedule((Step(1.0, "warm-up"), Step(0.5, None)))
-    run = Run(PresetValue(sparse_config()), PatchOptions(), plan, said.append)
+    run = run_of(["warm-up", None], on_progress=said.append)
     q, k, v = (torch.randn(1, 768, 256, device="cuda", dtype=torch.float16) for _ in range(3))
     scores = torch.nn.functional.scaled_dot_product_attention
 
     def calls():
         for step in (0, 1):
-            override = AttentionOverride(run, TokenGrid((3, 16, 16), (1, 2, 2)), step, "k", None)
+            override = override_of(run, step, (3, 16, 16))
             run.recorder.model_call(step, q.device)
             for _ in range(3):
                 override(lambda q, k, v, **_: scores(q, k, v), q, k, v, heads=2)

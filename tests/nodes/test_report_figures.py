@@ -317,17 +317,8 @@ def test_a_run_without_a_plan_and_one_that_stepped_aside(bench, monkeypatch):
     assert aside["calls"]["sparse"] == 0 and aside["density"] is None
 
 
-def test_nan_from_a_kernel_is_reported_and_does_not_spoil_the_figures(bench, monkeypatch):
-    from psa_engines.core import deciding
-
-    real = deciding.psa_attention
-
-    def spoiled(*args, **kwargs):
-        out, stats = real(*args, **kwargs)
-        out[..., 3, 5] = float("nan")
-        return out, stats
-
-    monkeypatch.setattr(deciding, "psa_attention", spoiled)
+def test_nan_from_a_kernel_is_reported_and_does_not_spoil_the_figures(bench, failing):
+    failing(1, float("nan"))
     patched = bench.patch(sparse_config(warmup_steps=1))
     bench.sample(patched, steps=3, cfg=1.0)
     _, text, data = report_on(patched)
@@ -371,23 +362,13 @@ def test_nan_in_q_leaves_the_mass_out(bench, monkeypatch):
 
 
 def test_after_an_interrupt_the_report_says_so_and_a_step_that_is_cut_off_has_no_time(
-    bench, monkeypatch
+    bench, failing
 ):
-    import comfy.model_management
+    from comfy.model_management import InterruptProcessingException
 
-    from psa_engines.core import deciding
-
-    real, calls = deciding.psa_attention, []
-
-    def cut(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 4:  # the second block of step 3
-            raise comfy.model_management.InterruptProcessingException
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(deciding, "psa_attention", cut)
+    failing(4, InterruptProcessingException)  # the second block of step 3
     patched = bench.patch(sparse_config(warmup_steps=1))
-    with pytest.raises(comfy.model_management.InterruptProcessingException):
+    with pytest.raises(InterruptProcessingException):
         bench.sample(patched, steps=5, cfg=1.0)
     _, text, data = report_on(patched)
     (run,) = data["models"][0]["runs"]

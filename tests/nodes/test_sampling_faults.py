@@ -14,33 +14,6 @@ from .sampling import OVERRIDE, SHAPE, Spy, sparse_config, transformer_options
 BLOCKS = 2
 
 
-@pytest.fixture
-def failing(monkeypatch):
-    """failing(n, fault): the n-th sparse call of PSA (from 1) meets it; the others are real.
-
-    A fault is a number to put into the output, or makes the exception to raise.
-    """
-    from psa_engines.core import deciding
-
-    real = deciding.psa_attention
-
-    def arrange(nth, fault):
-        calls = []
-
-        def attention(*args, **kwargs):
-            calls.append(1)
-            out, stats = real(*args, **kwargs)
-            if len(calls) == nth:
-                if callable(fault):
-                    raise fault()
-                out[..., 3, 5] = fault
-            return out, stats
-
-        monkeypatch.setattr(deciding, "psa_attention", attention)
-
-    return arrange
-
-
 def no_launch():
     return RuntimeError("no kernel for this GPU")
 
@@ -176,16 +149,13 @@ def test_a_model_that_makes_nan_itself_is_served_like_without_psa(bench):
 
 
 def test_a_report_that_cannot_be_made_or_sent_costs_nothing(bench, caplog, monkeypatch):
-    from psa_pack.nodes.patching.apply import apply_psa
-    from psa_pack.nodes.patching.run import PatchOptions, Run
-    from psa_pack.nodes.preset_value import PresetValue
+    from psa_pack.nodes.patching.run import Run
 
     def broken(*_):
         raise OSError("the page is gone")
 
-    patched = apply_psa(bench.model, PresetValue(sparse_config()), PatchOptions(), broken)
     expected = bench.sample(bench.patch())
-    assert torch.equal(bench.sample(patched), expected)
+    assert torch.equal(bench.sample(bench.patch(on_report=broken)), expected)
     monkeypatch.setattr(Run, "finish", broken)
     assert torch.equal(bench.sample(bench.patch()), expected)
     lines = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from .sampling import Spy, agree, in_windows, sparse_config
+from .sampling import Spy, agree, in_windows, run_of, sparse_config
 
 BLOCKS = 2
 SIMILAR = {"grouping": "similar", "refresh": 3, "second_moment": True, "warmup_steps": 1}
@@ -139,26 +139,16 @@ def test_each_part_of_a_split_run_begins_anew(bench, made):
     assert list(steps_of(made)) == [0, 1]
 
 
-def test_stepping_aside_lets_go_at_once(bench, monkeypatch):
-    from psa_engines.core import deciding
-
-    real, calls = deciding.psa_attention, []
-
-    def failing(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 5:  # block 0 of the third sparse step
-            raise RuntimeError("no kernel for this GPU")
-        return real(*args, **kwargs)
-
+def test_stepping_aside_lets_go_at_once(bench, failing):
     patched = bench.patch(similar())
     undisturbed = bench.sample(patched, steps=5)
-    monkeypatch.setattr(deciding, "psa_attention", failing)
+    # block 0 of the third sparse step
+    failing(5, lambda: RuntimeError("no kernel for this GPU"))
     alive = []
     out = bench.sample(patched, steps=5, callback=lambda *_: alive.append(groups_alive()))
     assert torch.isfinite(out).all() and not torch.equal(out, undisturbed)
     assert "no kernel" in bench.report["failure"]
     assert alive == [0, BLOCKS, BLOCKS, 0, 0]
-    monkeypatch.setattr(deciding, "psa_attention", real)
     assert torch.equal(bench.sample(patched, steps=5), undisturbed)
 
 
@@ -219,12 +209,9 @@ def test_what_finds_no_room_is_made_anew_and_the_rest_is_kept(bench, made, bound
 def test_a_run_keeps_no_more_than_it_may(bench):
     """Of the bound itself, at the sizes of a large model."""
     from psa_engines.core import run
-    from psa_engines.core.schedule import Schedule
-    from psa_pack.nodes.patching.run import PatchOptions, Run
-    from psa_pack.nodes.preset_value import PresetValue
 
     device = torch.device("cpu")
-    one = Run(PresetValue(similar()), PatchOptions(), Schedule(()))
+    one = run_of((), similar())
     most = run._memory(device) * run.MOST_KEPT["groups"]
     size = int(most / 40) + 1
     kept = 0

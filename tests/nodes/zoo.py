@@ -4,7 +4,6 @@ Weights keep activations at unit variance, so that attention is far from uniform
 ComfyUI does not have skips the test.
 """
 
-import dataclasses
 import importlib
 import inspect
 import json
@@ -80,32 +79,6 @@ def noise(*shape, seed=0):
 
 def clip_vision(tokens=257):
     return types.SimpleNamespace(penultimate_hidden_states=noise(1, tokens, 1280, seed=4))
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One model, one latent size `[channels, frames, height, width]`, and the layout it has."""
-
-    model: dict
-    latent: tuple[int, ...]
-    grid: tuple[int, int, int]
-    before: int = 0
-    after: int = 0
-    conditions: dict = dataclasses.field(default_factory=dict)
-    # an argument of the model that older versions do not have
-    needs: str = ""
-
-
-def run(bench, model, case, text=(20, 4096), text_tokens=None):
-    width = text[1]
-    options = {
-        "shape": (1, *case.latent),
-        "steps": 2,
-        "text_tokens": text_tokens or (text[0], text[0]),
-        "text_width": width,
-        "conditions": case.conditions,
-    }
-    return bench.sample(model, **options)
 
 
 class ZooBench(Bench):
