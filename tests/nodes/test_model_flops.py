@@ -61,12 +61,16 @@ def built(module, name, **settings):
     return kind(operations=comfy.ops.disable_weight_init, **META, **settings)
 
 
-def check(family, grid, text, call, blocks="blocks", rel=1e-9):
+def check(family, grid, text, model, *inputs, blocks="blocks", rel=1e-9, **options):
     """`rel`: blocks turn the time into scales and shifts too, which is not counted."""
     from psa_pack.nodes.estimate.density import Tokens
     from psa_pack.nodes.estimate.models import MODELS
 
     length = Tokens(grid, text).total
+
+    def call(transformer_options):
+        return model(*inputs, transformer_options=transformer_options, **options)
+
     own, every = counted(call, length, blocks)
     attention, rest = MODELS[family].flops(length)
     assert own == attention > 0
@@ -91,8 +95,7 @@ def test_wan(family, settings, grid):
     frames, height, width = grid
     model = built("wan.model", "WanModel", **settings)
     video = empty(1, settings.get("in_dim", 16), frames, 2 * height, 2 * width)
-    inputs = video, empty(1), empty(1, MODELS[family].cross, 4096)
-    check(family, grid, 0, lambda options: model(*inputs, transformer_options=options))
+    check(family, grid, 0, model, video, empty(1), empty(1, MODELS[family].cross, 4096))
 
 
 def test_cogvideox():
@@ -101,45 +104,36 @@ def test_cogvideox():
         use_rotary_positional_embeddings=True,
     )  # fmt: skip
     inputs = empty(1, 16, 13, 60, 90), empty(1), empty(1, 226, 4096)
-    check("CogVideo_5b", (13, 30, 45), 226,
-          lambda options: model(*inputs, transformer_options=options), rel=1e-4)  # fmt: skip
+    check("CogVideo_5b", (13, 30, 45), 226, model, *inputs, rel=1e-4)
 
 
 def test_kandinsky_5_lite():
     model = built("kandinsky5.model", "Kandinsky5")  # its defaults are lite's
     inputs = empty(1, 33, 31, 64, 96), empty(1), empty(1, 256, 3584), empty(1, 768)
-    check("Kandinsky5", (31, 32, 48), 0,
-          lambda options: model(*inputs, transformer_options=options),
-          "visual_transformer_blocks", 1e-4)  # fmt: skip
+    blocks = "visual_transformer_blocks"
+    check("Kandinsky5", (31, 32, 48), 0, model, *inputs, blocks=blocks, rel=1e-4)
 
 
 def test_ltx_2():
     """97 frames at 25 a second: the 97 tokens of sound are not counted."""
     model = built("lightricks.av_model", "LTXAVModel")  # its defaults are the 19B model's
-    inputs = ([empty(1, 128, 13, 16, 24), empty(1, 8, 97, 16)], empty(1), empty(1, 1024, 7680),
-              None)  # fmt: skip
-    check("LTX-2", (13, 16, 24), 0,
-          lambda options: model(*inputs, transformer_options=options),
-          "transformer_blocks", 2e-2)  # fmt: skip
+    both = [empty(1, 128, 13, 16, 24), empty(1, 8, 97, 16)]
+    inputs = both, empty(1), empty(1, 1024, 7680), None
+    check("LTX-2", (13, 16, 24), 0, model, *inputs, blocks="transformer_blocks", rel=2e-2)
 
 
 def test_minimax_h3():
     """100 tokens of text and 74 of sound are in the sequence."""
     model = built("minimax.model", "MiniMaxH3Model")
-    video, sound = empty(1, 24, 7, 16, 24), empty(1, 32, 2, 37)
-    refined = empty(1, 100, 5376)
-    check("MiniMax-H3", (7, 8, 12), 174,
-          lambda options: model([video, sound], torch.ones(1), refined, options),
-          rel=2e-3)  # fmt: skip
+    inputs = [empty(1, 24, 7, 16, 24), empty(1, 32, 2, 37)], torch.ones(1), empty(1, 100, 5376)
+    check("MiniMax-H3", (7, 8, 12), 174, model, *inputs, rel=2e-3)
 
 
 def test_ltx_video_13b():
     model = built("lightricks.model", "LTXVModel", attention_head_dim=128, num_layers=48,
                   cross_attention_dim=4096)  # fmt: skip
     inputs = empty(1, 128, 13, 16, 24), empty(1), empty(1, 128, 4096), None
-    check("LTX-Video", (13, 16, 24), 0,
-          lambda options: model(*inputs, transformer_options=options),
-          "transformer_blocks")  # fmt: skip
+    check("LTX-Video", (13, 16, 24), 0, model, *inputs, blocks="transformer_blocks")
 
 
 def test_cosmos_predict2_14b():
@@ -151,16 +145,14 @@ def test_cosmos_predict2_14b():
         pos_emb_cls="rope3d", use_adaln_lora=True, adaln_lora_dim=256,
     )  # fmt: skip
     inputs = empty(1, 16, 5, 64, 96), empty(1, 5), empty(1, 512, 1024)
-    check("Cosmos-Predict2", (5, 32, 48), 0,
-          lambda options: model(*inputs, transformer_options=options), rel=1e-2)  # fmt: skip
+    check("Cosmos-Predict2", (5, 32, 48), 0, model, *inputs, rel=1e-2)
 
 
 def test_qwen_image():
     model = built("qwen_image.model", "QwenImageTransformer2DModel")
     inputs = empty(1, 16, 1, 128, 128), empty(1), empty(1, 100, 3584)
-    check("Qwen-Image", (1, 64, 64), 100,
-          lambda options: model(*inputs, attention_mask=None, transformer_options=options),
-          "transformer_blocks", 1e-3)  # fmt: skip
+    check("Qwen-Image", (1, 64, 64), 100, model, *inputs, attention_mask=None,
+          blocks="transformer_blocks", rel=1e-3)  # fmt: skip
 
 
 def test_mochi():
@@ -173,9 +165,7 @@ def test_mochi():
     )  # fmt: skip
     text = torch.ones(1, 256, dtype=torch.bool, device="meta")
     inputs = empty(1, 12, 7, 60, 106), empty(1), empty(1, 256, 4096), text
-    check("Mochi", (7, 30, 53), 256,
-          lambda options: model(*inputs, num_tokens=256, transformer_options=options),
-          rel=2e-2)  # fmt: skip
+    check("Mochi", (7, 30, 53), 256, model, *inputs, num_tokens=256, rel=2e-2)
 
 
 # the fields of a Params class
@@ -208,10 +198,9 @@ def test_text_in_the_sequence(family, module, name, settings, inputs):
     known = params.__dataclass_fields__  # older versions have fewer
     model = built(module, name, **{key: x for key, x in settings.items() if key in known})
     grid = (shape[1] if len(shape) > 3 else 1, shape[-2] // 2, shape[-1] // 2)
-    more = {"y": empty(1, 768), "guidance": empty(1)}
-    check(family, grid, text, lambda options: model(
-        empty(1, *shape), empty(1), empty(1, text, 4096), transformer_options=options, **more
-    ), "double_blocks|single_blocks", 1e-3)  # fmt: skip
+    check(family, grid, text, model, empty(1, *shape), empty(1), empty(1, text, 4096),
+          y=empty(1, 768), guidance=empty(1),
+          blocks="double_blocks|single_blocks", rel=1e-3)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,17 @@ def density_of(config, grid=HD_GRID):
     return density([(1, config)], Tokens(grid, 0)).value
 
 
+def hold(path, *entries):
+    """What was measured is this."""
+    measured_gpu.write(path, *entries)
+    measured.forget()
+
+
+def entry_of(*calls):
+    times = {"matmul_tflops": 200.0, "calls": calls}
+    return measured_gpu.entry(times=False) | {"times": times}
+
+
 def share_of(config, kept=0.0):
     """The time of a call in dense ones, by measured_gpu.py."""
     return 0.05 + kept + 1.2 * density_of(config)
@@ -111,9 +122,7 @@ def test_between_two_measured_lengths_and_beyond_them(unmeasured):
     """Dense at 50 TFLOP/s at 10,000 tokens and 100 at 40,000: 75 at 20,000, by the logarithm."""
     calls = [measured_gpu.call(10_000, 12), measured_gpu.call(40_000, 12)]
     calls[0]["dense_ms"][DENSE] *= 2
-    times = {"matmul_tflops": 200.0, "calls": calls}
-    measured_gpu.write(unmeasured, measured_gpu.entry(times=False) | {"times": times})
-    measured.forget()
+    hold(unmeasured, entry_of(*calls))
     from psa_pack.nodes.estimate.times import here
 
     known = here(128)
@@ -160,10 +169,8 @@ def test_int8_counts_where_it_was_measured_and_would_run(gpu, grouping):
     assert found.value == plain and "these are summed in float16" in found.note
     assert estimate(config=auto).attention.value == plain
     for qk in ("half", "int8"):
-        measured_gpu.write(gpu, with_int8(qk=qk, attend=dict.fromkeys(
-            ("half", "int8"), measured_gpu.entry()["attend"]["half"]
-        )))  # fmt: skip
-        measured.forget()
+        attend = dict.fromkeys(("half", "int8"), measured_gpu.entry()["attend"]["half"])
+        hold(gpu, with_int8(qk=qk, attend=attend))
         faster = pytest.approx(1 / share_of(half, more - 0.02))
         for config, in_int8 in ((half, False), (int8, True), (auto, qk == "int8")):
             found = estimate(config=config).attention
@@ -175,8 +182,7 @@ def test_int8_that_the_kernels_have_not_is_not_counted(gpu):
     """Heads of 16: the kernels' own word decides (psa_kernels/triton/support.py)."""
     from psa_pack.nodes.estimate.models import Model
 
-    measured_gpu.write(gpu, with_int8(head_dim=16))
-    measured.forget()
+    hold(gpu, with_int8(head_dim=16))
     found = [estimate(Model(40, 16), config=CONFIG.replace(qk=qk)).attention
              for qk in ("half", "int8")]  # fmt: skip
     assert found[0] == found[1] and found[0].value > 1
@@ -248,9 +254,7 @@ def test_what_is_dense_in_comfyui_is_timed_beside_the_tuners_calls(unmeasured):
     from psa_pack.nodes.estimate.times import here, offer
 
     calls = [measured_gpu.call(tokens, 2, against="the library's") for tokens in (256, 512)]
-    times = {"matmul_tflops": 200.0, "calls": calls}
-    measured_gpu.write(unmeasured, measured_gpu.entry(times=False) | {"times": times})
-    measured.forget()
+    hold(unmeasured, entry_of(*calls))
     assert offer(128) == "128" and "the library's" in here(128)
     asked = []
     said = measuring.time_dense(128, lambda: asked.append(1))
@@ -267,8 +271,7 @@ def test_a_dense_attention_that_fails_is_named_and_leaves_the_file(unmeasured, m
     def attention_sage(q, k, v, heads, skip_reshape):
         raise AssertionError("no such head size")
 
-    measured_gpu.write(unmeasured)
-    measured.forget()
+    hold(unmeasured)
     before = unmeasured.read_bytes()
     attention = measuring.comfy.ldm.modules.attention
     monkeypatch.setattr(attention, "optimized_attention", attention_sage)
@@ -321,9 +324,7 @@ def test_noise_in_what_was_measured_makes_no_call_free(unmeasured):
         call = measured_gpu.call(32_760, 12)
         for one, ms in zip(call["psa"], (thin, thick), strict=True):
             one |= dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms)
-        times = {"matmul_tflops": 200.0, "calls": [call]}
-        measured_gpu.write(unmeasured, measured_gpu.entry(times=False) | {"times": times})
-        measured.forget()
+        hold(unmeasured, entry_of(call))
         found = [here(128).sparse(CONFIG, 32_760, x, False) for x in (0.01, 0.1, 0.3, 0.9)]
         assert found == sorted(found) and found[0] > 0
 

@@ -300,12 +300,7 @@ def test_one_level_or_side_moves_and_the_base_keeps_the_others(editor, widgets, 
         build(editor, base, **{**defaults(widgets), "level_8_to": 0.2})
 
 
-def test_numbers_as_json_gives_them(editor, widgets, base):
-    """0 is the 0.0 that the widget shows, and 128 the choice "128"."""
-    values = {**defaults(widgets), "sim_2x_threshold": 0, "block_n": 32, "tile_n": 16}
-    values["attn_impl"] = "new_mask_type"
-    config = build(editor, None, "use_sim_mask: false", **values)[0].config
-    assert (config.block_n, config.tile_n, config.sim_2x_threshold) == (32, 16, 0.0)
-    assert build(editor, base, **{**defaults(widgets), "sim_2x_threshold": 0})[0].config == (
-        base.config
-    )
+def test_a_whole_number_is_the_default_of_a_widget_too(editor, widgets, base):
+    """As JSON gives it: 0 is the 0.0 that the widget shows, which leaves the base's."""
+    values = {**defaults(widgets), "sim_2x_threshold": 0}
+    assert build(editor, base, **values)[0].config == base.config
