@@ -1,10 +1,9 @@
-"""A stand-in of the Comfy Compiler, which newer versions of ComfyUI have on GPUs.
+"""A stand-in for the Comfy Compiler, which newer versions of ComfyUI have on GPUs.
 
 It records the memory that a model's forward pass takes, a block at a time, as a pattern that has to
 repeat from step to step, and leaves out what is taken inside `pause_malloc_graph()`. Written from
-how ComfyUI 0.34 to 0.38.1 use theirs. In two things it is as strict as theirs is unforgiving: no
-pause may lie in another one, whose end it would be, and nothing that was recorded may outlive the
-forward pass.
+how ComfyUI 0.34 to 0.38.1 use theirs. It is strict where theirs breaks: a pause inside another one
+would end that, and nothing that was recorded may outlive the forward pass.
 """
 
 import contextlib

@@ -155,7 +155,7 @@ def agree(report, spy):
 
 
 def agree_by_place(logged, spy):
-    """So do the record and the spy, call by call; the spy's sigmas are placed by the plan's own."""
+    """The record and the spy agree on every step and block; a call's sigma tells its step."""
     sigmas = [step["sigma"] for step in logged.report["steps"]]
 
     def step(sigma):

@@ -1,4 +1,4 @@
-"""Patches that keep attention calls from PSA, put on as the packs that are known for it do."""
+"""Patches that keep attention calls from PSA, put on in the ways that real packs use."""
 
 import sys
 import types

@@ -1,4 +1,4 @@
-"""What serves the calls that PSA leaves dense: what the user has chosen, and it is said."""
+"""Which attention serves the calls that PSA leaves dense: the user's choice, and it is named."""
 
 import logging
 

@@ -89,7 +89,7 @@ def test_dense_blocks(graph, comfy_client, value):
     assert comfy_client.post("/psa/estimate", body)["tokens"]
 
 
-def test_null_for_what_a_node_may_lack_is_its_default(graph):
+def test_null_for_an_optional_input_is_its_default(graph):
     g = graph()
     loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": None})
     names = ("enabled", "schedule", "start_percent", "end_percent", "dense_blocks")
@@ -99,14 +99,14 @@ def test_null_for_what_a_node_may_lack_is_its_default(graph):
 
 
 @pytest.mark.parametrize("name", ["preset", "model"])
-def test_null_for_what_a_node_needs_is_missing(graph, name):
+def test_null_for_a_required_input_is_missing(graph, name):
     g = graph()
     g.sample(g.psa(g.model(), node_id="apply"))
     g.nodes["apply"]["inputs"][name] = None
     assert g.refusal() == {"apply": {name: name}}
 
 
-def test_a_family_that_was_left_open_is_asked_for(graph):
+def test_null_for_a_family_is_refused(graph):
     g = graph()
     g.sample(g.psa(g.model(), g.add("PSAPresetLoader", {"family": None, "preset": "fast"}, "x")))
     assert "there is no family None" in g.refusal()["x"]["family"]

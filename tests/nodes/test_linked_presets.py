@@ -1,4 +1,4 @@
-"""A preset chosen by a link: its file's last state is what runs, and what is no preset is named."""
+"""Presets that come by a link: an edited file counts, and what is no preset is refused by name."""
 
 import time
 
@@ -59,7 +59,7 @@ def test_an_edited_file_is_used_whatever_is_linked(graph, edit, linked):
     assert not [m for m in run.events("executing") if m["node"] == "loader"]
 
 
-def test_a_linked_name_that_there_is_not_is_named_when_the_node_runs(graph):
+def test_an_unknown_name_by_a_link_is_refused_when_the_node_runs(graph):
     g = graph()
     loader = g.add("PSAPresetLoader", {"family": FAMILY, "preset": text(g, "fsat")}, "loader")
     g.sample(g.psa(g.model(), loader))
@@ -96,7 +96,7 @@ def test_what_is_no_preset_is_refused_when_it_is_queued(graph, kind, name, value
 
 @pytest.mark.parametrize(("value", "found"), [("fast", "found the text 'fast'"),
                                               (None, "found nothing")])  # fmt: skip
-def test_what_is_no_preset_and_comes_by_a_link_is_named_by_the_node(graph, value, found):
+def test_what_is_no_preset_and_comes_by_a_link_is_refused_by_the_node(graph, value, found):
     g = graph()
     link = g.add("PSATestSwitch", {"use_second": False}) if value is None else text(g, value)
     g.sample(g.psa(g.model(), link, node_id="apply"))

@@ -38,7 +38,7 @@ def planned(sampling, sigmas, warmup):
 
 
 def places(sampling, sigmas):
-    """Those of the steps of a run whose preset asks for them."""
+    """Where in the whole schedule each step begins, for a preset that has ranges of steps."""
     from psa_pack.nodes.patching.planning import plan_run
 
     return [step.place for step in plan_run(sampling, sigmas, 0, None, ranges()).steps]

@@ -1,4 +1,4 @@
-"""PSA in models of which ComfyUI records memory or GPU work, to repeat it."""
+"""PSA in models whose memory or GPU work ComfyUI records and repeats."""
 
 import functools
 import inspect
@@ -189,7 +189,7 @@ def test_blocks_in_cuda_graphs_stay_dense_and_the_next_calls_have_none(bench, mo
 
 
 def test_kernels_are_compiled_before_the_model_is_entered(bench, compiler, monkeypatch):
-    """What stands for a GPU here runs the call and compiles nothing; that it runs counts."""
+    """The stand-in for a GPU runs the call and compiles nothing: what counts is that it runs."""
     from psa_engines.core import deciding
     from psa_pack.nodes.patching import compiling
 

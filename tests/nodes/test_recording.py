@@ -1,4 +1,4 @@
-"""What is written down of a run, against a spy on the model's attention calls and against sums."""
+"""The record of a run, against a spy on the model's attention calls and against sums by hand."""
 
 import time
 

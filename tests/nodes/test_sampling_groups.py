@@ -1,4 +1,4 @@
-"""Like keys together in real runs: which steps make groups anew, and what becomes of kept ones."""
+"""Groups of like keys in real runs: which steps make new ones, and what becomes of the old."""
 
 import gc
 from collections import Counter

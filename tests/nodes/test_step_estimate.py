@@ -178,7 +178,7 @@ def test_int8_counts_where_it_was_measured_and_would_run(gpu, grouping):
             assert ("query-key products in int8" in found.note) == in_int8
 
 
-def test_int8_that_the_kernels_have_not_is_not_counted(gpu):
+def test_int8_is_not_counted_where_the_kernels_lack_it(gpu):
     """Heads of 16: the kernels' own word decides (psa_kernels/triton/support.py)."""
     from psa_pack.nodes.estimate.models import Model
 
