@@ -271,7 +271,7 @@ def test_a_dense_attention_that_fails_is_named_and_leaves_the_file(unmeasured, m
     def attention_sage(q, k, v, heads, skip_reshape):
         raise AssertionError("no such head size")
 
-    hold(unmeasured)
+    hold(unmeasured, entry_of(measured_gpu.call(256, 2)))
     before = unmeasured.read_bytes()
     attention = measuring.comfy.ldm.modules.attention
     monkeypatch.setattr(attention, "optimized_attention", attention_sage)
