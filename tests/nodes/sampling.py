@@ -122,6 +122,17 @@ def in_windows(model):
     return WanContextWindowsManualNode.execute(**windows)[0]
 
 
+def interrupt_at(step):
+    """A callback of the sampler that interrupts it after this step."""
+    import comfy.model_management
+
+    def callback(current, *_):
+        if current == step:
+            comfy.model_management.interrupt_current_processing()
+
+    return callback
+
+
 def run_of(steps, config=None, on_progress=None):
     """A run that no sampler makes; `steps`: the reason why each is dense, or None."""
     from psa_engines.core.schedule import Schedule, Step

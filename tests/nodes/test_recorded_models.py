@@ -9,7 +9,7 @@ import torch
 from psa_pack.tools.comfy_server import gpu_with_kernels
 
 from . import comfy_compiler
-from .sampling import OVERRIDE, sparse_config, transformer_options
+from .sampling import OVERRIDE, interrupt_at, sparse_config, transformer_options
 
 STEPS, BLOCKS = 5, 2
 # kept groups and plans, orders by content, both kinds of dense steps
@@ -69,14 +69,10 @@ def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_as_before(bench, 
 
     patched = bench.patch(sparse_config(warmup_steps=1, **CONFIGS["similar"]))
 
-    def interrupt(step, *_):
-        if step == 2:
-            comfy.model_management.interrupt_current_processing()
-
     with compiler.on(patched.model.diffusion_model):
         wanted = bench.sample(patched, steps=STEPS)
         with pytest.raises(comfy.model_management.InterruptProcessingException):
-            bench.sample(patched, steps=STEPS, callback=interrupt)
+            bench.sample(patched, steps=STEPS, callback=interrupt_at(2))
         compiler.cleanup_malloc_graph()
         assert torch.equal(bench.sample(patched, steps=STEPS), wanted)
     compiler.check()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from .leftovers import left_behind
-from .sampling import OVERRIDE, SHAPE, Spy, sparse_config, transformer_options
+from .sampling import OVERRIDE, SHAPE, Spy, interrupt_at, sparse_config, transformer_options
 
 BLOCKS = 2
 
@@ -160,16 +160,6 @@ def test_a_report_that_cannot_be_made_or_sent_costs_nothing(bench, caplog, monke
     assert torch.equal(bench.sample(bench.patch()), expected)
     lines = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert len([line for line in lines if "the page is gone" in line]) == 2
-
-
-def interrupt_at(step):
-    import comfy.model_management
-
-    def callback(current, *_):
-        if current == step:
-            comfy.model_management.interrupt_current_processing()
-
-    return callback
 
 
 # runs that carry something from step to step
