@@ -67,6 +67,8 @@ CONTENTS = (
     "normal", "normal", "smooth", "smooth", "peaked", "duplicates", "zero rows",
     "constant keys", "zero keys", "huge logits",
 )  # fmt: skip
+# logits of hundreds cost any float32 program more than 1e-5
+MILD = ("normal", "smooth", "zero rows", "duplicates")
 GRIDS = [
     (1, 1, 1), (2, 1, 3), (4, 3, 2), (1, 1, 97), (3, 5, 7), (1, 7, 19), (5, 5, 7), (2, 13, 9),
     (4, 7, 11), (3, 11, 11), (2, 12, 17), (5, 9, 10), (6, 8, 10), (7, 7, 11), (1, 23, 24),

@@ -65,34 +65,35 @@ def test_bad_preset_names_exactly_what_is_broken(bad):
             assert any(MISSPELT[breach.path] in text for text in offered)
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
-def test_every_mend_removes_its_issue_and_adds_none(bad):
-    issues = issues_of(bad.preset)
+def assert_mends_are_good(preset):
+    """Each removes its issue, and adds none."""
+    issues = check_preset(preset)[1]
+    paths = [issue.path for issue in issues]
     for issue in issues:
         for mend in issue.mends:
-            mended = copy.deepcopy(bad.preset)
+            mended = copy.deepcopy(preset)
             for path, value in mend.changes.items():
                 place(mended, path, value)
             left = check_preset(mended)[1]
-            assert issue not in left
-            at_path = [i for i in left if i.path == issue.path]
-            assert len(at_path) < len([i for i in issues if i.path == issue.path])
-            paths = [i.path for i in issues]
-            new = [i.path for i in left if i.path not in paths]
-            assert not new and len(left) < len(issues), (mend, new)
+            left_paths = [x.path for x in left]
+            assert issue not in left and len(left) < len(issues), (issue.text(), mend)
+            assert left_paths.count(issue.path) < paths.count(issue.path), (issue.text(), mend)
+            assert set(left_paths) <= set(paths), (issue.text(), mend)
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+def test_every_mend_removes_its_issue_and_adds_none(bad):
+    assert_mends_are_good(bad.preset)
 
 
 @pytest.mark.parametrize(
     ("path", "value", "mended"),
     [
-        ("rearrange_method", "gilbert", "Gilbert"), ("rearrange_method", "none", None),
-        ("rearrange_method", "Semantic_Aware", "SemanticAware"), ("rearrange_method", 3, None),
-        ("tail", "16", 16), ("tail", 33, 32), ("tail", None, "none"), ("tail", 64.0, 64),
-        ("block_size.n", "64", 64), ("block_size.m", 100, 128), ("mask_mode", "top_k", "topk"),
-        ("type", "DENSE", "dense"), ("second_moment", "yes", True), ("second_moment", 1, True),
-        ("use_rearrange", "off", False), ("warmup_steps", "6", 6), ("warmup_steps", -3, 0),
-        ("warmup_steps", 5.0, 5), ("warmup_steps", True, 0), ("sim_thresholds.x2", "0.7", 0.7),
-        pytest.param("tail", 10**5000, "none", id="huge"), ("warmup_steps", float("nan"), 0),
+        ("rearrange_method", "none", None), ("rearrange_method", "Semantic_Aware", "SemanticAware"),
+        ("rearrange_method", 3, None), ("tail", "16", 16), ("tail", 33, 32), ("tail", None, "none"),
+        ("block_size.m", 100, 128), ("mask_mode", "top_k", "topk"), ("second_moment", 1, True),
+        ("warmup_steps", True, 0), ("warmup_steps", float("nan"), 0),
+        pytest.param("tail", 10**5000, "none", id="huge"),
     ],
 )  # fmt: skip
 def test_what_was_probably_meant_is_offered(path, value, mended):
@@ -100,18 +101,6 @@ def test_what_was_probably_meant_is_offered(path, value, mended):
     place(preset, path, value)
     (issue,) = issues_of(preset)
     assert [mend.changes for mend in issue.mends] == [{path: mended}]
-
-
-def assert_mends_are_good(preset):
-    issues = check_preset(preset)[1]
-    for issue in issues:
-        for mend in issue.mends:
-            mended = copy.deepcopy(preset)
-            for path, value in mend.changes.items():
-                place(mended, path, value)
-            left = check_preset(mended)[1]
-            assert {i.path for i in left} <= {i.path for i in issues}, (issue.text(), mend)
-            assert len(left) < len(issues), (issue.text(), mend)
 
 
 def test_mends_of_clashes_add_none():
@@ -240,17 +229,11 @@ def test_json_spells_levels_as_text():
     }
 
 
-def test_python_names_in_python_errors():
-    with pytest.raises(ConfigError) as caught:
-        PSAConfig(block_m=96, sim_2x_threshold=2.0)
-    text = str(caught.value)
-    assert "block_m: found 96" in text and "sim_2x_threshold: found 2.0" in text
-
-
-def test_a_python_errors_mends_are_arguments():
+def test_a_python_error_names_arguments():
     with pytest.raises(ConfigError) as error:
         PSAConfig(block_n=48, use_sim_mask=True, sim_2x_threshold=2)
     text = str(error.value)
+    assert "block_n: found 48" in text and "sim_2x_threshold: found 2;" in text
     assert "set block_n to 64" in text and "set sim_2x_threshold to 1.0" in text
     assert "old_mask_type with block_m = block_n = 128" in text
     assert "block_size." not in text and "sim_thresholds." not in text

@@ -1,4 +1,4 @@
-"""Every block on level 1 is dense attention, whatever the shape, the strides and the order."""
+"""Every block on level 1 is dense attention, whatever the shape, the strides and the settings."""
 
 import pytest
 import torch
@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from psa_kernels import PSAConfig, psa_attention
 
+from .strategies import MILD, calls
+
 DENSE = {1: (0.0, 1.0)}
-ORDERS = [None, "Gilbert", "STA", "SemanticAware", "Hybrid"]
-SETTINGS = settings(max_examples=60, deadline=None)
 
 
 def dense(q, k, v, causal=False, scale=None):
@@ -19,96 +19,22 @@ def dense(q, k, v, causal=False, scale=None):
     return functional.scaled_dot_product_attention(q.float(), k, v, is_causal=causal, scale=scale)
 
 
-def tensor(generator, batch, heads, length, dim, layout, dtype=torch.float32):
-    """Random values in one of the memory layouts that hosts hand over."""
-    if layout == "tokens first":  # a view of [B, L, H * D]
-        x = torch.randn(batch, length, heads * dim, generator=generator, dtype=dtype)
-        return x.view(batch, length, heads, dim).transpose(1, 2)
-    if layout == "fused":  # a third of [B, L, 3, H, D]
-        x = torch.randn(batch, length, 3, heads, dim, generator=generator, dtype=dtype)
-        return x[:, :, 1].transpose(1, 2)
-    if layout == "gaps":  # every second token of a longer sequence, dims reversed in memory
-        x = torch.randn(batch, heads, dim, 2 * length, generator=generator, dtype=dtype)
-        return x.transpose(2, 3)[:, :, ::2]
-    if layout == "broadcast":  # one batch for all
-        x = torch.randn(1, heads, length, dim, generator=generator, dtype=dtype)
-        return x.expand(batch, -1, -1, -1)
-    return torch.randn(batch, heads, length, dim, generator=generator, dtype=dtype)
-
-
-layouts = st.sampled_from(["contiguous", "tokens first", "fused", "gaps", "broadcast"])
-
-
-@st.composite
-def calls(draw):
-    grid = (draw(st.integers(1, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 11)))
-    extra = (draw(st.sampled_from([0, 1, 40])), draw(st.sampled_from([0, 3, 130])))
-    kv_heads, groups = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    return {
-        "grid": grid,
-        "extra": extra,
-        "batch": draw(st.integers(1, 2)),
-        "kv_heads": kv_heads,
-        "heads": kv_heads * groups,
-        "dim": draw(st.sampled_from([1, 8, 20, 64])),
-        "order": draw(st.sampled_from(ORDERS)),
-        "m": draw(st.sampled_from([64, 128])),
-        "n": draw(st.sampled_from([32, 64, 128])),
-        "mode": draw(st.sampled_from(["topk", "thresholdbound"])),
-        "second_moment": draw(st.booleans()),
-        "layouts": [draw(layouts) for _ in range(3)],
-        "seed": draw(st.integers(0, 1000)),
-    }
-
-
-@given(calls())
-@SETTINGS
-def test_all_level_1_is_dense(call):
-    generator = torch.Generator().manual_seed(call["seed"])
-    length = call["grid"][0] * call["grid"][1] * call["grid"][2] + sum(call["extra"])
-    heads = (call["heads"], call["kv_heads"], call["kv_heads"])
-    q, k, v = (
-        tensor(generator, call["batch"], h, length, call["dim"], layout)
-        for h, layout in zip(heads, call["layouts"], strict=True)
-    )
-    before = [x.clone() for x in (q, k, v)]
-    config = PSAConfig(
-        mask_ratios=DENSE, mask_mode=call["mode"], rearrange_method=call["order"],
-        block_m=call["m"], block_n=call["n"], second_moment=call["second_moment"],
-    )  # fmt: skip
+@pytest.mark.parametrize("only", [None, "causal", "lengths"])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_all_level_1_is_dense(only, data):
+    """Whatever else the configuration says."""
+    call = data.draw(calls(torch.float32, MILD, only))
+    config = call.config.replace(mask_ratios=DENSE, qk="half")
+    before = [x.clone() for x in (call.q, call.k, call.v)]
     out, stats = psa_attention(
-        q, k, v, config=config, grid=call["grid"], extra_tokens=call["extra"], return_stats=True
+        call.q, call.k, call.v, config=config, scale=call.scale, return_stats=True, **call.keywords
     )
-    assert out.is_contiguous() and out.shape == q.shape
-    torch.testing.assert_close(out, dense(q, k, v), atol=1e-5, rtol=1e-5)
-    assert (stats.levels == 1).all() and stats.density == 1
-    assert all(torch.equal(x, y) for x, y in zip(before, (q, k, v), strict=True))
-
-
-@given(st.integers(1, 400), st.sampled_from([(0, 0), (1, 0), (30, 7), (0, 200)]), st.integers(1, 3))
-@SETTINGS
-def test_all_level_1_causal_is_dense_causal(video, extra, groups):
-    generator = torch.Generator().manual_seed(video)
-    length = video + sum(extra)
-    q = tensor(generator, 1, 2 * groups, length, 16, "tokens first")
-    k, v = (tensor(generator, 1, 2, length, 16, "contiguous") for _ in range(2))
-    config = PSAConfig(mask_ratios=DENSE, attn_impl="old_mask_type", block_n=128)
-    out, stats = psa_attention(
-        q, k, v, config=config, causal=True, extra_tokens=extra, return_stats=True
-    )
-    torch.testing.assert_close(out, dense(q, k, v, causal=True), atol=1e-5, rtol=1e-5)
-    assert stats.density == 1
-
-
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([None, "SemanticAware"]))
-@SETTINGS
-def test_all_level_1_with_other_keys_than_queries(q_len, k_len, order):
-    generator = torch.Generator().manual_seed(q_len)
-    q = torch.randn(2, 2, q_len, 16, generator=generator)
-    k, v = (torch.randn(2, 1, k_len, 16, generator=generator) for _ in range(2))
-    config = PSAConfig(mask_ratios=DENSE, rearrange_method=order)
-    out = psa_attention(q, k, v, config=config)
-    torch.testing.assert_close(out, dense(q, k, v), atol=1e-5, rtol=1e-5)
+    assert out.is_contiguous() and out.shape == call.q.shape
+    wanted = dense(call.q, call.k, call.v, call.causal, call.scale)
+    torch.testing.assert_close(out, wanted, atol=1e-5, rtol=1e-5)
+    assert (stats.levels.abs() == 1).all() and stats.density == 1
+    assert all(map(torch.equal, before, (call.q, call.k, call.v)))
 
 
 @pytest.mark.parametrize("extra", [(5, 0), (100, 200), (0, 1)], ids=str)
