@@ -27,12 +27,11 @@ def call(state, step=None, config=CONFIG, inputs=None, **keywords):
     return psa_attention(q, k, v, config=config, grid=grid, state=state, step=step, **keywords)
 
 
-def steps_that(made, what, state, steps, **keywords):
-    """Those of `steps` in whose call `what` was made."""
+def made_in(made, state, steps, **keywords):
+    """What the call of each step makes, as lists like ALL."""
     found = []
     for step in steps:
         made.clear()
         call(state, step, **keywords)
-        if what in made:
-            found.append(step)
+        found.append(list(made))
     return found

@@ -9,9 +9,25 @@ from psa_kernels import OrderState, PSAAttention, order_state, reference
 from psa_kernels.attention import run_stages
 from psa_kernels.layout import Layout
 
-from .stepped import ALL, CONFIG, GRID, call, steps_that, tensors
+from .stepped import ALL, CONFIG, GRID, call, made_in, tensors
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def state(made):
+    """After three steps, that keeps the groups and the plan of the second; `made` is empty."""
+    kept = OrderState()
+    assert made_in(made, kept, range(3)) == [ALL, ALL, []]
+    made.clear()
+    return kept
+
+
+def twin():
+    """Another implementation of the same stages."""
+    package = ModuleType("twin")
+    package.__dict__.update({name: getattr(reference, name) for name in reference.__all__})
+    return package
 
 
 def test_what_is_kept_is_what_is_used():
@@ -36,20 +52,14 @@ def test_what_is_kept_is_what_is_used():
     assert torch.equal(out, wanted)
 
 
-def test_a_changed_configuration_remakes_the_plan_and_keeps_the_groups(made):
-    state = OrderState()
-    for step in range(3):
-        call(state, step)
-    made.clear()
+def test_a_changed_configuration_remakes_the_plan_and_keeps_the_groups(made, state):
     changed = CONFIG.replace(mask_ratios={1: (0, 0.5), 8: (0.5, 0.6), 0: (0.6, 1)})
     _, stats = call(state, 3, config=changed, return_stats=True)
     assert made == ["importance", "levels"]
     _, alone = call(OrderState(), 3, config=changed, return_stats=True)
     assert stats.per_level == alone.per_level
     # the groups' time runs on, that of the new plan begins
-    made.clear()
-    call(state, 4, config=changed)
-    assert made == ["groups"]
+    assert made_in(made, state, [4], config=changed) == [["groups"]]
 
 
 @pytest.mark.parametrize(
@@ -65,11 +75,7 @@ def test_a_changed_configuration_remakes_the_plan_and_keeps_the_groups(made):
     ],
     ids=["size", "grid", "extra tokens", "block size", "order", "raster order", "dtype"],
 )
-def test_another_layout_starts_anew(made, other):
-    state = OrderState()
-    for step in range(3):
-        call(state, step)
-    made.clear()
+def test_another_layout_starts_anew(made, state, other):
     out = call(state, 3, **other)
     assert made == ALL
     assert torch.equal(out, call(OrderState(), 3, **other))
@@ -78,37 +84,27 @@ def test_another_layout_starts_anew(made, other):
 def test_another_tile_of_the_sta_order_starts_anew(made):
     config = CONFIG.replace(rearrange_method="STA", tile_size=(2, 2, 2))
     state = OrderState()
-    for step in range(3):
-        call(state, step, config=config)
-    made.clear()
-    call(state, 3, config=config.replace(tile_size=(2, 4, 2)))
-    assert made == ALL
+    assert made_in(made, state, range(3), config=config) == [ALL, ALL, []]
+    assert made_in(made, state, [3], config=config.replace(tile_size=(2, 4, 2))) == [ALL]
 
 
-def test_another_implementation_gets_no_plan_of_this_one(made):
+def test_another_implementation_gets_no_plan_of_this_one(made, state):
     """A plan means nothing outside the implementation that made it."""
-    twin = ModuleType("twin")
-    twin.__dict__.update({name: getattr(reference, name) for name in reference.__all__})
-    state = OrderState()
-    for step in range(3):
-        call(state, step)
-    made.clear()
     layout = Layout.of(*tensors(), CONFIG, grid=GRID)
-    run_stages(twin, *tensors(), layout, CONFIG, 0.25, state)
+    run_stages(twin(), *tensors(), layout, CONFIG, 0.25, state)
     assert made == ALL
 
 
 def test_groups_of_heads_keep_a_plan_each(made):
     """An implementation may take the heads in parts, to save memory."""
-    twin = ModuleType("twin")
-    twin.__dict__.update({name: getattr(reference, name) for name in reference.__all__})
-    twin.head_groups = lambda *_: [slice(0, 1), slice(1, 2)]
+    parts = twin()
+    parts.head_groups = lambda *_: [slice(0, 1), slice(1, 2)]
     layout = Layout.of(*tensors(), CONFIG, grid=GRID)
     state, found = OrderState(), []
     for step in range(4):
         made.clear()
         state.begin(step)
-        out, plan = run_stages(twin, *tensors(step), layout, CONFIG, 0.25, state)
+        out, plan = run_stages(parts, *tensors(step), layout, CONFIG, 0.25, state)
         found.append(made.count("levels"))
         assert plan.levels().shape[1] == 2
         if step < 2:
@@ -119,8 +115,7 @@ def test_groups_of_heads_keep_a_plan_each(made):
 @pytest.mark.parametrize("order", ["SemanticAware", "Hybrid"])
 def test_orders_that_move_tokens_keep_nothing(made, order):
     config = CONFIG.replace(rearrange_method=order)
-    found = steps_that(made, "groups", OrderState(), range(5), config=config)
-    assert found == list(range(5))
+    assert made_in(made, OrderState(), range(5), config=config) == [ALL] * 5
 
 
 def test_neighbours_keep_nothing(made):
@@ -150,16 +145,10 @@ def test_a_compiled_module_keeps_nothing(made):
     assert made == ALL
 
 
-def test_a_call_of_a_graph_keeps_and_reads_nothing(made, monkeypatch):
+def test_a_call_of_a_graph_keeps_and_reads_nothing(made, state, monkeypatch):
     """Without a GPU only what follows from it; test_gpu.py captures a real one."""
-    state = OrderState()
-    for step in range(3):
-        call(state, step)
-    made.clear()
     with monkeypatch.context() as patch:
         patch.setattr(order_state, "_captured", lambda device: True)
         assert torch.equal(call(state, 3), call(None, 3))
     assert made == 2 * ALL
-    made.clear()
-    call(state, 3)  # step 1's groups are still there
-    assert made == []
+    assert made_in(made, state, [3]) == [[]]  # step 1's groups are still there

@@ -7,31 +7,40 @@ from hypothesis import strategies as st
 
 from psa_kernels import OrderState, PSAAttention, reference
 
-from .stepped import ALL, CONFIG, GRID, call, steps_that, tensors
+from .stepped import ALL, CONFIG, GRID, call, made_in, tensors
 
 torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("what", ALL)
 @pytest.mark.parametrize(
     ("refresh", "anew"),
     [(1, list(range(9))), (2, [0, 1, 3, 5, 7]), (3, [0, 1, 4, 7]), (100, [0, 1])],
 )
-def test_the_first_two_steps_and_then_every_so_many(made, what, refresh, anew):
-    config = CONFIG.replace(refresh=refresh)
-    assert steps_that(made, what, OrderState(), range(9), config=config) == anew
+def test_the_first_two_steps_and_then_every_so_many(made, refresh, anew):
+    found = made_in(made, OrderState(), range(9), config=CONFIG.replace(refresh=refresh))
+    assert found == [ALL if step in anew else [] for step in range(9)]
 
 
-def test_dense_steps_age_what_is_kept(made):
-    """The first two sparse steps make everything anew, whatever their numbers are."""
-    found = steps_that(made, "groups", OrderState(), [5, 6, 8, 9, 10, 14, 15])
-    assert found == [5, 6, 9, 14]
-
-
-def test_a_sampler_that_goes_back_ages_nothing(made):
-    """As heunpp2 does, whose calls belong to steps 0, 1, 2, then 1, 2, 3, and so on."""
-    steps = [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5]
-    assert steps_that(made, "groups", OrderState(), steps) == [0, 1, 4]
+@pytest.mark.parametrize(
+    ("steps", "anew"),
+    [
+        # of a sampler that asks the model twice in a step: its calls share
+        ([0, 0, 1, 1, 2, 2, 3, 3, 4, 4], [0, 2, 8]),
+        # dense steps between them age what is kept; the first two sparse ones make everything
+        ([5, 6, 8, 9, 10, 14, 15], [0, 1, 3, 5]),
+        # heunpp2 goes back, which ages nothing
+        ([0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5], [0, 1, 8]),
+        # calls without a number are steps
+        ([None] * 6, [0, 1, 4]),
+    ],
+)
+def test_calls_of_other_steps_than_one_after_another(made, steps, anew):
+    """`anew`: the places in `steps` of those that make everything."""
+    state = OrderState()
+    wanted = [ALL if place in anew else [] for place in range(len(steps))]
+    for _ in range(2):
+        assert made_in(made, state, steps) == wanted
+        state.reset()
 
 
 def test_a_call_apart_takes_nothing_and_leaves_nothing(made):
@@ -39,10 +48,8 @@ def test_a_call_apart_takes_nothing_and_leaves_nothing(made):
     for step, apart in [(0, False), (0, True), (1, False), (2, True), (2, False), (3, False)]:
         if apart:
             state.next_is_apart()
-        made.clear()
-        call(state, step)
-        found.append(bool(made))
-    assert found == [True, True, True, True, False, False]
+        found += made_in(made, state, [step])
+    assert found == [ALL, ALL, ALL, ALL, [], []]
 
 
 @settings(max_examples=50, deadline=None)
@@ -62,34 +69,6 @@ def test_an_item_serves_as_many_steps_as_refresh_says(refresh, calls_of_step):
                 assert found == step or found >= 1  # the first step's serve that step only
     every = range(len(calls_of_step))
     assert made == [i for i in every if i < 2 or (i - 1) % refresh == 0]
-
-
-def test_calls_of_one_step_share(made):
-    """As of a sampler that asks the model twice in a step."""
-    state = OrderState()
-    found = []
-    for step in (0, 0, 1, 1, 2, 2, 3, 3, 4, 4):
-        made.clear()
-        call(state, step)
-        found.append(list(made))
-    assert found == [ALL, [], ALL, [], [], [], [], [], ALL, []]
-
-
-def test_calls_without_a_number_are_steps(made):
-    psa = PSAAttention(CONFIG)
-    found = []
-    for _ in range(6):
-        made.clear()
-        psa(*tensors(), grid=GRID)
-        found.append(bool(made))
-    assert found == [True, True, False, False, True, False]
-    psa.reset()
-    found.clear()
-    for _ in range(4):
-        made.clear()
-        psa(*tensors(), grid=GRID)
-        found.append(bool(made))
-    assert found == [True, True, False, False]
 
 
 @pytest.mark.parametrize("refused", ["groups", "plan", "both"])
