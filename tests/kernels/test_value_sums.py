@@ -1,13 +1,10 @@
-"""Sums of values in float16 (section 6e): what they add to the error, and which calls have them."""
+"""Sums of values in float16 (section 6e): what they add to the error."""
 
 import math
 
 import pytest
 import torch
 
-from psa_kernels import PSAConfig, psa_attention
-from psa_kernels.capability import Call
-from psa_kernels.triton.support import FLOAT16_SUMS
 from psa_pack.benchmarks import inputs
 
 ROOM, VALUES = 4, 4  # weights are at most 2^ROOM, stored values below 2^VALUES
@@ -90,36 +87,3 @@ def test_what_float16_sums_add_is_below_the_stated_bound(name):
     assert added <= (0.00025 if make is profile else 0.0007)
     assert sums < 0.7 * brain
     assert sums > half or name == "tiny"
-
-
-def settled(device="cuda", dtype=torch.bfloat16, value_sums="float16", **settings):
-    config = PSAConfig(value_sums=value_sums, **settings)
-    return FLOAT16_SUMS.settled(Call.small(torch.device(device), dtype, 64, config))
-
-
-def test_calls_that_cannot_have_them_say_why(monkeypatch):
-    assert settled() == ("float16", "")
-    assert settled(dtype=torch.float16, grouping="similar", qk="int8") == ("float16", "")
-    assert settled(dtype=torch.float32) == ("float32", "inputs of float32 are multiplied as such")
-    assert settled(value_sums="float32") == ("float32", "")
-    monkeypatch.setattr(torch.version, "hip", "6.4")
-    assert settled() == ("float32", "on AMD GPUs it has not been tried")
-
-
-def test_auto_takes_what_was_measured_to_be_faster_at_these_products(monkeypatch):
-    tuning = pytest.importorskip("psa_kernels.triton.tuning")
-    faster = {"half": "float16", "int8": "float32"}
-    monkeypatch.setattr(tuning, "measured_sums", lambda *of: faster[of[-1]])
-    for qk, sums in faster.items():
-        assert settled(value_sums="auto", qk=qk)[0] == sums
-        assert settled(value_sums="float16", qk=qk)[0] == "float16"
-    assert settled(value_sums="auto", dtype=torch.float32)[0] == "float32"
-
-
-def test_the_reference_sums_as_before_to_the_bit():
-    q, k, v = torch.randn(3, 1, 1, 300, 32)
-    first, *others = (
-        psa_attention(q, k, v, config=PSAConfig(value_sums=x))
-        for x in ("float32", "float16", "auto")
-    )
-    assert all(torch.equal(first, x) for x in others)
