@@ -53,21 +53,23 @@ class Head:
         for j, own in enumerate(pieces(list(places or ()), config.block_n)):
             assert sorted(own) == list(range(config.block_n))
             self.together[j] = [self.k_video[j][place] for place in own]
+        self.groups = {}  # those that were asked for
         self.fragile = self.tied = False
 
     # sections 3, 3b and 6c
     def pooled(self, j, h):
         """[(mean key, mean value, real tokens, spread)] of video block j's groups of h."""
-        entries, n = [], self.config.block_n
-        weighted = self.weights is not None and len(self.together[j]) == n and h < n
-        for group in pieces(self.together[j], h):
-            key = self.k[group].mean(axis=0)
-            squares = np.square(self.k[group] - key)
-            if weighted:
-                squares = squares * self.weights
-            spread = squares.mean()  # over tokens and dimensions
-            entries.append((key, self.v[group].mean(axis=0), len(group), spread))
-        return entries
+        if (j, h) not in self.groups:
+            weighted = self.weights is not None and h < self.config.block_n
+            weighted = weighted and len(self.together[j]) == self.config.block_n
+            weights = self.weights if weighted else 1.0
+            self.groups[j, h] = [self.mean_of(x, weights) for x in pieces(self.together[j], h)]
+        return self.groups[j, h]
+
+    def mean_of(self, group, weights):
+        key = self.k[group].mean(axis=0)
+        spread = (weights * np.square(self.k[group] - key)).mean()  # over tokens and dimensions
+        return key, self.v[group].mean(axis=0), len(group), spread
 
     # section 4
     def logits(self, query, keys, counts, spreads, factor=None):
@@ -141,8 +143,9 @@ class Head:
             seen = t + 1 if self.causal else len(self.k)
             logits = self.scale * (self.k[:seen] @ self.q[t])
             weights = np.exp(logits - logits.max())
+            weights /= weights.sum() * len(rows)
             for i, j in enumerate(blocks):
-                share[i] += weights[self.k_video[j]].sum() / weights.sum() / len(rows)
+                share[i] += weights[self.k_video[j]].sum()
         return share
 
     def sub_block(self, rows, blocks):
@@ -256,8 +259,10 @@ class Head:
                     entries += [(pooled_key(key), *rest, -1) for key, *rest in groups]
             *groups, positions = columns_of(entries)
             for t in tokens:
-                seen = positions <= (t if self.causal else math.inf)
-                keys, values, counts, spreads = (column[seen] for column in groups)
+                keys, values, counts, spreads = groups
+                if self.causal:
+                    seen = positions <= t
+                    keys, values, counts, spreads = (column[seen] for column in groups)
                 query = self.q[t]
                 factor = self.in_steps(query, np.abs(query).max()) if int8 else query
                 logits = self.logits(query, keys, counts, spreads, factor)

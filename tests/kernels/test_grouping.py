@@ -168,41 +168,6 @@ def test_tokens_alike_come_together(told_by):
     assert (grouped == grouped[:, :1]).all()
 
 
-def test_keys_and_values_count_alike_whatever_their_sizes():
-    q, k, v = normal(*[(1, 2, 64, 8)] * 3)
-    wanted = group(q, k, v)[0].places
-    for factors in ((1, 2**10, 1), (1, 1, 2**-10), (2**6, 1, 2**4)):
-        scaled = (x * factor for x, factor in zip((q, k, v), factors, strict=True))
-        assert torch.equal(group(*scaled)[0].places, wanted)
-    assert torch.equal(group(q, k + 3, v - 100)[0].places, wanted)  # deviations from the mean
-
-
-def test_one_number_for_all_blocks():
-    """Where the values of another block deviate 10,000 times as much, a block goes by its keys."""
-    q, k, v = normal(*[(1, 1, 64, 8)] * 3)
-    v[:, :, 32:] *= 1e4
-    found, by_keys, alone = (
-        group(q, *rest)[0].places[0, 0, :32].tolist()
-        for rest in ((k, v), (k, 0 * v), (k[:, :, :32], v[:, :, :32]))
-    )
-    assert found == by_keys != alone
-
-
-def test_channels_of_keys_count_by_the_queries_that_read_them():
-    q, k, v = normal(*[(1, 1, 64, 4)] * 3)
-    q[..., 2:], v[:] = 0, 0
-    k[..., 2:] *= 1000  # no query sees it
-    seen = group(*(x[..., :2] for x in (q, k, v)))[0].places
-    assert torch.equal(group(q, k, v)[0].places, seen)
-
-
-def test_without_queries_only_values_count():
-    q, k, v = normal(*[(1, 1, 64, 4)] * 3)
-    found = group(0 * q, k, v)[0]
-    assert torch.equal(found.places, group(q, 0 * k, v)[0].places)
-    assert torch.equal(found.weights, torch.ones_like(found.weights))
-
-
 def test_weights_by_hand():
     q = torch.zeros(1, 4, 32, 2)
     # two heads share a key head; mean squares 4 and 1, then 0 and 9
@@ -212,39 +177,6 @@ def test_weights_by_hand():
     weights = group(q, k, v)[0].weights
     torch.testing.assert_close(weights, torch.tensor([[[1.6, 0.4], [0.0, 2.0]]]))
     assert weights.dtype == torch.float32
-
-
-def test_only_the_heads_that_share_a_key_head_are_asked():
-    q, k, v = normal((2, 4, 64, 8), (2, 2, 64, 8), (2, 2, 64, 8))
-    before = group(q, k, v)[0]
-    q[1, 3, :, :4] *= 50
-    after = group(q, k, v)[0]
-    changed = torch.zeros(2, 2, dtype=torch.bool)
-    changed[1, 1] = True
-    assert torch.equal((before.places != after.places).any(-1), changed)
-    assert torch.equal((before.weights != after.weights).any(-1), changed)
-
-
-def test_extra_tokens_are_neither_asked_nor_grouped():
-    before, after = 5, 40
-    q, k, v = normal(*[(1, 2, 75 + before + after, 8)] * 3)
-    found = group(q, k, v, 32, (before, after))[0]
-    assert found.places.shape == (1, 2, 64)
-    for x in (q, k, v):
-        x[:, :, :before] *= 30
-        x[:, :, -after:] += 7
-    again = group(q, k, v, 32, (before, after))[0]
-    alone = group(*(x[:, :, before:-after] for x in (q, k, v)), 32)[0]
-    for other in (again, alone):
-        assert torch.equal(other.places, found.places) and torch.equal(other.weights, found.weights)
-
-
-def test_a_short_last_block_has_no_say_in_the_scales():
-    q, k, v = normal(*[(1, 1, 64 + 20, 8)] * 3)
-    found = group(q, k, v)[0].places
-    assert found.shape[2] == 64
-    k[:, :, 64:] *= 1000
-    assert torch.equal(group(q, k, v)[0].places, found)
 
 
 def test_nothing_to_group():
