@@ -13,12 +13,13 @@ from psa_kernels.layout import Layout
 from psa_kernels.stages import Groups
 
 METHODS = [None, "Gilbert", "STA", "SemanticAware", "Hybrid"]
-# (order of tokens, what is pooled together)
-RUNS = [*((method, "order") for method in METHODS), (None, "similar"), ("Gilbert", "similar")]
+# (order of tokens, what is pooled together, importance)
+KINDS = [*((method, "order") for method in METHODS), (None, "similar"), ("Gilbert", "similar")]
+RUNS = [(*kind, importance) for kind in KINDS for importance in ("sub_block", "exact")]
 GRID, EXTRA = (8, 9, 9), (3, 7)
 
 
-def run_of_three_steps(method, grouping="order", importance="sub_block"):
+def run_of_three_steps(method, grouping, importance):
     """A digest of the outputs of three steps of one sampling run."""
     config = PSAConfig(
         rearrange_method=method, importance=importance, mask_mode="thresholdbound",
@@ -36,15 +37,10 @@ def run_of_three_steps(method, grouping="order", importance="sub_block"):
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("importance", ["sub_block", "exact"])
-@pytest.mark.parametrize(("method", "grouping"), RUNS)
-def test_a_run_repeats_bit_for_bit(method, grouping, importance):
-    first = run_of_three_steps(method, grouping, importance)
+def test_a_run_repeats_bit_for_bit_here_and_in_another_process():
+    here = [run_of_three_steps(*what) for what in RUNS]
     torch.rand(7)  # no global random state is read
-    assert run_of_three_steps(method, grouping, importance) == first
-
-
-def test_a_run_repeats_in_another_process():
+    assert [run_of_three_steps(*what) for what in RUNS] == here
     tests = Path(__file__).resolve().parent.parent
     code = (
         f"import sys; sys.path.insert(0, {str(tests)!r}); import pack_import; "
@@ -55,7 +51,7 @@ def test_a_run_repeats_in_another_process():
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     )
-    assert done.stdout.split() == [run_of_three_steps(*what) for what in RUNS]
+    assert done.stdout.split() == here
 
 
 def test_a_second_run_starts_afresh_after_reset():

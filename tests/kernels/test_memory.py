@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("resource", reason="peak memory is read through the resource module (Unix)")
 
-# 16,384 tokens: one float32 score matrix of one head alone would be 1 GiB
+# 8,192 tokens: one float32 score matrix of one head alone would be 256 MiB
 CODE = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
@@ -29,19 +29,19 @@ config = PSAConfig(rearrange_method="Gilbert", importance=sys.argv[2], block_n=1
                    second_moment=True)
 small = torch.randn(1, 1, 64, 64)
 psa_attention(small, small, small, config=config, grid=(1, 8, 8))  # what torch loads lazily
-q, k, v = torch.randn(3, 1, 2, 16384, 64).unbind()
+q, k, v = torch.randn(3, 1, 2, 8192, 64).unbind()
 start = peak()
-out, stats = psa_attention(q, k, v, config=config, grid=(16, 32, 32), return_stats=True)
+out, stats = psa_attention(q, k, v, config=config, grid=(8, 32, 32), return_stats=True)
 stats.density
 print(peak() - start)
 """
 
 
 @pytest.mark.parametrize("importance", ["sub_block", "exact"])
-def test_16k_tokens_take_a_small_multiple_of_the_inputs(importance):
+def test_8k_tokens_take_a_small_multiple_of_the_inputs(importance):
     tests = Path(__file__).resolve().parent.parent
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(tests), importance],
         capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
-    assert float(done.stdout) < 150  # MiB; q, k, v and the output are 32
+    assert float(done.stdout) < 75  # MiB; q, k, v and the output are 16
