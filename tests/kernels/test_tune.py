@@ -188,6 +188,18 @@ def on_a_gpu(monkeypatch, tmp_path):
     measured.forget()
 
 
+def no_times(*call, **how):
+    return {}, {}
+
+
+def tuned(bench, seconds=9.0, measure_times=no_times):
+    """A run on the machine of `on_a_gpu`, with a bench and times of our own."""
+    return run.tune(
+        budget=Budget(seconds), device=CPU, make_bench=lambda *call: bench,
+        measure_times=measure_times,
+    )  # fmt: skip
+
+
 def call_of(tokens, dense_ms, factor=1.0):
     psa = [
         {"density": density} | dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms * factor)
@@ -208,8 +220,7 @@ class Times:
 
 def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu):
     timed = Times()
-    how = {"device": CPU, "make_bench": lambda *call: Told(), "measure_times": timed}
-    first = run.tune(budget=Budget(6.0), **how)
+    first = tuned(Told(), measure_times=timed)
     (found,), wrong = entries.read_file(on_a_gpu)
     assert not wrong and found["times"]["calls"] == [call_of(32760, 9.0)]
     assert "A whole call of 32,760 tokens, 12 heads: dense 9 ms, PSA 2 ms at density 0.1" in (
@@ -219,20 +230,17 @@ def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu
     before = on_a_gpu.read_bytes()
     for factor, changes in ((1.05, False), (0.8, True)):
         timed.factor = factor
-        assert run.tune(budget=Budget(6.0), **how).changed == changes
+        assert tuned(Told(), measure_times=timed).changed == changes
         assert (on_a_gpu.read_bytes() != before) == changes
     # where the next run has no time left for them, they stay beside its new settings
-    how["measure_times"] = no_times
-    faster = Told(lambda x: 0.5 if x == SHAPES[0] else 1.0)
-    assert run.tune(budget=Budget(6.0), **how | {"make_bench": lambda *call: faster}).changed
+    assert tuned(Told(lambda x: 0.5 if x == SHAPES[0] else 1.0)).changed
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["times"]["calls"] == [call_of(32760, 9.0, 0.8)]
     assert found["attend"]["half"] == vars(SHAPES[0].settings)
 
 
 def test_times_that_nobody_measured_are_refused(on_a_gpu):
-    how = {"device": CPU, "make_bench": lambda *call: Told(), "measure_times": Times()}
-    run.tune(budget=Budget(6.0), **how)
+    tuned(Told(), measure_times=Times())
     text = on_a_gpu.read_text()
     for wrong in (
         ('"matmul_tflops": 90.0', '"matmul_tflops": 0'), ('"density": 0.3', '"x": 1'),
@@ -242,10 +250,6 @@ def test_times_that_nobody_measured_are_refused(on_a_gpu):
         on_a_gpu.write_text(text.replace(*wrong))
         found, reason = entries.read_file(on_a_gpu)
         assert not found and "not what the tuner writes" in reason
-
-
-def no_times(*call, **how):
-    return {}, {}
 
 
 @pytest.fixture
@@ -259,16 +263,14 @@ def one_thread():
 
 def test_measured_for_real_written_used_and_left_alone(on_a_gpu, one_thread):
     # its time is never over: a busy machine takes longer, and measures the same
-    how = {"device": CPU, "make_bench": lambda *call: Products(), "measure_times": no_times,
-           "budget": Budget(3600.0)}  # fmt: skip
-    first = run.tune(**how)
+    first = tuned(Products(), seconds=3600.0)
     assert first.changed and str(on_a_gpu) in first.text and "Compiling took " in first.text
     assert tuning.attend(CPU, torch.bfloat16, 128) == SHAPES[0].settings
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["gain"]["attention"] > 1.2 and found["tried"] > 10
     for _ in range(4):  # of variants that do the same work, one may seem faster once
         before = on_a_gpu.read_bytes()
-        second = run.tune(**how)
+        second = tuned(Products(), seconds=3600.0)
         if not second.changed:
             break
     assert not second.changed and "stays as it is" in second.text
@@ -284,19 +286,16 @@ def test_both_precisions_keep_their_own_settings_and_the_faster_one_is_named(on_
     def ms(variant):
         return took[variant.qk] * (0.8 if variant.settings == limited[0].settings else 1)
 
-    how = {
-        "device": CPU, "make_bench": lambda *call: Told(ms), "measure_times": no_times,
-    }  # fmt: skip
-    run.tune(budget=Budget(9.0), **how)
+    tuned(Told(ms))
     assert tuning.attend(CPU, torch.bfloat16, 128).registers == limited[0].settings.registers
     assert tuning.attend(CPU, torch.bfloat16, 128, "int8") != tuning.row_attend(
         CPU, torch.bfloat16, 128, "int8"
     )
     assert tuning.measured_qk(CPU, 128, torch.bfloat16) == "int8"
     took["half"] = 0.69  # faster by less than measuring can tell
-    assert not run.tune(budget=Budget(9.0), **how).changed
+    assert not tuned(Told(ms)).changed
     took["half"] = 0.6
-    run.tune(budget=Budget(9.0), **how)
+    tuned(Told(ms))
     assert tuning.measured_qk(CPU, 128, torch.bfloat16) == "half"
 
 
@@ -308,11 +307,11 @@ def test_sums_of_each_product_keep_their_own_settings_and_the_faster_one_is_name
         ("half", "float32"): 1.0, ("half", "float16"): 0.8, ("int8", "float32"): 0.9,
         ("int8", "float16"): 0.89,
     }  # fmt: skip
-    how = {
-        "device": CPU, "measure_times": no_times,
-        "make_bench": lambda *call: Told(lambda x: took[x.qk, x.sums]),
-    }  # fmt: skip
-    run.tune(budget=Budget(9.0), **how)
+
+    def again():
+        return tuned(Told(lambda x: took[x.qk, x.sums])).changed
+
+    assert again()
     (entry,), _ = entries.read_file(on_a_gpu)
     assert sorted(entry["attend"]) == ["half", "half, float16 sums", "int8", "int8, float16 sums"]
     assert (entry["qk"], entry["sums"]) == ("int8", {"half": "float16", "int8": "float32"})
@@ -332,9 +331,9 @@ def test_sums_of_each_product_keep_their_own_settings_and_the_faster_one_is_name
     assert "sums.half: found 'float16'" in entries.read_file(on_a_gpu)[1]
     on_a_gpu.write_text(text)
     measured.forget()
-    assert not run.tune(budget=Budget(9.0), **how).changed
+    assert not again()
     took["int8", "float16"] = 0.5
-    assert run.tune(budget=Budget(9.0), **how).changed
+    assert again()
     assert (sums("half"), sums("int8")) == ("float16", "float16")
 
 
@@ -346,9 +345,7 @@ def test_where_float32_sums_have_the_full_rate_no_other_ones_are_tried():
 
 
 def test_a_gpu_without_int8_products_is_measured_all_the_same(on_a_gpu):
-    bench = Told(reason=lambda x: "no such instruction" if x.qk == "int8" else "")
-    found = run.tune(budget=Budget(9.0), device=CPU, make_bench=lambda *call: bench,
-                     measure_times=no_times)  # fmt: skip
+    found = tuned(Told(reason=lambda x: "no such instruction" if x.qk == "int8" else ""))
     assert found.changed and "no such instruction" in found.lines[0]
     (entry,), _ = entries.read_file(on_a_gpu)
     assert entry["qk"] == "half" and list(entry["attend"]) == ["half", "half, float16 sums"]
@@ -357,9 +354,8 @@ def test_a_gpu_without_int8_products_is_measured_all_the_same(on_a_gpu):
 def test_what_was_left_out_is_counted_by_kind(on_a_gpu):
     reasons = ["40 registers spill", "OutOfResources: out of resource: shared memory",
                "wrong numbers, rel-L2 3.0e-01"]  # fmt: skip
-    bench = Told(reason=lambda x: dict(zip(SHAPES, reasons, strict=False)).get(x, ""))
-    found = run.tune(budget=Budget(9.0), device=CPU, make_bench=lambda *call: bench,
-                     measure_times=no_times)  # fmt: skip
+    wrong = dict(zip(SHAPES, reasons, strict=False))
+    found = tuned(Told(reason=lambda x: wrong.get(x, "")))
     assert "1 that spill registers, 1 that need more than the GPU has, 1 with wrong" in found.text
     assert len(found.lines) == 3 and "rel-L2 3.0e-01" in found.lines[2]
 
