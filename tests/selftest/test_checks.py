@@ -215,6 +215,7 @@ def test_a_gpu_that_is_too_new_takes_a_newer_torch_not_a_triton_alone(monkeypatc
         remedy = diagnosis.diagnose(error).remedy
         assert remedy.startswith("update torch to the newest: https://pytorch.org")
         assert more in remedy and "pip" not in remedy
+    assert "too old for this GPU" in diagnosis.diagnose(error).what
 
 
 def test_the_table_is_what_torch_asks_for():
@@ -315,6 +316,11 @@ def test_missing_python_header_is_named(monkeypatch, tmp_path):
     found = diagnosis.diagnose(error)
     assert "Python.h" in found.what and str(tmp_path) in found.what
     assert f"python3.{sys.version_info.minor}-dev" in found.remedy
+    (tmp_path / "Python.h").touch()
+    found = diagnosis.diagnose(error)
+    assert "the C compiler failed on Triton's launcher" in found.what
+    assert "cuda_utils.c" in found.what
+    (tmp_path / "Python.h").unlink()
     monkeypatch.setattr(platform, "system", lambda: "Windows")
     assert "include and libs" in diagnosis.diagnose(error).remedy
 
@@ -328,12 +334,14 @@ def test_missing_python_header_is_named(monkeypatch, tmp_path):
         (PermissionError(13, "Permission denied: '/root/.triton/cache'"), "cannot be written"),
         (RuntimeError("CUDA error: no kernel image is available"), "no code for this GPU"),
         (RuntimeError("out of resource: shared memory, Required: 1, limit: 0"), "than this GPU"),
+        (ImportError("DLL load failed while importing libtriton"), "Visual C++ runtime is missing"),
         (ValueError("something never seen"), "something never seen"),
     ],
 )
 def test_errors_are_put_into_words(error, words):
     found = diagnosis.diagnose(error)
     assert words in found.what and found.remedy
+    assert ("vc_redist.x64.exe" in found.remedy) == ("Visual C++" in words)
 
 
 def test_the_cause_behind_an_error_counts():

@@ -25,40 +25,15 @@ def selftest(path=None, *arguments, **environment):
 
 
 FAULTS = {
-    "no Visual C++ runtime": (
-        failing_import,
-        "raise ImportError('DLL load failed while importing libtriton: not found')",
-        ["Visual C++ runtime is missing", "vc_redist.x64.exe"],
-    ),
-    "broken installation": (
-        failing_import,
-        "raise ImportError('libtriton.so: undefined symbol: _ZN4mlir')",
-        ["installed but does not import", "undefined symbol", "--force-reinstall"],
-    ),
     "import that raises anything": (
         failing_import,
         "raise AttributeError('module llvm has no attribute init_targets')",
         ["FAILED Triton imports", "init_targets"],
     ),
-    "too old": (
-        failing_import,
-        "__version__ = '2.1.0'",
-        ["2.1.0", "older than 3.2", 'install "triton'],
-    ),
     "no C compiler": (
         failing_launch,
         "raise RuntimeError('Failed to find C compiler. Please specify via CC variable.')",
         ["FAILED Triton compiles and launches", "no C compiler was found", "apt install gcc"],
-    ),
-    "C compiler fails": (
-        failing_launch,
-        "import subprocess; raise subprocess.CalledProcessError(1, ['gcc', 'cuda_utils.c'])",
-        ["C compiler failed on Triton's launcher", "cuda_utils.c"],
-    ),
-    "old Triton, new GPU": (
-        failing_launch,
-        "raise RuntimeError(\"ptxas fatal: Value 'sm_120' is not defined for option gpu-name\")",
-        ["too old for this GPU", "update torch to the newest"],
     ),
     "wrong numbers": (failing_launch, "out.fill_(1.0)", ["result is wrong", "rel-L2"]),
     "nothing written": (failing_launch, "pass", ["result is wrong", "nan"]),
