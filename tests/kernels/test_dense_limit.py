@@ -62,12 +62,6 @@ def test_the_output_has_the_inputs_dtype_and_the_precision_of_float32(dtype):
         )
 
 
-def test_the_scale_is_the_callers():
-    q, k, v = (torch.randn(1, 1, 100, 8) for _ in range(3))
-    out = psa_attention(q, k, v, config=PSAConfig(mask_ratios=DENSE), scale=1.7)
-    torch.testing.assert_close(out, dense(q, k, v, scale=1.7), atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("attn_impl", ["new_mask_type", "old_mask_type"])
 def test_a_dense_config_is_dense_whatever_else_it_says(attn_impl):
     config = PSAConfig(

@@ -76,43 +76,6 @@ def test_spread_by_hand():
     assert spread(16) == pytest.approx([half] * 4 + [(12**2 - 1) / 12 * 1.01 / 2])
 
 
-def test_the_estimator_reads_pooled_keys_and_spread_of_the_groups():
-    k, groups = by_hand()
-    k = k * 0.05
-    (q,) = normal((1, 1, k.shape[2], 2))
-    config = similar()
-    pyramid, layout = pyramid_of(k, k, groups, config)
-    found = reference.importance(q, pyramid, Orders(), layout, config, 0.7)[0, 0, 0]
-
-    keys = pyramid.grouped(0, 0, pyramid.keys(0, 0))
-    means, counts = pool(keys, 8), torch.tensor([8.0] * 9 + [4.0], dtype=torch.float64)
-    term = pyramid.spread(0, 0, keys, means, 8)
-    shares = []
-    for first in range(0, k.shape[2], 16):
-        rows = q[0, 0, first : first + 16]
-        mean = rows.mean(0)
-        gauss = 0.5 * 0.7**2 * mean.square().sum() * term
-        logits = 0.7 * means @ mean + counts.log() + gauss.minimum(counts.log())
-        shares.append(torch.softmax(logits, 0) * len(rows))
-    total = sum(shares) / k.shape[2]
-    wanted = torch.stack([total[:4].sum(), total[4:8].sum(), total[8:].sum()])
-    torch.testing.assert_close(found, wanted)
-
-
-@pytest.mark.parametrize(
-    ("old", "causal"), [(False, False), (True, False), (True, True)], ids=["new", "old", "causal"]
-)
-def test_what_is_read_in_full_is_read_as_without_groups(old, causal):
-    q, k, v = normal((1, 4, 300, 8), (1, 2, 300, 8), (1, 2, 300, 8), dtype=torch.float32)
-    settings = {"mask_ratios": {1: (0, 1)}}
-    if old:
-        settings |= {"attn_impl": "old_mask_type", "block_n": 128}
-    given = {"causal": causal, "extra_tokens": (3, 40)}
-    found = psa_attention(q, k, v, config=similar(**settings), **given)
-    plain = psa_attention(q, k, v, config=similar(grouping="order", **settings), **given)
-    assert torch.equal(found, plain)
-
-
 def test_a_dense_configuration_groups_nothing(monkeypatch):
     monkeypatch.setattr(reference, "group_keys", None)
     q, k, v = normal(*[(1, 1, 100, 8)] * 3)
@@ -134,23 +97,6 @@ def test_like_keys_make_a_difference_and_a_gain():
         for config in [similar(grouping=grouping, mask_ratios=ALL_8, second_moment=False)]
     }
     assert errors["similar"] < 0.25 * errors["order"]
-
-
-def test_the_similarity_check_reads_token_order():
-    """Keys alike by pairs of neighbours: level 2 is allowed, whatever is pooled with what."""
-    q, k, v = normal((1, 1, 512, 8), (1, 1, 256, 8), (1, 1, 512, 8))
-    k = k.repeat_interleave(2, 2)
-    given = {
-        "attn_impl": "old_mask_type", "block_n": 128, "use_sim_mask": True, "mask_ratios": ALL_8,
-        "sim_2x_threshold": 0.99, "sim_4x_threshold": 0.99, "sim_8x_threshold": 0.99,
-    }  # fmt: skip
-    found = {}
-    for grouping in ("similar", "order"):
-        config = similar(grouping=grouping, **given)
-        _, stats = psa_attention(q, k, v, config=config, return_stats=True)
-        found[grouping] = stats.levels
-        assert (stats.levels == 2).all()
-    assert torch.equal(found["similar"], found["order"])
 
 
 def test_places_need_not_be_those_of_the_reference():

@@ -27,26 +27,6 @@ def random_qk(length, seed=0):
     return q, torch.randn(2, 2, length, 16, generator=generator)
 
 
-@pytest.mark.parametrize("estimator", ["exact", "sub_block"])
-@pytest.mark.parametrize("extra", [(0, 0), (3, 140)], ids=str)
-@pytest.mark.parametrize("video", [1, 31, 129, 500])
-def test_rows_sum_to_one(estimator, extra, video):
-    q, k = random_qk(video + sum(extra))
-    got = mass(q, k, extra=extra, importance=estimator, block_n=32)
-    assert got.shape == (2, 4, -(-video // 128), -(-video // 32)) and got.dtype == torch.float32
-    assert (got >= 0).all()
-    torch.testing.assert_close(got.sum(-1), torch.ones(got.shape[:-1]))
-
-
-def test_exact_by_the_book():
-    q, k = random_qk(200)
-    got = mass(q, k, importance="exact", block_m=64, block_n=32)
-    share = torch.softmax(q @ k.repeat_interleave(2, 1).mT * 0.25, -1)
-    wanted = torch.stack([x.mean(2) for x in share.split(64, 2)], 2)
-    wanted = torch.stack([x.sum(-1) for x in wanted.split(32, -1)], -1)
-    torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
-
-
 def test_the_estimate_is_exact_where_its_means_are():
     """Equal queries in every 16, equal keys in every 8: the means are the tokens."""
     generator = torch.Generator().manual_seed(1)
@@ -54,6 +34,7 @@ def test_the_estimate_is_exact_where_its_means_are():
     k = torch.randn(1, 1, 32, 8, generator=generator).repeat_interleave(8, 2)
     for second_moment in (False, True):
         estimate = mass(q, k, second_moment=second_moment)
+        assert estimate.dtype == torch.float32
         torch.testing.assert_close(estimate, mass(q, k, importance="exact"), atol=1e-6, rtol=1e-5)
 
 
@@ -67,15 +48,6 @@ def test_slices_of_query_blocks_change_nothing(monkeypatch, causal):
     for blocks in (1, 4):
         monkeypatch.setattr(stage, "SLICE_SCORES", blocks * 8 * 88)
         torch.testing.assert_close(mass(q, k, **settings), whole)
-
-
-@pytest.mark.parametrize("estimator", ["exact", "sub_block"])
-def test_causal_mass_lies_in_the_blocks_wholly_before(estimator):
-    q, k = random_qk(400)
-    got = mass(q, k, causal=True, importance=estimator, attn_impl="old_mask_type", block_n=128)
-    assert torch.equal(got, got.tril(-1))
-    assert (got[..., 0, :] == 0).all()
-    torch.testing.assert_close(got[..., 1:, :].sum(-1), torch.ones(2, 4, 3))
 
 
 def test_where_extra_keys_take_all_mass_the_blocks_share_evenly():

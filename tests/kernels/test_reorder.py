@@ -84,12 +84,6 @@ def test_sta_in_depth_by_hand():
     assert tile_order((3, 1, 3), (2, 8, 2)).tolist() == [0, 1, 3, 4, 2, 5, 6, 7, 8]
 
 
-@pytest.mark.parametrize("tile", [(2, 8, 8), (1, 1, 1), (3, 5, 7), (100, 100, 100)], ids=str)
-def test_sta_is_a_permutation(tile):
-    for grid in [*itertools.product((1, 2, 5, 12), repeat=3), (21, 45, 80)]:
-        assert torch.equal(tile_order(grid, tile).sort().values, torch.arange(np.prod(grid)))
-
-
 # --- the stage -------------------------------------------------------------------------------
 
 GRID = (3, 7, 11)
