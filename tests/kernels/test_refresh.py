@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psa_kernels import OrderState, PSAAttention, reference
+from psa_kernels import OrderState, reference
 
-from .stepped import ALL, CONFIG, GRID, call, made_in, tensors
+from .stepped import ALL, CONFIG, call, made_in
 
 torch.set_num_threads(1)
 

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,19 +77,25 @@ def test_few_steps_may_leave_a_range_empty():
 
 def test_immutable_hashable_and_there_and_back():
     config = PSAConfig.from_preset(PRESET)
-    assert config.to_preset()["steps"] == PRESET["steps"]
-    text = yaml.safe_dump(config.to_preset(), sort_keys=False)
+    preset = config.to_preset()
+    for name in ("blocks", "steps"):
+        assert preset[name] == PRESET[name] and list(preset[name]) == list(PRESET[name])
+        assert config != config.replace(**{name: {}}) and name not in PSAConfig().to_preset()
+    text = yaml.safe_dump(preset, sort_keys=False)
     for again in (
         PSAConfig.from_preset(yaml.safe_load(text)),
         pickle.loads(pickle.dumps(config)),
         PSAConfig(**{f.argument: getattr(config, f.argument) for f in FIELDS}),
     ):
         assert again == config and hash(again) == hash(config)
-    assert config != config.replace(steps={}) and "steps" not in PSAConfig().to_preset()
     with pytest.raises(AttributeError):
         config.steps.entries = ()
+    with pytest.raises(AttributeError):
+        config.blocks.groups = ()
     with pytest.raises(TypeError):
         config.steps[0, 10] = "dense"
+    with pytest.raises(TypeError):
+        config.blocks[3] = "dense"
     assert PSAConfig(steps={"0-50%": {}}) == PSAConfig()  # nothing of its own
     other = PSAConfig(steps={"50-60%": {"tail": 8}, " 0 - 50 % ": "dense"})
     assert list(other.to_preset()["steps"]) == ["0-50%", "50-60%"]
@@ -158,13 +165,10 @@ def test_in_python_the_form_is_the_files():
     assert "set tail to 64 for steps 0-50%" in str(caught.value)
 
 
-def test_the_plain_call_does_not_read_it():
-    import torch
-
-    torch.manual_seed(0)
+def test_the_plain_call_reads_neither_blocks_nor_steps():
     q, k, v = torch.randn(3, 1, 2, 300, 16)
     config = PSAConfig(mask_ratios={1: (0, 0.2), 0: (0.2, 1)})
-    ranges = config.replace(steps={"0-100%": "dense"})
+    ranges = config.replace(blocks={0: "dense", 1: {"tail": 8}}, steps={"0-100%": "dense"})
     assert torch.equal(PSAAttention(config)(q, k, v), PSAAttention(ranges)(q, k, v))
 
 

@@ -23,7 +23,7 @@ def broken(tmp_path, statement):
 
 
 def instead_of_torch(tmp_path, statement):
-    """A torch whose import does this: quicker than one of Triton, which comes after the real one."""
+    """A torch whose import does this. Quicker than a Triton, which comes after the real torch."""
     (tmp_path / "torch.py").write_text(statement)
     return {"PYTHONPATH": str(tmp_path)}
 
