@@ -187,24 +187,9 @@ def test_the_similarity_mask_offers_both_ways_out():
     ]
 
 
-def test_a_broken_section_is_one_issue():
-    # n is unknown here, so nothing may be said about its clash with old_mask_type
-    assert paths({"attn_impl": "old_mask_type", "block_size": 128}) == ["block_size"]
-
-
 def test_a_dotted_key_is_no_second_spelling():
     assert paths({"block_size.n": 32}) == ["block_size.n"]
     assert paths({"block_size": {"n": 64}, "block_size.n": 32}) == ["block_size.n"]
-
-
-def test_the_mend_of_a_value_fits_the_other_fields():
-    (issue,) = issues_of({"attn_impl": "old_mask_type", "block_size": {"m": 128, "n": 77}})
-    assert dict(issue.mends[0].changes) == {"block_size.n": 128}  # the default, 64, would clash
-
-
-def test_every_malformed_level_gets_the_value_that_mends_it():
-    (issue,) = issues_of({"mask_ratios": {1: [0, 0.4], 2: "half", 0: [0.7, 1]}})
-    assert dict(issue.mends[0].changes) == {"mask_ratios.2": [0.4, 0.7]}
 
 
 def test_both_breaches_of_one_level_are_told():

@@ -25,9 +25,10 @@ def normal(*shapes, seed=0, dtype=torch.float64):
     return [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
 
 
-def pyramid_of(k, v, groups, config, extra=(0, 0)):
-    layout = Layout.of(k, k, v, config, extra_tokens=extra)
-    return reference.build_pyramid(k, v, Orders(), layout, config, groups), layout
+def pyramid_of(k, v, groups):
+    config = similar()
+    layout = Layout.of(k, k, v, config)
+    return reference.build_pyramid(k, v, Orders(), layout, config, groups)
 
 
 def by_hand():
@@ -44,7 +45,7 @@ def by_hand():
 
 def test_means_by_hand():
     k, groups = by_hand()
-    pyramid, _ = pyramid_of(k, 2 * k, groups, similar())
+    pyramid = pyramid_of(k, 2 * k, groups)
     for rows, factor in ((pyramid.keys(0, 0), 1), (pyramid.values(0, 0), 2)):
         means = pool(pyramid.grouped(0, 0, rows), 8)[:, 0]
         # 0, 4, ... 28 have mean 14; the short block stays as it is: 64 to 71, 72 to 75
@@ -54,7 +55,7 @@ def test_means_by_hand():
 
 def test_spread_by_hand():
     k, groups = by_hand()
-    pyramid, _ = pyramid_of(k, k, groups, similar())
+    pyramid = pyramid_of(k, k, groups)
     keys = pyramid.grouped(0, 0, pyramid.keys(0, 0))
 
     def spread(size):

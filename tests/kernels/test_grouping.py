@@ -71,14 +71,6 @@ def test_the_cut_is_across_the_widest_direction():
     assert {tuple(sorted(order[:4])), tuple(sorted(order[4:]))} == {(0, 2, 4, 6), (1, 3, 5, 7)}
 
 
-def test_blocks_are_cut_each_by_itself():
-    x = torch.randn(3, 32, 5, generator=torch.Generator().manual_seed(0))
-    together = bisected(x)
-    assert together.shape == (3, 32) and together.dtype == torch.int64
-    assert torch.equal(torch.cat([bisected(block[None]) for block in x]), together)
-    assert bisected(x[:0]).shape == (0, 32)
-
-
 CLOUDS = {
     "random": lambda rng, n, f: rng.standard_normal((n, f)),
     "wide in few channels": lambda rng, n, f: rng.standard_normal((n, f)) / (1 + np.arange(f)),
