@@ -24,7 +24,7 @@ def places(q, k, v, n, k_order, extra=(0, 0)):
             whole = [block for block in video if len(block) == n]
             queries = q[b, head * shared : (head + 1) * shared, extra[0] : q.shape[2] - extra[1]]
             own = features(queries, k[b, head], v[b, head], whole)
-            found[b].append([place for x in own for place in bisected(x, literal_cut)])
+            found[b].append([place for x in own for place in bisected(x)])
     return found
 
 
@@ -42,16 +42,13 @@ def features(queries, k, v, blocks):
     return [np.concatenate(pair, axis=1) for pair in zip(*halves, strict=True)]
 
 
-def bisected(x, cut):
-    """The rows of `x` [tokens, F] as a list of numbers, like ones together.
-
-    `cut(deviations)` gives where the members of a set lie along the direction to cut across.
-    """
+def bisected(x):
+    """The rows of `x` [tokens, F] as a list of numbers, like ones together."""
 
     def leaves(members):
         if len(members) <= PAIR:
             return members
-        along = cut(x[members] - x[members].mean(axis=0))
+        along = places_along(x[members] - x[members].mean(axis=0))
         ranked = sorted(range(len(members)), key=lambda i: (along[i], i))
         members = [members[i] for i in ranked]
         half = len(members) // 2
@@ -60,18 +57,14 @@ def bisected(x, cut):
     return leaves(list(range(len(x))))
 
 
-def literal_cut(deviations):
-    """As the section says: rounds of power iteration from the member farthest from the mean."""
+def places_along(deviations):
+    """Where the members of a set lie along the direction to cut across: that of rounds of power
+    iteration from the member farthest from the mean."""
     start = deviations[np.square(deviations).sum(axis=1).argmax()]
     products = deviations.T @ deviations
     direction = np.linalg.matrix_power(products / max(np.trace(products), 1e-300), ROUNDS) @ start
     length = np.linalg.norm(direction)
     return deviations @ direction / length if length > 0 else np.zeros(len(deviations))
-
-
-def exact_cut(deviations):
-    """Along the direction of the largest spread itself."""
-    return deviations @ np.linalg.svd(deviations, full_matrices=False)[2][0]
 
 
 def channel_weights(queries):
@@ -81,12 +74,3 @@ def channel_weights(queries):
     if total == 0:  # also where there are no queries
         return np.ones(queries.shape[-1])
     return squares.sum(axis=0) / total * queries.shape[-1]
-
-
-def spread_left(x, order, size):
-    """The share of a block's variance that lies inside groups of `size` of `order`."""
-    left = sum(
-        np.square(x[order[i : i + size]] - x[order[i : i + size]].mean(axis=0)).sum()
-        for i in range(0, len(x), size)
-    )
-    return left / np.square(x - x.mean(axis=0)).sum()

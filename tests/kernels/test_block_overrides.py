@@ -94,12 +94,6 @@ def test_overrides_of_a_part_speak_where_all_is_known():
     assert [i.path for i in check_preset(part, partial=True)[1]] == ["blocks.4.tail"]
 
 
-def test_in_python_the_form_is_the_files():
-    with pytest.raises(ConfigError, match=r"blocks\.3\.block_size\.n: found 48") as caught:
-        PSAConfig(blocks={3: {"block_size": {"n": 48}}})
-    assert "set block_size.n to 64 for blocks 3" in str(caught.value)
-
-
 OVERRIDE = st.just("dense") | st.fixed_dictionaries({}, optional={
     "tail": st.sampled_from(("none", 8, 32)), "second_moment": st.booleans(),
     "block_size": st.fixed_dictionaries({}, optional={"m": st.sampled_from((64, 128))}),

@@ -103,8 +103,3 @@ def test_defaults_are_the_documented_ones():
     }  # fmt: skip
     assert {name: getattr(config, name) for name in documented} == documented
     assert PSAConfig.from_preset({}) == config
-
-
-def test_use_rearrange_switches_the_order_off():
-    assert PSAConfig(rearrange_method="STA").order == "STA"
-    assert PSAConfig(rearrange_method="STA", use_rearrange=False).order is None

@@ -114,15 +114,6 @@ def test_ones_own_dtype_goes_first(file):
     assert in_use()[0] == ATTEND and in_use(torch.float16)[0] == other
 
 
-def test_int8_is_used_where_it_was_measured_to_be_faster(file):
-    int8 = dataclasses.replace(ATTEND, rows=128)
-    both = {"half": vars(ATTEND), "int8": vars(int8)}
-    measured.write(file, entry(qk="int8", attend=both))
-    assert tuning.measured_qk(GPU, 128, torch.float16) == "int8"
-    assert tuning.attend(GPU, torch.bfloat16, 128, "int8") == int8
-    assert tuning.attend(GPU, torch.bfloat16, 128) == ATTEND
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
