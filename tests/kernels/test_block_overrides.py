@@ -3,11 +3,10 @@
 What it shares with `steps` is in test_step_ranges.py.
 """
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psa_kernels import ConfigError, PSAConfig
+from psa_kernels import PSAConfig
 from psa_kernels.config import BlockOverrides, check_preset
 
 PRESET = {
