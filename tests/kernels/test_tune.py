@@ -31,7 +31,7 @@ ROWS = [Variant(tuning.ATTEND["sm_86"][128]), Variant(tuning.ESTIMATE["sm_86"][1
 SHAPES = [x for row in ROWS for x in candidates.shapes(row, 128, False, False)]
 
 
-class Told:
+class GivenBench:
     """A bench whose milliseconds, and reasons against a variant, are given."""
 
     def __init__(self, ms=lambda variant: 1.0, reason=lambda variant: "", seconds=0.0):
@@ -66,7 +66,7 @@ def test_the_fastest_right_variant_wins_and_a_second_run_changes_nothing(data):
     slow = st.floats(0.5, 2.0)
     times = {x: data.draw(slow) for x in (*ROWS, *SHAPES)}
     wrong = {x for x in SHAPES if data.draw(st.booleans())}
-    bench = Told(lambda x: times.get(x, 3.0), lambda x: "spills" if x in wrong else "")
+    bench = GivenBench(lambda x: times.get(x, 3.0), lambda x: "spills" if x in wrong else "")
     found = searched(bench)
     assert not wrong & set(bench.timed) and wrong == set(found.left_out)
     for row in ROWS:
@@ -89,7 +89,7 @@ def test_depths_that_help_each_alone_are_tried_together():
         s = x.settings
         return 2.0 - 0.1 * (s.full_stages == 3) - 0.2 * (s.list_stages == 3)
 
-    found = searched(Told(ms))
+    found = searched(GivenBench(ms))
     settings = chosen(found)[0].settings
     assert (settings.full_stages, settings.list_stages) == (3, 3)
     # without the second moment the tail may be no deeper than what was measured with it
@@ -101,14 +101,16 @@ def test_what_is_in_use_goes_only_for_a_gain_beyond_noise():
     other = SHAPES[1]
     for gain, wins in ((1.015, False), (1.03, True)):
         ms = {now[0]: 1.0, other: 1.0 / gain, ROWS[0]: 1.5}
-        bench = Told(lambda x, ms=ms: ms.get(x, 2.0))
+        bench = GivenBench(lambda x, ms=ms: ms.get(x, 2.0))
         outcome = searched(bench, now).outcomes["attention"]
         assert outcome.chosen == (other if wins else now[0])
         assert math.isclose(outcome.gain, 1.5 / ms[outcome.chosen])
 
 
 def test_what_is_in_use_and_does_not_run_any_more_gives_way_to_the_row():
-    found = searched(Told(reason=lambda x: "gone" if x == SHAPES[0] else ""), [SHAPES[0], ROWS[1]])
+    found = searched(
+        GivenBench(reason=lambda x: "gone" if x == SHAPES[0] else ""), [SHAPES[0], ROWS[1]]
+    )
     assert found.outcomes["attention"].before == ROWS[0] and found.left_out[SHAPES[0]] == "gone"
 
 
@@ -123,7 +125,7 @@ def test_noise_is_what_so_many_turns_cannot_tell(count, noise):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_time_is_kept_and_what_it_left_out_is_said(workers):
     # seconds, not tenths: a busy machine is late by some
-    bench = Told(seconds=0.3)
+    bench = GivenBench(seconds=0.3)
     begin = time.monotonic()
     found = searched(bench, seconds=3.0, workers=workers)
     assert time.monotonic() - begin < 4.5
@@ -135,7 +137,7 @@ def test_the_time_is_kept_and_what_it_left_out_is_said(workers):
 
 def test_a_row_that_does_not_run_is_an_error():
     with pytest.raises(TuneError, match="the table's own settings do not run: no compiler"):
-        searched(Told(reason=lambda x: "no compiler" if x == ROWS[1] else ""))
+        searched(GivenBench(reason=lambda x: "no compiler" if x == ROWS[1] else ""))
 
 
 def test_candidates_are_within_what_a_kernel_takes():
@@ -220,7 +222,7 @@ class Times:
 
 def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu):
     timed = Times()
-    first = tuned(Told(), measure_times=timed)
+    first = tuned(GivenBench(), measure_times=timed)
     (found,), wrong = entries.read_file(on_a_gpu)
     assert not wrong and found["times"]["calls"] == [call_of(32760, 9.0)]
     assert "A whole call of 32,760 tokens, 12 heads: dense 9 ms, PSA 2 ms at density 0.1" in (
@@ -230,17 +232,17 @@ def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu
     before = on_a_gpu.read_bytes()
     for factor, changes in ((1.05, False), (0.8, True)):
         timed.factor = factor
-        assert tuned(Told(), measure_times=timed).changed == changes
+        assert tuned(GivenBench(), measure_times=timed).changed == changes
         assert (on_a_gpu.read_bytes() != before) == changes
     # where the next run has no time left for them, they stay beside its new settings
-    assert tuned(Told(lambda x: 0.5 if x == SHAPES[0] else 1.0)).changed
+    assert tuned(GivenBench(lambda x: 0.5 if x == SHAPES[0] else 1.0)).changed
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["times"]["calls"] == [call_of(32760, 9.0, 0.8)]
     assert found["attend"]["half"] == vars(SHAPES[0].settings)
 
 
 def test_times_that_nobody_measured_are_refused(on_a_gpu):
-    tuned(Told(), measure_times=Times())
+    tuned(GivenBench(), measure_times=Times())
     text = on_a_gpu.read_text()
     for wrong in (
         ('"matmul_tflops": 90.0', '"matmul_tflops": 0'), ('"density": 0.3', '"x": 1'),
@@ -286,16 +288,16 @@ def test_both_precisions_keep_their_own_settings_and_the_faster_one_is_named(on_
     def ms(variant):
         return took[variant.qk] * (0.8 if variant.settings == limited[0].settings else 1)
 
-    tuned(Told(ms))
+    tuned(GivenBench(ms))
     assert tuning.attend(CPU, torch.bfloat16, 128).registers == limited[0].settings.registers
     assert tuning.attend(CPU, torch.bfloat16, 128, "int8") != tuning.row_attend(
         CPU, torch.bfloat16, 128, "int8"
     )
     assert tuning.measured_qk(CPU, 128, torch.bfloat16) == "int8"
     took["half"] = 0.69  # faster by less than measuring can tell
-    assert not tuned(Told(ms)).changed
+    assert not tuned(GivenBench(ms)).changed
     took["half"] = 0.6
-    tuned(Told(ms))
+    tuned(GivenBench(ms))
     assert tuning.measured_qk(CPU, 128, torch.bfloat16) == "half"
 
 
@@ -309,7 +311,7 @@ def test_sums_of_each_product_keep_their_own_settings_and_the_faster_one_is_name
     }  # fmt: skip
 
     def again():
-        return tuned(Told(lambda x: took[x.qk, x.sums])).changed
+        return tuned(GivenBench(lambda x: took[x.qk, x.sums])).changed
 
     assert again()
     (entry,), _ = entries.read_file(on_a_gpu)
@@ -345,7 +347,7 @@ def test_where_float32_sums_have_the_full_rate_no_other_ones_are_tried():
 
 
 def test_a_gpu_without_int8_products_is_measured_all_the_same(on_a_gpu):
-    found = tuned(Told(reason=lambda x: "no such instruction" if x.qk == "int8" else ""))
+    found = tuned(GivenBench(reason=lambda x: "no such instruction" if x.qk == "int8" else ""))
     assert found.changed and "no such instruction" in found.lines[0]
     (entry,), _ = entries.read_file(on_a_gpu)
     assert entry["qk"] == "half" and list(entry["attend"]) == ["half", "half, float16 sums"]
@@ -355,7 +357,7 @@ def test_what_was_left_out_is_counted_by_kind(on_a_gpu):
     reasons = ["40 registers spill", "OutOfResources: out of resource: shared memory",
                "wrong numbers, rel-L2 3.0e-01"]  # fmt: skip
     wrong = dict(zip(SHAPES, reasons, strict=False))
-    found = tuned(Told(reason=lambda x: wrong.get(x, "")))
+    found = tuned(GivenBench(reason=lambda x: wrong.get(x, "")))
     assert "1 that spill registers, 1 that need more than the GPU has, 1 with wrong" in found.text
     assert len(found.lines) == 3 and "rel-L2 3.0e-01" in found.lines[2]
 
