@@ -1,4 +1,4 @@
-"""Test parameters of the features that every family has: `basics`, `windows`."""
+"""Test parameters that many families share: `videos`, `images`, and what they consist of."""
 
 import dataclasses
 
@@ -14,10 +14,21 @@ def each(*parameters):
     return pytest.mark.parametrize(("layout", "way"), parameters)
 
 
-def basics(family, layout):
-    """The features that differ in how one latent is sampled only."""
+def basics(family, layout, references=False):
+    """The features that differ in how one latent is sampled only; `references`: it has some."""
     features = ("sparse & exact", "batch 3", "CFG split")
-    return [covers(family, feature, layout) for feature in features]
+    first, *others = (covers(family, feature, layout) for feature in features)
+    if references:
+        marks = [*first.marks, pytest.mark.covers(family, "references")]
+        first = pytest.param(*first.values, marks=marks, id=first.id)
+    return [first, *others]
+
+
+def named(family, feature, layouts):
+    """Several cases of one feature; `layouts`: name -> layout."""
+    return [
+        covers(family, feature, layout, id=f"{family}, {name}") for name, layout in layouts.items()
+    ]
 
 
 def windows(family, layout, id=None):
@@ -37,10 +48,31 @@ def resized(layout, latent, grid):
 
 def odd_sizes(family, layout, divided=True):
     """divided: also of sizes that patches of two by two do not divide"""
-    sizes = {"one frame": ((1, 16, 20), (1, 8, 10)), "1 x N": ((5, 2, 30), (5, 1, 15))}
+    sizes = {"one row of one frame": ((1, 2, 150), (1, 1, 75))}
     if divided:
         sizes["odd"] = ((2, 9, 13), (2, 5, 7))
+    layouts = {name: resized(layout, *size) for name, size in sizes.items()}
+    return named(family, "odd sizes", layouts)
+
+
+def videos(family, layout, divided=True, references=False):
     return [
-        covers(family, "odd sizes", resized(layout, *size), id=f"{family}, {name}")
-        for name, size in sizes.items()
+        *basics(family, layout, references),
+        *odd_sizes(family, layout, divided),
+        *windows(family, layout),
+    ]
+
+
+def images(family, layout):
+    """Basics and odd sizes of an image in patches of two by two; `layout(size, grid)` makes one."""
+    odd = {"odd": layout((17, 23), (9, 12)), "one row": layout((2, 150), (1, 75))}
+    return [*basics(family, layout((16, 24), (8, 12))), *named(family, "odd sizes", odd)]
+
+
+def changed(parameters, change):
+    """The same cases with `change(layout)`."""
+    return [
+        pytest.param(change(layout), way, marks=parameter.marks, id=parameter.id)
+        for parameter in parameters
+        for layout, way in [parameter.values]
     ]

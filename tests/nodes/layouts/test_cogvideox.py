@@ -2,9 +2,8 @@
 
 import dataclasses
 
-import pytest
-
 from .. import zoo
+from .basics import each
 from .layout import Layout, check, covers
 
 FAMILY = "CogVideoX, CogVideoX 1.5"
@@ -16,27 +15,30 @@ LONG = {"1.0": Layout((16, 5, 8, 12), (3, 4, 6)), "1.5": Layout((16, 5, 8, 12), 
 THIN = {"1.0": Layout((16, 5, 2, 30), (5, 1, 15)), "1.5": Layout((16, 1, 2, 30), (1, 1, 15))}
 
 
-def each(feature, layouts):
+def cases(feature, layouts):
     for version, layout in layouts.items():
         layout = dataclasses.replace(layout, before=20, patch=PATCH[version], **TEXT)
-        for kind in ("text", "image"):
-            yield covers(FAMILY, feature, (layout, kind), id=f"{version} {kind}, {feature}")
+        yield covers(FAMILY, feature, layout, id=f"{version}, {feature}")
 
 
-@pytest.mark.parametrize(
-    ("case", "way"),
-    [
-        *each("sparse & exact", SMALL),
-        *each("odd sizes", ODD),
-        *each("odd sizes", THIN),
-        *each("batch 3", SMALL),
-        *each("CFG split", SMALL),
-        *each("context windows", LONG),
-    ],
+def cogvideox(layout, **settings):
+    temporal = {"patch_size_t": 2} if layout.patch[0] == 2 else {}
+    return zoo.cogvideox(**settings, **temporal)
+
+
+@each(
+    *cases("sparse & exact", SMALL),
+    *cases("odd sizes", ODD),
+    *cases("odd sizes", THIN),
+    *cases("batch 3", SMALL),
+    *cases("CFG split", SMALL),
+    *cases("context windows", LONG),
 )
-def test_cogvideox(bench, monkeypatch, case, way):
-    layout, kind = case
-    settings = {"in_channels": 32} if kind == "image" else {}
-    if layout.patch[0] == 2:
-        settings["patch_size_t"] = 2
-    check(bench, monkeypatch, zoo.cogvideox(**settings), layout, way)
+def test_cogvideox(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, cogvideox(layout), layout, way)
+
+
+@each(*cases("sparse & exact", SMALL))
+def test_image_to_video(bench, monkeypatch, layout, way):
+    """The image is in channels beside the latent's."""
+    check(bench, monkeypatch, cogvideox(layout, in_channels=32), layout, way)

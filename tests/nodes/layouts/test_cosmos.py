@@ -3,7 +3,7 @@
 import pytest
 
 from .. import zoo
-from .basics import basics, each, odd_sizes, resized, windows
+from .basics import each, resized, videos
 from .configured import configured
 from .layout import Layout, check, check_refused
 
@@ -20,68 +20,48 @@ COSMOS_1 = {
 }  # fmt: skip
 PREDICT2 = {**SIZE, "concat_padding_mask": True, "min_fps": 1, "max_fps": 30}
 ANIMA_TEXT = 1024
+ONE, TWO, ANIMA = "Cosmos 1", "Cosmos-Predict2", "Anima"
+# family -> class in supported_models, that of image to video, name of the model, settings
+KINDS = {
+    ONE: ("CosmosT2V", "CosmosI2V", "cosmos", COSMOS_1),
+    TWO: ("CosmosT2IPredict2", "CosmosI2VPredict2", "cosmos_predict2", PREDICT2),
+    ANIMA: ("Anima", None, "anima", PREDICT2 | {"crossattn_emb_channels": ANIMA_TEXT}),
+}
 LAYOUT = Layout((16, 3, 8, 12), (3, 4, 6), text=(20, zoo.TEXT_WIDTH))
 ANIMA_LAYOUT = Layout((16, 3, 8, 12), (3, 4, 6), text=(20, ANIMA_TEXT))
 ODD = resized(LAYOUT, (2, 9, 13), (2, 5, 7))
 
 
-def cosmos_1(kind="CosmosT2V", **changes):
-    return configured(kind, image_model="cosmos", **COSMOS_1 | changes)
-
-
-def predict2(kind="CosmosT2IPredict2", **changes):
-    return configured(kind, image_model="cosmos_predict2", **PREDICT2 | changes)
-
-
-def pads(model):
-    return zoo.takes(model, "pad_to_patch_size")
+def model_of(family):
+    kind, _, name, settings = KINDS[family]
+    return configured(kind, image_model=name, **settings)
 
 
 @each(
-    *basics("Cosmos 1", LAYOUT),
-    *odd_sizes("Cosmos 1", LAYOUT, divided=False),
-    *windows("Cosmos 1", LAYOUT),
+    *videos(ONE, LAYOUT, divided=False),
+    *videos(TWO, LAYOUT, divided=False),
+    *videos(ANIMA, ANIMA_LAYOUT),
 )
-def test_cosmos_1(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, cosmos_1(), layout, way)
+def test_cosmos(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, model_of(layout.family), layout, way)
 
 
 def test_cosmos_1_cannot_do_latents_that_its_patches_do_not_divide(bench):
     # an assertion without words
-    check_refused(bench, cosmos_1(), ODD, does=LAYOUT, match="^$")
-
-
-@each(
-    *basics("Cosmos-Predict2", LAYOUT),
-    *odd_sizes("Cosmos-Predict2", LAYOUT, divided=False),
-    *windows("Cosmos-Predict2", LAYOUT),
-)
-def test_predict2(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, predict2(), layout, way)
+    check_refused(bench, model_of(ONE), ODD, does=LAYOUT, match="^$")
 
 
 def test_predict2_pads_what_its_patches_do_not_divide_or_refuses_it(bench, monkeypatch):
-    model = predict2()
-    if pads(model):
+    model = model_of(TWO)
+    if zoo.takes(model, "pad_to_patch_size"):
         check(bench, monkeypatch, model, ODD)
     else:
         check_refused(bench, model, ODD, does=LAYOUT, match="divisible by spatial_patch_size")
 
 
-@pytest.mark.parametrize("build", [cosmos_1, predict2])
-def test_image_to_video(bench, monkeypatch, build):
+@pytest.mark.parametrize("family", [ONE, TWO])
+def test_image_to_video(bench, monkeypatch, family):
     """One channel more, which says where frames are given."""
-    kind = "CosmosI2V" if build is cosmos_1 else "CosmosI2VPredict2"
-    check(bench, monkeypatch, build(kind, in_channels=17), LAYOUT)
-
-
-@each(
-    *basics("Anima", ANIMA_LAYOUT),
-    *odd_sizes("Anima", ANIMA_LAYOUT),
-    *windows("Anima", ANIMA_LAYOUT),
-)
-def test_anima(bench, monkeypatch, layout, way):
-    model = configured(
-        "Anima", image_model="anima", **PREDICT2 | {"crossattn_emb_channels": ANIMA_TEXT}
-    )
-    check(bench, monkeypatch, model, layout, way)
+    _, kind, name, settings = KINDS[family]
+    model = configured(kind, image_model=name, **settings | {"in_channels": 17})
+    check(bench, monkeypatch, model, LAYOUT)

@@ -1,9 +1,10 @@
 """Flux, Flux 2, Kontext, LongCat-Image, Chroma: text, the image, reference images."""
 
-import pytest
+from functools import partial
 
 from .. import zoo
 from ..zoo import noise
+from .basics import basics, each, images
 from .configured import configured, parameters
 from .layout import Layout, check, covers
 
@@ -51,7 +52,7 @@ def model_of(family):
     return configured(kind, image_model=kind.lower(), **settings)
 
 
-def case(family, feature, size, grid, after=0, references=(), id=None):
+def layout(family, size, grid, after=0, references=()):
     channels = KINDS[family][3]
     patch = {TWO: 1, PIXELS: 16}.get(family, 2)
     conditions = dict(POOLED)
@@ -59,38 +60,30 @@ def case(family, feature, size, grid, after=0, references=(), id=None):
         latents = [noise(1, channels, *r, seed=i) for i, r in enumerate(references, 2)]
         conditions["reference_latents"] = latents
     # Flux 2 fills its text up to 512 tokens.
-    layout = Layout(
+    return Layout(
         (channels, *size), (1, *grid), before=512 if family == TWO else 20, after=after,
         patch=(1, patch, patch), text=(20, zoo.TEXT_WIDTH), text_inside=True,
         conditions=conditions,
     )  # fmt: skip
-    return covers(family, feature, (family, layout), id=id)
 
 
-@pytest.mark.parametrize(
-    ("case", "way"),
-    [
-        *(case(FLUX, f, (16, 24), (8, 12)) for f in ("sparse & exact", "batch 3", "CFG split")),
-        case(FLUX, "odd sizes", (17, 23), (9, 12)),
-        case(FLUX, "odd sizes", (2, 150), (1, 75), id="Flux, 1 x N"),
-        case(FLUX, "references", (16, 24), (8, 12), 6 * 12 + 4 * 4, [(11, 23), (8, 8)]),
-        *(case(TWO, f, (9, 13), (9, 13)) for f in ("sparse & exact", "batch 3", "CFG split")),
-        case(TWO, "odd sizes", (1, 75), (1, 75)),
-        case(TWO, "references", (9, 13), (9, 13), 7 * 5 + 4, [(7, 5), (2, 2)]),
-        *(case(CAT, f, (16, 24), (8, 12)) for f in ("sparse & exact", "batch 3", "CFG split")),
-        case(CAT, "odd sizes", (17, 23), (9, 12)),
-        case(CAT, "references", (16, 24), (8, 12), 6 * 12 + 4 * 4, [(11, 23), (8, 8)]),
-        *(case(DISTILLED, f, (16, 24), (8, 12))
-          for f in ("sparse & exact", "batch 3", "CFG split")),
-        case(DISTILLED, "odd sizes", (17, 23), (9, 12)),
-        # it takes no reference images: what is beside the text changes nothing
-        case(DISTILLED, "sparse & exact", (16, 24), (8, 12), 0, [(8, 8)], id="Chroma, reference"),
-        *(case(PIXELS, f, (128, 160), (8, 10))
-          for f in ("sparse & exact", "batch 3", "CFG split")),
-        case(PIXELS, "odd sizes", (120, 151), (8, 10)),
-    ],
-)  # fmt: skip
-def test_flux(bench, monkeypatch, case, way):
-    family, layout = case
-    check(bench, monkeypatch, model_of(family), layout, way)
-    assert bench.report["calls"]["dense"] == {}
+REFERRED = (16, 24), (8, 12), 6 * 12 + 4 * 4, [(11, 23), (8, 8)]
+
+
+@each(
+    *(case for f in (FLUX, CAT, DISTILLED) for case in images(f, partial(layout, f))),
+    *basics(TWO, layout(TWO, (9, 13), (9, 13))),
+    covers(TWO, "odd sizes", layout(TWO, (1, 75), (1, 75))),
+    *basics(PIXELS, layout(PIXELS, (128, 160), (8, 10))),
+    covers(PIXELS, "odd sizes", layout(PIXELS, (120, 151), (8, 10))),
+    *(covers(family, "references", layout(family, *REFERRED)) for family in (FLUX, CAT)),
+    covers(TWO, "references", layout(TWO, (9, 13), (9, 13), 7 * 5 + 4, [(7, 5), (2, 2)])),
+)
+def test_flux(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, model_of(layout.family), layout, way)
+
+
+def test_chroma_takes_no_reference_images(bench, monkeypatch):
+    """What is beside the text changes nothing."""
+    unused = layout(DISTILLED, (16, 24), (8, 12), references=[(8, 8)])
+    check(bench, monkeypatch, model_of(DISTILLED), unused)

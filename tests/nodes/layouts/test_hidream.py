@@ -4,8 +4,9 @@ import pytest
 
 from .. import zoo
 from ..zoo import noise
+from .basics import each, images
 from .configured import configured
-from .layout import Layout, check, check_dense, covers
+from .layout import Layout, check, check_dense
 
 FAMILY = "HiDream-I1"
 SETTINGS = {
@@ -34,20 +35,9 @@ def layout(latent, grid, **conditions):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("layout", "way"),
-    [
-        *(
-            covers(FAMILY, feature, layout((16, 24), (8, 12)))
-            for feature in ("sparse & exact", "batch 3", "CFG split")
-        ),
-        covers(FAMILY, "odd sizes", layout((17, 23), (9, 12))),
-        covers(FAMILY, "odd sizes", layout((2, 150), (1, 75)), id="HiDream-I1, 1 x N"),
-    ],
-)
+@each(*images(FAMILY, layout))
 def test_hidream(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, hidream(), layout, way)
-    assert bench.report["calls"]["dense"] == {}
 
 
 @pytest.mark.covers(

@@ -1,11 +1,13 @@
 """Image models that came after 0.3.75: Krea 2, JoyImage, Mage-Flow, Ideogram 4."""
 
-import pytest
+import dataclasses
+from functools import partial
+
 import torch
 
 from .. import zoo
 from ..zoo import noise
-from .basics import basics
+from .basics import basics, each, images, named
 from .configured import configured
 from .layout import Layout, check, check_dense, covers
 
@@ -33,104 +35,64 @@ KINDS = {
 TEXT = 20
 
 
-def model_of(family, **changes):
+def model_of(family):
     kind, settings = KINDS[family]
     names = {JOY: "joyimage", MAGE: "mage_flow"}
     name = names.get(family, kind.lower())
-    return configured(kind, image_model=name, **settings | changes)
+    return configured(kind, image_model=name, **settings)
 
 
-def layout(family, size, references=(), after=0, **conditions):
-    """`size`: height and width of the image in tokens, `after`: tokens of the references."""
+def layout(family, latent, grid, references=(), after=0, **conditions):
+    """`after`: tokens of the references."""
     side = 2 if family in (KREA, JOY) else 1
     # of Wan's latents, with a frame, or of Flux 2's
     leading = (16, 1) if side == 2 else (128,)
-    height, width = size
     if references:
         conditions["reference_latents"] = [
             noise(1, *leading, *reference, seed=i) for i, reference in enumerate(references, 1)
         ]
-    around = {"before": TEXT, "after": after}
-    if family == JOY:
-        around = {"after": TEXT + after}
+    around = {"after": TEXT + after} if family == JOY else {"before": TEXT, "after": after}
+    # Krea has two blocks over the text's layers and two over the text
     return Layout(
-        (*leading, height * side, width * side), (1, *size), patch=(1, side, side),
-        text=(TEXT, zoo.TEXT_WIDTH), text_inside=True, conditions=conditions, **around,
+        (*leading, *latent), (1, *grid), patch=(1, side, side), text=(TEXT, zoo.TEXT_WIDTH),
+        text_inside=True, conditions=conditions,
+        dense=("not the video's tokens",) if family == KREA else None, **around,
     )  # fmt: skip
 
 
-def odd(family, size, latent):
-    """A latent that patches of two by two do not divide."""
-    found = layout(family, size)
-    return Layout(**{**vars(found), "latent": (*found.latent[:2], *latent)})
+def small(family):
+    return layout(family, (9, 13), (9, 13))
 
 
-def each(*parameters):
-    return pytest.mark.parametrize(("layout", "way"), parameters)
+def krea_reads(method):
+    referred = layout(KREA, *REFERRED)
+    conditions = {**referred.conditions, "reference_latents_method": method}
+    return dataclasses.replace(referred, conditions=conditions)
 
 
-@each(
-    *basics(KREA, layout(KREA, (8, 12))),
-    covers(KREA, "odd sizes", odd(KREA, (9, 12), (17, 23))),
-    covers(KREA, "odd sizes", layout(KREA, (1, 75)), id="Krea 2, 1 x N"),
-)
-def test_krea(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(KREA), layout, way)
-    # two blocks over the text's layers and two over the text
-    assert set(bench.report["calls"]["dense"]) == {"not the video's tokens"}
-
-
-REFERRED = {"references": [(11, 23), (8, 8)], "after": 6 * 12 + 4 * 4}
-
-
-@each(
-    covers(
-        KREA, "references",
-        layout(KREA, (8, 12), **REFERRED, reference_latents_method="index_timestep_zero"),
-    ),
-    covers(
-        KREA, "references",
-        layout(KREA, (8, 12), **REFERRED, reference_latents_method="index"), id="Krea 2, index",
-    ),
+REFERRED = (16, 24), (8, 12), [(11, 23), (8, 8)], 6 * 12 + 4 * 4
+KREA_REFERENCES = {
+    "timestep zero": krea_reads("index_timestep_zero"),
+    "index": krea_reads("index"),
     # without a method the model leaves them out
-    covers(KREA, "references", layout(KREA, (8, 12), REFERRED["references"]), id="Krea 2, unused"),
-)  # fmt: skip
-def test_krea_with_references(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(KREA), layout, way)
+    "unused": layout(KREA, *REFERRED[:3]),
+}
 
 
 @each(
-    *basics(JOY, layout(JOY, (8, 12))),
-    covers(JOY, "odd sizes", odd(JOY, (9, 12), (17, 23))),
-    covers(JOY, "odd sizes", layout(JOY, (1, 75)), id="JoyImage, 1 x N"),
-    covers(JOY, "references", layout(JOY, (8, 12), **REFERRED)),
+    *(case for f in (KREA, JOY) for case in images(f, partial(layout, f))),
+    *named(KREA, "references", KREA_REFERENCES),
+    covers(JOY, "references", layout(JOY, *REFERRED)),
+    *(case for f in (MAGE, IDEOGRAM) for case in basics(f, small(f))),
+    *(covers(f, "odd sizes", layout(f, (1, 75), (1, 75))) for f in (MAGE, IDEOGRAM)),
+    covers(MAGE, "references", layout(MAGE, (9, 13), (9, 13), [(7, 5), (2, 2)], 7 * 5 + 4)),
 )
-def test_joyimage(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(JOY), layout, way)
-    assert bench.report["calls"]["dense"] == {}
-
-
-@each(
-    *basics(MAGE, layout(MAGE, (9, 13))),
-    covers(MAGE, "odd sizes", layout(MAGE, (1, 75))),
-    covers(MAGE, "references", layout(MAGE, (9, 13), [(7, 5), (2, 2)], 7 * 5 + 4)),
-)
-def test_mage_flow(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(MAGE), layout, way)
-    assert bench.report["calls"]["dense"] == {}
-
-
-@each(
-    *basics(IDEOGRAM, layout(IDEOGRAM, (9, 13))),
-    covers(IDEOGRAM, "odd sizes", layout(IDEOGRAM, (1, 75))),
-)
-def test_ideogram(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(IDEOGRAM), layout, way)
-    assert bench.report["calls"]["dense"] == {}
+def test_later_images(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, model_of(layout.family), layout, way)
 
 
 def test_a_mask_over_text_that_is_filled_up_stays_dense(bench):
     mask = torch.ones(1, TEXT)
     mask[:, -3:] = 0
-    padded = layout(IDEOGRAM, (9, 13), attention_mask=mask)
+    padded = layout(IDEOGRAM, (9, 13), (9, 13), attention_mask=mask)
     check_dense(bench, model_of(IDEOGRAM), padded, {"masked attention"})

@@ -7,6 +7,7 @@ import pytest
 from .. import zoo
 from .layout import Layout, check
 
+# test_wan.py has it
 RIGHT = Layout((16, 3, 8, 12), (3, 4, 6))
 WRONG = {
     "height and width swapped": {"grid": (3, 6, 4)},
@@ -30,7 +31,3 @@ def test_a_wrong_layout_is_found(bench, monkeypatch, name, expected_too):
     layout = dataclasses.replace(RIGHT, **WRONG[name]) if expected_too else RIGHT
     with pytest.raises(AssertionError):
         check(bench, monkeypatch, zoo.wan(), layout)
-
-
-def test_the_right_one_is_not(bench, monkeypatch):
-    check(bench, monkeypatch, zoo.wan(), RIGHT)

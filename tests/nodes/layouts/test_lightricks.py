@@ -7,6 +7,7 @@ import torch
 
 from .. import zoo
 from ..zoo import noise
+from .basics import basics, each, named, windows
 from .configured import configured
 from .layout import Layout, Way, check, check_dense, covers
 
@@ -25,7 +26,6 @@ ALL = {"attention_mask": torch.tensor([[1]])}  # fits text of any length
 VIDEO, BOTH = "LTX-Video", "LTX-2"
 SMALL = (128, 3, 4, 6), (3, 4, 6)
 ODD = {
-    "odd": ((128, 2, 5, 7), (2, 5, 7)),
     "one frame": ((128, 1, 9, 10), (1, 9, 10)),
     "1 x N": ((128, 4, 20, 1), (4, 20, 1)),
 }
@@ -36,6 +36,8 @@ def layout(family, latent, grid, **settings):
     if family == BOTH:
         # Text comes finished: that of both streams side by side.
         usual = {"text": (20, 2 * zoo.TEXT_WIDTH), "audio": (8, 10, 16)}
+        # the audio's self-attention is square too
+        usual["dense"] = ("cross-attention", "not the video's tokens")
     return Layout(latent, grid, patch=(1, 1, 1), **usual | settings)
 
 
@@ -75,36 +77,31 @@ def guided(layout, frames, at=8, **options):
     )
 
 
-def case(family, feature, size=SMALL, id=None, **settings):
-    return covers(family, feature, (family, layout(family, *size, **settings)), id=id)
+def cases(family):
+    odd = {name: layout(family, *size) for name, size in ODD.items()}
+    # texts of several lengths have one mask
+    split = layout(family, *SMALL, **({"conditions": ALL} if family == VIDEO else {}))
+    return [
+        *basics(family, split),
+        *named(family, "odd sizes", odd),
+        *windows(family, layout(family, *SMALL)),
+    ]
 
 
-@pytest.mark.parametrize(
-    ("case", "way"),
-    [
-        *(case(f, "sparse & exact") for f in (VIDEO, BOTH)),
-        *(case(f, "odd sizes", ODD[n], f"{f}, {n}") for f in (VIDEO, BOTH) for n in ODD),
-        *(case(f, "batch 3") for f in (VIDEO, BOTH)),
-        case(VIDEO, "CFG split", conditions=ALL),
-        case(BOTH, "CFG split"),
-        case(BOTH, "sparse & exact", id="LTX-2, no audio", audio=(), conditions=ALL),
-    ],
-)
-def test_ltx(bench, monkeypatch, case, way):
-    family, layout = case
-    check(bench, monkeypatch, model_of(family), layout, way)
-    # the audio's self-attention is square too
-    audio = {"not the video's tokens"} if layout.audio else set()
-    assert set(bench.report["calls"]["dense"]) == {"cross-attention"} | audio
+SILENT = layout(BOTH, *SMALL, audio=(), conditions=ALL, dense=("cross-attention",))
 
 
-@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # ComfyUI indexes with a list
+@each(*cases(VIDEO), *cases(BOTH), covers(BOTH, "sparse & exact", SILENT, id="LTX-2, no audio"))
+def test_ltx(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, model_of(layout.family), layout, way)
+
+
 @pytest.mark.parametrize(
     "family", [pytest.param(f, marks=pytest.mark.covers(f, "references")) for f in (VIDEO, BOTH)]
 )
-def test_guide_frames_follow_the_video(bench, monkeypatch, family, frames):
-    model = model_of(family)
-    check(bench, monkeypatch, model, guided(layout(family, *SMALL), frames))
+def test_guide_frames_follow_the_video(bench, monkeypatch, family):
+    check(bench, monkeypatch, model_of(family), guided(layout(family, *SMALL), 2))
 
 
 @pytest.mark.covers(VIDEO, "references")
@@ -124,12 +121,15 @@ def test_holes_in_the_video_itself_stay_dense(bench):
     check_dense(bench, model, with_holes, {"unknown token layout", "cross-attention"})
 
 
+def of_strength(strength, layout):
+    entry = {"pre_filter_count": 24, "pixel_mask": None, "latent_shape": [1, 4, 6]}
+    entries = {"guide_attention_entries": [{**entry, "strength": strength}]}
+    return dataclasses.replace(layout, conditions={**layout.conditions, **entries})
+
+
 def test_guides_of_less_strength_come_with_a_mask_and_stay_dense(bench):
     model = dropping()
-    weak = guided(layout(VIDEO, *SMALL), 1)
-    entry = {"pre_filter_count": 24, "strength": 0.5, "pixel_mask": None, "latent_shape": [1, 4, 6]}
-    conditions = {**weak.conditions, "guide_attention_entries": [entry]}
-    weak = dataclasses.replace(weak, conditions=conditions)
+    weak = of_strength(0.5, guided(layout(VIDEO, *SMALL), 1))
     check_dense(bench, model, weak, {"masked attention", "cross-attention"})
 
 
@@ -141,26 +141,13 @@ def dropping():
     return model
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # ComfyUI indexes with a list
-@pytest.mark.parametrize(
-    "family",
-    [pytest.param(f, marks=pytest.mark.covers(f, "context windows")) for f in (VIDEO, BOTH)],
-)
-def test_windows(bench, monkeypatch, family):
-    model = model_of(family)
-    check(bench, monkeypatch, model, layout(family, (128, 5, 4, 6), (3, 4, 6)), Way(window=3))
-
-
 @pytest.mark.covers(BOTH, "context windows")
 def test_windows_with_a_guide(bench, monkeypatch):
-    """Of five frames of the latent the third is in both windows, and so is a guide for it.
+    """The third of the latent's five frames is in both windows, and so is a guide for it.
 
     ComfyUI's LTX-Video cannot do that: it does not cut the guides' places into windows.
     """
-    long = guided(layout(BOTH, (128, 5, 4, 6), (3, 4, 6)), 1, at=16)
-    entry = {"pre_filter_count": 24, "strength": 1.0, "pixel_mask": None, "latent_shape": [1, 4, 6]}
-    conditions = {**long.conditions, "guide_attention_entries": [entry]}
-    long = dataclasses.replace(long, conditions=conditions)
+    long = of_strength(1.0, guided(layout(BOTH, (128, 5, 4, 6), (3, 4, 6)), 1, at=16))
     check(bench, monkeypatch, model_of(BOTH), long, Way(window=3))
 
 

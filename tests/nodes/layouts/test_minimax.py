@@ -4,8 +4,9 @@ import pytest
 
 from .. import zoo
 from ..zoo import noise
+from .basics import each, named
 from .configured import configured
-from .layout import Layout, Way, check, covers, sampler, with_windows
+from .layout import Layout, Way, check, sampler, with_windows
 
 FAMILY = "MiniMax-H3"
 SETTINGS = {
@@ -45,25 +46,27 @@ def layout(latent, grid, more=0, **conditions):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("layout", "way"),
-    [
-        covers(FAMILY, "sparse & exact", layout((3, 8, 12), (3, 4, 6))),
-        covers(FAMILY, "CFG split", layout((3, 8, 12), (3, 4, 6))),
-        covers(FAMILY, "odd sizes", layout((3, 9, 11), (3, 5, 6))),
-        covers(FAMILY, "odd sizes", layout((1, 16, 18), (1, 8, 9)), id="MiniMax-H3, one frame"),
-        covers(FAMILY, "odd sizes", layout((4, 2, 40), (4, 1, 20)), id="MiniMax-H3, 1 x N"),
-        covers(FAMILY, "references", layout((3, 8, 12), (3, 4, 6), 24 + 6, **KEYFRAMES)),
-        covers(
-            FAMILY, "references", layout((3, 8, 12), (3, 4, 6), 6 + 10 + 4 + 8, **REFERENCES),
-            id="MiniMax-H3, reference image, sound and video",
-        ),
-    ],
+SMALL = (3, 8, 12), (3, 4, 6)
+ODD = {
+    "odd": layout((3, 9, 11), (3, 5, 6)),
+    "one frame": layout((1, 16, 18), (1, 8, 9)),
+    "1 x N": layout((4, 2, 40), (4, 1, 20)),
+}
+REFERRED = {
+    "keyframes": layout(*SMALL, 24 + 6, **KEYFRAMES),
+    "image, sound and video": layout(*SMALL, 6 + 10 + 4 + 8, **REFERENCES),
+}
+# ComfyUI runs this model's prompt and negative prompt apart
+SPLIT = Way(split=True)
+USUAL = pytest.param(
+    layout(*SMALL), SPLIT,
+    marks=[pytest.mark.covers(FAMILY, f) for f in ("sparse & exact", "CFG split")],
 )  # fmt: skip
+
+
+@each(USUAL, *named(FAMILY, "odd sizes", ODD), *named(FAMILY, "references", REFERRED))
 def test_minimax(bench, monkeypatch, layout, way):
-    # ComfyUI makes one condition at a time of this model's.
-    check(bench, monkeypatch, minimax(), layout, Way(split=True))
-    assert bench.report["calls"]["dense"] == {}
+    check(bench, monkeypatch, minimax(), layout, SPLIT)
 
 
 @pytest.mark.covers(FAMILY, "context windows", cannot=True)

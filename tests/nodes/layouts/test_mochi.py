@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from .. import zoo
-from .basics import basics, each, odd_sizes, resized, windows
+from .basics import each, resized, videos
 from .configured import configured
 from .layout import Layout, check, check_refused
 
@@ -26,11 +26,7 @@ def mochi():
     return configured("GenmoMochi", image_model="mochi_preview", **MOCHI)
 
 
-@each(
-    *basics("Mochi", LAYOUT),
-    *odd_sizes("Mochi", LAYOUT, divided=False),
-    *windows("Mochi", LAYOUT),
-)
+@each(*videos("Mochi", LAYOUT, divided=False))
 def test_mochi(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, mochi(), layout, way)
 

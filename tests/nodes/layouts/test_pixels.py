@@ -1,15 +1,15 @@
 """Models of pixels, without a latent between: PixelDiT, PiD, Z-Image in pixel space."""
 
 import dataclasses
+import math
 
 import pytest
 
 from .. import zoo
-from ..sampling import ROUNDING, dense_level_config
 from ..zoo import noise
-from .basics import basics, each
+from .basics import basics, each, named
 from .configured import configured
-from .layout import Layout, Way, check, check_dense, covers, sampler
+from .layout import Layout, check, check_dense, covers
 
 PIXELDIT, PID, Z_IMAGE = "PixelDiT", "PiD", "Z-Image in pixel space"
 SIDE, TEXT = 4, 20
@@ -25,75 +25,50 @@ NEXT_DIT = {
     "multiple_of": 32, "qk_norm": True, "cap_feat_dim": zoo.TEXT_WIDTH, "axes_dims": [16, 24, 24],
     "axes_lens": [300, 512, 512], "rope_theta": 256.0, "z_image_modulation": True,
     "time_scale": 1000.0, "pad_tokens_multiple": 32, "decoder_hidden_size": 64,
-    "decoder_num_res_blocks": 1, "n_refiner_layers": 0,
+    "decoder_num_res_blocks": 1, "n_refiner_layers": 1,
 }  # fmt: skip
 
 
-def model_of(family, **changes):
+def model_of(family):
     kind, name, settings = {
         PIXELDIT: ("PixelDiTT2I", "pixeldit_t2i", DIT),
         PID: ("PiD", "pid", DIT | DECODER),
         Z_IMAGE: ("ZImagePixelSpace", "zimage_pixel", NEXT_DIT),
     }[family]
-    return configured(kind, image_model=name, **settings | changes)
+    return configured(kind, image_model=name, **settings)
 
 
-def layout(family, size, grid, after=0, text=TEXT, **conditions):
+def layout(family, size, grid, text=TEXT, **conditions):
     """`size`: height and width in pixels."""
     if family == PID:
         small = (max(1, size[0] // 32), max(1, size[1] // 32))
         conditions |= {"lq_latent": noise(1, 16, *small, seed=2), "degrade_sigma": noise(1).abs()}
-    more = {"alone": 0, "calls": 3} if family != Z_IMAGE else {}
-    before = -(-text // 32) * 32 if family == Z_IMAGE else min(text, 300)
+    around = {"before": min(text, 300), "alone": 0, "calls": 3}
+    if family == Z_IMAGE:  # text and image are filled up to multiples of 32
+        around = {"before": text + -text % 32, "after": -math.prod(grid) % 32}
+        # its refiners are over one of the two alone
+        around["dense"] = ("not the video's tokens",)
     return Layout(
-        (3, *size), (1, *grid), before=before, after=after, patch=(1, SIDE, SIDE),
-        text=(text, zoo.TEXT_WIDTH), text_inside=True, conditions=conditions, **more,
+        (3, *size), (1, *grid), patch=(1, SIDE, SIDE), text=(text, zoo.TEXT_WIDTH),
+        text_inside=True, conditions=conditions, **around,
     )  # fmt: skip
 
 
-def cases(family, after=(0, 20, 21)):
-    after = after if family == Z_IMAGE else (0, 0, 0)
-    return [
-        *basics(family, layout(family, (32, 48), (8, 12), after[0])),
-        covers(
-            family, "odd sizes", layout(family, (34, 45), (9, 12), after[1]), id=f"{family}, odd"
-        ),
-        covers(
-            family, "odd sizes", layout(family, (4, 300), (1, 75), after[2]), id=f"{family}, 1 x N"
-        ),
-    ]
+def cases(family):
+    odd = {"odd": ((34, 45), (9, 12)), "1 x N": ((4, 300), (1, 75))}
+    odd = {name: layout(family, *size) for name, size in odd.items()}
+    return [*basics(family, layout(family, (32, 48), (8, 12))), *named(family, "odd sizes", odd)]
+
+
+LONG_TEXT = layout(PIXELDIT, (32, 48), (8, 12), text=310)
 
 
 @each(
-    *cases(PIXELDIT),
-    covers(
-        PIXELDIT, "sparse & exact", layout(PIXELDIT, (32, 48), (8, 12), text=310), id="long text"
-    ),
+    *(case for family in (PIXELDIT, PID, Z_IMAGE) for case in cases(family)),
+    covers(PIXELDIT, "sparse & exact", LONG_TEXT, id="long text"),
 )
-def test_pixeldit(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(PIXELDIT), layout, way)
-    assert bench.report["calls"]["dense"] == {}
-
-
-@each(*cases(PID))
-def test_pid(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(PID), layout, way)
-    assert bench.report["calls"]["dense"] == {}
-
-
-@each(*cases(Z_IMAGE))
-def test_z_image(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(Z_IMAGE), layout, way)
-    assert bench.report["calls"]["dense"] == {}
-
-
-def test_refiners_of_z_image_stay_dense(bench):
-    model = model_of(Z_IMAGE, n_refiner_layers=1)
-    sample = sampler(bench, layout(Z_IMAGE, (32, 48), (8, 12)), Way())
-    plain = sample(model)
-    out = sample(bench.patch(dense_level_config(), model=model))
-    assert bench.report["calls"] == {"sparse": 4, "dense": {"not the video's tokens": 4}}
-    assert (out - plain).abs().max() < ROUNDING * plain.abs().max()
+def test_pixels(bench, monkeypatch, layout, way):
+    check(bench, monkeypatch, model_of(layout.family), layout, way)
 
 
 @pytest.mark.covers(

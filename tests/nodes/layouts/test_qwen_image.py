@@ -7,6 +7,7 @@ import torch
 
 from .. import zoo
 from ..zoo import noise
+from .basics import each, images
 from .configured import configured
 from .layout import Layout, check, check_dense, covers
 
@@ -16,7 +17,6 @@ SETTINGS = {
     "joint_attention_dim": zoo.TEXT_WIDTH, "axes_dims_rope": (16, 24, 24), "in_channels": 64,
     "out_channels": 16,
 }  # fmt: skip
-SMALL = (16, 1, 16, 24), (1, 8, 12)
 
 
 def layout(latent, grid, after=0, **conditions):
@@ -26,6 +26,10 @@ def layout(latent, grid, after=0, **conditions):
     )  # fmt: skip
 
 
+def image(size, grid, **more):
+    return layout((16, 1, *size), (1, *grid), **more)
+
+
 def qwen_image():
     return configured("QwenImage", image_model="qwen_image", **SETTINGS)
 
@@ -33,18 +37,12 @@ def qwen_image():
 EDITED = {"reference_latents": [noise(1, 16, 1, 11, 23, seed=1), noise(1, 16, 1, 8, 8, seed=2)]}
 
 
-@pytest.mark.parametrize(
-    ("layout", "way"),
-    [
-        *(covers(FAMILY, f, layout(*SMALL)) for f in ("sparse & exact", "batch 3", "CFG split")),
-        covers(FAMILY, "odd sizes", layout((16, 1, 17, 23), (1, 9, 12))),
-        covers(FAMILY, "odd sizes", layout((16, 1, 2, 150), (1, 1, 75)), id="Qwen-Image, 1 x N"),
-        covers(FAMILY, "references", layout(*SMALL, after=6 * 12 + 4 * 4, **EDITED)),
-    ],
+@each(
+    *images(FAMILY, image),
+    covers(FAMILY, "references", image((16, 24), (8, 12), after=6 * 12 + 4 * 4, **EDITED)),
 )
 def test_qwen_image(bench, monkeypatch, layout, way):
     check(bench, monkeypatch, qwen_image(), layout, way)
-    assert bench.report["calls"]["dense"] == {}
 
 
 def test_layers(bench, monkeypatch):
@@ -59,4 +57,4 @@ def test_a_mask_over_text_that_is_filled_up_stays_dense(bench):
     if "attention_mask" not in inspect.getsource(type(model.model).extra_conds):
         pytest.skip("this ComfyUI's Qwen-Image takes no mask")
     mask = torch.tensor([[1] * 15 + [0] * 5])
-    check_dense(bench, model, layout(*SMALL, attention_mask=mask), {"masked attention"})
+    check_dense(bench, model, image((16, 24), (8, 12), attention_mask=mask), {"masked attention"})

@@ -1,12 +1,14 @@
 """Stable Diffusion 3, 3.5 and AuraFlow: text, then the image."""
 
+from functools import partial
+
 import pytest
 
 from .. import zoo
 from ..zoo import noise
-from .basics import basics, each
+from .basics import each, images
 from .configured import configured
-from .layout import Layout, Way, check, covers, sampler
+from .layout import Layout, Way, check, sampler
 
 SD3, MEDIUM, AURA = "SD 3, 3.5 Large", "SD 3.5 Medium", "AuraFlow"
 TEXT = 20
@@ -45,35 +47,14 @@ def layout(family, latent, grid):
     )  # fmt: skip
 
 
-def cases(family):
-    return [
-        *basics(family, layout(family, (16, 24), (8, 12))),
-        covers(family, "odd sizes", layout(family, (17, 23), (9, 12)), id=f"{family}, odd"),
-        covers(family, "odd sizes", layout(family, (2, 150), (1, 75)), id=f"{family}, 1 x N"),
-    ]
-
-
-@each(*cases(SD3))
+@each(*(case for f in (SD3, MEDIUM, AURA) for case in images(f, partial(layout, f))))
 def test_sd3(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(SD3), layout, way)
-    assert bench.report["calls"]["dense"] == {}
-
-
-@each(*cases(MEDIUM))
-def test_sd35_medium(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(MEDIUM), layout, way)
-    assert bench.report["calls"]["dense"] == {}
+    check(bench, monkeypatch, model_of(layout.family), layout, way)
 
 
 @pytest.mark.parametrize(("block", "dense"), [(0, 2), (1, 1)])
-def test_its_blocks_keep_their_numbers(bench, block, dense):
+def test_blocks_of_medium_keep_their_numbers(bench, block, dense):
     patched = bench.patch(model=model_of(MEDIUM), dense_blocks=frozenset({block}))
     sampler(bench, layout(MEDIUM, (16, 24), (8, 12)), Way())(patched)
     calls = {"sparse": 2 * (3 - dense), "dense": {"dense block": 2 * dense}}
     assert bench.report["calls"] == calls
-
-
-@each(*cases(AURA))
-def test_auraflow(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, model_of(AURA), layout, way)
-    assert bench.report["calls"]["dense"] == {}

@@ -6,12 +6,57 @@ import pytest
 import torch
 
 from .. import zoo
-from ..zoo import clip_vision, noise
+from ..zoo import noise
+from .basics import changed, each, named
 from .layout import Layout, check, check_dense, check_refused, covers, mismatch
-from .test_wan import REFERENCE, SMALL, basics, each, image, odd_sizes, small, windows
+from .test_wan import (
+    REFERENCE,
+    SEEN,
+    SMALL,
+    basics,
+    beside,
+    image,
+    odd_sizes,
+    small,
+    videos,
+    windows,
+)
 
 ODD = Layout((16, 2, 9, 13), (2, 5, 7))
 VACE = "Wan VACE"
+CAMERA, CAMERA_2_2 = "Wan Fun Camera", "Wan 2.2 Fun Camera"
+HUMO, HUMO_17B = "HuMo", "HuMo 17B"
+S2V = "Wan 2.2 S2V"
+ANIMATE, ANIMATE2 = "Wan 2.2 Animate", "Wan Animate 2"
+SCAIL, SCAIL2 = "SCAIL", "SCAIL-2"
+DANCER = "WanDancer"
+# family -> settings of zoo.wan
+MODELS = {
+    VACE: {"kind": "VaceWanModel", "num_layers": 4, "vace_layers": 2, "vace_in_dim": 96},
+    CAMERA: {"kind": "CameraWanModel", "model_type": "camera", "in_dim": 32},
+    CAMERA_2_2: {"kind": "CameraWanModel", "model_type": "camera_2.2", "in_dim": 36},
+    HUMO: {"kind": "HumoWanModel"},
+    HUMO_17B: {"kind": "HumoWanModel", "in_dim": 36},
+    S2V: {"kind": "WanModel_S2V"},
+    # every fifth block has an adapter for faces
+    ANIMATE: {
+        "kind": "AnimateWanModel", "module": "model_animate", "in_dim": 36, "num_layers": 5,
+    },
+    ANIMATE2: {
+        "kind": "WanAnimate2Model", "module": "model_animate2", "in_dim": 36,
+        "told": {"model_type": "animate2"},
+    },
+    SCAIL: {"kind": "SCAILWanModel", "in_dim": 20},
+    SCAIL2: {"kind": "SCAIL2WanModel", "in_dim": 20},
+    DANCER: {
+        "kind": "WanDancerModel", "module": "model_wandancer", "model_type": "wandancer",
+        "in_dim": 36,
+    },
+}  # fmt: skip
+
+
+def model_of(family, **more):
+    return zoo.wan(**MODELS[family], **more)
 
 
 def control_streams(count, frames=3):
@@ -22,57 +67,10 @@ def control_streams(count, frames=3):
     }
 
 
-def vace():
-    return zoo.wan("VaceWanModel", num_layers=4, vace_layers=2, vace_in_dim=96)
-
-
-@each(
-    # four main blocks, two of the control video
-    *basics(VACE, calls=6),
-    *windows(VACE, calls=6, conditions=control_streams(1, frames=5), whole_video=True),
-    covers(VACE, "odd sizes", Layout((16, 1, 16, 20), (1, 8, 10), calls=6), id="one frame"),
-    covers(VACE, "odd sizes", Layout((16, 5, 2, 30), (5, 1, 15), calls=6), id="1 x N"),
-    # no "references": an image that a workflow gives lies in the latent and is video
-    covers(
-        VACE,
-        "sparse & exact",
-        Layout(SMALL, (3, 4, 6), calls=6, conditions=control_streams(1)),
-        id="one control",
-    ),
-    covers(
-        VACE,
-        "sparse & exact",
-        Layout(SMALL, (3, 4, 6), calls=8, conditions=control_streams(2)),
-        id="two controls",
-    ),
-)
-def test_vace(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, vace(), layout, way)
-
-
-def test_vace_cannot_do_latents_that_its_patches_do_not_divide(bench):
-    """So its odd sizes above are those of few rows and frames."""
-    check_refused(bench, vace(), ODD, does=small(), match=mismatch(48, 70))
-
-
-@pytest.mark.parametrize(
-    ("streams", "dense_blocks", "dense"), [(1, {0}, 2), (1, {1, 3}, 2), (2, {2}, 3), (2, {5}, 0)]
-)
-def test_a_block_of_vace_is_the_same_in_every_version(bench, streams, dense_blocks, dense):
-    """Control blocks follow main blocks 0 and 2, and go by their numbers."""
-    model = vace()
-    layout = Layout(SMALL, (3, 4, 6), conditions=control_streams(streams))
-    bench.sample(
-        bench.patch(model=model, dense_blocks=frozenset(dense_blocks)),
-        shape=(1, *SMALL), steps=1, conditions=layout.conditions,
-    )  # fmt: skip
-    calls = bench.reports[-1]["calls"]
-    assert calls["dense"].get("dense block", 0) == dense
-    assert calls["sparse"] == 4 + 2 * streams - dense
-
-
-SEEN = {"clip_vision_output": clip_vision()}
-CAMERA, CAMERA_2_2 = "Wan Fun Camera", "Wan 2.2 Fun Camera"
+CONTROLS = {
+    "one control": small(calls=6, conditions=control_streams(1)),
+    "two controls": small(calls=8, conditions=control_streams(2)),
+}
 
 
 def camera_moves(layout):
@@ -85,78 +83,21 @@ def filmed(layout):
     conditions = image(16, *layout.latent[1:])
     if layout.latent != ODD.latent:
         conditions |= camera_moves(layout)
-    return dataclasses.replace(layout, conditions={**layout.conditions, **conditions})
+    return beside(layout, conditions)
 
 
-@each(
-    *basics(CAMERA, conditions=SEEN),
-    *odd_sizes(CAMERA, conditions=SEEN),
-    *windows(CAMERA, conditions=SEEN, whole_video=True),
-)
-def test_camera(bench, monkeypatch, layout, way):
-    model = zoo.wan("CameraWanModel", model_type="camera", in_dim=32)
-    check(bench, monkeypatch, model, filmed(layout), way)
+def first_frame_before(layout):
+    """Where the model keeps the latent's first frame for a reference."""
+    frames, height, width = layout.grid
+    if frames == 1:
+        return layout
+    grid = (frames - 1, height, width)
+    return dataclasses.replace(layout, grid=grid, before=height * width, lead=1)
 
 
-@each(*basics(CAMERA_2_2), *odd_sizes(CAMERA_2_2), *windows(CAMERA_2_2, whole_video=True))
-def test_camera_2_2(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, camera_2_2(), filmed(layout), way)
-
-
-def camera_2_2():
-    return zoo.wan("CameraWanModel", model_type="camera_2.2", in_dim=36)
-
-
-def test_cameras_do_not_move_over_latents_that_their_patches_do_not_divide(bench):
-    odd = dataclasses.replace(ODD, conditions=camera_moves(ODD))
-    even = small(conditions=camera_moves(small()))
-    check_refused(bench, camera_2_2(), odd, does=even, match=mismatch(7, 6))
-
-
-HUMO = "HuMo"
 HUMO_REFERENCE = {"reference_latents": [noise(1, 16, 2, 8, 12, seed=1)]}
 SPEECH = {"audio_embed": noise(1, 3, 8, 5, 1280, seed=2)}
 LONG_SPEECH = {"audio_embed": noise(1, 5, 8, 5, 1280, seed=2)}
-
-
-@each(
-    *basics(HUMO, conditions=SPEECH),
-    *odd_sizes(HUMO),
-    *windows(HUMO, conditions=LONG_SPEECH, whole_video=True),
-    covers(HUMO, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=HUMO_REFERENCE)),
-    covers(
-        HUMO,
-        "references",
-        Layout(SMALL, (3, 4, 6), after=48, conditions={**HUMO_REFERENCE, **SPEECH}),
-        id="and audio",
-    ),
-)
-def test_humo(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, zoo.wan("HumoWanModel"), layout, way)
-
-
-HUMO_17B = "HuMo 17B"
-
-
-@each(
-    *basics(HUMO_17B, conditions=SPEECH),
-    *odd_sizes(HUMO_17B),
-    *windows(HUMO_17B, conditions=LONG_SPEECH, whole_video=True),
-    covers(HUMO_17B, "references", Layout(SMALL, (3, 4, 6), after=48, conditions=HUMO_REFERENCE)),
-)
-def test_humo_17b(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, zoo.wan("HumoWanModel", in_dim=36), layout, way)
-
-
-def test_audio_of_one_frame_of_sixteen_tokens_cannot_be_told_apart(bench):
-    model = zoo.wan("HumoWanModel")
-    speech = {"audio_embed": noise(1, 1, 8, 5, 1280)}
-    layout = Layout((16, 1, 8, 8), (1, 4, 4), conditions=speech)
-    check_dense(bench, model, layout, ["cross-attention", "video and text have the same length"])
-
-
-S2V = "Wan 2.2 S2V"
-S2V_REFERENCE = {"reference_latents": [noise(1, 16, 1, 8, 12, seed=1)]}
 SOUND = {"audio_embed": noise(1, 25, 1024, 12, seed=2)}
 # 4 x 6 tokens of the newest frame, 2 x 3 of the two before, 4 times 1 x 1 of the sixteen before
 MOTION = {"reference_motion": noise(1, 16, 19, 8, 12, seed=3)}
@@ -167,108 +108,107 @@ def poses(frames):
     return {"control_video": noise(1, 16, frames, 8, 12, seed=4)}
 
 
+ALL_OF_S2V = {**REFERENCE, **MOTION, **poses(3), **SOUND}
+S2V_REFERENCES = {
+    "image": small(after=24, conditions=REFERENCE),
+    "motion": small(after=MOTION_TOKENS, conditions=MOTION),
+    "image, motion, poses and audio": small(after=24 + MOTION_TOKENS, conditions=ALL_OF_S2V),
+}
+# a pose for every frame but the reference
+POSE = {"pose_video_latent": noise(1, 16, 2, 8, 12, seed=1)}
+LONG_POSE = {"pose_video_latent": noise(1, 16, 4, 8, 12, seed=1)}
+ANIMATED = small(calls=5, conditions={**POSE, **image(16, 3, 8, 12), **SEEN})
+MUSIC = {"audio_embed": noise(1, 9, 35, seed=1)}
+# cross-attention to images is asked with no keys at all
+NO_IMAGES = ("cross-attention", "unknown call signature")
+TO_ATTEND_TO = {**SEEN, "clip_vision_output_ref": SEEN["clip_vision_output"]}
+
+
 @each(
-    *basics(S2V, conditions=SOUND),
-    *odd_sizes(S2V),
-    *windows(S2V, conditions={**SOUND, **poses(5)}),
-    covers(S2V, "references", Layout(SMALL, (3, 4, 6), after=24, conditions=S2V_REFERENCE)),
-    covers(
-        S2V,
-        "references",
-        Layout(SMALL, (3, 4, 6), after=MOTION_TOKENS, conditions=MOTION),
-        id="motion",
+    # four main blocks, two of the control video; an image that a workflow gives is video
+    *basics(VACE, calls=6), *odd_sizes(VACE, calls=6, divided=False),
+    *windows(VACE, calls=6, conditions=control_streams(1, frames=5), whole_video=True),
+    *named(VACE, "sparse & exact", CONTROLS),
+    *changed(
+        [
+            *videos(CAMERA, conditions=SEEN, whole_video=True),
+            *videos(CAMERA_2_2, whole_video=True),
+        ],
+        filmed,
     ),
-    covers(
-        S2V,
-        "references",
-        Layout(
-            SMALL,
-            (3, 4, 6),
-            after=24 + MOTION_TOKENS,
-            conditions={**S2V_REFERENCE, **MOTION, **poses(3), **SOUND},
-        ),
-        id="reference, motion, poses and audio",
+    *(
+        case for family in (HUMO, HUMO_17B) for case in (
+            *basics(family, conditions=SPEECH), *odd_sizes(family),
+            *windows(family, conditions=LONG_SPEECH, whole_video=True),
+            covers(family, "references", small(after=48, conditions={**HUMO_REFERENCE, **SPEECH})),
+        )
     ),
-)
-def test_s2v(bench, monkeypatch, layout, way):
-    model = zoo.wan("WanModel_S2V")
-    if not zoo.takes(model, "block_index"):
+    *basics(S2V, conditions=SOUND), *odd_sizes(S2V),
+    *windows(S2V, conditions={**SOUND, **poses(5)}), *named(S2V, "references", S2V_REFERENCES),
+    *changed(
+        [
+            *basics(ANIMATE, calls=5, conditions=POSE), *odd_sizes(ANIMATE, calls=5),
+            *windows(ANIMATE, calls=5, conditions=LONG_POSE, whole_video=True),
+            covers(ANIMATE, "references", ANIMATED),
+            *videos(ANIMATE2),
+        ],
+        first_frame_before,
+    ),
+    *basics(DANCER, conditions=MUSIC, dense=NO_IMAGES), *odd_sizes(DANCER, dense=NO_IMAGES),
+    *windows(DANCER, conditions=MUSIC, dense=NO_IMAGES),
+    covers(
+        DANCER, "sparse & exact", id="WanDancer, images to attend to",
+        layout=small(conditions={**MUSIC, **image(16, 3, 8, 12), "fps": 15.0, **TO_ATTEND_TO}),
+    ),
+)  # fmt: skip
+def test_variant(bench, monkeypatch, layout, way):
+    model = model_of(layout.family)
+    if layout.family == S2V and not zoo.takes(model, "block_index"):
         pytest.skip("this ComfyUI's S2V keeps its attention calls to itself")
     check(bench, monkeypatch, model, layout, way)
 
 
-ANIMATE = "Wan 2.2 Animate"
-# a pose for every frame but the reference
-POSE = {"pose_video_latent": noise(1, 16, 2, 8, 12, seed=1)}
-LONG_POSE = {"pose_video_latent": noise(1, 16, 4, 8, 12, seed=1)}
+def test_vace_cannot_do_latents_that_its_patches_do_not_divide(bench):
+    """So its odd sizes above are those of few rows and frames."""
+    check_refused(bench, model_of(VACE), ODD, does=small(), match=mismatch(48, 70))
 
 
-def first_frame_before(parameter):
-    """The same case where the model keeps the latent's first frame for a reference."""
-    layout = parameter.values[0]
-    frames, height, width = layout.grid
-    if frames > 1:
-        layout = dataclasses.replace(
-            layout, grid=(frames - 1, height, width), before=height * width, lead=1
-        )
-    values = (layout, *parameter.values[1:])
-    return pytest.param(*values, marks=parameter.marks, id=parameter.id)
-
-
-@each(
-    *map(first_frame_before, basics(ANIMATE, calls=5, conditions=POSE)),
-    *map(first_frame_before, odd_sizes(ANIMATE, calls=5)),
-    *map(first_frame_before, windows(ANIMATE, calls=5, conditions=LONG_POSE, whole_video=True)),
-    covers(
-        ANIMATE,
-        "references",
-        Layout(
-            SMALL,
-            (2, 4, 6),
-            before=24,
-            lead=1,
-            calls=5,
-            conditions={**POSE, **image(16, 3, 8, 12), "clip_vision_output": clip_vision()},
-        ),
-    ),
+@pytest.mark.parametrize(
+    ("streams", "dense_blocks", "dense"), [(1, {0}, 2), (1, {1, 3}, 2), (2, {2}, 3), (2, {5}, 0)]
 )
-def test_animate(bench, monkeypatch, layout, way):
-    # every fifth block has an adapter for faces
-    model = zoo.wan("AnimateWanModel", "model_animate", in_dim=36, num_layers=5)
-    check(bench, monkeypatch, model, layout, way)
+def test_a_block_of_vace_is_the_same_in_every_version(bench, streams, dense_blocks, dense):
+    """Control blocks follow main blocks 0 and 2, and go by their numbers."""
+    bench.sample(
+        bench.patch(model=model_of(VACE), dense_blocks=frozenset(dense_blocks)),
+        shape=(1, *SMALL), steps=1, conditions=control_streams(streams),
+    )  # fmt: skip
+    calls = bench.reports[-1]["calls"]
+    assert calls["dense"].get("dense block", 0) == dense
+    assert calls["sparse"] == 4 + 2 * streams - dense
 
 
-ANIMATE2 = "Wan Animate 2"
+def test_cameras_do_not_move_over_latents_that_their_patches_do_not_divide(bench):
+    odd, even = (beside(layout, camera_moves(layout)) for layout in (ODD, small()))
+    check_refused(bench, model_of(CAMERA_2_2), odd, does=even, match=mismatch(7, 6))
 
 
-def animate2():
-    return zoo.wan("WanAnimate2Model", "model_animate2", {"model_type": "animate2"}, in_dim=36)
+def test_audio_of_one_frame_of_sixteen_tokens_cannot_be_told_apart(bench):
+    speech = {"audio_embed": noise(1, 1, 8, 5, 1280)}
+    layout = Layout((16, 1, 8, 8), (1, 4, 4), conditions=speech)
+    reasons = ["cross-attention", "video and text have the same length"]
+    check_dense(bench, model_of(HUMO), layout, reasons)
 
 
-@each(
-    *map(first_frame_before, basics(ANIMATE2)),
-    *map(first_frame_before, odd_sizes(ANIMATE2)),
-    *map(first_frame_before, windows(ANIMATE2)),
-)
-def test_animate2_without_poses(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, animate2(), layout, way)
+@pytest.mark.covers(
+    ANIMATE2, "references",
+    dense="while a pose video drives it: each frame has keys of its own, and calls over the "
+    "pose video alone are for a reference",
+)  # fmt: skip
+def test_animate2_with_poses(bench):
+    layout = first_frame_before(small(conditions=POSE))
+    check_dense(bench, model_of(ANIMATE2), layout, ["cross-attention", "not the video's tokens"])
 
 
-@each(
-    covers(
-        ANIMATE2,
-        "references",
-        Layout(SMALL, (2, 4, 6), before=24, lead=1, conditions=POSE),
-        dense="while a pose video drives it: each frame has keys of its own, and calls over the "
-        "pose video alone are for a reference",
-    )
-)
-def test_animate2_with_poses(bench, layout, way):
-    check_dense(bench, animate2(), layout, ["cross-attention", "not the video's tokens"], way)
-
-
-SCAIL, SCAIL2 = "SCAIL", "SCAIL-2"
-SCAIL_REFERENCE = {"reference_latents": [noise(1, 16, 1, 8, 12)]}
 # the model before SCAIL-2 took the last of several and left the others out
 TWO_REFERENCES = {"reference_latents": [noise(1, 16, 1, 8, 12, seed=i) for i in range(2)]}
 
@@ -287,138 +227,54 @@ def scail_masks(frames):
 
 SCAIL_POSES, LONG_POSES = scail_poses(3), scail_poses(5)
 SCAIL_ALL = {**TWO_REFERENCES, **SCAIL_POSES}
+SCAIL_REFERENCES = {
+    "two references": small(before=48, conditions=TWO_REFERENCES),
+    "poses": small(after=18, conditions=SCAIL_POSES),
+    "reference and poses": small(before=24, after=18, conditions={**REFERENCE, **SCAIL_POSES}),
+}
+MASKED = {
+    f"masks, animation {flag}": small(
+        before=48, after=18, conditions={**SCAIL_ALL, **scail_masks(3), "ref_mask_flag": flag}
+    )
+    for flag in (True, False)
+}
+MASKS_IN_WINDOWS = {**TWO_REFERENCES, **LONG_POSES, **scail_masks(5)}
 
 
 def scail_cases(family):
+    both = {**REFERENCE, **LONG_POSES}
     return [
         *basics(family),
         *odd_sizes(family),
-        *windows(family, before=24, after=18, conditions={**SCAIL_REFERENCE, **LONG_POSES}),
-        covers(
-            family,
-            "references",
-            Layout(SMALL, (3, 4, 6), before=24, conditions=SCAIL_REFERENCE),
-            id="one reference",
-        ),
-        covers(
-            family,
-            "references",
-            Layout(SMALL, (3, 4, 6), before=48, conditions=TWO_REFERENCES),
-            id="two references",
-        ),
-        covers(
-            family,
-            "references",
-            Layout(SMALL, (3, 4, 6), after=18, conditions=SCAIL_POSES),
-            id="poses",
-        ),
-        covers(
-            family,
-            "references",
-            Layout(
-                SMALL,
-                (3, 4, 6),
-                before=24,
-                after=18,
-                conditions={**SCAIL_REFERENCE, **SCAIL_POSES},
-            ),
-            id="reference and poses",
-        ),
-        covers(
-            family,
-            "references",
-            Layout(SMALL, (3, 4, 6), before=48, after=18, conditions=SCAIL_ALL),
-            id="two references and poses",
-        ),
+        *windows(family, before=24, after=18, conditions=both),
+        *named(family, "references", SCAIL_REFERENCES),
     ]
 
 
-@each(*scail_cases(SCAIL))
+@each(
+    *scail_cases(SCAIL),
+    *scail_cases(SCAIL2),
+    *named(SCAIL2, "references", MASKED),
+    *windows(SCAIL2, before=48, after=18, conditions=MASKS_IN_WINDOWS, id="masks in windows"),
+)
 def test_scail(bench, monkeypatch, layout, way):
-    model = zoo.wan("SCAILWanModel", in_dim=20)
-    if layout.before == 48 and not hasattr(comfy_wan(), "SCAIL2WanModel"):
-        pytest.skip("this ComfyUI's SCAIL takes one reference")
-    check(bench, monkeypatch, model, layout, way)
-
-
-def comfy_wan():
     import comfy.ldm.wan.model
 
-    return comfy.ldm.wan.model
-
-
-@each(
-    *scail_cases(SCAIL2),
-    *(
-        covers(
-            SCAIL2,
-            "references",
-            Layout(
-                SMALL,
-                (3, 4, 6),
-                before=48,
-                after=18,
-                conditions={**SCAIL_ALL, **scail_masks(3), "ref_mask_flag": flag},
-            ),
-            id=f"masks, animation {flag}",
-        )
-        for flag in (True, False)
-    ),
-    *windows(
-        SCAIL2,
-        before=48,
-        after=18,
-        conditions={**TWO_REFERENCES, **LONG_POSES, **scail_masks(5)},
-        id="masks in windows",
-    ),
-)
-def test_scail2(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, zoo.wan("SCAIL2WanModel", in_dim=20), layout, way)
-
-
-DANCER = "WanDancer"
-MUSIC = {"audio_embed": noise(1, 9, 35, seed=1)}
-
-
-def dancer(**changes):
-    changes = {"model_type": "wandancer", "in_dim": 36, **changes}
-    return zoo.wan("WanDancerModel", "model_wandancer", **changes)
-
-
-@each(
-    *basics(DANCER, conditions=MUSIC),
-    *odd_sizes(DANCER),
-    *windows(DANCER, conditions=MUSIC),
-    covers(
-        DANCER,
-        "sparse & exact",
-        Layout(
-            SMALL,
-            (3, 4, 6),
-            conditions={
-                **MUSIC,
-                **image(16, 3, 8, 12),
-                "fps": 15.0,
-                "clip_vision_output": clip_vision(),
-                "clip_vision_output_ref": clip_vision(),
-            },
-        ),
-        id="images to attend to",
-    ),
-)
-def test_dancer(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, dancer(), layout, way)
+    model = model_of(layout.family)
+    several = hasattr(comfy.ldm.wan.model, "SCAIL2WanModel")
+    if layout.before == 48 and not several:
+        pytest.skip("this ComfyUI's SCAIL takes one reference")
+    check(bench, monkeypatch, model, layout, way)
 
 
 @pytest.mark.covers(DANCER, "references", cannot=True)
 def test_dancer_cannot_do_references(bench):
     """Its weights have a place for one, but the positions that it counts do not."""
-    model, layout = dancer(in_dim_ref_conv=16), small(conditions=REFERENCE)
+    model, layout = model_of(DANCER, in_dim_ref_conv=16), small(conditions=REFERENCE)
     check_refused(bench, model, layout, does=small(), match=mismatch(72, 96))
 
 
 def test_causal_with_another_sampler(bench):
     """It attends as Wan does then, but it is not a model that PSA knows."""
     model = zoo.wan("CausalWanModel", "ar_model", {"causal_ar": True})
-    layout = Layout(SMALL, (3, 4, 6))
-    check_dense(bench, model, layout, ["cross-attention", "unknown token layout"])
+    check_dense(bench, model, small(), ["cross-attention", "unknown token layout"])
