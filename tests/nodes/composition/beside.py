@@ -21,21 +21,19 @@ def together(bench, other, order, config, **options):
     return other(bench.patch(config, **options))
 
 
-def check_beside(bench, other, order, *, changes=True, **options):
+def check_beside(bench, other, order, *, sparse, changes=True, ignores_func=False, **sampling):
     """The other node has its whole effect beside PSA, and PSA every call that it plans to have.
 
     changes   whether the other node changes the picture
-    options   of `check_picture`
+    The rest: see `check_picture`.
     """
-    own = ("sparse", "rounding", "ignores_func")
-    sampling = {name: value for name, value in options.items() if name not in own}
     alone = other(bench.model)
     if changes:
-        plain = bench.sample(**sampling)
-        assert far(bench.sample(alone, **sampling), plain)
+        assert far(bench.sample(alone, **sampling), bench.sample(**sampling))
     return check_picture(
-        bench, alone, lambda config: together(bench, other, order, config), **options
-    )
+        bench, alone, lambda config: together(bench, other, order, config), sparse=sparse,
+        ignores_func=ignores_func, **sampling,
+    )  # fmt: skip
 
 
 def check_picture(
@@ -63,7 +61,7 @@ def check_picture(
     assert bench.report["density"] < 1.0
     assert bench.report["calls"]["sparse"] == sparse
     # what is near above is near because PSA computed it, not because PSA is off
-    assert far(out, expected, rounding)
+    assert far(out, expected, FAR if rounding == ROUNDING else rounding)
 
     assert torch.equal(run(sparse_config(type="dense")), expected)
     return out
@@ -74,9 +72,7 @@ def check_picture(
 FAR = max(1e-3, ROUNDING / 2)
 
 
-def far(out, expected, rounding=ROUNDING):
-    """Differs by more than `FAR` allows, or ten times what other `rounding` than usual explains."""
-    least = FAR if rounding == ROUNDING else 10 * rounding
+def far(out, expected, least=FAR):
     return (out - expected).abs().max() > least * expected.abs().max()
 
 

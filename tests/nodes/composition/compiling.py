@@ -10,26 +10,25 @@ def compiled(model):
     return TorchCompileModel.execute(model, "eager")[0]
 
 
-def compiled_without_guards(model, backend="eager", keys=("diffusion_model",)):
+def compiled_by(model, backend="eager", keys=("diffusion_model",), **settings):
+    """Through the helper that ComfyUI gives to packs' compile nodes."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    model = model.clone()
+    set_torch_compile_wrapper(model=model, backend=backend, keys=list(keys), **settings)
+    return model
+
+
+def compiled_without_guards(model, backend="eager", **settings):
     """As the node of newer versions does it: whatever an override decides, nothing recompiles."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    model = model.clone()
     keep = {"guard_filter_fn": lambda guards: ["transformer_options" not in g.name for g in guards]}
-    set_torch_compile_wrapper(model=model, backend=backend, options=keep, keys=list(keys))
-    return model
+    return compiled_by(model, backend, options=keep, **settings)
 
 
-def compiled_blocks(model, without_guards=False):
+def compiled_blocks(model, compiling=compiled_by):
     """Blocks compiled one by one, as KJ's nodes do: they all share one code."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    keys = [f"diffusion_model.blocks.{i}" for i in range(len(model.model.diffusion_model.blocks))]
-    if without_guards:
-        return compiled_without_guards(model, keys=keys)
-    model = model.clone()
-    set_torch_compile_wrapper(model=model, backend="eager", keys=keys)
-    return model
+    count = len(model.model.diffusion_model.blocks)
+    return compiling(model, keys=[f"diffusion_model.blocks.{i}" for i in range(count)])
 
 
 def forget():

@@ -6,6 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from .compiling import forget
+
 RANK = 4
 
 
@@ -14,6 +16,13 @@ def comfy_nodes(comfy_inproc):
     """First of all imports: ComfyUI's own top-level module `nodes`."""
     comfy_inproc.load_pack()
     return importlib.import_module("nodes")
+
+
+@pytest.fixture
+def fresh_compiler():
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture(scope="session")

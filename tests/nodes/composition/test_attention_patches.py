@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from .beside import check_beside, covers, in_both_orders
+from .beside import ORDERS, check_beside, covers, in_both_orders
 
 STEPS = 3
 BLOCKS = 2
@@ -53,12 +53,11 @@ def in_every_block(name, forward):
 
 
 @covers("patched attention")
-@in_both_orders
-def test_guidance_in_cross_attention(bench, order):
+def test_guidance_in_cross_attention(bench):
     """Four calls for one, each of half the batch and of text of another length."""
     negative = torch.randn(1, 9, 256, generator=torch.Generator().manual_seed(7))
     node = guided_cross_attention(negative, 11.0)
-    check_beside(bench, node, order, sparse=STEPS * BLOCKS, steps=STEPS)
+    check_beside(bench, node, ORDERS[0], sparse=STEPS * BLOCKS, steps=STEPS)
     cross = bench.report["calls"]["dense"]["cross-attention"]
     assert cross == 4 * STEPS * BLOCKS
 
@@ -83,15 +82,13 @@ def twice_in_self_attention(weight):
 
 
 @covers("patched attention")
-@in_both_orders
-def test_self_attention_that_is_called_twice(bench, order):
+def test_self_attention_that_is_called_twice(bench):
     node = twice_in_self_attention(0.6)
-    check_beside(bench, node, order, sparse=2 * STEPS * BLOCKS, steps=STEPS)
+    check_beside(bench, node, ORDERS[1], sparse=2 * STEPS * BLOCKS, steps=STEPS)
 
 
 @covers("patched attention")
-@in_both_orders
-def test_patches_behind_attention(bench, order):
+def test_patches_behind_attention(bench):
     """set_model_attn1_patch and set_model_attn2_patch, which Wan asks since 0.33."""
     self_attention = type(bench.model.model.diffusion_model.blocks[0].self_attn)
     if "attn1_patch" not in inspect.getsource(self_attention):
@@ -111,7 +108,7 @@ def test_patches_behind_attention(bench, order):
         model.set_model_attn2_patch(after_cross)
         return model
 
-    check_beside(bench, node, order, sparse=STEPS * BLOCKS, steps=STEPS)
+    check_beside(bench, node, ORDERS[0], sparse=STEPS * BLOCKS, steps=STEPS)
     assert set(seen) == {(192, 192)}
 
 
@@ -145,12 +142,11 @@ def test_skip_layer_guidance_node(bench, order):
 
 
 @covers("NAGuidance")
-@in_both_orders
-def test_normalized_attention_guidance_node(bench, order):
+def test_normalized_attention_guidance_node(bench):
     """ComfyUI's NAGuidance hangs on a patch that Wan does not ask: nothing may break."""
     nag = pytest.importorskip("comfy_extras.nodes_nag", reason="came after 0.3.75")
 
     def node(model):
         return nag.NAGuidance.execute(model, 5.0, 0.5, 1.5)[0]
 
-    check_beside(bench, node, order, sparse=STEPS * BLOCKS, changes=False, steps=STEPS)
+    check_beside(bench, node, ORDERS[1], sparse=STEPS * BLOCKS, changes=False, steps=STEPS)

@@ -6,31 +6,30 @@ import pytest
 import torch
 
 from ..sampling import OVERRIDE, SHAPE, sparse_config
-from .beside import covers, in_both_orders, together
+from .beside import ORDERS, covers, together
 from .compiling import (
     breaks,
     compiled,
     compiled_blocks,
+    compiled_by,
     compiled_without_guards,
     forget,
     graphs,
 )
 
-pytestmark = covers("TorchCompileModel")
+pytestmark = [covers("TorchCompileModel"), pytest.mark.usefixtures("fresh_compiler")]
 
 LARGER = (1, 16, 5, 16, 16)
-COUNTED = ("calls", "density", "per_level", "plan")
+# the whole tiny Wan takes Inductor over a minute on a CPU
+ONE_BLOCK = ["diffusion_model.blocks.0"]
 
 
-@pytest.fixture(autouse=True)
-def _fresh_compiler():
-    forget()
-    yield
-    forget()
+def counted(bench):
+    return {name: bench.report[name] for name in ("calls", "density", "per_level", "plan")}
 
 
 def blocks_compiled_without_guards(model):
-    return compiled_blocks(model, without_guards=True)
+    return compiled_blocks(model, compiled_without_guards)
 
 
 def itself(bench, model):
@@ -47,10 +46,6 @@ def passed_on(bench, model):
 
 def sparse(bench, model):
     return bench.patch(sparse_config(warmup_steps=1), model=model)
-
-
-def dense(bench, model):
-    return bench.patch(sparse_config(type="dense"), model=model)
 
 
 def over_another(bench, model):
@@ -79,50 +74,42 @@ def history(bench, lora, patch, compiling, steps=4, look=lambda model, out, samp
 
 
 @pytest.mark.parametrize(
-    ("compiling", "patches"),
-    [
-        (compiled, (dense, over_another)),
-        (compiled_without_guards, (sparse,)),
-        (compiled_blocks, (sparse,)),
-        (blocks_compiled_without_guards, (sparse,)),
-    ],
+    ("compiling", "patch"),
+    [(compiled, over_another), (compiled_without_guards, sparse), (compiled_blocks, sparse)],
 )
-def test_graphs_and_breaks_are_those_of_the_model_alone(bench, lora, compiling, patches):
+def test_graphs_and_breaks_are_those_of_the_model_alone(bench, lora, compiling, patch):
     alone = history(bench, lora, itself, compiling)
     assert alone[0][0] > 0
-    for patch in patches:
-        assert history(bench, lora, patch, compiling) == alone, patch.__name__
-        assert bench.report["failure"] is None
+    assert history(bench, lora, patch, compiling) == alone
+    assert bench.report["failure"] is None
 
 
-@in_both_orders
-@pytest.mark.parametrize("compiling", [compiled_blocks, blocks_compiled_without_guards])
+@pytest.mark.parametrize(
+    ("compiling", "order"),
+    [(compiled_blocks, ORDERS[0]), (blocks_compiled_without_guards, ORDERS[1])],
+)
 def test_one_code_for_all_blocks_knows_which_block_it_serves(bench, order, compiling):
     """One block stays dense: what each block did shows whether each was taken for itself."""
     config = sparse_config(warmup_steps=1)
     plain = bench.sample(bench.patch(config, dense_blocks=frozenset({1})))
-    expected = bench.report
+    expected = counted(bench)
     assert expected["calls"]["dense"]["dense block"] and expected["calls"]["sparse"]
     model = together(bench, compiling, order, config, dense_blocks=frozenset({1}))
     assert torch.equal(bench.sample(model), plain)
-    for key in COUNTED:
-        assert bench.report[key] == expected[key]
-    assert breaks() == 0
+    assert counted(bench) == expected and breaks() == 0
 
 
 def test_what_was_compiled_at_one_size_is_right_at_another(bench):
     model = compiled(sparse(bench, bench.model))
-    for shape in (SHAPE, LARGER, (1, 16, 4, 16, 16), SHAPE):
+    for shape in (SHAPE, LARGER, (1, 16, 4, 16, 16)):
         plain = bench.sample(sparse(bench, bench.model), shape=shape)
-        expected = bench.report
+        expected = counted(bench)
         assert torch.equal(bench.sample(model, shape=shape), plain)
-        for key in COUNTED:
-            assert bench.report[key] == expected[key]
+        assert counted(bench) == expected
     assert expected["calls"]["sparse"] and breaks() == 0
 
 
-@pytest.mark.parametrize("without_guards", [False, True])
-def test_an_override_over_psa_is_asked_though_the_graph_is_older(bench, without_guards):
+def test_an_override_over_psa_is_asked_though_the_graph_is_older(bench):
     """Not every compile node guards which override a call has."""
     import comfy.patcher_extension
 
@@ -141,8 +128,7 @@ def test_an_override_over_psa_is_asked_though_the_graph_is_older(bench, without_
         return executor(*args[:at], own, *args[at + 1 :], **kwargs)
 
     config = sparse_config(warmup_steps=1)
-    compiling = compiled_without_guards if without_guards else compiled
-    model = bench.patch(config, model=compiling(bench.model))
+    model = bench.patch(config, model=compiled_without_guards(bench.model))
     plain = bench.sample(model)
     expected = bench.report["calls"]
     other = model.clone()
@@ -220,41 +206,33 @@ def test_an_interrupt_goes_through_the_operator(bench, monkeypatch):
 
 def test_a_cuda_graph_is_not_replayed_over_psa(bench):
     """The other choice of ComfyUI's node: its graphs end before a call that PSA decides."""
-    model = compiled_without_guards(sparse(bench, bench.model))
+    model = sparse(bench, bench.model)
     plain = bench.sample(model)
-    before = breaks()
-    forget()
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    replayed = sparse(bench, bench.model)
-    set_torch_compile_wrapper(model=replayed, backend="cudagraphs")
-    out = bench.sample(replayed)
+    out = bench.sample(compiled_by(model, "cudagraphs", keys=ONE_BLOCK))
     assert (out - plain).abs().max() <= 1e-4 * plain.abs().max()
-    assert bench.report["calls"]["sparse"] and before == 0 < breaks()
+    assert bench.report["calls"]["sparse"] and breaks() > 0
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="Inductor needs a C++ compiler")
 def test_inductor_keeps_one_graph(bench):
-    """Of one block: the whole tiny Wan takes Inductor over a minute on a CPU."""
     model = sparse(bench, bench.model)
-    out = bench.sample(compiled_without_guards(model, "inductor", ["diffusion_model.blocks.0"]))
+    out = bench.sample(compiled_without_guards(model, "inductor", keys=ONE_BLOCK))
     assert (graphs(), breaks()) == (1, 0)
     near(bench, model, out, {})
 
 
-# What Inductor fuses rounds otherwise, and sparse attention may choose another block for it.
+# Fused by Inductor, values round differently, and sparse attention may choose another block.
 # rel-L2; the dense picture is 0.1 away and more.
 NEAR = 0.05
 
 
 def near(bench, model, out, sampling):
     """`out`, of the compiled model, is what `model` gives, and as many calls were sparse."""
-    found = bench.report
+    found = counted(bench)
+    assert bench.report["failure"] is None and found["calls"]["sparse"]
     plain = bench.sample(model, **sampling)
     assert (out - plain).norm() < NEAR * plain.norm()
-    assert found["failure"] is None and found["calls"]["sparse"]
-    for key in COUNTED:
-        assert found[key] == bench.report[key]
+    assert counted(bench) == found
 
 
 def by_inductor(model):
@@ -275,15 +253,9 @@ def test_inductor_compiles_a_whole_model_as_often_as_without_psa(bench, lora):
     assert history(bench, lora, sparse, by_inductor, steps=20, look=look) == alone
 
 
-def reduced_overhead(model, keys=("diffusion_model",)):
-    """CUDA graphs, as packs offer them: Inductor's mode "reduce-overhead"."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    model = model.clone()
-    set_torch_compile_wrapper(
-        model=model, backend="inductor", mode="reduce-overhead", keys=list(keys)
-    )
-    return model
+def reduced_overhead(model):
+    """CUDA graphs, as packs offer them."""
+    return compiled_by(model, "inductor", mode="reduce-overhead")
 
 
 @pytest.mark.gpu

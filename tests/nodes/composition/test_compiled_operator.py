@@ -7,14 +7,9 @@ import pytest
 import torch
 
 from ..sampling import OVERRIDE
-from .compiling import breaks, forget, graphs
+from .compiling import breaks, graphs
 
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler(comfy_nodes):
-    forget()
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def override_in(options, previous=None):
@@ -38,13 +33,24 @@ def plain_attention(q, k, v, heads, **kwargs):
     return q + k + v
 
 
-def returns_its_input(q, k, v, heads, **kwargs):
-    return q
-
-
-def ask(func, q, transformer_options):
+def ask(func, q, transformer_options, **more):
     serve = transformer_options[OVERRIDE]
-    return serve(func, q, q, q, heads=2, transformer_options=transformer_options)
+    return serve(func, q, q, q, heads=2, transformer_options=transformer_options, **more)
+
+
+def compiled(model):
+    return torch.compile(model, backend="eager", fullgraph=True)
+
+
+def answer(func, x, **more):
+    """What a compiled model of one call of `func` gives."""
+
+    def model(x, transformer_options):
+        return ask(func, x, transformer_options, **more)
+
+    options, _ = override_in({})
+    with options as own:
+        return compiled(model)(x, own)
 
 
 def kept_guards(guards):
@@ -97,13 +103,8 @@ def test_what_the_traced_model_publishes_is_told_per_layer_and_per_size():
 
 
 def test_an_output_is_no_part_of_an_input():
-    def model(x, transformer_options):
-        return ask(returns_its_input, x, transformer_options)
-
-    options, _ = override_in({})
     x = torch.ones(1, 3, 4)
-    with options as own:
-        out = torch.compile(model, backend="eager", fullgraph=True)(x, own)
+    out = answer(lambda q, k, v, heads, **_: q, x)
     assert torch.equal(out, x) and out.data_ptr() != x.data_ptr()
 
 
@@ -117,32 +118,16 @@ def test_an_output_of_another_kind_is_copied_into_what_was_stated(by_heads):
             return out.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
         return out.mT.contiguous().mT
 
-    def model(x, transformer_options):
-        serve = transformer_options[OVERRIDE]
-        return serve(
-            odd, x, x, x, heads=2, skip_output_reshape=by_heads,
-            transformer_options=transformer_options,
-        )  # fmt: skip
-
-    options, _ = override_in({})
     x = torch.arange(24.0).view(2, 3, 4)
-    with options as own:
-        out = torch.compile(model, backend="eager", fullgraph=True)(x, own)
+    out = answer(odd, x, skip_output_reshape=by_heads)
     by_tokens = out.transpose(1, 2) if by_heads else out
     assert torch.equal(by_tokens.flatten(2), 3 * x)
     assert out.dtype == x.dtype and by_tokens.is_contiguous()
 
 
 def test_an_output_that_the_graph_cannot_go_on_with_is_named():
-    def flat(q, k, v, heads, **kwargs):
-        return q.flatten()
-
-    def model(x, transformer_options):
-        return ask(flat, x, transformer_options)
-
-    options, _ = override_in({})
-    with options as own, pytest.raises(RuntimeError, match=r"returned \[12\].*Fix: remove"):
-        torch.compile(model, backend="eager", fullgraph=True)(torch.ones(1, 3, 4), own)
+    with pytest.raises(RuntimeError, match=r"returned \[12\].*Fix: remove"):
+        answer(lambda q, k, v, heads, **_: q.flatten(), torch.ones(1, 3, 4))
 
 
 def test_without_a_run_a_graph_is_dense():
@@ -153,8 +138,8 @@ def test_without_a_run_a_graph_is_dense():
 
     options, override = override_in({})
     with options as own:
-        torch.compile(model, backend="eager", fullgraph=True)(torch.ones(1, 3, 4), own)
-    out = torch.compile(model, backend="eager", fullgraph=True)(torch.ones(1, 3, 4), own)
+        compiled(model)(torch.ones(1, 3, 4), own)
+    out = compiled(model)(torch.ones(1, 3, 4), own)
     assert torch.equal(out, torch.full((1, 3, 4), 3.0)) and len(override.asked) == 1
 
 
@@ -224,7 +209,7 @@ def two_devices():
 @two_devices()
 def test_threads_that_share_a_graph_ask_their_own_runs(devices):
     """ComfyUI's multigpu: one thread a GPU, each with model calls of its own."""
-    model = torch.compile(twice, backend="eager", fullgraph=True)
+    model = compiled(twice)
     start, rounds = threading.Barrier(len(devices)), 20
     for device in set(devices):
         options, _ = override_in({})

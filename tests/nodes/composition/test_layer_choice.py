@@ -6,18 +6,13 @@ import pytest
 import torch
 
 from ..sampling import OVERRIDE, sparse_config
-from .compiling import breaks, compiled, forget
+from .compiling import breaks, compiled
 
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler():
-    forget()
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 class Choice:
-    """What a layer brings: ComfyUI's `ComfyAttention`, of which a call reads `function`."""
+    """A layer's choice, as ComfyUI's `ComfyAttention`: a call reads its `function`."""
 
     def __init__(self, function):
         self.function = function
@@ -58,13 +53,17 @@ def coarse(q, k, v, heads, **kwargs):
     return usual(q.half().to(v.dtype), k.half().to(v.dtype), v, heads) * 0.98
 
 
-@pytest.fixture(params=[Choice(coarse), Choice(None), None], ids=["prefers", "cannot", "no choice"])
+CHOICES = {"prefers": Choice(coarse), "cannot": Choice(None), "no choice": None}
+only_prefers = pytest.mark.parametrize("choosing", ["prefers"], indirect=True)
+
+
+@pytest.fixture(params=CHOICES)
 def choosing(request, bench, monkeypatch):
     """The layers of the model call attention with this choice; what they must then run."""
     import comfy.ldm.wan.model
 
     asked = asks_as_newer_comfyui(usual)
-    choice = request.param
+    choice = CHOICES[request.param]
 
     def attention(*args, **kwargs):
         return asked(*args, preferred_attention=choice, **kwargs)
@@ -73,46 +72,42 @@ def choosing(request, bench, monkeypatch):
     return choice is not None and choice.function is not None
 
 
-def dense(bench, model=None, **changes):
-    return bench.patch(sparse_config(type="dense"), model=model, **changes)
+def dense(bench, model=None):
+    return bench.patch(sparse_config(type="dense"), model=model)
 
 
-def warming_up(bench, model=None):
-    return bench.patch(sparse_config(warmup_steps=4), model=model)
+def warming_up(bench):
+    return bench.patch(sparse_config(warmup_steps=4))
 
 
-def without_blocks(bench, model=None):
-    return bench.patch(sparse_config(), model=model, dense_blocks=frozenset({0, 1}))
+def without_blocks(bench):
+    return bench.patch(sparse_config(), dense_blocks=frozenset({0, 1}))
 
 
-def too_short(bench, model=None):
-    return bench.patch(sparse_config(), model=model, min_tokens=10_000)
+def too_short(bench):
+    return bench.patch(sparse_config(), min_tokens=10_000)
 
 
-@pytest.mark.parametrize("patch", [dense, warming_up, without_blocks, too_short])
-def test_a_dense_call_runs_what_would_have_run_without_psa(bench, choosing, patch):
+def test_a_dense_call_runs_what_would_have_run_without_psa(bench, choosing, monkeypatch):
+    import comfy.ldm.wan.model
+
     plain = bench.sample()
-    assert torch.equal(bench.sample(patch(bench)), plain)
-    assert bench.report["failure"] is None and not bench.report["calls"]["sparse"]
+    for patch in (dense, warming_up, without_blocks, too_short):
+        assert torch.equal(bench.sample(patch(bench)), plain), patch.__name__
+        assert bench.report["failure"] is None and not bench.report["calls"]["sparse"]
+    # with the usual attention the picture is the same only without a choice
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", asks_as_newer_comfyui(usual))
+    assert torch.equal(bench.sample(), plain) is not choosing
 
 
-@pytest.mark.parametrize("patch", [dense, warming_up])
-def test_in_a_compiled_model(bench, choosing, patch):
+@only_prefers
+def test_in_a_compiled_model(bench, choosing):
     plain = bench.sample(compiled(bench.model))
-    assert torch.equal(bench.sample(compiled(patch(bench))), plain)
-    assert torch.equal(bench.sample(patch(bench, compiled(bench.model))), plain)
+    assert torch.equal(bench.sample(compiled(warming_up(bench))), plain)
     assert breaks() == 0
 
 
-def test_the_choice_is_what_the_tests_tell_apart(bench, choosing, monkeypatch):
-    """The same model with the usual attention gives the same picture only without a choice."""
-    import comfy.ldm.wan.model
-
-    chosen = bench.sample()
-    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", asks_as_newer_comfyui(usual))
-    assert torch.equal(bench.sample(), chosen) is not choosing
-
-
+@only_prefers
 @pytest.mark.parametrize("compiling", [lambda model: model, compiled], ids=["", "compiled"])
 def test_another_override_is_asked_for_the_usual_one(bench, choosing, compiling):
     """ComfyUI then asks it with that function, whatever the layer prefers."""

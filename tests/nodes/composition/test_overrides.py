@@ -30,7 +30,7 @@ def passing_on(seen, gain=1.0):
 
 
 def replacing(seen):
-    """In the manner of the SageAttention nodes: another kernel, `func` ignored."""
+    """Like the SageAttention nodes: another kernel, `func` ignored."""
     from comfy.ldm.modules.attention import attention_sub_quad
 
     def override(func, *args, **kwargs):
@@ -41,15 +41,12 @@ def replacing(seen):
 
 
 @covers("other packs' attention overrides")
-@pytest.mark.parametrize("order", ["before", "after"])
+@in_both_orders
 @pytest.mark.parametrize("make", [passing_on, replacing])
 def test_another_override_serves_what_psa_leaves_dense(bench, make, order):
     seen = []
     config = sparse_config(**CONFIG)
-    if order == "before":
-        model = bench.patch(config, model=with_override(bench.model, make(seen)))
-    else:
-        model = with_override(bench.patch(config), make(seen))
+    model = together(bench, lambda model: with_override(model, make(seen)), order, config)
     out = bench.sample(model, **PLAN)
     assert bench.report["calls"]["sparse"] == SPARSE
     assert Counter(seen) == {"self": 4, "cross": 8}
@@ -62,23 +59,20 @@ def test_another_override_serves_what_psa_leaves_dense(bench, make, order):
 
 
 @covers("other packs' attention overrides")
-@pytest.mark.parametrize("order", ["before", "after"])
+@in_both_orders
 def test_what_another_override_returns_is_used(bench, order):
-    """An override with an effect has it on dense calls, in both node orders."""
+    """An override with an effect has it on dense calls."""
+
+    def halving(model):
+        return with_override(model, passing_on([], gain=0.5))
+
     config = sparse_config(**CONFIG)
-    seen = []
-    override = passing_on(seen, gain=0.5)
-    if order == "before":
-        model = bench.patch(config, model=with_override(bench.model, override))
-    else:
-        model = with_override(bench.patch(config), override)
-    changed = bench.sample(model, **PLAN)
+    changed = bench.sample(together(bench, halving, order, config), **PLAN)
     assert (changed - bench.sample(bench.patch(config), **PLAN)).abs().max() > 0.01
     # all dense: exactly what the override does without PSA
-    dense = bench.patch(sparse_config(type="dense"), model=with_override(bench.model, override))
-    assert torch.equal(
-        bench.sample(dense, **PLAN), bench.sample(with_override(bench.model, override), **PLAN)
-    )
+    dense = together(bench, halving, order, sparse_config(type="dense"))
+    alone = halving(bench.model)
+    assert torch.equal(bench.sample(dense, **PLAN), bench.sample(alone, **PLAN))
 
 
 @covers("other packs' attention overrides")
@@ -183,18 +177,17 @@ def test_comfyuis_own_sparse_node(bench, order, warmup_steps):
     assert len(alone.served) == 8
     node = SparseNode(sigma=1.0)
     config = sparse_config(warmup_steps=warmup_steps)
-    out = run_counted_on_top(bench, together(bench, node.on, order, config))
+    out = sampled(bench, together(bench, node.on, order, config))
     assert bench.report["calls"]["sparse"] == 2 * (4 - warmup_steps)
     assert len(node.served) == 2 * warmup_steps
     assert len(node.declined) == 8
     assert node.resets == 1 and node.previous is None
     assert torch.equal(out, expected) == (warmup_steps == 4)
     # and what one run left does not show in the next
-    again = run_counted_on_top(bench, together(bench, node.on, order, config))
-    assert torch.equal(out, again)
+    assert torch.equal(sampled(bench, together(bench, node.on, order, config)), out)
 
 
-def run_counted_on_top(bench, model):
+def sampled(bench, model):
     """A spy cannot tell the other node's calls of `func` from dense ones: only PSA is counted."""
     out = bench.sample(model, **PLAN)
     assert torch.isfinite(out).all() and bench.report["failure"] is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from psa_pack.tools.comfy_client import ComfyClient
-from psa_pack.tools.comfy_server import ATTENTION, ComfyServer
+from psa_pack.tools.comfy_server import ComfyServer
 from psa_pack.tools.random_wan import write_tiny_wan
 
 from ...pack_import import ROOT
@@ -15,20 +15,22 @@ pytestmark = covers("start flags")
 
 CALLS = STEPS * BLOCKS
 # ComfyUI refuses --lowvram and --novram beside --cpu; test_weights.py has what they do to a model
+# attention, other flags, rounding: after every layer, over four steps at cfg 6
 FLAGS = {
-    "split attention": ("--use-split-cross-attention", ["--cache-none"]),
-    "half precision, sub-quadratic attention": (
-        "--use-quad-cross-attention", ["--force-fp16", "--disable-smart-memory", "--deterministic"]
+    "float16, split attention": (
+        "--use-split-cross-attention",
+        ["--force-fp16", "--disable-smart-memory", "--deterministic", "--cache-none"],
+        3e-2,
     ),
-    "bfloat16": (ATTENTION, ["--bf16-unet", "--force-upcast-attention"]),
+    "bfloat16, sub-quadratic attention": (
+        "--use-quad-cross-attention", ["--bf16-unet", "--force-upcast-attention"], 1e-1
+    ),
 }  # fmt: skip
-# float32, whichever attention; half precision rounds after every layer, over four steps at cfg 6
-ROUNDING = {"half": 3e-2, "bfloat16": 1e-1}
 
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_server_started_with(comfyui_path, name):
-    attention, flags = FLAGS[name]
+    attention, flags, rounding = FLAGS[name]
     packs = {"ComfyUI-PSA": ROOT, "psa_test_prompts": ROOT / "tests" / "packs" / "prompts"}
     server = ComfyServer(
         comfyui_path, packs, cpu=True, flags=flags, attention=attention,
@@ -62,6 +64,5 @@ def test_a_server_started_with(comfyui_path, name):
     assert all(torch.isfinite(latent).all() for latent in latents.values())
     plain = latents["plain"]
     assert torch.equal(latents["dense"], plain)
-    rounding = ROUNDING.get(name.split()[0], 1e-4)
     assert (latents["full"] - plain).abs().max() < rounding * plain.abs().max()
     assert (latents["sparse"] - plain).abs().max() > 2 * rounding * plain.abs().max()
