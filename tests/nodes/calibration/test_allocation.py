@@ -3,18 +3,18 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from psa_kernels import PSAConfig
+from psa_pack.nodes.calibration.allocate import Point, curve, for_density, for_error, hull
+from psa_pack.nodes.calibration.ladder import ladder
+from psa_presets import PresetStore
 
-@pytest.fixture(scope="module", autouse=True)
-def pack(comfy_inproc):
-    comfy_inproc.load_pack()
+from ...pack_import import ROOT
 
 
 def blocks_of(table):
-    from psa_pack.nodes.calibration.allocate import Point
-
     return [[Point(d, e, i) for i, (d, e) in enumerate(points)] for points in table]
 
 
@@ -39,8 +39,6 @@ TABLE = st.lists(POINTS, min_size=1, max_size=4).map(
 @given(TABLE)
 def test_no_allocation_beats_a_point_of_the_curve(table):
     """Each state of the curve has the least error of all that are no denser than it."""
-    from psa_pack.nodes.calibration.allocate import curve
-
     blocks = blocks_of(table)
     states, found = curve(blocks), every(blocks)
     for state in states:
@@ -51,11 +49,17 @@ def test_no_allocation_beats_a_point_of_the_curve(table):
     assert states[-1].error == pytest.approx(min(error for _, error in found))
 
 
+# a long step of one block's hull must not bar the short ones of another
+LONG_STEP = [
+    [(0.0125, 1.0), (0.025, 0.5), (0.0375, 0.333)],
+    [(0.0125, 1.0), (0.075, 0.167), (0.0875, 0.143)],
+]
+
+
 @settings(max_examples=300, deadline=None)
 @given(TABLE, st.integers(1, 50).map(lambda x: x / 50))
+@example(LONG_STEP, 0.05)
 def test_a_density_is_met_within_one_step_of_one_block(table, target):
-    from psa_pack.nodes.calibration.allocate import curve, for_density, hull
-
     blocks = blocks_of(table)
     chosen, found = for_density(blocks, target), every(blocks)
     fitting = [error for density, error in found if density <= target + 1e-9]
@@ -67,6 +71,10 @@ def test_a_density_is_met_within_one_step_of_one_block(table, target):
     below = [state for state in curve(blocks) if state.density <= target + 1e-9]
     if below:
         assert min(fitting) - 1e-9 <= chosen.error <= below[-1].error + 1e-9
+    # never worse than all blocks on one rung
+    for alike in zip(*blocks, strict=False):
+        if sum(p.density for p in alike) <= target * len(blocks):
+            assert chosen.error <= sum(p.error for p in alike) + 1e-9
     # nothing that fits is left undone
     at = [next(p for p in points if p.rung == rung)
           for points, rung in zip(blocks, chosen.rungs, strict=True)]  # fmt: skip
@@ -79,8 +87,6 @@ def test_a_density_is_met_within_one_step_of_one_block(table, target):
 @settings(max_examples=200, deadline=None)
 @given(TABLE, st.integers(0, 100))
 def test_an_error_is_met_by_the_least_of_the_curve(table, target):
-    from psa_pack.nodes.calibration.allocate import curve, for_error
-
     blocks = blocks_of(table)
     states = curve(blocks)
     chosen = for_error(states, target)
@@ -89,26 +95,6 @@ def test_an_error_is_met_by_the_least_of_the_curve(table, target):
     else:
         assert chosen.error <= target + 1e-6
         assert all(s.density >= chosen.density - 1e-9 for s in states if s.error <= target)
-
-
-def test_never_worse_than_all_blocks_alike():
-    """A long step of one block's hull must not bar the short ones of another."""
-    from psa_pack.nodes.calibration.allocate import for_density
-
-    blocks = blocks_of([
-        [(0.0125, 1.0), (0.025, 0.5), (0.0375, 0.333)],
-        [(0.0125, 1.0), (0.075, 0.167), (0.0875, 0.143)],
-    ])  # fmt: skip
-    assert for_density(blocks, 0.05).error <= 0.5 + 0.167 + 1e-9
-
-
-def test_a_block_that_costs_more_gets_more():
-    from psa_pack.nodes.calibration.allocate import for_density
-
-    ladder = [(0.1, 8.0), (0.2, 4.0), (0.4, 2.0), (1.0, 0.0)]
-    blocks = blocks_of([ladder, [(d, e / 10) for d, e in ladder]])
-    chosen = for_density(blocks, 0.3)
-    assert chosen.rungs == (2, 1) and chosen.density == pytest.approx(0.3)
 
 
 def predicting(weights, dense=True, kept=(), **how):
@@ -142,12 +128,7 @@ def test_what_an_error_is():
 @pytest.mark.parametrize("mode", ["topk", "thresholdbound"])
 @pytest.mark.parametrize("key_blocks", [1, 6, 64, 591])
 def test_a_ladder_rises_around_the_base(mode, key_blocks):
-    from psa_pack.nodes.calibration.ladder import ladder
     from psa_pack.nodes.estimate.density import Tokens, density
-    from psa_pack.presets.store import PresetStore
-    from psa_pack.psa_kernels import PSAConfig
-
-    from ...pack_import import ROOT
 
     store = PresetStore(ROOT / "presets", ROOT / "none")
     presets = store.get_family("Wan2.1_14b").attention_configs.values()

@@ -6,17 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from psa_kernels import PSAConfig
+from psa_pack.nodes.calibration.errors import CalibrationError
+from psa_pack.nodes.preset_value import PresetValue
+
 OWN = 1  # the rung of the base itself
 SCALES = (0.5, 1.0, 2.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def pack(comfy_inproc):
-    comfy_inproc.load_pack()
-
-
 def base():
-    from psa_pack.psa_kernels import PSAConfig
 
     return PSAConfig(mask_ratios={1: (0, 0.1), 2: (0.1, 0.2), 0: (0.2, 1)})
 
@@ -38,7 +36,6 @@ def fitted(tables, **how):
 
 def told(tables, kind="density", **how):
     from psa_pack.nodes.calibration.summary import as_json
-    from psa_pack.nodes.preset_value import PresetValue
 
     fit = fitted(tables, **how)
     return as_json(measured(tables), fit, PresetValue(base(), name="base"), kind)
@@ -56,7 +53,7 @@ BLOCKS = st.lists(
 
 
 def test_blocks_kept_dense_do_not_starve_the_others():
-    """Of 4 blocks one is kept: the other three have what the base would give them."""
+    """One of 4 blocks is kept: the other three have what the base would give them."""
     found = fitted([SAME] * 4, kept=frozenset({2}))
     assert found.target == pytest.approx((1 + 3 * 0.2) / 4) and found.met
     assert found.blocks[2].density == 1.0
@@ -150,7 +147,6 @@ def test_a_target_out_of_reach_is_said_everywhere(kind, how, value, sentence):
 
 
 def test_a_block_without_a_finite_error_is_dense_or_named():
-    from psa_pack.nodes.calibration.errors import CalibrationError
 
     broken = [(density, math.nan) for density, _ in SAME]
     found = fitted([SAME, broken], density=0.6)

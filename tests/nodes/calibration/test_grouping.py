@@ -6,15 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from psa_pack.nodes.preset_value import PresetValue
+
 from ..sampling import sparse_config
-from .test_measuring import BLOCKS, always_similar, calibrate  # noqa: F401 - a fixture
+from .conftest import BLOCKS, always_similar
 
 SCALES = (0.5, 1.0, 2.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pack(comfy_inproc):
-    comfy_inproc.load_pack()
 
 
 def call(in_order, *rungs, block=0, norm=1.0):
@@ -53,7 +50,7 @@ def test_it_is_the_sum_over_all_calls_that_decides(table):
 
 
 def test_the_same_density_is_compared():
-    """Of thresholds the base's own rung may be denser or less so with like keys together."""
+    """With thresholds, grouping like keys may make the base's own rung denser or sparser."""
     assert compare(like(1.0, own=0.2)).chosen == "order"
     dense = compare(call((0.2, 1.0), (0.1, 1.6), (0.3, 0.8), (0.4, 0.4)))
     assert dense.similar == pytest.approx(math.sqrt(1.2)) and dense.chosen == "order"
@@ -76,30 +73,22 @@ def test_what_is_no_number_does_not_choose_like_keys(broken):
     assert compare(like(0.0, order=0.0)).chosen == "order"
 
 
-def test_a_base_with_like_keys_keeps_them(calibrate):  # noqa: F811
+def test_a_base_with_like_keys_keeps_them(calibrate):
     from psa_pack.nodes.calibration.fit import fit
-    from psa_pack.psa_kernels import PSAConfig
 
     base = sparse_config(warmup_steps=1, grouping="similar")
     found, _ = calibrate(base, effort=(1, 1))
     assert found.compared is None and not any(
         call.in_order for calls in found.calls.values() for call in calls
     )
-    own = PSAConfig.from_preset(base.to_preset())
-    assert fit(found, own).config.grouping == "similar"
+    assert fit(found, base).config.grouping == "similar"
 
 
 @pytest.mark.parametrize("chosen", ["similar", "order"])
-def test_the_ladder_and_the_probes_are_of_the_grouping_chosen(
-    calibrate,  # noqa: F811
-    monkeypatch,
-    chosen,
-):
+def test_the_ladder_and_the_probes_are_of_the_grouping_chosen(calibrate, monkeypatch, chosen):
     """As if the base had had it; this model, untrained, has no like keys worth the name."""
     from psa_pack.nodes.calibration.fit import fit
     from psa_pack.nodes.calibration.summary import as_json, choice, description
-    from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.psa_kernels import PSAConfig
 
     if chosen == "similar":
         always_similar(monkeypatch)
@@ -121,7 +110,7 @@ def test_the_ladder_and_the_probes_are_of_the_grouping_chosen(
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1][0] == seen[-1][1] == (4 + (2 + 1) * BLOCKS) * (2 if chosen == "order" else 1)
 
-    base = PSAConfig.from_preset(sparse_config(warmup_steps=1).to_preset())
+    base = sparse_config(warmup_steps=1)
     fitted = fit(found, base)
     assert fitted.config.grouping == chosen
     assert ("grouping" in fitted.config.to_preset()) == (chosen == "similar")
@@ -131,7 +120,7 @@ def test_the_ladder_and_the_probes_are_of_the_grouping_chosen(
     assert choice(compared) in description(told)
 
 
-def test_where_nothing_is_pooled_there_is_nothing_to_choose(calibrate):  # noqa: F811
+def test_where_nothing_is_pooled_there_is_nothing_to_choose(calibrate):
     found, _ = calibrate(
         sparse_config(warmup_steps=1, mask_ratios={1: (0, 1)}, tail="none"), effort=(1, 0)
     )

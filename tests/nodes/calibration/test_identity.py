@@ -2,13 +2,7 @@
 
 import copy
 
-import pytest
 import torch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pack(comfy_inproc):
-    comfy_inproc.load_pack()
 
 
 def digest(value):

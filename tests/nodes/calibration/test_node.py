@@ -43,14 +43,13 @@ def preset(run, node_id="calibrate"):
 
 
 def mean_density(report):
-    """Of the sparse steps, blocks left dense included."""
+    """The sparse steps' mean density, blocks left dense included."""
     sparse, dense = report["calls"]["sparse"], report["calls"]["dense"].get("dense block", 0)
     return ((report["density"] or 0) * sparse + dense) / (sparse + dense)
 
 
-@pytest.mark.parametrize("density", [0.3, 0.45])
-def test_the_run_is_as_dense_as_asked(graph, comfy_client, density):
-    g = graph()
+def test_the_run_is_as_dense_as_asked(graph, comfy_client):
+    g, density = graph(), 0.3
     link = calibrated(g, density=density)
     g.sample(g.psa(g.model(), link, node_id="apply"))
     run = g.run()
@@ -128,23 +127,16 @@ def test_it_is_kept_under_a_name_and_not_over_another(graph, comfy_client, comfy
     assert told(run)["chosen"]["density"] > 0.3
 
 
-def test_an_error_is_met_and_a_denser_preset_errs_less(graph):
-    g = graph()
-    calibrated(g, node_id="rough", target="error", error=0.2)
-    calibrated(g, node_id="fine", target="error", error=0.02)
-    run = g.run()
-    rough, fine = told(run, "rough")["chosen"], told(run, "fine")["chosen"]
-    assert rough["error"] <= 0.2 and fine["error"] <= 0.02
-    assert rough["density"] < fine["density"]
-
-
 def test_limits(graph):
     g = graph()
     ranges = g.preset(yaml_overrides="grouping: similar\nsteps: {20-40%: {tail: 8}}\n"
                       "blocks: {0: {tail: 16}}")  # fmt: skip
     calibrated(g, ranges, node_id="kept", dense_blocks="1", density=0.7)
     calibrated(g, node_id="none", allow_dense=False, target="error", error=0.0)
+    calibrated(g, node_id="some", target="error", error=0.2)
     run = g.run()
+    assert told(run, "some")["target"] == {"kind": "error", "value": 0.2, "met": True}
+    assert told(run, "some")["chosen"]["density"] < told(run, "none")["chosen"]["density"]
     # a range of steps keeps what is no budget
     assert preset(run, "kept").steps == PSAConfig(steps={"20-40%": {"tail": 8}}).steps
     assert preset(run, "kept").grouping == "similar"

@@ -2,13 +2,13 @@
 
 import pytest
 
+from psa_pack.nodes.preset_value import PresetValue
+from psa_presets.errors import ConflictError, StorageError
+
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_a_preset_saved_meanwhile_stays(comfy_inproc, monkeypatch, tmp_path, replace):
-    comfy_inproc.load_pack()
+def test_a_preset_saved_meanwhile_stays(monkeypatch, tmp_path, replace):
     from psa_pack.nodes import calibrate, store
-    from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.presets.errors import ConflictError
 
     monkeypatch.setattr(store, "user_folder", lambda: tmp_path)
     presets, family, name = store.preset_store(), "Wan2.1_14b", "mine"
@@ -26,13 +26,8 @@ def test_a_preset_saved_meanwhile_stays(comfy_inproc, monkeypatch, tmp_path, rep
     assert presets.get_family(family).attention_configs[name] == config
 
 
-def test_a_file_that_cannot_take_the_result_is_told_before_sampling(
-    comfy_inproc, monkeypatch, tmp_path
-):
-    comfy_inproc.load_pack()
+def test_a_file_that_cannot_take_the_result_is_told_before_sampling(monkeypatch, tmp_path):
     from psa_pack.nodes import calibrate, store
-    from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.presets.errors import StorageError
 
     monkeypatch.setattr(store, "user_folder", lambda: tmp_path)
     file = tmp_path / store.FOLDER / "Wan2.1_14b.yaml"

@@ -5,6 +5,8 @@ import inspect
 import pytest
 import torch
 
+from psa_pack.nodes.preset_value import PresetValue
+
 from ..sampling import sparse_config
 
 SHAPE = (2, 16, 3, 16, 16)
@@ -33,14 +35,12 @@ class _Stop(Exception):  # noqa: N818
 
 
 @pytest.fixture
-def sampled(bench, comfy_inproc, monkeypatch, tmp_path):
+def sampled(bench, monkeypatch, tmp_path):
     """(of KSampler, of PSA Calibrate): what reaches ComfyUI's sampling from one latent."""
     import comfy.sample
 
     import nodes as comfy_nodes
     from psa_pack.nodes import calibrate
-    from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.psa_kernels import PSAConfig
 
     signature = inspect.signature(comfy.sample.sample)
     seen = []
@@ -52,7 +52,7 @@ def sampled(bench, comfy_inproc, monkeypatch, tmp_path):
     monkeypatch.setattr(comfy.sample, "sample", stop)
     monkeypatch.setattr(calibrate, "user_folder", lambda: tmp_path)
     text = [[torch.randn(1, 16, 4096), {}]]
-    base = PresetValue(PSAConfig.from_preset(sparse_config().to_preset()), name="base")
+    base = PresetValue(sparse_config(), name="base")
 
     def both(latent):
         common = {
@@ -91,8 +91,7 @@ def test_it_starts_as_ksampler_does(sampled, name):
     assert all(ours[what] is theirs[what] or ours[what] == theirs[what] for what in same)
 
 
-def test_a_mask_and_indices_make_another_calibration(bench, comfy_inproc):
-    comfy_inproc.load_pack()
+def test_a_mask_and_indices_make_another_calibration(bench):
     from psa_pack.nodes.calibration.start import Start
 
     drawn = torch.ones(SHAPE)

@@ -133,7 +133,7 @@ class Fault:
 
     @property
     def text(self):
-        """Of the report's failure."""
+        """What the report's failure says."""
         if isinstance(self.kind, type):
             return self.kind.__name__
         if self.place.name == "importance":
