@@ -2,7 +2,7 @@
 
 
 def distance(out, exact):
-    """Of `out` from `exact`, as a share of its length."""
+    """How far `out` is from `exact`, as a share of the length of `exact`."""
     exact = exact.double()
     return float((out.double() - exact).norm() / exact.norm())
 

@@ -55,9 +55,7 @@ def main(engine, folder):
     outcomes = {}
     for name, arguments in json.loads((folder / "commands.json").read_text()).items():
         given = [text.format(model=model, folder=folder) for text in arguments]
-        missing = engine if name == "without the engine" else None
-        if name == "without PyAV":
-            missing = "av"
+        missing = {"without the engine": engine, "without PyAV": "av"}.get(name)
         outcomes[name] = run(SCRIPTS / f"{engine}_video.py", given, missing)
     (folder / "outcomes.json").write_text(json.dumps(outcomes))
 

@@ -1,10 +1,15 @@
 """Transformers and pipelines of diffusers with tiny random weights, and runs of them."""
 
-import diffusers
+import pytest
 import torch
-from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
 from psa_kernels import PSAConfig
+
+diffusers = pytest.importorskip(
+    "diffusers", reason="diffusers is not installed: pip install .[diffusers]"
+)
+
+from diffusers.models.embeddings import get_3d_rotary_pos_embed  # noqa: E402
 
 STEPS = 4
 BLOCKS = {"wan": 2, "vace": 3, "cogvideox": 2, "ltx": 2, "hunyuan": 3}
@@ -21,21 +26,19 @@ def little(**more):
     return PSAConfig(mask_ratios=LITTLE, block_m=64, block_n=64, **more)
 
 
+WAN = {
+    "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 24,
+    "in_channels": 4, "out_channels": 4, "text_dim": 16, "freq_dim": 16, "ffn_dim": 32,
+    "num_layers": 2, "rope_max_seq_len": 32,
+}  # fmt: skip
+
+
 def wan(**more):
-    sizes = {
-        "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 24,
-        "in_channels": 4, "out_channels": 4, "text_dim": 16, "freq_dim": 16, "ffn_dim": 32,
-        "num_layers": 2, "rope_max_seq_len": 32,
-    }  # fmt: skip
-    return diffusers.WanTransformer3DModel(**sizes | more)
+    return diffusers.WanTransformer3DModel(**WAN | more)
 
 
 def vace():
-    return diffusers.WanVACETransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=24, in_channels=4,
-        out_channels=4, text_dim=16, freq_dim=16, ffn_dim=32, num_layers=2, rope_max_seq_len=32,
-        vace_layers=[0], vace_in_channels=6,
-    )  # fmt: skip
+    return diffusers.WanVACETransformer3DModel(**WAN, vace_layers=[0], vace_in_channels=6)
 
 
 def cogvideox():

@@ -3,10 +3,23 @@
 import torch
 import transformers
 
+from psa_kernels import PSAConfig
+
 LAYERS = 2
 IMAGE, VIDEO, START, END, PAD = 150, 151, 152, 153, 2
 GRID = (8, 8, 12)  # of the video's tokens: 768, six blocks
 TEXT = (4, 5)  # tokens before the video and after it
+CAUSAL = {"attn_impl": "old_mask_type", "block_n": 128}
+ONE_RUN = ("qwen2.5-vl", "qwen2-vl", "llava-onevision")  # whose video's tokens are in one run
+
+
+def everything(**more):
+    return PSAConfig(mask_ratios={1: (0.0, 1.0)}, **CAUSAL, **more)
+
+
+def little(**more):
+    return PSAConfig(mask_ratios={1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}, **CAUSAL, **more)
+
 
 _TEXT_CONFIG = {
     "vocab_size": 160, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": LAYERS,
@@ -20,38 +33,37 @@ _TOKENS = {
 }  # fmt: skip
 
 
+_VISION = {
+    "depth": 1, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2,
+}  # fmt: skip
+
+
+def qwen(kind, vision, text):
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=_TEXT_CONFIG | {"rope_parameters": _ROPE} | text,
+        vision_config=_VISION | vision, **_TOKENS,
+    )  # fmt: skip
+    return getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+
+
 def qwen2_5_vl(**text):
     vision = {
-        "depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32,
-        "out_hidden_size": 64, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2,
-        "window_size": 32, "fullatt_block_indexes": [0],
+        "hidden_size": 32, "intermediate_size": 32, "out_hidden_size": 64, "window_size": 32,
+        "fullatt_block_indexes": [0],
     }  # fmt: skip
-    return transformers.Qwen2_5_VLForConditionalGeneration(transformers.Qwen2_5_VLConfig(
-        text_config=_TEXT_CONFIG | {"rope_parameters": _ROPE} | text, vision_config=vision,
-        **_TOKENS,
-    ))  # fmt: skip
+    return qwen("Qwen2_5_VL", vision, text)
 
 
 def qwen2_vl():
-    vision = {
-        "depth": 1, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 1,
-        "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2,
-    }  # fmt: skip
-    return transformers.Qwen2VLForConditionalGeneration(transformers.Qwen2VLConfig(
-        text_config=_TEXT_CONFIG | {"rope_parameters": _ROPE}, vision_config=vision, **_TOKENS
-    ))  # fmt: skip
+    return qwen("Qwen2VL", {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 1}, {})
 
 
 def qwen3_vl():
     vision = {
-        "depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32,
-        "out_hidden_size": 64, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2,
+        "hidden_size": 32, "intermediate_size": 32, "out_hidden_size": 64,
         "num_position_embeddings": 256, "deepstack_visual_indexes": [0],
     }  # fmt: skip
-    return transformers.Qwen3VLForConditionalGeneration(transformers.Qwen3VLConfig(
-        text_config=_TEXT_CONFIG | {"rope_parameters": _ROPE, "head_dim": 16},
-        vision_config=vision, **_TOKENS,
-    ))  # fmt: skip
+    return qwen("Qwen3VL", vision, {"head_dim": 16})
 
 
 def llava_onevision():
@@ -107,3 +119,7 @@ def answered(model, inputs, tokens=4, **more):
         return_dict_in_generate=True, output_logits=True, **more,
     )  # fmt: skip
     return out.sequences[:, inputs["input_ids"].shape[1] :], torch.stack(out.logits)
+
+
+def same(answer, expected):
+    return all(torch.equal(a, b) for a, b in zip(answer, expected, strict=True))

@@ -28,7 +28,7 @@ from diffusers.models._modeling_parallel import (  # noqa: E402
 from .ranks import run_ranks  # noqa: E402
 from .small_diffusers import conditions, denoised, little, made, scheduler  # noqa: E402
 
-HEADS = 4
+HEADS, RANKS = 8, 4
 
 
 # orders are kept over two steps, the first of them after a dense one
@@ -60,31 +60,21 @@ def seen_in(run):
         deciding.psa_attention = real
 
 
-def whole_and_kept(model, name="wan", config=None):
+def whole_and_kept(model):
     steps = scheduler()
-    applied = apply_psa(model, config or little(**KEPT), scheduler=steps)
-    calls, out = seen_in(lambda: denoised(name, model, steps, branches=2))
-    return {"calls": calls, "out": out, "report": applied.report(), "line": applied.summary()}
+    applied = apply_psa(model, little(**KEPT), scheduler=steps)
+    calls, out = seen_in(lambda: denoised("wan", model, steps, branches=2))
+    report = {name: applied.report().get(name) for name in ("calls", "density", "rank")}
+    return {"calls": calls, "out": out, "report": report, "line": applied.summary()}
 
 
-def plain(result):
-    """What can go from rank to test: a report's figures, no objects."""
-    report = {name: result["report"][name] for name in ("calls", "density", "failure", "rank")}
-    return {**result, "report": report}
-
-
-@pytest.fixture(scope="module")
-def alone():
-    return whole_and_kept(made("wan", num_attention_heads=HEADS))
-
-
-@pytest.mark.parametrize("of", [2, 4])
-def test_ulysses_gives_each_rank_the_plan_of_its_heads(of, alone, tmp_path):
+def test_ulysses_gives_each_rank_the_plan_of_its_heads(tmp_path):
+    alone = whole_and_kept(made("wan", num_attention_heads=HEADS))
     results = run_ranks(
-        of, lambda rank: plain(whole_and_kept(shared(made("wan", num_attention_heads=HEADS)))),
+        RANKS, lambda rank: whole_and_kept(shared(made("wan", num_attention_heads=HEADS))),
         tmp_path / "ranks",
     )  # fmt: skip
-    heads = HEADS // of
+    heads = HEADS // RANKS
     for rank, result in enumerate(results):
         mine = slice(rank * heads, (rank + 1) * heads)
         assert len(result["calls"]) == len(alone["calls"]) == 3 * 2 * 2
@@ -94,11 +84,11 @@ def test_ulysses_gives_each_rank_the_plan_of_its_heads(of, alone, tmp_path):
             assert torch.equal(call["sums"][:, :6], whole["sums"][mine, :6])
             torch.testing.assert_close(call["out"], whole["out"][:, mine], rtol=1e-4, atol=1e-5)
         assert result["report"]["calls"] == {"sparse": 12, "dense": {"warm-up": 4}}
-        assert result["report"]["rank"] == (rank, of)
-        assert result["line"].endswith(f"(heads of rank {rank}, one of {of})")
+        assert result["report"]["rank"] == (rank, RANKS)
+        assert result["line"].endswith(f"(heads of rank {rank}, one of {RANKS})")
         torch.testing.assert_close(result["out"], alone["out"], rtol=1e-4, atol=1e-5)
         assert torch.equal(result["out"], results[0]["out"])
-    mean = sum(result["report"]["density"] for result in results) / of
+    mean = sum(result["report"]["density"] for result in results) / RANKS
     assert mean == pytest.approx(alone["report"]["density"])
 
 
@@ -136,24 +126,26 @@ def odd_heads(rank):
     return odd(rank, (10, 16))
 
 
+def run_with(attention, model, applied, steps):
+    real, deciding.psa_attention = deciding.psa_attention, attention
+    out = denoised("wan", model, steps)
+    deciding.psa_attention = real
+    report = applied.report()
+    return {name: report[name] for name in ("calls", "failure", "repeated")} | {"out": out}
+
+
 def spoiling(rank):
     """Rank 1 gives NaN in the last block's call of the second step: no other call has a part in
     it, and rank 0 sees nothing of it itself."""
-    real = deciding.psa_attention
-    asked = []
+    real, asked = deciding.psa_attention, []
 
     def spoil(q, k, v, **more):
         out, stats = real(q, k, v, **more)
         asked.append(more["step"])
         return (out * float("nan") if rank == 1 and asked == [0, 0, 1, 1] else out), stats
 
-    deciding.psa_attention = spoil
     model, steps = shared(made("wan")), scheduler()
-    applied = apply_psa(model, little(), scheduler=steps)
-    out = denoised("wan", model, steps)
-    deciding.psa_attention = real
-    report = applied.report()
-    return {name: report[name] for name in ("calls", "failure", "repeated")} | {"out": out}
+    return run_with(spoil, model, apply_psa(model, little(), scheduler=steps), steps)
 
 
 def failing(rank):
@@ -163,14 +155,9 @@ def failing(rank):
     def fail(q, k, v, **more):
         return 1 / 0 if rank == 1 and more["step"] == 1 else real(q, k, v, **more)
 
-    deciding.psa_attention = fail
     model, steps = made("wan"), scheduler()
     applied = apply_psa(model, little(), scheduler=steps)
-    shared(model)
-    out = denoised("wan", model, steps)
-    deciding.psa_attention = real
-    report = applied.report()
-    return {name: report[name] for name in ("calls", "failure", "repeated")} | {"out": out}
+    return run_with(fail, shared(model), applied, steps)
 
 
 def learning(rank):

@@ -1,5 +1,6 @@
 """examples/inference: each script as a process, on a tiny model that it saves first."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -85,7 +86,7 @@ CogVideo_5b:
 """ + BY_HAND.partition("preset")[2].partition("\n")[2]  # fmt: skip
 
 
-def outcomes_of(engine, commands, folder):
+def runs_of(engine, commands, folder):
     pytest.importorskip("av", reason="PyAV is not installed, which writes and reads clips")
     if importlib.util.find_spec(engine) is None:
         pytest.skip(f"{engine} is not installed: pip install .[{engine}]")
@@ -95,15 +96,27 @@ def outcomes_of(engine, commands, folder):
         env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    return json.loads((folder / "outcomes.json").read_text())
+    return Runs(folder, json.loads((folder / "outcomes.json").read_text()))
 
 
-def report(folder, outcomes, name):
-    assert outcomes[name]["code"] == 0, outcomes[name]["err"]
-    found = json.loads((folder / f"{name}.json").read_text())
-    if found["psa"]:
-        assert found["psa"]["failure"] is None and found["psa"]["note"] is None
-    return found
+@dataclasses.dataclass
+class Runs:
+    """One engine's script: the folder it wrote to, and the code, out and err of each run."""
+
+    folder: Path
+    outcomes: dict
+
+    def __getitem__(self, name):
+        return self.outcomes[name]
+
+    def report(self, name):
+        assert self[name]["code"] == 0, self[name]["err"]
+        return json.loads((self.folder / f"{name}.json").read_text())
+
+    def psa(self, name):
+        found = self.report(name)["psa"]
+        assert found["failure"] is None and found["note"] is None
+        return found
 
 
 def frames_of(clip):
@@ -116,11 +129,11 @@ def frames_of(clip):
 # --- diffusers
 
 
-def diffusers_command(name, steps, *more, output="mp4"):
+def diffusers_command(name, steps, *more):
     return [
         "--model", "{model}", "--prompt", "a cat", "--height", "128", "--width", "192",
         "--num_frames", "9", "--guidance_scale", "1", "--num_inference_steps", str(steps),
-        "--dtype", "float32", "--device", "cpu", "--output", "{folder}/" + f"{name}.{output}",
+        "--dtype", "float32", "--device", "cpu", "--output", "{folder}/" + f"{name}.mp4",
         *more,
     ]  # fmt: skip
 
@@ -136,7 +149,7 @@ def diffusers_runs(tmp_path_factory):
         "off": diffusers_command("off", 2, *psa, "--attention_preset", "baseline"),
         "default": diffusers_command("default", 4, *psa),
         "by_hand": diffusers_command(
-            "by_hand", 12, *psa, "--attention_preset", "my_custom_preset",
+            "by_hand", 11, *psa, "--attention_preset", "my_custom_preset",
             "--config", "{folder}/by_hand.yaml",
         ),
         "whole": diffusers_command("whole", 2, *psa, "--config", "{folder}/whole.yaml"),
@@ -146,46 +159,42 @@ def diffusers_runs(tmp_path_factory):
         "unknown": diffusers_command("unknown", 1, *psa, "--attention_preset", "balancd"),
         "no use_psa": diffusers_command("none", 1, "--attention_preset", "fast"),
     }  # fmt: skip
-    return folder, outcomes_of("diffusers", commands, folder)
+    return runs_of("diffusers", commands, folder)
 
 
 def test_a_clip_is_made_and_off_is_the_same(diffusers_runs):
-    folder, outcomes = diffusers_runs
-    assert report(folder, outcomes, "dense")["psa"] is None
-    frames = frames_of(folder / "dense.mp4")
+    runs = diffusers_runs
+    assert runs.report("dense")["psa"] is None
+    frames = frames_of(runs.folder / "dense.mp4")
     assert frames.shape == (9, 128, 192, 3)
-    assert report(folder, outcomes, "off")["psa"]["calls"]["sparse"] == 0
+    assert runs.psa("off")["calls"]["sparse"] == 0
     # x264 gives other bits for the same frames; the pipeline's own: test_diffusers.py
-    assert np.abs(frames_of(folder / "off.mp4").astype(int) - frames).mean() < 5
+    assert np.abs(frames_of(runs.folder / "off.mp4").astype(int) - frames).mean() < 5
 
 
 def test_without_a_name_the_familys_default_runs_and_tells_each_step(diffusers_runs):
-    folder, outcomes = diffusers_runs
-    psa = report(folder, outcomes, "default")["psa"]
+    psa = diffusers_runs.psa("default")
     assert psa["preset"] == "CogVideo_5b/balanced" and psa["calls"]["sparse"] == 3 * 42
-    assert "step 4/4, sparse" in outcomes["default"]["err"]
-    assert "CogVideo_5b/balanced: 126 attention calls sparse" in outcomes["default"]["out"]
+    assert "step 4/4, sparse" in diffusers_runs["default"]["err"]
+    assert "CogVideo_5b/balanced: 126 attention calls sparse" in diffusers_runs["default"]["out"]
 
 
 def test_offloading_gives_the_same_run(diffusers_runs):
-    folder, outcomes = diffusers_runs
     if importlib.util.find_spec("accelerate") is None:
         pytest.skip("accelerate is not installed")
-    whole, parts = (report(folder, outcomes, name)["psa"] for name in ("default", "offloaded"))
+    whole, parts = diffusers_runs.psa("default"), diffusers_runs.psa("offloaded")
     assert parts["calls"] == whole["calls"] and parts["density"] == whole["density"]
 
 
 def test_the_guides_preset_added_by_hand_runs_by_its_name(diffusers_runs):
-    folder, outcomes = diffusers_runs
-    psa = report(folder, outcomes, "by_hand")["psa"]
+    psa = diffusers_runs.psa("by_hand")
     assert psa["preset"] == "CogVideo_5b/my_custom_preset"
-    assert psa["plan_text"] == "12 steps: 1-10 dense (warm-up), 11-12 sparse"
-    assert psa["calls"] == {"sparse": 2 * 42, "dense": {"warm-up": 10 * 42}}
+    assert psa["plan_text"] == "11 steps: 1-10 dense (warm-up), 11 sparse"
+    assert psa["calls"] == {"sparse": 42, "dense": {"warm-up": 10 * 42}}
 
 
 def test_the_guides_whole_file_runs_with_its_default(diffusers_runs):
-    folder, outcomes = diffusers_runs
-    psa = report(folder, outcomes, "whole")["psa"]
+    psa = diffusers_runs.psa("whole")
     assert psa["preset"] == "CogVideo_5b/topk_preset"
     assert psa["calls"] == {"sparse": 42, "dense": {"warm-up": 42}}
     assert psa["density"] < 1
@@ -194,21 +203,19 @@ def test_the_guides_whole_file_runs_with_its_default(diffusers_runs):
 def test_without_pyav_it_is_an_animated_webp(diffusers_runs):
     from PIL import Image
 
-    folder, outcomes = diffusers_runs
-    assert outcomes["without PyAV"]["code"] == 0
-    assert "pip install av" in outcomes["without PyAV"]["err"]
-    with Image.open(folder / "webp.webp") as clip:
+    ended = diffusers_runs["without PyAV"]
+    assert ended["code"] == 0 and "pip install av" in ended["err"]
+    with Image.open(diffusers_runs.folder / "webp.webp") as clip:
         assert clip.n_frames == 9 and clip.size == (192, 128)
 
 
 def test_what_is_wrong_is_one_sentence(diffusers_runs):
-    _, outcomes = diffusers_runs
-    missing = outcomes["without the engine"]
+    missing, unknown = diffusers_runs["without the engine"], diffusers_runs["unknown"]
     assert missing["code"] == "diffusers is not installed. Fix: pip install .[diffusers]"
-    unknown = outcomes["unknown"]
     assert unknown["code"] == 2 and "no preset 'balancd'" in unknown["err"]
     assert "balanced" in unknown["err"] and "Traceback" not in unknown["err"]
-    assert outcomes["no use_psa"]["code"] == 2 and "need --use_psa" in outcomes["no use_psa"]["err"]
+    without = diffusers_runs["no use_psa"]
+    assert without["code"] == 2 and "need --use_psa" in without["err"]
 
 
 # --- transformers
@@ -229,6 +236,7 @@ Qwen2.5-VL:
     mine:
       type: psa
       use_rearrange: false
+      warmup_steps: 5  # a prefill has no steps, so no warm-up either
       block_size: {m: 128, n: 128, tile_n: 32}
       mask_ratios: {1: [0.0, 0.5], 4: [0.5, 0.8], 0: [0.8, 1.0]}
       mask_mode: topk
@@ -255,7 +263,7 @@ def transformers_runs(tmp_path_factory):
         ),
         "without the engine": transformers_command("none"),
     }  # fmt: skip
-    return folder, outcomes_of("transformers", commands, folder)
+    return runs_of("transformers", commands, folder)
 
 
 def write_clip(path):
@@ -272,8 +280,7 @@ def write_clip(path):
 
 
 def test_a_question_about_a_video_is_answered(transformers_runs):
-    folder, outcomes = transformers_runs
-    dense = report(folder, outcomes, "dense")
+    dense = transformers_runs.report("dense")
     assert dense["psa"] is None and dense["tokens"] > 8 * 8 * 12 and dense["answer"]
 
 
@@ -281,17 +288,15 @@ def test_a_question_about_a_video_is_answered(transformers_runs):
     ("default", "balanced"), ("named", "faithful"), ("mine", "mine"),
 ])  # fmt: skip
 def test_its_prefill_is_sparse(transformers_runs, name, preset):
-    folder, outcomes = transformers_runs
-    psa = report(folder, outcomes, name)["psa"]
+    psa = transformers_runs.psa(name)
     assert psa["preset"] == f"Qwen2.5-VL/{preset}"
     assert psa["calls"] == {"sparse": 2, "dense": {"decode step": 6}}
-    assert "step 1/1, sparse" in outcomes[name]["err"]
+    assert "step 1/1, sparse" in transformers_runs[name]["err"]
 
 
 def test_a_rearrangement_is_refused_in_one_sentence(transformers_runs):
-    _, outcomes = transformers_runs
-    refused = outcomes["rearranged"]
+    refused = transformers_runs["rearranged"]
     assert refused["code"] == 2 and "causal: needs attn_impl='old_mask_type'" in refused["err"]
     assert "Traceback" not in refused["err"]
-    missing = outcomes["without the engine"]["code"]
+    missing = transformers_runs["without the engine"]["code"]
     assert missing == "transformers is not installed. Fix: pip install .[transformers]"

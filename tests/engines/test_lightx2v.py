@@ -97,7 +97,7 @@ def layers_of(lightx2v, scheduler):
 
 
 def outputs(lightx2v, scheduler, layers, attend, tokens=TOKENS):
-    """Of the layers of a model in every step, with and without the prompt."""
+    """What a model's layers give in every step, with and without the prompt."""
     found = []
     for step in range(scheduler.infer_steps):
         scheduler.step_pre(step)

@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import logging
 import runpy
 import sys
 from itertools import groupby
@@ -25,20 +24,20 @@ transformers = pytest.importorskip(
 from psa_engines.transformers import apply_psa, remove_psa  # noqa: E402
 from psa_engines.transformers.prompt import video_of  # noqa: E402
 
-from .small_transformers import GRID, LAYERS, TEXT, VIDEO, answered, made, prompt  # noqa: E402
-
-EVERYTHING = {1: (0.0, 1.0)}
-LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
-CAUSAL = {"attn_impl": "old_mask_type", "block_n": 128}
-ONE_RUN = ("qwen2.5-vl", "qwen2-vl", "llava-onevision")
-
-
-def everything(**more):
-    return PSAConfig(mask_ratios=EVERYTHING, **CAUSAL, **more)
-
-
-def little(**more):
-    return PSAConfig(mask_ratios=LITTLE, **CAUSAL, **more)
+from .small_transformers import (  # noqa: E402
+    CAUSAL,
+    GRID,
+    LAYERS,
+    ONE_RUN,
+    TEXT,
+    VIDEO,
+    answered,
+    everything,
+    little,
+    made,
+    prompt,
+    same,
+)
 
 
 def logits(model, inputs):
@@ -49,12 +48,6 @@ def calls_of(applied):
     report = applied.report()
     assert report["failure"] is None
     return report["calls"]
-
-
-@pytest.fixture
-def messages(caplog):
-    caplog.set_level(logging.INFO, logger="PSA")
-    return lambda level: [r.getMessage() for r in caplog.records if r.levelname == level]
 
 
 # --- every model
@@ -74,34 +67,25 @@ def test_every_block_at_level_1_equals_dense(name):
 
 
 @pytest.mark.parametrize("name", ONE_RUN)
-def test_off_and_removed_are_bit_identical(name):
+def test_a_sparse_prefill_is_followed_by_dense_decode_steps_over_its_cache(name):
+    """It comes again bit for bit, and off or removed the answer is the dense one."""
     model, inputs = made(name), prompt(name)
     dense = answered(model, inputs)
+    applied = apply_psa(model, little())
+    sparse = answered(model, inputs)
+    decoding = {"decode step": 3 * LAYERS}
+    assert calls_of(applied) == {"sparse": LAYERS, "dense": decoding}
+    assert 0.2 < applied.report()["density"] < 0.9
+    assert not torch.allclose(sparse[1], dense[1], rtol=1e-3, atol=1e-3)
+    assert same(answered(model, inputs), sparse)
+    assert calls_of(applied) == {"sparse": LAYERS, "dense": decoding}
     applied = apply_psa(model, everything(type="dense"))
-    for out, expected in zip(answered(model, inputs), dense, strict=True):
-        assert torch.equal(out, expected)
-    counted = {"dense preset": LAYERS, "decode step": 3 * LAYERS}
-    assert calls_of(applied) == {"sparse": 0, "dense": counted}
+    assert same(answered(model, inputs), dense)
+    assert calls_of(applied) == {"sparse": 0, "dense": {"dense preset": LAYERS, **decoding}}
     remove_psa(model)
-    for out, expected in zip(answered(model, inputs), dense, strict=True):
-        assert torch.equal(out, expected)
+    assert same(answered(model, inputs), dense)
     assert model.model.language_model.config._attn_implementation == "sdpa"
     assert not model.model._forward_pre_hooks and not model.model._forward_hooks
-
-
-@pytest.mark.parametrize("name", ONE_RUN)
-def test_a_sparse_prefill_is_followed_by_dense_decode_steps_over_its_cache(name):
-    model, inputs = made(name), prompt(name)
-    dense = answered(model, inputs)[1]
-    applied = apply_psa(model, little())
-    tokens, out = answered(model, inputs, tokens=6)
-    assert calls_of(applied) == {"sparse": LAYERS, "dense": {"decode step": 5 * LAYERS}}
-    report = applied.report()
-    assert 0.2 < report["density"] < 0.9
-    assert not torch.allclose(out[:4], dense, rtol=1e-3, atol=1e-3)
-    again = answered(model, inputs, tokens=6)
-    assert torch.equal(again[0], tokens) and torch.equal(again[1], out)
-    assert applied.report()["calls"] == report["calls"]
 
 
 def test_the_video_is_sparse_and_the_text_is_exact(monkeypatch):
@@ -167,27 +151,32 @@ def padded(inputs):
     return inputs
 
 
+def earlier(inputs):
+    """Two prompts, the second's video begins one token earlier."""
+    ids = inputs["input_ids"]
+    ids[1] = torch.cat([ids[1, 1:], ids[1, :1]])
+    inputs["mm_token_type_ids"][1] = (ids[1] == VIDEO).int() * 2
+    return inputs
+
+
 DENSE = {
     "several videos in a prompt": lambda: prompt(videos=2),
     "padded batch": lambda: padded(prompt(batch=2)),
     "no video in the prompt": lambda: {"input_ids": torch.tensor([[5, 6, 7, 8]])},
+    "no input_ids": lambda: {"inputs_embeds": torch.randn(1, 300, 64)},
+    "prompts of several kinds in a batch": lambda: earlier(prompt(batch=2)),
+    "video in several runs of tokens": lambda: prompt("qwen3-vl"),
 }
 
 
 @pytest.mark.parametrize("reason", DENSE)
 def test_a_prompt_that_cannot_be_served_is_dense_bit_for_bit(reason):
-    model, inputs = made(), DENSE[reason]()
+    model = made("qwen3-vl" if reason == "video in several runs of tokens" else "qwen2.5-vl")
+    inputs = DENSE[reason]()
     dense = logits(model, inputs)
     applied = apply_psa(model, little())
     assert torch.equal(logits(model, inputs), dense)
     assert calls_of(applied) == {"sparse": 0, "dense": {reason: LAYERS}}
-
-
-def test_embeddings_alone_tell_no_place():
-    model = made()
-    applied = apply_psa(model, little())
-    model.model(inputs_embeds=torch.randn(1, 300, 64))
-    assert calls_of(applied)["dense"] == {"no input_ids": LAYERS}
 
 
 @given(st.lists(st.sampled_from([5, VIDEO]), min_size=1, max_size=12), st.integers(1, 3),
@@ -219,24 +208,6 @@ def test_where_the_video_is(row, batch, videos):
         if videos:
             call["video_grid_thw"] += torch.tensor([1, 0, 0])
             assert video_of(model, call) == "part of a video"
-
-
-def test_a_video_in_several_runs_of_tokens_is_dense():
-    model, inputs = made("qwen3-vl"), prompt("qwen3-vl")
-    dense = logits(model, inputs)
-    applied = apply_psa(model, little())
-    assert torch.equal(logits(model, inputs), dense)
-    assert calls_of(applied)["dense"] == {"video in several runs of tokens": LAYERS}
-
-
-def test_prompts_of_several_kinds_in_a_batch_are_dense():
-    model, inputs = made(), prompt(batch=2)
-    ids = inputs["input_ids"]
-    ids[1] = torch.cat([ids[1, 1:], ids[1, :1]])  # its video begins one token earlier
-    inputs["mm_token_type_ids"][1] = (ids[1] == VIDEO).int() * 2
-    applied = apply_psa(model, little())
-    logits(model, inputs)
-    assert calls_of(applied)["dense"] == {"prompts of several kinds in a batch": LAYERS}
 
 
 def test_the_rest_of_a_chunked_prefill_is_dense():
@@ -306,44 +277,28 @@ def test_dense_blocks_and_min_tokens():
 # --- faults
 
 
-def test_an_error_inside_psa_costs_nothing(monkeypatch, messages):
+def test_an_error_inside_psa_costs_nothing(spoil, monkeypatch, messages):
     model, inputs = made(), prompt()
     dense = answered(model, inputs)
     applied = apply_psa(model, little())
-
-    def broken(*args, **more):
-        raise RuntimeError("no such kernel")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(deciding, "psa_attention", broken)
-        assert torch.equal(answered(model, inputs)[1], dense[1])
+    spoil("error")
+    assert torch.equal(answered(model, inputs)[1], dense[1])
     report = applied.report()
     assert report["failure"] == "RuntimeError: no such kernel"
     assert report["calls"]["dense"]["PSA stepped aside"] == LAYERS
     assert len([m for m in messages("ERROR") if "steps aside" in m]) == 1
     # the next prompt is another run
+    monkeypatch.undo()
     answered(model, inputs)
     assert calls_of(applied)["sparse"] == LAYERS
 
 
-def spoil_first_channel(monkeypatch):
-    real = deciding.psa_attention
-
-    def spoiled(*args, **more):
-        out, stats = real(*args, **more)
-        out[..., 0, 0] = float("nan")
-        return out, stats
-
-    monkeypatch.setattr(deciding, "psa_attention", spoiled)
-
-
-def test_a_prefill_that_gave_nan_is_made_again_dense_with_a_clean_cache(monkeypatch):
+def test_a_prefill_that_gave_nan_is_made_again_dense_with_a_clean_cache(spoil):
     model, inputs = made(), prompt()
     dense = answered(model, inputs)
     applied = apply_psa(model, little())
-    spoil_first_channel(monkeypatch)
-    tokens, out = answered(model, inputs)
-    assert torch.equal(out, dense[1]) and torch.equal(tokens, dense[0])
+    spoil("NaN")
+    assert same(answered(model, inputs), dense)
     report = applied.report()
     assert report["repeated"] == 1 and "NaN or Inf" in report["failure"]
 
@@ -379,7 +334,7 @@ def test_a_lora_gives_what_the_merged_weights_give(first):
 
 
 @pytest.mark.parametrize("first", ["offload", "PSA"])
-def test_an_offloaded_model_is_served_and_stays_offloaded(first, monkeypatch):
+def test_an_offloaded_model_is_served_and_stays_offloaded(first, spoil):
     accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
     model, inputs = made(), prompt()
     dense = answered(model, inputs)[1]
@@ -397,9 +352,8 @@ def test_an_offloaded_model_is_served_and_stays_offloaded(first, monkeypatch):
     assert calls_of(applied)["sparse"] == LAYERS
     report = applied.report()
     assert report["missing"] is None and report["steps"][0]["seconds"] > 0
-    with monkeypatch.context() as patched:
-        spoil_first_channel(patched)
-        assert torch.equal(answered(model, inputs)[1], dense)
+    spoil("NaN")
+    assert torch.equal(answered(model, inputs)[1], dense)
     assert applied.report()["repeated"] == 1
     remove_psa(model)
     assert hasattr(model, "_hf_hook") and torch.equal(answered(model, inputs)[1], dense)
@@ -465,7 +419,8 @@ def test_what_cannot_be_causal_is_refused(preset, message):
     assert model.model.language_model.config._attn_implementation == "sdpa"
 
 
-def test_presets_of_the_model_its_default_and_a_file(tmp_path):
+def test_presets_of_the_model_and_its_default():
+    """A file of presets: test_inference_scripts.py."""
     model, inputs = made(), prompt()
     dense = logits(model, inputs)
     found = {}
@@ -474,17 +429,6 @@ def test_presets_of_the_model_its_default_and_a_file(tmp_path):
         found[applied.preset.name] = (logits(model, inputs) - dense).norm() / dense.norm()
     assert list(found) == ["balanced", "faithful", "baseline"]
     assert found["baseline"] == 0 < found["faithful"] < found["balanced"]
-    file = tmp_path / "mine.yaml"
-    file.write_text(
-        "Qwen2.5-VL:\n  default_attention: mine\n  attention_configs:\n    mine:\n"
-        "      use_rearrange: false\n      attn_impl: old_mask_type\n      warmup_steps: 5\n"
-        "      block_size: {m: 128, n: 128}\n      mask_ratios: {1: [0, 1]}\n",
-        encoding="utf-8",
-    )  # fmt: skip
-    applied = apply_psa(model, presets_file=file)
-    logits(model, inputs)
-    # a prefill has no steps, so no warm-up either
-    assert applied.preset.label == "Qwen2.5-VL/mine" and calls_of(applied)["sparse"] == LAYERS
     with pytest.raises(NotFoundError, match="balanced"):
         apply_psa(model, "Qwen2.5-VL/balancd")
 

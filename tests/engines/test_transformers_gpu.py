@@ -5,9 +5,6 @@ import copy
 import pytest
 import torch
 
-from psa_engines.core import deciding
-from psa_kernels import PSAConfig
-
 transformers = pytest.importorskip(
     "transformers", reason="transformers is not installed: pip install .[transformers]"
 )
@@ -15,23 +12,20 @@ transformers = pytest.importorskip(
 from psa_engines.transformers import apply_psa, remove_psa  # noqa: E402
 
 from .rounding import check_rounding, distance  # noqa: E402
-from .small_transformers import LAYERS, answered, made, prompt  # noqa: E402
+from .small_transformers import (  # noqa: E402
+    LAYERS,
+    ONE_RUN,
+    answered,
+    everything,
+    little,
+    made,
+    prompt,
+    same,
+)
 
 pytestmark = pytest.mark.gpu
 
 DEVICE, KERNELS = "cuda", ("triton",)
-CAUSAL = {"attn_impl": "old_mask_type", "block_n": 128}
-EVERYTHING = {1: (0.0, 1.0)}
-LITTLE = {1: (0.0, 0.3), 4: (0.3, 0.6), 0: (0.6, 1.0)}
-ONE_RUN = ("qwen2.5-vl", "qwen2-vl", "llava-onevision")
-
-
-def everything(**more):
-    return PSAConfig(mask_ratios=EVERYTHING, **CAUSAL, **more)
-
-
-def little(**more):
-    return PSAConfig(mask_ratios=LITTLE, **CAUSAL, **more)
 
 
 def model_and_inputs(name="qwen2.5-vl"):
@@ -66,34 +60,25 @@ def test_a_sparse_prefill_is_followed_by_dense_decode_steps(name):
     tokens, out = answered(model, inputs)
     check_served(applied, **{"decode step": 3 * LAYERS})
     assert applied.report()["density"] < 0.9 and distance(out, dense[1]) > 1e-3
-    again = answered(model, inputs)
-    assert torch.equal(again[0], tokens) and torch.equal(again[1], out)
+    assert same(answered(model, inputs), (tokens, out))
     remove_psa(model)
-    for now, before in zip(answered(model, inputs), dense, strict=True):
-        assert torch.equal(now, before)
+    assert same(answered(model, inputs), dense)
 
 
 def test_switched_off_it_gives_the_same_bits():
     model, inputs = model_and_inputs()
     dense = answered(model, inputs)
     applied = apply_psa(model, everything(type="dense"))
-    for now, before in zip(answered(model, inputs), dense, strict=True):
-        assert torch.equal(now, before)
+    assert same(answered(model, inputs), dense)
     assert applied.report()["calls"]["sparse"] == 0
 
 
-def test_a_prefill_that_gave_nan_is_made_again_dense(monkeypatch):
+def test_a_prefill_that_gave_nan_is_made_again_dense(spoil):
     model, inputs = model_and_inputs()
     dense = answered(model, inputs)
-    applied, real = apply_psa(model, little()), deciding.psa_attention
-
-    def spoiled(*args, **more):
-        out, stats = real(*args, **more)
-        return out * float("nan"), stats
-
-    monkeypatch.setattr(deciding, "psa_attention", spoiled)
-    for now, before in zip(answered(model, inputs), dense, strict=True):
-        assert torch.equal(now, before)
+    applied = apply_psa(model, little())
+    spoil("NaN")
+    assert same(answered(model, inputs), dense)
     assert applied.report()["repeated"] == 1
 
 
