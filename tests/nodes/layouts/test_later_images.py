@@ -37,8 +37,7 @@ TEXT = 20
 
 def model_of(family):
     kind, settings = KINDS[family]
-    names = {JOY: "joyimage", MAGE: "mage_flow"}
-    name = names.get(family, kind.lower())
+    name = "mage_flow" if family == MAGE else kind.lower()
     return configured(kind, image_model=name, **settings)
 
 
@@ -60,10 +59,6 @@ def layout(family, latent, grid, references=(), after=0, **conditions):
     )  # fmt: skip
 
 
-def small(family):
-    return layout(family, (9, 13), (9, 13))
-
-
 def krea_reads(method):
     referred = layout(KREA, *REFERRED)
     conditions = {**referred.conditions, "reference_latents_method": method}
@@ -83,7 +78,7 @@ KREA_REFERENCES = {
     *(case for f in (KREA, JOY) for case in images(f, partial(layout, f))),
     *named(KREA, "references", KREA_REFERENCES),
     covers(JOY, "references", layout(JOY, *REFERRED)),
-    *(case for f in (MAGE, IDEOGRAM) for case in basics(f, small(f))),
+    *(case for f in (MAGE, IDEOGRAM) for case in basics(f, layout(f, (9, 13), (9, 13)))),
     *(covers(f, "odd sizes", layout(f, (1, 75), (1, 75))) for f in (MAGE, IDEOGRAM)),
     covers(MAGE, "references", layout(MAGE, (9, 13), (9, 13), [(7, 5), (2, 2)], 7 * 5 + 4)),
 )

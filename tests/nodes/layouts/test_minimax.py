@@ -6,7 +6,7 @@ from .. import zoo
 from ..zoo import noise
 from .basics import each, named
 from .configured import configured
-from .layout import Layout, Way, check, sampler, with_windows
+from .layout import Layout, Way, check, covers, sampler, with_windows
 
 FAMILY = "MiniMax-H3"
 SETTINGS = {
@@ -56,17 +56,17 @@ REFERRED = {
     "keyframes": layout(*SMALL, 24 + 6, **KEYFRAMES),
     "image, sound and video": layout(*SMALL, 6 + 10 + 4 + 8, **REFERENCES),
 }
-# ComfyUI runs this model's prompt and negative prompt apart
-SPLIT = Way(split=True)
-USUAL = pytest.param(
-    layout(*SMALL), SPLIT,
-    marks=[pytest.mark.covers(FAMILY, f) for f in ("sparse & exact", "CFG split")],
-)  # fmt: skip
 
 
-@each(USUAL, *named(FAMILY, "odd sizes", ODD), *named(FAMILY, "references", REFERRED))
+@each(
+    covers(FAMILY, "sparse & exact", layout(*SMALL)),
+    covers(FAMILY, "CFG split", layout(*SMALL)),
+    *named(FAMILY, "odd sizes", ODD),
+    *named(FAMILY, "references", REFERRED),
+)
 def test_minimax(bench, monkeypatch, layout, way):
-    check(bench, monkeypatch, minimax(), layout, SPLIT)
+    # ComfyUI runs this model's prompt and negative prompt apart
+    check(bench, monkeypatch, minimax(), layout, Way(split=True))
 
 
 @pytest.mark.covers(FAMILY, "context windows", cannot=True)
