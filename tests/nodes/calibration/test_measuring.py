@@ -326,13 +326,8 @@ def test_an_earlier_versions_journal_is_named_and_measured_anew(
         calibrate(effort=(1, 0))
         # another calibration has no earlier one
         calibrate(sparse_config(warmup_steps=1, tail="none"), effort=(1, 0))
+    assert len(list((tmp_path / "one").iterdir())) == 3
     assert not [line for line in caplog.messages if "earlier version" in line]
-
-
-def test_other_inputs_are_another_calibration(calibrate, tmp_path):
-    calibrate(effort=(1, 0))
-    calibrate(sparse_config(warmup_steps=1, second_moment=True), effort=(1, 0))
-    assert len(list((tmp_path / "one").iterdir())) == 2
 
 
 def test_the_model_is_left_alone_and_psa_on_it_is_taken_off(bench, calibrate):

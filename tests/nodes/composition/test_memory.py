@@ -5,6 +5,7 @@ import weakref
 
 import torch
 
+from ..leftovers import left_behind, tensors_alive
 from ..sampling import sparse_config
 from .beside import covers
 
@@ -57,3 +58,15 @@ def test_a_model_that_was_sampled_with_psa_can_be_thrown_away(bench, comfy_inpro
     comfy.model_management.unload_all_models()
     gc.collect()
     assert weights() is None
+
+
+def test_a_run_leaves_no_tensor(bench):
+    """Not in the log of runs either, which the model carries for PSA Report."""
+    patched = bench.patch(sparse_config(**CONFIG))
+    bench.sample(patched, steps=STEPS)
+    bench.reports.clear()
+    before = tensors_alive()
+    for _ in range(3):
+        bench.sample(patched, steps=STEPS)
+    bench.reports.clear()
+    assert not left_behind() and tensors_alive() == before

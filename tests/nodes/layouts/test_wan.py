@@ -9,7 +9,7 @@ import torch
 from .. import zoo
 from ..zoo import clip_vision, noise
 from . import basics as common
-from .basics import changed, each
+from .basics import changed, each, named
 from .layout import Layout, check, covers
 
 SMALL = (16, 3, 8, 12)
@@ -90,8 +90,15 @@ def appended(layout):
     return dataclasses.replace(beside(layout, frames), after=after)
 
 
+# what the other families have together, in one row of one frame
+FEW = {
+    "one frame": Layout((16, 1, 16, 20), (1, 8, 10)),
+    "1 x N": Layout((16, 5, 2, 30), (5, 1, 15)),
+}
+
+
 @each(
-    *videos(T2V),
+    *videos(T2V), *named(T2V, "odd sizes", FEW),
     *basics(I2V, conditions={**image(16, 3, 8, 12), **SEEN}),
     *odd_sizes(I2V, conditions=SEEN),
     *windows(I2V, conditions={**image(16, 5, 8, 12), **SEEN}, whole_video=True),
