@@ -66,9 +66,8 @@ class Findings:
             Probe(*(line[name] for name in ("step", "block", "rung", "error")))
             for line in self.lines("probe")
         )
-        shares = {line["step"]: line["share"] for line in steps}
         stands = {line["step"]: line["stands"] for line in steps}
-        return Measurements(scales, calls, shares, probes, self.compared, stands)
+        return Measurements(scales, calls, probes, self.compared, stands)
 
 
 def _calls(line: dict[str, Any]) -> list[Call]:

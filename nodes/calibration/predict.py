@@ -35,14 +35,12 @@ class Probe:
 class Measurements:
     """scales    of the ladder's rungs
     calls     step -> its attention calls
-    shares    step -> its part of the integral over sigma; they sum to 1
     compared  the comparison of groupings; None if the base's own grouping was kept without one
     stands    step -> how many sparse steps it stands for; empty: all for the same number
     """
 
     scales: tuple[float, ...]
     calls: dict[int, list[Call]]
-    shares: dict[int, float]
     probes: tuple[Probe, ...] = ()
     compared: Compared | None = None
     stands: dict[int, float] = field(default_factory=dict)
@@ -55,42 +53,34 @@ class Measurements:
         return sorted({call.block for calls in self.calls.values() for call in calls})
 
 
-PREDICTORS = ("probed", "relative", "absolute")
-
-
 def points(
     found: Measurements,
     *,
     dense: bool = True,
     kept: Iterable[int] = (),
-    predictor: str = "probed",
-    even: bool = True,
     trust: float = TRUST,
 ) -> dict[int, list[Point]]:
     """Block -> the points of its rungs, and that of the dense block.
 
-    dense      whether a block may be dense
-    kept       blocks that stay dense
-    predictor  "probed": as above; "relative" and "absolute": the error of the attention output,
-               relative to the output or not, the same for all blocks
-    even       whether all sparse steps count alike, or else by their part of the range of sigma
-    trust      exponent of the probes' factor: 0 ignores the probes, 1 uses them as they are
+    dense  whether a block may be dense
+    kept   blocks that stay dense
+    trust  exponent of the probes' factor: 0 ignores the probes, 1 uses them as they are
     """
     kept = set(kept)
-    weights = weights_of(found) if predictor == "probed" else lambda step, block: 1.0
+    weights = weights_of(found)
     totals: dict[int, list[list[float]]] = defaultdict(lambda: [[0.0, 0.0] for _ in found.scales])
     counts: dict[int, float] = defaultdict(float)
     every = sum(map(found.weight, found.calls))
     for step, calls in found.calls.items():
         stands = found.weight(step)
-        share = stands / every if even else found.shares[step]
         of_block: dict[int, int] = Counter(call.block for call in calls)
         for call in calls:
             counts[call.block] += stands
             for total, (density, error) in zip(totals[call.block], call.rungs, strict=True):
-                size = error if predictor == "absolute" else error / call.norm if call.norm else 0.0
+                size = error / call.norm if call.norm else 0.0
+                factor = weights(step, call.block) ** trust
                 total[0] += density * stands
-                total[1] += size * weights(step, call.block) ** trust * share / of_block[call.block]
+                total[1] += size * factor * stands / every / of_block[call.block]
     return {
         block: [
             Point(density / counts[block], error, rung)

@@ -19,7 +19,6 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ...psa_engines.core.schedule import without_padding
 from ..patching.apply import with_wrappers
 from ..patching.around_call import WrappedCall
 from ..patching.around_run import listening, run_of
@@ -35,7 +34,7 @@ from .journal import Journal
 from .ladder import Rung, ladder
 from .measure import POSITIVE, MeasuringOverride, ProbingOverride
 from .predict import Measurements
-from .sampled_steps import measured_steps, shares, spaced
+from .sampled_steps import measured_steps, spaced
 from .summary import choice
 
 log = logging.getLogger("PSA")
@@ -97,7 +96,6 @@ class _Measuring:
         self.run: Run | None = None
         self.steps: list[int] = []
         self.stands: dict[int, float] = {}  # step -> how many sparse steps it stands for
-        self._shares: dict[int, float] = {}
         self.rungs: tuple[Rung, ...] = ()
         self.began_anew = False  # during a sampling, which may have passed some of the steps
         self.blocks = self.reached = self.looked = 0
@@ -132,7 +130,6 @@ class _Measuring:
 
     def _sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
-        sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
         config = self.preset.config
         self.run = run_of(guider, args, kwargs, self.preset, PatchOptions())
         schedule = self.run.schedule
@@ -143,7 +140,6 @@ class _Measuring:
             {i: schedule.steps[i].range for i in sparse}, self.effort.steps
         )
         self.steps = sorted(self.stands)
-        self._shares = shares(without_padding(sigmas), sparse, self.steps)
         self.rungs, self.reached = (), 0
         self.looked = sum(len(line["calls"]) for line in self.findings.lines("step"))
         self.blocks = len(getattr(guider.model_patcher.model.diffusion_model, "blocks", ())) or 40
@@ -180,9 +176,8 @@ class _Measuring:
         if not calls:
             raise CalibrationError(self.why_nothing())
         if self.findings.calls(step) is None:
-            share = self._shares[step]
             self.journal.add(
-                "step", step=step, grouping=self.findings.config.grouping, share=share,
+                "step", step=step, grouping=self.findings.config.grouping,
                 stands=self.stands[step], calls=[asdict(one) for one in calls],
             )  # fmt: skip
         self.blocks = len({one.block for one in calls})

@@ -31,20 +31,3 @@ def spaced(values: Sequence[int], count: int) -> list[int]:
     if count <= 1:
         return list(values[:count])
     return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
-
-
-def shares(
-    sigmas: Sequence[float], sparse: Sequence[int], measured: Sequence[int]
-) -> dict[int, float]:
-    """Measured step -> its part of the integral of the squared error over sigma.
-
-    A step that is not measured counts with the nearest measured one. (An error enters the video
-    with the square of the step's change of sigma. Weighted like that, early steps would hardly
-    count; but their errors grow in later steps.)
-    """
-    found = dict.fromkeys(measured, 0.0)
-    for step in sparse:
-        near = min(measured, key=lambda other: abs(other - step))
-        found[near] += abs(sigmas[step] - sigmas[step + 1])
-    total = sum(found.values())
-    return {step: part / total for step, part in found.items()}

@@ -104,16 +104,15 @@ def predicting(weights, dense=True, kept=(), **how):
 
     calls = [Call(0, 4.0, ((0.1, 2.0), (0.3, 1.0))), Call(1, 1.0, ((0.1, 0.5), (0.3, 0.25)))]
     probes = tuple(Probe(3, block, 0, error) for block, error in enumerate(weights))
-    found = Measurements((1.0, 3.0), {3: calls, 7: calls}, {3: 0.25, 7: 0.75}, probes)
+    found = Measurements((1.0, 3.0), {3: calls, 7: calls}, probes)
     return points(found, dense=dense, kept=kept, **how)
 
 
 def test_what_an_error_is():
-    both = predicting((), predictor="relative")
+    both = predicting(())
     assert [p.error for p in both[0]] == [0.5, 0.25, 0.0]
     assert [p.error for p in both[1]] == [0.5, 0.25, 0.0]
     assert [p.density for p in both[1]] == [0.1, 0.3, 1.0]
-    assert [p.error for p in predicting((), predictor="absolute")[0]] == [2.0, 1.0, 0.0]
     # a probe says what the rung that was probed does to the output; the others in proportion
     probed = predicting((0.03, 0.2), trust=1.0)
     assert [p.error for p in probed[0]] == pytest.approx([0.03, 0.015, 0.0])

@@ -25,7 +25,7 @@ def measured(tables):
     from psa_pack.nodes.calibration.predict import Measurements
 
     calls = [Call(block, 1.0, tuple(table)) for block, table in enumerate(tables)]
-    return Measurements(SCALES, {3: calls}, {3: 1.0})
+    return Measurements(SCALES, {3: calls})
 
 
 def fitted(tables, **how):
@@ -90,7 +90,7 @@ def test_a_budget_is_scaled_in_every_range_of_steps():
         ]
         for step, more in ((2, 2.0), (9, 1.0))
     }
-    found = Measurements(SCALES, calls, {2: 0.5, 9: 0.5}, stands={2: 3.0, 9: 6.0})
+    found = Measurements(SCALES, calls, stands={2: 3.0, 9: 6.0})
     fitted = fit(found, own)
     mean = (3 * 2 + 6) / 9
     assert fitted.target == pytest.approx(0.2 * mean)
