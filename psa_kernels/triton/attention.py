@@ -95,8 +95,11 @@ def attend(
     copy. The compiled kernel is appended to `launched` (None in Triton's interpreter).
     """
     if out is None:
-        out = q.new_empty(layout.batch, layout.q_len, layout.heads, layout.head_dim)
-        out = out.transpose(1, 2)
+        row = layout.heads * layout.head_dim
+        out = q.new_empty_strided(
+            (layout.batch, layout.heads, layout.q_len, layout.head_dim),
+            (layout.q_len * row, layout.head_dim, row, 1),
+        )
     full_k, pooled_k, full_v, pooled_v = (
         pyramid.full_k, pyramid.pooled_k, pyramid.full_v, pyramid.pooled_v,
     )  # fmt: skip
