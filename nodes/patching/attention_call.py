@@ -68,9 +68,11 @@ class AttentionCall:
             known = q.dim() == 3 and q.shape[-1] % heads == 0
             head_dim = known and q.shape[-1] // heads
             known = known and _has_heads_of(head_dim, k) and _has_heads_of(head_dim, v)
-        if not (known and q.numel() and k.numel() and v.numel()):
+        if not (known and q.numel()):
             return None
-        return cls(q, k, v, heads, named)
+        call = cls(q, k, v, heads, named)
+        # cross-attention may have nothing to attend to, as to images that are not given
+        return call if (k.numel() and v.numel()) or call.tokens[1] == 0 else None
 
     @cached_property
     def heads_first(self) -> bool:
@@ -134,7 +136,7 @@ class AttentionCall:
         if self.heads_first:
             return x.expand(self.q.shape[0], -1, -1, -1) if x.shape[0] == 1 else x
         if x.dim() == 3:
-            x = x.view(x.shape[0], x.shape[1], -1, self.head_dim)
+            x = x.view(x.shape[0], x.shape[1], x.shape[2] // self.head_dim, self.head_dim)
         return x.transpose(1, 2)
 
     def join_heads(self, out: torch.Tensor) -> torch.Tensor:

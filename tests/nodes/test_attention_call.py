@@ -294,6 +294,8 @@ UNREADABLE = {
     "other heads than announced": ((BY_HEADS, BY_HEADS, BY_HEADS, 3), {"skip_reshape": True}),
     "a ninth position": ((X, X, X, 2, None, None, False, False, "new"), {}),
     "two dimensions": ((X[0], X[0], X[0], 2), {}),
+    "no queries": ((X[:, :0], X, X, 2), {}),
+    "no channels of keys": ((X, X[..., :0], X[..., :0], 2), {}),
 }
 
 
@@ -301,6 +303,16 @@ UNREADABLE = {
 def test_an_unknown_signature_is_not_guessed_at(case):
     args, kwargs = UNREADABLE[case]
     assert AttentionCall.read(args, kwargs) is None
+
+
+@pytest.mark.parametrize("by_heads", [False, True])
+def test_nothing_to_attend_to_is_read(by_heads):
+    """Cross-attention to images that are not given."""
+    q = BY_HEADS if by_heads else X
+    none = q[..., :0, :]
+    call = AttentionCall.read((q, none, none, 2), {"skip_reshape": by_heads})
+    assert call.tokens == (6, 0)
+    assert [x.shape[2] for x in call.split_heads()] == [6, 0, 0]
 
 
 def test_junk_is_read_or_refused_and_never_an_error():

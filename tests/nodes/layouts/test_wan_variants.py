@@ -119,8 +119,6 @@ POSE = {"pose_video_latent": noise(1, 16, 2, 8, 12, seed=1)}
 LONG_POSE = {"pose_video_latent": noise(1, 16, 4, 8, 12, seed=1)}
 ANIMATED = small(calls=5, conditions={**POSE, **image(16, 3, 8, 12), **SEEN})
 MUSIC = {"audio_embed": noise(1, 9, 35, seed=1)}
-# cross-attention to images is asked with no keys at all
-NO_IMAGES = ("cross-attention", "unknown call signature")
 TO_ATTEND_TO = {**SEEN, "clip_vision_output_ref": SEEN["clip_vision_output"]}
 
 
@@ -154,8 +152,8 @@ TO_ATTEND_TO = {**SEEN, "clip_vision_output_ref": SEEN["clip_vision_output"]}
         ],
         first_frame_before,
     ),
-    *basics(DANCER, conditions=MUSIC, dense=NO_IMAGES), *odd_sizes(DANCER, dense=NO_IMAGES),
-    *windows(DANCER, conditions=MUSIC, dense=NO_IMAGES),
+    *basics(DANCER, conditions=MUSIC), *odd_sizes(DANCER),
+    *windows(DANCER, conditions=MUSIC),
     covers(
         DANCER, "sparse & exact", id="WanDancer, images to attend to",
         layout=small(conditions={**MUSIC, **image(16, 3, 8, 12), "fps": 15.0, **TO_ATTEND_TO}),
