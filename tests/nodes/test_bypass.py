@@ -212,17 +212,22 @@ def test_a_model_that_a_pack_brings_and_that_does_not_ask(bench, caplog, pack):
     assert report["bypassed"] == "the model's own attention, or another patch"
 
 
-def test_what_stepped_aside_blames_nobody(bench, caplog, pack, monkeypatch):
+def fails(options):
+    raise RuntimeError("as by a call like none")
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "why"),
+    [("_key", fails, "steps aside"), ("token_grid", lambda call: None, "token layout")],
+)
+def test_what_has_another_reason_blames_nobody(bench, caplog, pack, monkeypatch, name, broken, why):
     from psa_pack.nodes.patching import around_call
 
-    def fails(options):
-        raise RuntimeError("as by a call like none")
-
-    monkeypatch.setattr(around_call, "_key", fails)
+    monkeypatch.setattr(around_call, name, broken)
     model = for_each_call(bench, pack, "diffusion_model", forward_orig=pack.polite_forward)
     report, _, said = run(bench, caplog, model)
-    assert "steps aside" in said[0] and not any("replaced" in line for line in said)
-    assert report["bypassed"] is None and report["failure"]
+    assert why in said[0] and not any("replaced" in line for line in said)
+    assert report["bypassed"] is None and (report["failure"] is None) == (name != "_key")
 
 
 def test_quantised_layers_of_another_pack_are_no_culprits(bench, pack):
