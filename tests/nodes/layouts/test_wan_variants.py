@@ -141,6 +141,7 @@ TO_ATTEND_TO = {**SEEN, "clip_vision_output_ref": SEEN["clip_vision_output"]}
             covers(family, "references", small(after=48, conditions={**HUMO_REFERENCE, **SPEECH})),
         )
     ),
+    covers(HUMO, "references", small(after=48, conditions=HUMO_REFERENCE), id="HuMo, no audio"),
     *basics(S2V, conditions=SOUND), *odd_sizes(S2V),
     *windows(S2V, conditions={**SOUND, **poses(5)}), *named(S2V, "references", S2V_REFERENCES),
     *changed(
