@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ..sampling import ROUNDING, Spy, agree, dense_level_config, sparse_config
+from ..sampling import OVERRIDE, ROUNDING, Spy, agree, dense_level_config, sparse_config
 
 ORDERS = ["other node, then PSA", "PSA, then other node"]
 in_both_orders = pytest.mark.parametrize("order", ORDERS)
@@ -19,6 +19,29 @@ def together(bench, other, order, config, **options):
     if order == "other node, then PSA":
         return bench.patch(config, model=other(bench.model), **options)
     return other(bench.patch(config, **options))
+
+
+def with_override_over(model, asked):
+    """`model`, which has PSA, with an override that lies over PSA's and passes on to it; `asked`
+    gets the function of each call."""
+    import comfy.patcher_extension
+
+    def over(executor, *args, **kwargs):
+        options = next(x for x in args if isinstance(x, dict) and "sigmas" in x)
+        inner = options[OVERRIDE]
+
+        def override(func, *call_args, **call_kwargs):
+            asked.append(func)
+            return inner(func, *call_args, **call_kwargs)
+
+        at = args.index(options)
+        own = {**options, OVERRIDE: override}
+        return executor(*args[:at], own, *args[at + 1 :], **kwargs)
+
+    model = model.clone()
+    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
+    model.add_wrapper_with_key(kind, "test_over", over)
+    return model
 
 
 def check_beside(bench, other, order, *, sparse, changes=True, ignores_func=False, **sampling):

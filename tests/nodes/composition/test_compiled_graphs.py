@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ..sampling import OVERRIDE, SHAPE, sparse_config
-from .beside import ORDERS, covers, together
+from .beside import ORDERS, covers, together, with_override_over
 from .compiling import (
     breaks,
     compiled,
@@ -111,30 +111,12 @@ def test_what_was_compiled_at_one_size_is_right_at_another(bench):
 
 def test_an_override_over_psa_is_asked_though_the_graph_is_older(bench):
     """Not every compile node guards which override a call has."""
-    import comfy.patcher_extension
-
-    seen = []
-
-    def over(executor, *args, **kwargs):
-        options = next(x for x in args if isinstance(x, dict) and "sigmas" in x)
-        inner = options[OVERRIDE]
-
-        def override(func, *call_args, **call_kwargs):
-            seen.append(1)
-            return inner(func, *call_args, **call_kwargs)
-
-        at = args.index(options)
-        own = {**options, OVERRIDE: override}
-        return executor(*args[:at], own, *args[at + 1 :], **kwargs)
-
     config = sparse_config(warmup_steps=1)
     model = bench.patch(config, model=compiled_without_guards(bench.model))
     plain = bench.sample(model)
     expected = bench.report["calls"]
-    other = model.clone()
-    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
-    other.add_wrapper_with_key(kind, "test_over", over)
-    assert torch.equal(bench.sample(other), plain)
+    seen = []
+    assert torch.equal(bench.sample(with_override_over(model, seen)), plain)
     assert bench.report["calls"] == expected
     asked = expected["sparse"] + sum(expected["dense"].values())
     assert len(seen) == asked

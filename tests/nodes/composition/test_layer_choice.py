@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ..sampling import OVERRIDE, sparse_config
+from .beside import with_override_over
 from .compiling import breaks, compiled
 
 pytestmark = pytest.mark.usefixtures("fresh_compiler")
@@ -100,7 +101,7 @@ def test_a_dense_call_runs_what_would_have_run_without_psa(bench, choosing, monk
     assert torch.equal(bench.sample(), plain) is not choosing
 
 
-@only_prefers
+@pytest.mark.parametrize("choosing", ["prefers", "no choice"], indirect=True)
 def test_in_a_compiled_model(bench, choosing):
     plain = bench.sample(compiled(bench.model))
     assert torch.equal(bench.sample(compiled(warming_up(bench))), plain)
@@ -121,6 +122,15 @@ def test_another_override_is_asked_for_the_usual_one(bench, choosing, compiling)
     model.model_options["transformer_options"][OVERRIDE] = other
     plain = bench.sample(model)
     assert torch.equal(bench.sample(compiling(dense(bench, model))), plain)
+    assert set(asked) == {usual}
+
+
+@only_prefers
+def test_an_override_over_psa_has_the_usual_one_too(bench, choosing):
+    model = bench.model.clone()
+    model.model_options["transformer_options"][OVERRIDE] = lambda func, *q, **more: func(*q, **more)
+    plain, asked = bench.sample(model), []
+    assert torch.equal(bench.sample(with_override_over(dense(bench), asked)), plain)
     assert set(asked) == {usual}
 
 
