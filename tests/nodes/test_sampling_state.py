@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .sampling import Spy, in_windows, sparse_config
+from .sampling import Spy, conditioning, in_windows, sparse_config
 
 BLOCKS = 2
 
@@ -58,6 +58,14 @@ def test_centroids_carry_within_a_run_and_not_across_runs(
             assert all(kept is not None for _, _, kept in step)
         assert len({(state, name) for state, name, _ in first}) == a_step
     assert torch.equal(*results)
+
+
+def test_each_of_several_prompts_has_its_own(bench, carried):
+    """Two parts of the prompt, whose texts differ in length: a call each."""
+    both = conditioning(0, 16, 4096) + conditioning(1, 17, 4096)
+    patched = bench.patch(sparse_config(rearrange_method="SemanticAware"))
+    bench.sample(patched, positive=both, cfg=1.0, steps=1)
+    assert len({(state, name) for state, name, _ in carried}) == len(carried) == 2 * 2 * BLOCKS
 
 
 def test_carried_centroids_are_those_the_step_before_ended_with(bench, carried, monkeypatch):
