@@ -124,6 +124,16 @@ def test_what_an_error_is():
     assert [p.density for p in predicting((), dense=False, kept=(1,))[1]] == [1.0]
 
 
+def test_a_step_counts_for_those_it_stands_for_whatever_its_number_of_calls():
+    from psa_pack.nodes.calibration.measure import Call
+    from psa_pack.nodes.calibration.predict import Measurements, points
+
+    calls = {3: [1.0], 7: [0.5, 0.1]}
+    calls = {step: [Call(0, 1.0, ((0.1, x),)) for x in errors] for step, errors in calls.items()}
+    found = points(Measurements((1.0,), calls, stands={3: 1.0, 7: 3.0}))
+    assert found[0][0].error == pytest.approx((1.0 + 3 * (0.5 + 0.1) / 2) / 4)
+
+
 @pytest.mark.parametrize("mode", ["topk", "thresholdbound"])
 @pytest.mark.parametrize("key_blocks", [1, 6, 64, 591])
 def test_a_ladder_rises_around_the_base(mode, key_blocks):
