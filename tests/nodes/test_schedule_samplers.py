@@ -167,11 +167,12 @@ def test_noise_that_is_added_in_some_steps_only(model_calls, monkeypatch, late):
         assert len(wrong) <= most, (raised, wrong)
 
 
-def test_a_sampler_that_starts_over_is_in_its_early_steps_again():
+@pytest.mark.parametrize("raised", [1.0, 1.1])
+def test_a_sampler_that_starts_over_is_in_its_early_steps_again(raised):
     """As restart samplers do, whose callbacks count on."""
     sigmas = [1.0, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1, 0.0]
     schedule = plan_steps(sigmas, lambda percent: 1.0 - percent, 0, None)
-    current = CurrentStep(schedule)
+    current = CurrentStep(schedule, raised)
     down = [current.of_call(s) for s in sigmas[:-1]]
     assert down == list(range(7))
     found = []
