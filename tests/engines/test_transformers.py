@@ -274,6 +274,13 @@ def test_dense_blocks_and_min_tokens():
     assert calls_of(applied)["dense"] == {"fewer than min_tokens": LAYERS}
 
 
+def test_a_prefill_has_no_steps():
+    model, inputs = made(), prompt()
+    applied = apply_psa(model, little(warmup_steps=5, steps={"0-50%": "dense"}))
+    logits(model, inputs)
+    assert calls_of(applied) == {"sparse": LAYERS, "dense": {}}
+
+
 # --- faults
 
 
