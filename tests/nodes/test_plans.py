@@ -291,6 +291,19 @@ def test_a_dense_preset_searches_nothing(bench, monkeypatch):
     assert not searched and bench.report["plan_text"] == "3 steps: 1-3 dense (dense preset)"
 
 
+def test_the_same_sigmas_are_searched_once_for_each_noise_schedule(wan, monkeypatch):
+    from psa_pack.nodes.patching import planning
+
+    searched = []
+    monkeypatch.setattr(planning, "known_part", lambda *args: searched.append(args))
+    monkeypatch.setattr(planning, "_parts", {})
+    sampling = wan(8)
+    for shift in (8, 8, 5):
+        sampling.set_parameters(shift=shift)
+        planning.plan_run(sampling, WHOLE[2:], 2, None)
+    assert len(searched) == 2
+
+
 def test_what_was_found_may_be_forgotten_at_once(wan, monkeypatch):
     from psa_pack.nodes.patching import planning
 
