@@ -34,13 +34,17 @@ class _Stop(Exception):  # noqa: N818
     pass
 
 
-@pytest.fixture
-def sampled(bench, monkeypatch, tmp_path):
-    """(of KSampler, of PSA Calibrate): what reaches ComfyUI's sampling from one latent."""
-    import comfy.sample
+TEXT = [[torch.ones(1, 16, 4096), {}]]
+INPUTS = {
+    "seed": 5, "steps": 4, "cfg": 6.0, "sampler_name": "euler", "scheduler": "simple",
+    "positive": TEXT, "negative": TEXT,
+}  # fmt: skip
 
-    import nodes as comfy_nodes
-    from psa_pack.nodes import calibrate
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What reaches ComfyUI's sampling, which stops there."""
+    import comfy.sample
 
     signature = inspect.signature(comfy.sample.sample)
     seen = []
@@ -50,24 +54,23 @@ def sampled(bench, monkeypatch, tmp_path):
         raise _Stop
 
     monkeypatch.setattr(comfy.sample, "sample", stop)
+    return seen
+
+
+@pytest.fixture
+def begin(bench, seen, monkeypatch, tmp_path):
+    """begin(latent, **inputs): what PSA Calibrate samples with; its journals are in `tmp_path`."""
+    from psa_pack.nodes import calibrate
+
     monkeypatch.setattr(calibrate, "user_folder", lambda: tmp_path)
-    text = [[torch.randn(1, 16, 4096), {}]]
-    base = PresetValue(sparse_config(), name="base")
+    inputs = {"model": bench.model, "preset": PresetValue(sparse_config(), name="base"), **INPUTS}
 
-    def both(latent):
-        common = {
-            "seed": 5, "steps": 4, "cfg": 6.0, "sampler_name": "euler", "scheduler": "simple",
-            "positive": text, "negative": text,
-        }  # fmt: skip
+    def run(latent, **more):
         with pytest.raises(_Stop):
-            comfy_nodes.common_ksampler(bench.model, latent=dict(latent), **common)
-        with pytest.raises(_Stop):
-            calibrate.PSACalibrate.execute(
-                model=bench.model, latent_image=dict(latent), preset=base, **common
-            )
-        return seen[-2:]
+            calibrate.PSACalibrate.execute(latent_image=dict(latent), **inputs | more)
+        return seen[-1]
 
-    return both
+    return run
 
 
 def tensors(value):
@@ -78,8 +81,13 @@ NAMES = ("plain", "few channels", "mask", "batch index", "ratios", "nested")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_starts_as_ksampler_does(sampled, name):
-    ours, theirs = sampled(latents()[name])
+def test_it_starts_as_ksampler_does(bench, seen, begin, name):
+    import nodes as comfy_nodes
+
+    ours = begin(latents()[name])
+    with pytest.raises(_Stop):
+        comfy_nodes.common_ksampler(bench.model, latent=latents()[name], **INPUTS)
+    theirs = seen[-1]
     for what in ("noise", "latent_image"):
         one, other = tensors(ours[what]), tensors(theirs[what])
         assert len(one) == len(other) == (2 if name == "nested" else 1)
@@ -89,6 +97,21 @@ def test_it_starts_as_ksampler_does(sampled, name):
     assert one is None or torch.equal(one, other)
     same = ("seed", "steps", "cfg", "sampler_name", "scheduler", "positive", "negative")
     assert all(ours[what] is theirs[what] or ours[what] == theirs[what] for what in same)
+
+
+def test_each_input_that_figures_depend_on_makes_another_calibration(begin, tmp_path):
+    other = [[torch.zeros(1, 16, 4096), {}]]
+    changes = [
+        {}, {"seed": 6}, {"steps": 5}, {"cfg": 5.0}, {"sampler_name": "heun"},
+        {"scheduler": "beta"}, {"positive": other}, {"negative": other}, {"measured_steps": 3},
+        {"probed_steps": 0}, {"preset": PresetValue(sparse_config(tail="none"), name="base")},
+    ]  # fmt: skip
+    for change in changes:
+        begin(latents()["plain"], **change)
+    assert len(list(tmp_path.rglob("*.jsonl"))) == len(changes)
+    # the target is none of them: it is met with the same measurements
+    begin(latents()["plain"], target="error", error=0.2, allow_dense=False, dense_blocks="1")
+    assert len(list(tmp_path.rglob("*.jsonl"))) == len(changes)
 
 
 def test_a_mask_and_indices_make_another_calibration(bench):
