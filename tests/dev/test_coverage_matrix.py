@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from psa_pack.tools import coverage_matrix
 from psa_pack.tools.coverage_matrix import (
     ABSENT,
     BESIDE,
@@ -132,6 +133,14 @@ def test_the_page_has_the_table_of_the_recorded_runs():
     page = PAGE.read_text(encoding="utf-8")
     assert recorded(), "nothing recorded in docs/coverage"
     assert with_table(page, table(recorded())) == page, "run: python -m tools.coverage_matrix"
+
+
+def test_versions_are_in_order(monkeypatch, tmp_path):
+    monkeypatch.setattr(coverage_matrix, "FOLDER", tmp_path)
+    for version in ("0.33.0", "0.3.75", "0.4.1"):
+        text = json.dumps({"comfyui": version, "families": {}})
+        (tmp_path / f"{version}.json").write_text(text)
+    assert list(recorded()) == ["0.3.75", "0.4.1", "0.33.0"]
 
 
 def test_what_is_recorded_has_a_test(request):

@@ -198,6 +198,8 @@ def test_levels_written_otherwise(ratios, write, data):
     ({1: [0, "0.3"], 2: [0.4, 0.5], 0: [0.5, 1]}, {1: [0, 0.3], 2: [0.3, 0.5], 0: [0.5, 1]}),
     ({1: [0, 10], 0: [0.1, 1]}, {1: [0, 0.1], 0: [0.1, 1]}),
     ({1: [0, 1.2], 0: [1, 1]}, {1: [0, 1.0], 0: [1, 1]}),
+    # what cannot be read joins its neighbours
+    ({1: [0, 0.4], 2: "half", 0: [0.7, 1]}, {1: [0, 0.4], 2: [0.4, 0.7], 0: [0.7, 1]}),
 ])  # fmt: skip
 def test_the_numbers_of_a_level_stay(ratios, mended):
     found = first_mend({"mask_ratios": ratios, "tail": 32})["mask_ratios"]

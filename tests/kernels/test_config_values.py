@@ -45,6 +45,13 @@ def test_copies_are_equal_and_hash_alike(given_arguments):
     assert {config: 1}[copy.deepcopy(config)] == 1
 
 
+def test_every_field_counts():
+    for field in dataclasses.fields(PSAConfig):
+        other = copy.copy(PSAConfig())
+        object.__setattr__(other, field.name, "another")
+        assert other != PSAConfig() and hash(other) != hash(PSAConfig()), field.name
+
+
 def test_nothing_can_be_changed():
     config = PSAConfig()
     for field in dataclasses.fields(config):

@@ -107,11 +107,16 @@ def test_the_self_test_names_both_precisions_where_there_are_both(file, qk):
 
 
 def test_ones_own_dtype_goes_first(file):
+    def qk():
+        return [tuning.measured_qk(GPU, 128, x) for x in (torch.bfloat16, torch.float16)]
+
     other = dataclasses.replace(ATTEND, tile=32)
-    measured.write(file, entry(dtype="float16", attend={"half": vars(other)}))
-    assert in_use()[0] == in_use(torch.float16)[0] == other
+    attend = dict.fromkeys(("half", "int8"), vars(other))
+    measured.write(file, entry(dtype="float16", qk="int8", attend=attend))
+    assert in_use()[0] == in_use(torch.float16)[0] == other and qk() == ["int8", "int8"]
     measured.write(file, entry())
     assert in_use()[0] == ATTEND and in_use(torch.float16)[0] == other
+    assert qk() == ["half", "int8"]
 
 
 @pytest.mark.parametrize(

@@ -159,10 +159,16 @@ def test_ranges_of_a_part_speak_where_all_is_known():
     assert [i.path for i in found] == ["steps.10-20%.mask_ratios.0"]
 
 
-def test_in_python_the_form_is_the_files():
-    with pytest.raises(ConfigError, match=r"steps\.0-50%\.tail: found 128") as caught:
-        PSAConfig(steps={"0-50%": {"tail": 128}})
-    assert "set tail to 64 for steps 0-50%" in str(caught.value)
+@pytest.mark.parametrize(("own", "found", "mend"), [
+    ({"blocks": {3: {"block_size": {"n": 48}}}},
+     "blocks.3.block_size.n: found 48;", "set block_size.n to 64 for blocks 3"),
+    ({"steps": {"0-50%": {"sim_thresholds": {"x2": 3}}}},
+     "steps.0-50%.sim_thresholds.x2: found 3;", "set sim_thresholds.x2 to 1.0 for steps 0-50%"),
+])  # fmt: skip
+def test_in_python_the_form_is_the_files(own, found, mend):
+    with pytest.raises(ConfigError) as caught:
+        PSAConfig(**own)
+    assert found in str(caught.value) and mend in str(caught.value)
 
 
 def test_the_plain_call_reads_neither_blocks_nor_steps():

@@ -251,6 +251,8 @@ def test_a_base_can_be_set_back_to_every_default(editor, base):
     assert build(editor, base, overrides, **widgets)[0].config == PSAConfig()
     for line in ("grouping: order", "refresh: 4", "qk: half", "value_sums: float32"):
         assert line in overrides
+    # what the base says already is not said again
+    assert node_values(base.config, base.config)[1] == ""
 
 
 @pytest.mark.parametrize(("field", "values", "value"), CHANGES)

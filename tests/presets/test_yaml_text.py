@@ -24,6 +24,7 @@ REFUSED = {
     "a: &x 1\nb: 2\n": (1, "anchors"),
     "a: 1\nb: *x\n": (2, "anchors"),
     "a: !!python/object/apply:os.system [ls]\n": (1, "!!python"),
+    "a: !!str 1\n": (1, "tags like !!str"),
     "a: [1, 2\nb: 3\n": (2, "expected ',' or ']'"),
     "on: {type: psa}\n": (1, "'on' is not a key"),
     "a: 1\n1.3: {type: psa}\n": (2, "'1.3' is not a key"),

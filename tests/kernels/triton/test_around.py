@@ -116,6 +116,8 @@ def test_a_call_stays_on_its_gpu_and_waits_for_nothing(launches, config):
                 )  # fmt: skip
                 results = out, stats.tally, stats.head_mass
             assert {x.device for x in results} == {GPU} and out.shape == q.shape
+            # a model reads the heads of a token together: it needs no copy
+            assert out.transpose(1, 2).is_contiguous()
             # a token order is copied there once
             assert first or not crossings.found
     assert stats.implementation == "triton"
