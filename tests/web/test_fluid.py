@@ -1,5 +1,7 @@
 """Fifty PSA nodes in a graph: a step of a drag is cheap and asks the server next to nothing."""
 
+from itertools import pairwise
+
 import pytest
 
 from .editor import Editor
@@ -57,10 +59,10 @@ def test_a_step_of_a_drag_takes_little_script(crowd, questions):
     page.mouse.move(x, y)
     page.mouse.down()
     before, start = script_ms(), page.evaluate("performance.now()")
-    slowest, last = 0.0, before
+    slowest, last, frames = 0.0, before, [start]
     for step in range(1, STEPS + 1):
         page.mouse.move(x + 2 * step, y)
-        page.evaluate("new Promise(requestAnimationFrame)")
+        frames.append(page.evaluate("new Promise(requestAnimationFrame)"))
         now = script_ms()
         slowest, last = max(slowest, now - last), now
     seconds = (page.evaluate("performance.now()") - start) / 1000
@@ -71,8 +73,11 @@ def test_a_step_of_a_drag_takes_little_script(crowd, questions):
     print(f"\nscript a step: {(last - before) / STEPS:.1f} ms, at most {slowest:.1f} ms")
     assert slowest < LIMIT_MS
     assert (last - before) / STEPS < LIMIT_MS / 4
-    # at most a question every 400 ms about the preset, and one every 250 ms about its speed
-    assert len(questions.asked) <= 2 + seconds / 0.4 + seconds / 0.25, questions.asked
+    # at most a question every 400 ms about the preset, another in each pause of the drag, which a
+    # crowded machine makes, and one every 250 ms about its speed
+    pauses = sum(after - before > 100 for before, after in pairwise(frames))
+    most = 2 + seconds / 0.4 + pauses + seconds / 0.25
+    assert len(questions.asked) <= most, questions.asked
 
 
 def test_fields_are_asked_for_once(server, combination, open_page):

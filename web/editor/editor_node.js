@@ -93,6 +93,7 @@ export class EditorNode {
     this.#arrange();
     const kept = this.node.properties[DRAFT];
     if (kept && !this.state.text) this.state.type(kept);
+    this.seenBase = this.base.signature();
     await Promise.all([this.identity.look(), this.state.refresh()]);
     this.view?.showYaml(Boolean(this.node.properties.psa_yaml));
   }

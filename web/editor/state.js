@@ -113,16 +113,16 @@ export class EditorState extends EventTarget {
 
   /** Wait until everything typed so far has its answer. */
   async flush() {
+    if (this.#timer) {
+      clearTimeout(this.#timer);
+      this.#timer = null;
+      this.#running = this.#ask();
+    }
     let awaited;
     do {
-      if (this.#timer) {
-        clearTimeout(this.#timer);
-        this.#timer = null;
-        this.#running = this.#ask();
-      }
       awaited = this.#running;
       await awaited;
-    } while (this.#timer || awaited !== this.#running); // a newer question ended this one
+    } while (awaited !== this.#running); // a newer question ended it, and carries its changes along
   }
 
   /** Nothing more is asked, and an answer on its way is dropped. */

@@ -6,6 +6,7 @@ GPU does, is an error. Kernels are not launched; what they would be given is loo
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -158,11 +159,13 @@ def test_where_plans_are_kept_a_call_asks_little_of_python(
     with registered(replace(TRITON, limits=())), unpoisoned():
         for _ in range(3):
             call()
+        gc.disable()  # what other tests left behind may be ended by frames of its own
         sys.setprofile(lambda frame, event, _: event == "call" and frames.append(frame.f_code))
         try:
             _, stats = call()
         finally:
             sys.setprofile(None)
+            gc.enable()
         with Operations():
             call()
     assert stats.implementation == "triton" and not stats.reason
