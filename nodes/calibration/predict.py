@@ -73,14 +73,15 @@ def points(
     every = sum(map(found.weight, found.calls))
     for step, calls in found.calls.items():
         stands = found.weight(step)
+        share = stands / every
         of_block: dict[int, int] = Counter(call.block for call in calls)
         for call in calls:
             counts[call.block] += stands
+            factor = weights(step, call.block) ** trust
             for total, (density, error) in zip(totals[call.block], call.rungs, strict=True):
                 size = error / call.norm if call.norm else 0.0
-                factor = weights(step, call.block) ** trust
                 total[0] += density * stands
-                total[1] += size * factor * stands / every / of_block[call.block]
+                total[1] += size * factor * share / of_block[call.block]
     return {
         block: [
             Point(density / counts[block], error, rung)
