@@ -162,15 +162,16 @@ class ComfyServer:
         while True:
             waited = time.monotonic() - start
             if self._process.poll() is not None:
-                raise ServerError(f"ComfyUI ended while starting:\n{self._log_tail()}")
+                raise ServerError(f"ComfyUI ended while starting:\n{self.log_tail()}")
             if _answers(f"{self.url}/system_stats"):
                 return
             if waited > self.timeout:
-                raise ServerError(f"ComfyUI is not up after {waited:.0f} s:\n{self._log_tail()}")
+                raise ServerError(f"ComfyUI is not up after {waited:.0f} s:\n{self.log_tail()}")
             self.on_wait(waited)
             time.sleep(0.2)
 
-    def _log_tail(self, lines: int = 30) -> str:
+    def log_tail(self, lines: int = 30) -> str:
+        """The end of the log, indented."""
         return "\n".join("    " + line for line in self.log().splitlines()[-lines:])
 
 

@@ -133,7 +133,7 @@ class ComfyPage:
 
         def response(reply):
             if reply.status >= 500 and "/psa/" in reply.url:
-                log = "\n".join(self.server.log().splitlines()[-30:])
+                log = self.server.log_tail()
                 self.faults.append(f"HTTP {reply.status} from {reply.url}; the log:\n{log}")
 
         page.on("console", console)
