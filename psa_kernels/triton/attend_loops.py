@@ -18,7 +18,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .common import EMPTY, HALF_ROOM, caller_position, columns_of
+from .common import EMPTY, HALF_ROOM, MOST_LOGIT, caller_position, columns_of
 
 
 @triton.jit
@@ -164,12 +164,14 @@ def full_blocks(
         logits = _products(queries, keys, PRECISION)
         if ONLINE:
             acc, high, total = _raised(tl.max(logits, 1) * factor, acc, high, total, HALF_SUMS)
-        # scaled in the subtraction: one operation per score
-        exponents = _scaled(logits, factor, INT8) - high[:, None]
+        exponents = _scaled(logits, factor, INT8)
         if HALF_SUMS:
-            # the largest was rounded when it was scaled, which huge logits notice
-            most = tl.full([], HALF_ROOM, tl.float32)
+            # every logit is below that: it only keeps the product apart from the subtraction, so
+            # that both of its uses are rounded alike, which huge logits notice
+            most = tl.full([], MOST_LOGIT, tl.float32)
             exponents = tl.minimum(exponents, most, tl.PropagateNan.ALL)
+        # else scaled in the subtraction: one operation per score
+        exponents -= high[:, None]
         weights = tl.exp2(exponents)
         total += tl.sum(weights, 1)
         values = _tile(tiles_v, key_base, start, k_len, DIM, TILE, TMA)

@@ -8,6 +8,7 @@ import triton.language as tl
 
 # log2 of nothing: finite, so that a tile of masked columns cannot make inf - inf
 EMPTY = tl.constexpr(-1.0e30)
+MOST_LOGIT = tl.constexpr(3.0e38)
 LOG2E = 1.4426950408889634
 
 # Logits within +-BOUND (in powers of two) need no running maximum. Below `bound - BOUND_ROOM`
