@@ -14,7 +14,7 @@ from . import tuning
 from .attend_kernel import attend_kernel
 from .common import LOG2E, order_args
 from .descriptors import row_tiles
-from .levels import POOLED, Plan
+from .levels import Plan, listed_levels
 from .pyramid import Pyramid, pooled_rows
 
 
@@ -45,7 +45,7 @@ def _launch_of(
     rows = min(tune.rows, layout.m)
     # blocks narrower than 64 go several to a tile (`full_blocks`), bytes one
     tile = min(tune.tile, layout.n) if layout.n >= 64 or int8 else tune.tile
-    sizes = [x for x in POOLED if x in starts and _is_listed(x, config)]
+    sizes = [x for x in listed_levels(config) if x in starts]
     tail = 0 if config.tail == "none" or config.mask_ratios.width(0) == 0 else config.tail
     if layout.k_blocks == 0:
         sizes, tail = [], 0
@@ -136,11 +136,3 @@ def attend(
     if launched is not None:
         launched.append(kernel)
     return out
-
-
-def _is_listed(size: int, config: PSAConfig) -> bool:
-    """Whether any block can be on pooling level `size`."""
-    widths = config.mask_ratios
-    if widths.width(size) > 0:
-        return True
-    return config.use_sim_mask and any(widths.width(x) > 0 for x in POOLED if x > size)

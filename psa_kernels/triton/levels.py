@@ -101,11 +101,24 @@ def assign_levels(S: torch.Tensor, pyramid: Pyramid, layout: Layout, config: PSA
         WIDTH=width, LEVEL_A=ranked[0], LEVEL_B=ranked[1], LEVEL_C=ranked[2], LEVEL_D=ranked[3],
         LAST=last, TOPK=topk, CAUSAL=layout.causal, M=layout.m, N=layout.n,
         KEEP=next((x for x in taking if x), 0) if keeps else 0, ALIKE=pyramid.allowed is not None,
-        TAIL=0 if config.tail == "none" else config.tail,
+        TAIL=0 if config.tail == "none" else config.tail, FEW=blocks < 1024,
+        LISTED=sum(listed_levels(config)),
         # up to 16 blocks per thread; more only in rows of more than 8,192
         num_warps=min(16, max(1, width // 512)),
     )  # fmt: skip
     return plan
+
+
+@lru_cache(maxsize=256)
+def listed_levels(config: PSAConfig) -> tuple[int, ...]:
+    """The pooling levels that a block can be on."""
+    widths = config.mask_ratios
+    # blocks whose keys are not alike enough go to a finer level
+    return tuple(
+        size for size in POOLED
+        if widths.width(size) > 0
+        or (config.use_sim_mask and any(widths.width(x) > 0 for x in POOLED if x > size))
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=256)

@@ -14,31 +14,40 @@ import triton.language as tl
 
 
 @triton.jit
-def _top(bits, count):
-    """Which blocks are the `count` largest; ties by number. No bit above the 30th is set."""
+def _top(bits, count, FEW: tl.constexpr):
+    """Which blocks are the `count` largest; ties by number. No bit above the 30th is set.
+
+    FEW: there are fewer than 1,024 blocks, so that three counts fit in 32 bits.
+    """
+    # two bits per step: one sum carries the counts above all three candidates
+    WORD: tl.constexpr = tl.int32 if FEW else tl.int64
+    FIELD: tl.constexpr = 10 if FEW else 21
+    MOST: tl.constexpr = (1 << FIELD) - 1
     value = tl.full([], 0, tl.int32)
     reached = tl.sum((bits >= 0).to(tl.int32), 0)
     step = tl.full([], 28, tl.int32)
-    # two bits per step: one sum carries the counts above all three candidates
     while (step >= 0) & (reached != count):
         unit = tl.full([], 1, tl.int32) << step
-        packed = (bits >= value + unit).to(tl.int64)
-        packed += (bits >= value + 2 * unit).to(tl.int64) << 21
-        packed += (bits >= value + 3 * unit).to(tl.int64) << 42
+        packed = (bits >= value + unit).to(WORD)
+        packed += (bits >= value + 2 * unit).to(WORD) << FIELD
+        packed += (bits >= value + 3 * unit).to(WORD) << (2 * FIELD)
         packed = tl.sum(packed, 0)
-        one = (packed & 0x1FFFFF).to(tl.int32)
-        two = ((packed >> 21) & 0x1FFFFF).to(tl.int32)
-        three = (packed >> 42).to(tl.int32)
+        one = (packed & MOST).to(tl.int32)
+        two = ((packed >> FIELD) & MOST).to(tl.int32)
+        three = (packed >> (2 * FIELD)).to(tl.int32)
         reached = tl.where(one >= count, one, reached)
         reached = tl.where(two >= count, two, reached)
         reached = tl.where(three >= count, three, reached)
         digits = (one >= count).to(tl.int32) + (two >= count).to(tl.int32)
         value += unit * (digits + (three >= count).to(tl.int32))
         step -= 2
-    above = bits > value
-    equal = bits == value
-    wanted = count - tl.sum(above.to(tl.int32), 0)
-    return above | (equal & (tl.cumsum(equal.to(tl.int32), 0) <= wanted))
+    taken = bits >= value
+    if reached != count:
+        # there are more of exactly this value than are wanted
+        equal = bits == value
+        wanted = count - tl.sum((bits > value).to(tl.int32), 0)
+        taken = (bits > value) | (equal & (tl.cumsum(equal.to(tl.int32), 0) <= wanted))
+    return taken
 
 
 @triton.jit
@@ -117,7 +126,10 @@ def levels_kernel(
     WIDTH: tl.constexpr, LEVEL_A: tl.constexpr, LEVEL_B: tl.constexpr, LEVEL_C: tl.constexpr,
     LEVEL_D: tl.constexpr, LAST: tl.constexpr, TOPK: tl.constexpr, CAUSAL: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, KEEP: tl.constexpr, ALIKE: tl.constexpr, TAIL: tl.constexpr,
+    FEW: tl.constexpr, LISTED: tl.constexpr,
 ):  # fmt: skip
+    """FEW: there are fewer than 1,024 blocks. LISTED: sum of the pooling levels that a block can be
+    on."""
     query_block = tl.program_id(0)
     pair = tl.program_id(1).to(tl.int64)
     row = pair * tl.num_programs(0) + query_block
@@ -139,21 +151,21 @@ def levels_kernel(
         end_d = tl.load(ends + query_block * 4 + 3)
     # from coarse to fine: a block takes the first level whose end it does not reach
     if LEVEL_D >= 0:
-        taken = _top(bits, end_d) if TOPK else _before(bits, share, upper_d)
+        taken = _top(bits, end_d, FEW) if TOPK else _before(bits, share, upper_d)
         level = tl.where(taken, LEVEL_D, level)
     if LEVEL_C >= 0:
-        taken = _top(bits, end_c) if TOPK else _before(bits, share, upper_c)
+        taken = _top(bits, end_c, FEW) if TOPK else _before(bits, share, upper_c)
         level = tl.where(taken, LEVEL_C, level)
     if LEVEL_B >= 0:
-        taken = _top(bits, end_b) if TOPK else _before(bits, share, upper_b)
+        taken = _top(bits, end_b, FEW) if TOPK else _before(bits, share, upper_b)
         level = tl.where(taken, LEVEL_B, level)
     if LEVEL_A >= 0:
-        taken = _top(bits, end_a) if TOPK else _before(bits, share, upper_a)
+        taken = _top(bits, end_a, FEW) if TOPK else _before(bits, share, upper_a)
         level = tl.where(taken, LEVEL_A, level)
     if KEEP > 0:
         # a softmax needs a key
         kept = tl.sum((free & (level > 0)).to(tl.int32), 0)
-        level = tl.where((kept == 0) & _top(bits, 1), KEEP, level)
+        level = tl.where((kept == 0) & _top(bits, 1, FEW), KEEP, level)
     if ALIKE:
         kv_head = (pair // heads) * (heads // heads_per_kv) + pair % heads // heads_per_kv
         limit = tl.load(allowed + kv_head * blocks + block, mask=inside, other=1).to(tl.int32)
@@ -180,19 +192,21 @@ def levels_kernel(
 
     end = 0
     for depth in tl.static_range(1, 4):
-        listed = whole & (level == (1 << depth))
-        start = start_2
-        if depth == 2:
-            start = start_4
-        if depth == 3:
-            start = start_8
-        place = end + (tl.cumsum(listed.to(tl.int32), 0) - 1) * (8 >> depth)
-        for chunk in tl.static_range(8 >> depth):
-            tl.store(
-                chunks + row * chunks_most + place + chunk, start + block * (8 >> depth) + chunk,
-                mask=listed & (place + chunk < chunks_most),
-            )  # fmt: skip
-        end += tl.sum(listed.to(tl.int32), 0) * (8 >> depth)
+        if (LISTED >> depth) & 1:
+            listed = whole & (level == (1 << depth))
+            start = start_2
+            if depth == 2:
+                start = start_4
+            if depth == 3:
+                start = start_8
+            place = end + (tl.cumsum(listed.to(tl.int32), 0) - 1) * (8 >> depth)
+            for chunk in tl.static_range(8 >> depth):
+                tl.store(
+                    chunks + row * chunks_most + place + chunk,
+                    start + block * (8 >> depth) + chunk,
+                    mask=listed & (place + chunk < chunks_most),
+                )  # fmt: skip
+            end += tl.sum(listed.to(tl.int32), 0) * (8 >> depth)
         tl.store(counts + row * 4 + depth, tl.minimum(end, chunks_most))
 
     bit = tl.reshape((whole & (level == 0)).to(tl.int32), [WIDTH // 32, 32])

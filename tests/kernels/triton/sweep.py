@@ -54,6 +54,7 @@ def worker(number: int, first: int, count: int, step: int) -> int:
         check = importlib.import_module("psa_pack.tests.kernels.triton.check")
         check.check_spoiled("cpu")
         check.check_spoiled_groups("cpu")
+        importlib.import_module("psa_pack.tests.kernels.triton.check_lists").check_long_rows("cpu")
         sums = importlib.import_module("psa_pack.tests.kernels.triton.check_sums")
         for part in (sums.check_values, sums.check_huge_logits):
             part("cpu")

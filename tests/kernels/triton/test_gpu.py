@@ -70,6 +70,12 @@ def test_lists_of_spoiled_rows_stay_within_bounds():
     check_spoiled("cuda")
 
 
+def test_lists_of_long_rows_and_of_ties():
+    from .check_lists import check_long_rows
+
+    check_long_rows("cuda")
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_float16_sums_of_any_values(dtype):
     from . import check_sums
