@@ -172,10 +172,8 @@ def build_pyramid(
     full_k = k.new_empty(batch, heads, length, dim) if launch.keep_keys else None
     counts = torch.empty(rows, dtype=torch.float32, device=device)
     spread = allowed = byte_keys = center = None
-    # the same memory twice: an atomic maximum of floats takes their bits
     extremes = torch.zeros(4, batch, heads, dtype=torch.float32, device=device)
     longest, steepest, peaks, value_peaks = extremes.unbind()
-    longest_bits, steepest_bits, peaks_bits, value_bits = extremes.view(torch.int32).unbind()
     if int8:
         center = _mean_key(k, layout)
         byte_keys = ByteKeys(
@@ -197,17 +195,17 @@ def build_pyramid(
         order, order_b, order_h, places, places_b, places_h, weights, weights_b, weights_h,
     )  # fmt: skip
     sums = (
-        counts, counts if spread is None else spread, steepest_bits, longest_bits,
+        counts, counts if spread is None else spread, steepest, longest,
         counts if allowed is None else allowed, *launch.numbers,
     )  # fmt: skip
     key_bytes = (byte_keys.full, byte_keys.scales, center) if int8 else (counts, counts, counts)
     pool_kernel[launch.grid](
         k, *k.stride(), *in_order, pooled_k if full_k is None else full_k, pooled_k, *key_bytes,
-        peaks_bits, *sums, ORDERED=ordered, **launch.keys,
+        peaks, *sums, ORDERED=ordered, **launch.keys,
     )  # fmt: skip
     if half_sums:
         peak_kernel[launch.peak_grid](
-            v, *v.stride(), value_bits, heads, length,
+            v, *v.stride(), value_peaks, heads, length,
             HEAD_DIM=layout.head_dim, DIM=dim, ROWS=32, CHUNK=CHUNK, num_warps=4,
         )  # fmt: skip
     pool_kernel[launch.grid](

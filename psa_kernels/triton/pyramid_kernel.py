@@ -52,9 +52,10 @@ def _alike(
 
 
 @triton.jit
-def _bits(value):
-    """float32 >= 0 orders like its bits, and maxima do not depend on the order of their terms."""
-    return value.to(tl.int32, bitcast=True)
+def _raise(pointer, value):
+    """Atomic maximum of float32 >= 0, which orders like its bits; terms may come in any order."""
+    bits = pointer.to(tl.pointer_type(tl.int32), bitcast=True)
+    tl.atomic_max(bits, value.to(tl.int32, bitcast=True))
 
 
 @triton.jit
@@ -82,7 +83,7 @@ def _store_level(
         norm = tl.sum(mean, 1)
         # infinite where a key is NaN or infinite, which bytes cannot say
         peak = tl.where(norm - norm == 0, peak, float("inf"))
-        tl.atomic_max(peaks + pair, _bits(tl.max(peak, 0)))
+        _raise(peaks + pair, tl.max(peak, 0))
     tl.store(
         pooled + row[:, None] * DIM + dims[None, :], mean.to(pooled.dtype.element_ty),
         mask=kept[:, None],
@@ -94,7 +95,7 @@ def _store_level(
         per_token = deviation / (tl.maximum(weight, 1.0) * HEAD_DIM)
         tl.store(spread + row_base + row, per_token, mask=kept)
         ratio = tl.where(bias > 0, per_token / tl.maximum(bias, 1.0e-6), 0.0)
-        tl.atomic_max(steepest + pair, _bits(tl.max(ratio, 0)))
+        _raise(steepest + pair, tl.max(ratio, 0))
 
 
 @triton.jit(do_not_specialize=[
@@ -184,7 +185,7 @@ def pool_kernel(
         reals = reals + (real.to(tl.float32),)  # noqa: RUF005
 
     if COUNTS:
-        tl.atomic_max(longest + pair, _bits(tl.max(norms, 0)))
+        _raise(longest + pair, tl.max(norms, 0))
     if BYTES:
         # one scale a block; it spoils what a key spoils, which bytes cannot say
         block_peak = tl.max(tl.reshape(tops, [TILE // BLOCK, BLOCK // 8]), 1)
@@ -348,7 +349,7 @@ def peak_kernel(
         )  # fmt: skip
         sizes = tl.abs(values.to(tl.float32))
         largest = tl.maximum(largest, tl.max(tl.where(sizes < float("inf"), sizes, 0.0), 1))
-    tl.atomic_max(peaks + pair, _bits(tl.max(largest, 0)))
+    _raise(peaks + pair, tl.max(largest, 0))
 
 
 @triton.jit(do_not_specialize=["rows"])
