@@ -144,6 +144,10 @@ def _launch_of(
         "BYTES": int8, "HALF": keep_keys, "HALF_SUMS": False,
         "num_warps": 8 if dim > 128 else 4,
     }  # fmt: skip
+    if int8 and dim == 128 and tuning.limits_registers(device):
+        # so that a third program fits on a multiprocessor. Narrower rows mostly take no more by
+        # themselves; of wider ones, in 8 warps, only one fits either way
+        keys["maxnreg"] = 168
     others = common | {
         "COUNTS": False, "SPREAD": False, "ALIKE": False, "BYTES": False, "HALF": True,
         "HALF_SUMS": half_sums, "num_warps": 8 if dim > 128 else 4,

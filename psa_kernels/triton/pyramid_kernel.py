@@ -10,10 +10,10 @@ block, whose rows stay in token order at full resolution. The similarity constra
 are of 128 keys, one to a program, reads the ends of its groups once more.
 
 Keys for integer products (section 6d) are written as bytes, less the mean of the head's video keys:
-those of a block over the block's largest magnitude. `sum_keys_kernel` finds the mean before (grid:
-chunks of the video; batch x heads). Pooled keys, a fraction of all, are written less the mean too;
-`bytes_kernel` divides them by the largest of their head once that is known (grid: tiles of pooled
-rows; batch x heads).
+those of a block over the block's largest magnitude. That is known once all have been read, so they
+are read twice. `sum_keys_kernel` finds the mean before (grid: chunks of the video; batch x heads).
+Pooled keys, a fraction of all, are written less the mean too; `bytes_kernel` divides them by the
+largest of their head once that is known (grid: tiles of pooled rows; batch x heads).
 
 Values for sums in float16 (section 6e) are written in float16, times the power of two that the
 largest of their head asks for. `peak_kernel` finds that before (grid: chunks of all tokens; batch x
@@ -98,6 +98,19 @@ def _store_level(
         _raise(steepest + pair, tl.max(ratio, 0))
 
 
+@triton.jit
+def _place(
+    place, places, whole, order, video, before,
+    BLOCK: tl.constexpr, GROUPED: tl.constexpr, ORDERED: tl.constexpr,
+):  # fmt: skip
+    """(places that rows are written to, their rows in the caller's order)."""
+    if GROUPED:
+        # whole blocks of the video only
+        inside = tl.load(places + place, mask=place < whole, other=0).to(tl.int32)
+        place = tl.where(place < whole, place // BLOCK * BLOCK + inside, place)
+    return place, caller_position(order, place, video, before, ORDERED).to(tl.int64)
+
+
 @triton.jit(do_not_specialize=[
     "length", "video", "whole", "before", "video_tiles", "rows", "blocks", "scaled_blocks",
 ])  # fmt: skip
@@ -149,18 +162,14 @@ def pool_kernel(
     # eight tensors, one for each place in a group of 8: pooling is then plain arithmetic
     members = ()
     reals = ()
-    stored = ()
     norms = tl.zeros([EIGHTHS], tl.float32)
     tops = tl.zeros([EIGHTHS], tl.float32)
     spoilt = tl.zeros([EIGHTHS], tl.float32)
     for j in tl.static_range(8):
         place = first + eighth * 8 + j
         real = place < end
-        if GROUPED:
-            # whole blocks of the video only
-            inside = tl.load(places + place, mask=place < whole, other=0).to(tl.int32)
-            place = tl.where(place < whole, place // BLOCK * BLOCK + inside, place)
-        position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
+        place, position = _place(place, places, whole, order, video, before,
+                                 BLOCK, GROUPED, ORDERED)  # fmt: skip
         member = tl.load(
             x + position[:, None] * x_row + dims[None, :] * x_dim,
             mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
@@ -180,7 +189,6 @@ def pool_kernel(
             own_norms = tl.sum(values * values, 1)
             norms = tl.maximum(norms, own_norms)
             spoilt += own_norms - own_norms  # NaN where a key is NaN or infinite
-        stored = stored + (place,)  # noqa: RUF005
         members = members + (member.to(tl.float32),)  # noqa: RUF005 - no unpacking in kernels
         reals = reals + (real.to(tl.float32),)  # noqa: RUF005
 
@@ -196,15 +204,6 @@ def pool_kernel(
         wrong = tl.sum(tl.reshape(spoilt, [TILE // BLOCK, BLOCK // 8]), 1)
         tl.store(scales + pair * scaled_blocks + number, block_peak / 127.0 + wrong,
                  mask=inside)  # fmt: skip
-        per_step = tl.where(block_peak > 0, 127.0 / block_peak, 0.0)
-        per_step = tl.broadcast_to(per_step[:, None], [TILE // BLOCK, BLOCK // 8])
-        per_step = tl.reshape(per_step, [EIGHTHS])
-        for j in tl.static_range(8):
-            tl.store(
-                full_bytes + stored[j][:, None] * DIM + dims[None, :],
-                as_bytes((members[j] - center[None, :]) * per_step[:, None]),
-                mask=reals[j][:, None] > 0,
-            )  # fmt: skip
     if not is_extra:
         group = tile * EIGHTHS + eighth
         none = tl.zeros([EIGHTHS], tl.float32)
@@ -306,6 +305,25 @@ def pool_kernel(
                            HEAD_DIM, 8, TILE, ORDERED)  # fmt: skip
             level = tl.where(alike > threshold_8, 8, level)
             tl.store(allowed + pair * blocks + tile, level.to(tl.int8))
+    if BYTES:
+        # rows are read again, from the cache: if they were held until their block's largest is
+        # known, they would take most of the registers
+        per_step = tl.where(block_peak > 0, 127.0 / block_peak, 0.0)
+        per_step = tl.broadcast_to(per_step[:, None], [TILE // BLOCK, BLOCK // 8])
+        per_step = tl.reshape(per_step, [EIGHTHS])
+        for j in tl.static_range(8):
+            place = first + eighth * 8 + j
+            real = place < end
+            place, position = _place(place, places, whole, order, video, before,
+                                     BLOCK, GROUPED, ORDERED)  # fmt: skip
+            member = tl.load(
+                x + position[:, None] * x_row + dims[None, :] * x_dim,
+                mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
+            ).to(tl.float32)  # fmt: skip
+            tl.store(
+                full_bytes + place[:, None] * DIM + dims[None, :],
+                as_bytes((member - center[None, :]) * per_step[:, None]), mask=real[:, None],
+            )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["video", "before", "chunks"])

@@ -125,7 +125,7 @@ def same_but_for_the_target(one: str, other: str) -> bool:
 
 # features -> settings of one call, and the kernels that others have not
 PRECISIONS = {
-    "int8": ({"qk": "int8"}, {"attend_kernel", "bytes_kernel"}),
+    "int8": ({"qk": "int8"}, {"attend_kernel", "bytes_kernel", "pool_kernel"}),
     "sums": ({"value_sums": "float16"}, {"attend_kernel", "peak_kernel"}),
     "both": ({"qk": "int8", "value_sums": "float16"}, {"attend_kernel"}),
 }
