@@ -65,6 +65,8 @@ CONFIGS = {
     # what the former presets had in all steps (docs/former-presets.md)
     "shares of fast": _tailed(128, shares(0.0625, eight=0.2031)),
     "shares of balanced": _tailed(128, shares(0.12, eight=0.36)),
+    "3% full, tail 64, 2nd moment, int8": _tailed(64, shares(0.03)).replace(qk="int8"),
+    "shares of fast, int8": _tailed(128, shares(0.0625, eight=0.2031)).replace(qk="int8"),
 }  # fmt: skip
 QUICK = tuple(CONFIGS)[:6]
 LIKE_KEYS = ("shares of fast", "shares of balanced")  # measured with like keys together too

@@ -69,6 +69,6 @@ def _driver() -> str:
 @lru_cache(maxsize=1)
 def _kernels() -> str:
     mark = hashlib.sha256()
-    for path in sorted(KERNELS.glob("*.py")):
+    for path in sorted(KERNELS.rglob("*.py")):
         mark.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return mark.hexdigest()[:12]

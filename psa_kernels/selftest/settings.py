@@ -11,7 +11,7 @@ from .. import measured
 from ..capability import Call, refusal
 from ..config import PSAConfig
 from ..layout import row_width
-from ..triton import tuning
+from ..triton import hopper, tuning
 from ..triton.support import INT8
 
 DTYPE = torch.bfloat16  # float16 uses what was measured for it
@@ -27,6 +27,8 @@ def settings_in_use(device: torch.device, head_dim: int) -> str:
         f"attention in {PRECISIONS[qk]} {tuning.attend(device, DTYPE, width, qk)}"
         for qk in precisions
     ]
+    if width == hopper.WIDTH and tuning.architecture(device) == "sm_90":
+        said += filter(None, [hopper.lacking(device)])
     said.append(f"importance {tuning.estimate(device, DTYPE, width)}")
     if int8:
         auto = tuning.measured_qk(device, head_dim, DTYPE)

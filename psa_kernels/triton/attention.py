@@ -10,7 +10,7 @@ import torch
 from ..config import PSAConfig
 from ..layout import Layout, row_width
 from ..stages import Orders
-from . import tuning
+from . import hopper, tuning
 from .attend_kernel import attend_kernel
 from .common import LOG2E, order_args
 from .descriptors import row_tiles
@@ -114,25 +114,44 @@ def attend(
         spread, steepest = pyramid.spread, pyramid.steepest
     if pyramid.value_peaks is not None:
         value_peaks = pyramid.value_peaks
-    int8 = in_bytes is not None
-    tune = tune or tuning.attend(
-        q.device, q.dtype, pooled_v.shape[-1], "int8" if int8 else "half",
-        "float32" if pyramid.value_peaks is None else "float16",
-    )  # fmt: skip
-    launch = _launch_of(layout, config, tune, q.dtype, q.device, int8, scale < 0)
-    order, order_b, order_h, ordered = order_args(orders.q, q)
-    tile, pooled_tile, tma = launch.tile, launch.pooled_tile, launch.tma
-    kernel = attend_kernel[launch.grid](
-        q, *q.stride(), order, order_b, order_h, out, *out.stride(),
-        full_k, full_v, pooled_k, pooled_v,
-        row_tiles(full_k, tile, tma), row_tiles(full_v, tile, tma),
-        row_tiles(pooled_k, pooled_tile, tma), row_tiles(pooled_v, pooled_tile, tma),
-        counts, spread, steepest, pyramid.longest, scales, peaks, value_peaks,
+    half_sums = pyramid.value_peaks is not None
+    precision = "half" if in_bytes is None else "int8"
+    of_call = q.device, q.dtype, pooled_v.shape[-1]
+    tune = tune or tuning.attend(*of_call, precision, "float16" if half_sums else "float32")
+    if tune.specialised and not hopper.serves(layout, half_sums, q.device):
+        tune = tuning.portable_attend(*of_call, precision)
+    negative = scale < 0
+    launch = _launch_of(layout, config, tune, q.dtype, q.device, in_bytes is not None, negative)
+    *order, ordered = order_args(orders.q, q)
+    tiles = full_k, full_v, pooled_k, pooled_v
+    sums = counts, spread, steepest, pyramid.longest, scales, peaks
+    lists = (
         plan.matrix, plan.full, plan.chunks, plan.counts, plan.coarse,
         plan.full.shape[-1], plan.chunks.shape[-1], plan.coarse.shape[-1], *launch.numbers,
         abs(scale) * LOG2E, 0.5 * scale * scale * LOG2E,
-        ORDERED=ordered, **launch.constants,
     )  # fmt: skip
+    constants = launch.constants | {"ORDERED": ordered}
+    if tune.specialised:
+        from .hopper.launch import launch as launch_on_hopper  # needs Gluon
+
+        try:
+            kernel = launch_on_hopper(
+                q, out, order, tiles, (*sums, *lists), launch.grid, constants, tune.full_stages
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of an experimental compiler
+            hopper.give_up(error)
+            tune = tuning.portable_attend(*of_call, precision)
+            return attend(q, pyramid, plan, orders, layout, config, scale, tune, out, launched)
+    else:
+        tile, pooled_tile, tma = launch.tile, launch.pooled_tile, launch.tma
+        kernel = attend_kernel[launch.grid](
+            q, *q.stride(), *order, out, *out.stride(), *tiles,
+            row_tiles(full_k, tile, tma), row_tiles(full_v, tile, tma),
+            row_tiles(pooled_k, pooled_tile, tma), row_tiles(pooled_v, pooled_tile, tma),
+            *sums, value_peaks, *lists, **constants,
+        )  # fmt: skip
     if launched is not None:
         launched.append(kernel)
     return out

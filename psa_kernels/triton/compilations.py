@@ -11,6 +11,7 @@ _KERNELS = {
     "estimate_kernel": ("pool_queries_kernel", "mass_kernel", "share_kernel"),
     "levels_kernel": ("levels_kernel",),
     "attend_kernel": ("attend_kernel",),
+    "hopper.kernel": ("hopper_kernel",),
 }
 
 

@@ -15,6 +15,7 @@ class Attend:
     The tail's loop has another depth under the second moment, which needs shared memory too.
     registers: the most a thread may use, so that more programs fit on a multiprocessor; 0: as many
     as the compiler likes.
+    specialised: the kernel for Hopper GPUs, which only has `full_stages`, where it serves a call.
     """
 
     rows: int
@@ -26,8 +27,11 @@ class Attend:
     spread_stages: int
     tma: bool = False
     registers: int = 0
+    specialised: bool = False
 
     def __str__(self) -> str:
+        if self.specialised:
+            return f"specialised warps, depth {self.full_stages}"
         text = (
             f"{self.rows} queries x {self.tile} keys, {self.warps} warps, "
             f"depths {self.full_stages} {self.list_stages} {self.spread_stages}"
@@ -75,7 +79,7 @@ def check(name: str, kind: type, settings: Mapping[str, Any]) -> None:
 
 def _refused(key: str, value: Any) -> str:
     """What is allowed where `value` is not; "" where it is."""
-    if key == "tma":
+    if key in ("tma", "specialised"):
         return "" if isinstance(value, bool) else "true or false"
     whole = type(value) is int
     if key == "registers":

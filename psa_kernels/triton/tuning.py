@@ -14,6 +14,7 @@ from functools import lru_cache
 import torch
 
 from .. import measured
+from . import hopper
 from .descriptors import has_tma
 from .gpus import described
 from .settings import Attend, Clusters, Estimate
@@ -70,6 +71,11 @@ ATTEND_INT8 = ATTEND | {
     "sm_86": ATTEND["sm_86"] | {256: Attend(64, 32, 8, 2, 2, 2, 2)},
     "sm_90": ATTEND["sm_90"] | {128: Attend(64, 64, 4, 3, 2, 2, 2, tma=True, registers=168)},
     "sm_120": ATTEND["sm_120"] | {256: Attend(64, 32, 8, 2, 2, 2, 2)},
+}
+# on Hopper, heads of 65 to 128 channels: of two rows, by what queries and keys are multiplied in
+SPECIALISED = {
+    "half": Attend(128, 128, 8, 2, 2, 2, 2, tma=True, specialised=True),
+    "int8": Attend(128, 128, 8, 3, 3, 3, 3, tma=True, specialised=True),
 }
 ESTIMATE = {
     "sm_80": {128: Estimate(64, 64, 4, 2), 256: Estimate(64, 64, 8, 1)},
@@ -136,6 +142,19 @@ def estimate(device: torch.device, dtype: torch.dtype, dim: int) -> Estimate:
 
 def row_attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
     """The table's, whatever was measured, and whatever values are summed in."""
+    if dim == hopper.WIDTH and dtype != torch.float32 and _specialises(device):
+        return SPECIALISED[qk]
+    return portable_attend(device, dtype, dim, qk)
+
+
+def _specialises(device: torch.device) -> bool:
+    return (
+        architecture(device) == "sm_90" and hopper.is_hopper(device) and not hopper.lacking(device)
+    )
+
+
+def portable_attend(device: torch.device, dtype: torch.dtype, dim: int, qk: str = "half") -> Attend:
+    """The table's for calls that the kernel for Hopper GPUs does not serve."""
     table = ATTEND_INT8 if qk == "int8" else ATTEND
     return _possible(pick(table, architecture(device), dtype, dim), device)
 

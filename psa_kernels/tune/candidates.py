@@ -48,6 +48,8 @@ def shapes(row: Variant, width: int, tma: bool, limits: bool) -> list[Variant]:
 
     tma, limits: whether there are descriptors, and limits on registers.
     """
+    if getattr(row.settings, "specialised", False):
+        return []  # it has one shape
     if isinstance(row.settings, Attend):
         of_kernel = _attend_shapes(row.settings, width, limits)
     else:
@@ -121,6 +123,8 @@ def _steps(one: tuple[int, ...], other: tuple[int, ...]) -> int:
 
 
 def _pipelines(settings: Attend | Estimate) -> tuple[str, ...]:
+    if isinstance(settings, Attend) and settings.specialised:
+        return ("full_stages",)
     if isinstance(settings, Attend):
         return "full_stages", "list_stages", "spread_stages"
     return ("stages",)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -149,6 +150,19 @@ def test_candidates_are_within_what_a_kernel_takes():
                 assert 4 <= len(set(found)) == len(found) <= 24 and base not in found
                 for x in (*found, *candidates.depths(base)):
                     settings.check(x.kernel, type(x.settings), vars(x.settings))
+
+
+@pytest.mark.parametrize(("qk", "found"), [("half", {1, 3}), ("int8", {2, 4})])
+def test_of_specialised_settings_only_the_depth_is_searched(qk, found):
+    row = Variant(tuning.SPECIALISED[qk], qk)
+    assert candidates.shapes(row, 128, tma=True, limits=True) == []
+    others = candidates.depths(row)
+    assert {x.settings.full_stages for x in others} == found
+    for x in others:
+        settings.check(x.kernel, type(x.settings), vars(x.settings))
+        assert replace(x.settings, full_stages=row.settings.full_stages) == row.settings
+        assert str(x) == f"specialised warps, depth {x.settings.full_stages}"
+    assert candidates.joined(row, others[:1]) == []
 
 
 class OwnTime(Clock):

@@ -285,6 +285,7 @@ def test_what_becomes_of_calls_is_what_comfyui_does_with_them(monkeypatch):
     assert run._serving(CPU, []) == "run on the torch reference, which is slow"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert "Apple" in run._serving(CPU, []) and "stay dense in ComfyUI" in run._serving(CPU, [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "Apple" in machine.describe()["GPU"]
 
 

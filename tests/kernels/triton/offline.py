@@ -49,7 +49,8 @@ def amd_resources(text: str) -> dict:
 
 
 def nvidia_resources(ptx: str, arch: int) -> dict:
-    """Registers, spilled bytes, and whether matrix products are of bytes, or have float16 sums."""
+    """Registers, spilled bytes, whether matrix products are of bytes, or have float16 sums, and
+    whether ptxas makes asynchronous ones wait for each other."""
     tool = _tools() / ("ptxas-blackwell" if arch >= 100 else "ptxas")
     with tempfile.TemporaryDirectory() as folder:
         source, cubin = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
@@ -68,7 +69,18 @@ def nvidia_resources(ptx: str, arch: int) -> dict:
         "int8": bool(re.search(r"\b(IMMA|IGMMA|UTCIMMA)\b", sass)),
         # HMMA.16816.F16; sums in float32 say .F32.F16 or .F32.BF16
         "half_sums": bool(re.search(r"\b(HMMA|HGMMA)\.\w+\.F16\b", sass)),
+        "serialised": bool(re.search(r"\bC75(0[89]|1\d|20)\b|serialized", text)),
     }  # fmt: skip
+
+
+def _source_class(kernel) -> type:
+    if kernel.__name__ in HOPPER_KERNELS:
+        from triton.experimental.gluon._runtime import GluonASTSource
+
+        return GluonASTSource
+    from triton.compiler import ASTSource
+
+    return ASTSource
 
 
 class Recorder:
@@ -82,7 +94,7 @@ class Recorder:
     def __call__(self, kernel, *args, grid, warmup=False, **kwargs):
         if self.only and kernel.__name__ not in self.only:
             return
-        from triton.compiler import ASTSource, make_backend
+        from triton.compiler import make_backend
         from triton.runtime import jit
 
         backend = make_backend(self.target)
@@ -92,7 +104,7 @@ class Recorder:
         options, signature, constants, attributes = kernel._pack_args(
             backend, kwargs, bound, specialization, options
         )
-        source = ASTSource(kernel, signature, constants, attributes)
+        source = _source_class(kernel)(kernel, signature, constants, attributes)
         key = (kernel.__name__, source.hash(), str(options))
         if key in self.done:
             return
@@ -123,6 +135,7 @@ def same_but_for_the_target(one: str, other: str) -> bool:
     return len({re.sub(r"(?m)^\.target.*", "", ptx) for ptx in (one, other)}) == 1
 
 
+EVERY = {1: (0, 0.2), 2: (0.2, 0.3), 4: (0.3, 0.5), 8: (0.5, 0.7), 0: (0.7, 1)}
 # features -> settings of one call, and the kernels that others have not
 PRECISIONS = {
     "int8": ({"qk": "int8"}, {"attend_kernel", "bytes_kernel", "pool_kernel"}),
@@ -130,14 +143,27 @@ PRECISIONS = {
     "both": ({"qk": "int8", "value_sums": "float16"}, {"attend_kernel"}),
 }
 TUNED = {"attend_kernel", "mass_kernel"}  # those that an architecture has settings of its own for
+# features -> settings of a call that the kernel for Hopper GPUs serves
+HOPPER = {
+    "level 1": {"mask_ratios": {1: (0, 1)}},
+    "level 8": {
+        "tail": 64, "second_moment": True, "mask_ratios": {1: (0, 0.2), 8: (0.2, 0.7), 0: (0.7, 1)}
+    },
+    "every level": {"tail": 16, "second_moment": True, "mask_ratios": EVERY},
+}  # fmt: skip
+HOPPER |= {f"{name} int8": settings | {"qk": "int8"} for name, settings in HOPPER.items()}
+HOPPER_KERNELS = {"hopper_kernel"}
 
 
 def calls(features: str):
     """(config, keyword arguments of the call) that between them use every part of every kernel."""
     from psa_kernels import PSAConfig
 
-    ratios = {1: (0, 0.2), 2: (0.2, 0.3), 4: (0.3, 0.5), 8: (0.5, 0.7), 0: (0.7, 1)}
+    ratios = EVERY
     large = {"block_n": 128, "tail": 32, "second_moment": True, "mask_ratios": ratios}
+    if features in HOPPER:
+        yield PSAConfig(block_n=128, rearrange_method="Gilbert", **HOPPER[features]), {}
+        return
     if features in PRECISIONS:
         few = {1: (0, 0.2), 8: (0.2, 0.7), 0: (0.7, 1)}
         settings, _ = PRECISIONS[features]
@@ -164,9 +190,11 @@ def record(recorder: Recorder) -> None:
     from triton.runtime.jit import JITFunction
 
     from psa_kernels import measured
-    from psa_kernels.triton import attention, descriptors, pyramid, tuning
+    from psa_kernels.triton import attention, descriptors, hopper, pyramid, tuning
 
     measured.forget()
+    hopper._lacking.cache_clear()
+    hopper.is_hopper = lambda device: recorder.features in HOPPER
     for launch_of in (attention._launch_of, pyramid._launch_of):
         launch_of.cache_clear()
     target = recorder.target
@@ -179,6 +207,23 @@ def record(recorder: Recorder) -> None:
     # `resources` assembles, once is enough
     CUDABackend.make_cubin = lambda *_: b""
     JITFunction.run = lambda kernel, *args, **kwargs: recorder(kernel, *args, **kwargs)
+
+
+def hopper_lacking() -> str:
+    """Why the kernel for Hopper GPUs cannot be compiled; "" if it can, and then errors end it."""
+    import torch
+
+    from psa_kernels.triton import hopper
+
+    if lacking := hopper.lacking(torch.device("cpu")):
+        return lacking
+    hopper.launch._multiprocessors = lambda device: 132
+    hopper.give_up = _fail  # no other kernel takes its place
+    return ""
+
+
+def _fail(error: Exception):
+    raise error
 
 
 def call(config, dtype: str, dim: int, **keywords) -> None:
@@ -209,6 +254,11 @@ def compile_all(kind: str, archs: list[str], dtype: str, dim: int, features: str
     for name in features.split(","):
         recorder.features = name
         recorder.only = TUNED if name == "tuned" else PRECISIONS.get(name, (None, None))[1]
+        if name in HOPPER:
+            recorder.only = HOPPER_KERNELS
+            if lacking := hopper_lacking():
+                recorder.lines.append({"features": name, "lacking": lacking})
+                continue
         for config, keywords in calls(name):
             call(config, dtype, dim, **keywords)
     return recorder.lines

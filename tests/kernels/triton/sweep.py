@@ -1,9 +1,10 @@
 """Random configurations through the kernels, several processes at a time.
 
-    python tests/kernels/triton/sweep.py FIRST COUNT PROCESSES
+    python tests/kernels/triton/sweep.py FIRST COUNT PROCESSES [hopper]
 
 On this machine's GPU; or with TRITON_INTERPRET=1 set small ones in Triton's interpreter, which
 multiplies bfloat16 wrongly. Compiling is what takes the time: every process has its own seeds.
+With "hopper" only what the kernel for Hopper GPUs serves: see `check_hopper.check_case`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ DTYPES = (torch.bfloat16, torch.bfloat16, torch.float16, torch.float32)
 DIMS = (16, 64, 64, 96, 128, 128, 128, 256)
 
 
-def one(seed: int, device: str, dtypes, dims, most_tokens=10**9) -> str:
+def one(seed: int, device: str, dtypes, dims, most_tokens=10**9, hopper=False) -> str:
     """'' or what went wrong."""
     # as pytest imports it, and by the pack's name where this is a program
     package = __package__ or "psa_pack.tests.kernels.triton"
@@ -31,6 +32,9 @@ def one(seed: int, device: str, dtypes, dims, most_tokens=10**9) -> str:
     random_case = importlib.import_module(f"{package}.cases").random_case
 
     try:
+        if hopper:
+            importlib.import_module(f"{package}.check_hopper").check_case(seed)
+            return ""
         case = random_case(seed, dtypes, dims, most_tokens, device)
         run = check.finite if case.finite_only else check.check
         run(case.q, case.k, case.v, case.config, ordinary=case.ordinary, **case.keywords)
@@ -42,7 +46,7 @@ def one(seed: int, device: str, dtypes, dims, most_tokens=10**9) -> str:
     return ""
 
 
-def worker(number: int, first: int, count: int, step: int) -> int:
+def worker(number: int, first: int, count: int, step: int, hopper: bool) -> int:
     failed = done = 0
     end = time.time() + float(os.environ.get("PSA_SWEEP_SECONDS", 1e9))
     torch.set_num_threads(1)
@@ -74,7 +78,7 @@ def worker(number: int, first: int, count: int, step: int) -> int:
             importlib.import_module("psa_kernels.triton.clusters").FIRST_ROUNDS = 2
             message = one(seed, "cpu", (torch.float32, torch.float16), (8, 16, 32), 450)
         else:
-            message = one(seed, "cuda", DTYPES, DIMS)
+            message = one(seed, "cuda", DTYPES, DIMS, hopper=hopper)
         done += 1
         if message:
             failed += 1
@@ -91,15 +95,16 @@ if __name__ == "__main__":
 
     pack_import.install()
     first, count, processes = (int(x) for x in sys.argv[1:4])
+    hopper = sys.argv[4:] == ["hopper"]
     if "PSA_SWEEP" in os.environ:
         from tests.kernels.poison import poisoned
 
         with poisoned():
-            failed = worker(int(os.environ["PSA_SWEEP"]), first, count, processes)
+            failed = worker(int(os.environ["PSA_SWEEP"]), first, count, processes, hopper)
         sys.exit(min(1, failed))
     jobs = [
         subprocess.Popen(
-            [sys.executable, __file__, *sys.argv[1:4]], env={**os.environ, "PSA_SWEEP": str(i)}
+            [sys.executable, __file__, *sys.argv[1:]], env={**os.environ, "PSA_SWEEP": str(i)}
         )
         for i in range(processes)
     ]

@@ -20,16 +20,22 @@ pytestmark = pytest.mark.skipif(
 def launched():
     """(module, name) of every kernel that a source of the package launches on a grid."""
     folder = Path(importlib.import_module(PACKAGE).__file__).parent
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
+        module = ".".join((PACKAGE, *path.relative_to(folder).with_suffix("").parts))
         for name in set(re.findall(r"(\w+)\[[^\]\n]+\]\($", path.read_text("utf-8"), re.MULTILINE)):
-            kernel = getattr(importlib.import_module(f"{PACKAGE}.{path.stem}"), name, None)
+            try:
+                kernel = getattr(importlib.import_module(module), name, None)
+            except ImportError:  # a Triton without Gluon
+                assert ".hopper." in module
+                continue
             if hasattr(kernel, "device_caches"):
-                yield kernel.fn.__module__.rpartition(".")[2], name
+                yield kernel.fn.__module__.rpartition(f"{PACKAGE}.")[2], name
 
 
 def test_every_kernel_is_counted_and_where_it_is_looked_for():
     looked_for = {(module, name) for module, names in _KERNELS.items() for name in names}
-    assert set(launched()) == looked_for
+    found = set(launched())
+    assert found <= looked_for and {x for x, _ in looked_for - found} <= {"hopper.kernel"}
 
 
 def test_a_compiled_kernel_counts(monkeypatch):

@@ -1,0 +1,71 @@
+"""The attention on Hopper GPUs: which calls it serves. Importing this needs no Triton.
+
+Gluon is experimental: its names change between versions of Triton. So only versions that were tried
+are used, and a kernel that does not compile in spite of that is given up, with a word, for
+`attend_kernel`.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+
+import torch
+
+from ...layout import Layout, row_width
+from ..versions import older, series
+
+log = logging.getLogger("PSA")
+
+OLDEST, NEWEST = "3.6", "3.8"  # Triton
+BLOCK = WIDTH = 128  # queries and keys of a block, channels of a stored row
+_given_up: list[str] = []
+
+
+def lacking(device: torch.device) -> str:
+    """Why the kernel does not run on `device`; "" if it does, and on GPUs that are no Hopper."""
+    return _given_up[0] if _given_up else _lacking(device)
+
+
+def serves(layout: Layout, half_sums: bool, device: torch.device) -> bool:
+    """Whether the kernel is written for such blocks, heads and masks, and runs here."""
+    return (
+        layout.m == layout.n == BLOCK
+        and row_width(layout.head_dim) == WIDTH
+        and layout.k_blocks > 0
+        and not (layout.causal or half_sums)
+        and is_hopper(device)
+        and not lacking(device)
+    )
+
+
+def give_up(error: Exception) -> None:
+    """The kernel is not tried again in this process."""
+    reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    _given_up.append(f"the attention for Hopper GPUs does not run here ({reason})")
+    log.warning("%s; the one for all GPUs takes its place, which is slower.", _given_up[0])
+
+
+@lru_cache(maxsize=16)
+def is_hopper(device: torch.device) -> bool:
+    if device.type != "cuda" or torch.version.hip:
+        return False
+    return torch.cuda.get_device_capability(device) == (9, 0)
+
+
+@lru_cache(maxsize=16)
+def _lacking(device: torch.device) -> str:
+    if not is_hopper(device):
+        return ""
+    import triton
+
+    found = series(triton.__version__)
+    if older(found, OLDEST) or older(NEWEST, found):
+        return (
+            f"the attention for Hopper GPUs was tried with Triton {OLDEST} to {NEWEST}, not {found}"
+        )
+    try:
+        from . import launch  # noqa: F401 - whether it can be imported
+    except Exception as error:  # an experimental package can raise anything
+        return f"Gluon does not import: {type(error).__name__}: {error}"
+    return ""
