@@ -18,12 +18,11 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )  # fmt: skip
 
 from .. import common
-from .jobs import DEEP, D, M, N, job_of, place_of, tiles_of
+from .jobs import D, M, N, job_of, place_of, tiles_of
+from .weights import SUMS, shrunk, sums_of, weights_of
 
 BOUND, BOUND_ROOM = gl.constexpr(common.BOUND.value), gl.constexpr(common.BOUND_ROOM.value)
 EMPTY, POOLED_MOST = gl.constexpr(common.EMPTY.value), gl.constexpr(common.POOLED_MOST.value)
-SUMS = gl.constexpr(gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 128, 16]))
-WEIGHTS = gl.constexpr(gl.DotOperandLayout(0, SUMS, 2))
 LOADED = gl.constexpr(gl.BlockedLayout([1, 8], [2, 16], [4, 1], [1, 0]))  # rows of q and of out
 _barrier = getattr(gl, "barrier", None) or gl.thread_barrier  # its name until Triton 3.7
 
@@ -46,27 +45,6 @@ class Order(NamedTuple):
     head: Any
 
 
-class Read(NamedTuple):
-    """The rings in shared memory."""
-
-    k: Any
-    v: Any
-    columns: Any
-    steps: Any
-
-
-class Bars(NamedTuple):
-    """Their barriers, and those of the consumers' turns."""
-
-    k_full: Any
-    k_empty: Any
-    v_full: Any
-    v_empty: Any
-    c_full: Any
-    c_empty: Any
-    turns: Any
-
-
 @gluon.jit
 def _multiply(q, read, bars, at, LOGITS: gl.constexpr, STAGES: gl.constexpr):
     """Starts the products of the queries and tile `at`."""
@@ -84,80 +62,6 @@ def _weigh(weights, read, acc, bars, at, STAGES: gl.constexpr):
     slot = at % STAGES
     mbarrier.wait(bars.v_full.index(slot), at // STAGES & 1)
     return warpgroup_mma(weights, read.v.index(slot), acc, is_async=True)
-
-
-@gluon.jit
-def _sums(weights):
-    """Sums over the columns that a thread holds: 8 i + 2 t + (0, 1), t one of four."""
-    return gl.sum(gl.sum(gl.reshape(weights, [M, N // 8, 4, 2]), 3), 1)
-
-
-@gluon.jit
-def _raised(largest, high):
-    """(the running maximum, what it shrinks what is there already by)."""
-    higher = gl.maximum(high, largest)
-    return higher, gl.exp2(high - higher)
-
-
-@gluon.jit
-def _weights(
-    products, row_scale, norms, high, ceiling, read, bars, seen,
-    WHOLE: gl.constexpr, LOGITS: gl.constexpr, INT8: gl.constexpr, SPREAD: gl.constexpr,
-    CAPPED: gl.constexpr, ONLINE: gl.constexpr,
-):  # fmt: skip
-    """(weights, their sums, high, shrink) of the tile that is number `seen` in the ring of columns.
-
-    They are taken below `high`, a running maximum, or below one number for all, `ceiling`.
-    """
-    products = products.to(gl.float32)
-    factor = row_scale
-    slot = seen % DEEP
-    if INT8 or not WHOLE:
-        mbarrier.wait(bars.c_full.index(slot), seen // DEEP & 1)
-    if INT8:
-        factor = row_scale * read.steps.index(slot).load(gl.SliceLayout(1, LOGITS))
-    shrink = high
-    if WHOLE:
-        below = ceiling
-        if ONLINE:
-            high, shrink = _raised(gl.max(products, 1) * factor, high)
-            below = gl.expand_dims(high, 1)
-        # scaled in the subtraction: one operation per score
-        logits = products * gl.expand_dims(factor, 1) - below
-    else:
-        bias = gl.expand_dims(read.columns.index(slot * 2).load(gl.SliceLayout(0, LOGITS)), 0)
-        term = bias
-        if not ONLINE:
-            # taken from the columns, of which there are fewer than scores
-            term = bias - ceiling
-        if SPREAD:
-            width = read.columns.index(slot * 2 + 1).load(gl.SliceLayout(0, LOGITS))
-            gaussian = gl.expand_dims(norms, 1) * gl.expand_dims(width, 0)
-            if CAPPED:
-                # at most the bias itself, ln of the count (section 6c)
-                gaussian = gl.minimum(gaussian, bias)
-            term = term + gaussian
-        logits = products * gl.expand_dims(factor, 1) + term
-        if ONLINE:
-            high, shrink = _raised(gl.max(logits, 1), high)
-            logits = logits - gl.expand_dims(high, 1)
-    weights = gl.exp2(logits)
-    if INT8 or not WHOLE:
-        mbarrier.arrive(bars.c_empty.index(slot), count=1)
-    sums = _sums(weights)
-    weights = gl.convert_layout(weights.to(read.v.dtype), WEIGHTS, assert_trivial=True)
-    return weights, sums, high, shrink
-
-
-@gluon.jit
-def _shrunk(acc, total, shrink, ONLINE: gl.constexpr):
-    if ONLINE:
-        acc = acc * gl.expand_dims(
-            gl.convert_layout(shrink, gl.SliceLayout(1, SUMS), assert_trivial=True), 1
-        )
-        by = gl.convert_layout(shrink, gl.SliceLayout(1, total.type.layout))
-        total = total * gl.expand_dims(by, 1)
-    return acc, total
 
 
 @gluon.jit
@@ -191,11 +95,11 @@ def _tiles(
         _give_turn(bars, HALF, TURNS)
         products = warpgroup_mma_wait(0, [products])
         mbarrier.arrive(bars.k_empty.index(at % STAGES), count=1)
-        weights, sums, high, shrink = _weights(
+        weights, sums, high, shrink = weights_of(
             products, row_scale, norms, high, ceiling, read, bars, seen, WHOLE, LOGITS, INT8,
             SPREAD, True, ONLINE,
         )  # fmt: skip
-        acc, total = _shrunk(acc, total, shrink, ONLINE)
+        acc, total = shrunk(acc, total, shrink, ONLINE)
         total += sums
         for i in range(at + 1, at + count):
             _take_turn(bars, i, HALF, TURNS)
@@ -205,7 +109,7 @@ def _tiles(
             products = warpgroup_mma_wait(1, [products])
             mbarrier.arrive(bars.k_empty.index(i % STAGES), count=1)
             # while the values are multiplied
-            weights, sums, high, shrink = _weights(
+            weights, sums, high, shrink = weights_of(
                 products, row_scale, norms, high, ceiling, read, bars, seen + i - at, WHOLE, LOGITS,
                 INT8, SPREAD, CAPPED, ONLINE,
             )  # fmt: skip
@@ -214,7 +118,7 @@ def _tiles(
             mbarrier.wait(bars.v_full.index((i - 1) % STAGES), (i - 1) // STAGES & 1)
             acc = warpgroup_mma_wait(0, [later])
             mbarrier.arrive(bars.v_empty.index((i - 1) % STAGES), count=1)
-            acc, total = _shrunk(acc, total, shrink, ONLINE)
+            acc, total = shrunk(acc, total, shrink, ONLINE)
             total += sums
         last = at + count - 1
         acc = warpgroup_mma_wait(0, [_weigh(weights, read, acc, bars, last, STAGES)])
@@ -306,7 +210,7 @@ def consume(
             capped = not (gl.max(norms, 0) * gl.load(steepest + place.kv_pair) <= 1.0)
 
         acc = gl.zeros([M, D], gl.float32, SUMS)
-        total = _sums(gl.zeros([M, N], gl.float32, LOGITS))
+        total = sums_of(gl.zeros([M, N], gl.float32, LOGITS))
         # of whole tiles the ring of columns knows the bytes' steps only
         after = seen
         if INT8:

@@ -17,9 +17,10 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier
 
-from .consume import Bars, Order, Read, Rows, consume
+from .consume import Order, Rows, consume
 from .fill import Known, describe, fill
 from .jobs import DEEP, D, Lists, M, N, Sizes
+from .weights import Bars, Read
 
 FLAT = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [0]))
 
