@@ -203,7 +203,7 @@ def attend_kernel(
                         ragged_rows = tl.where(level == 0, N // TAIL, ragged_rows)
                     ragged_start += (k_blocks - 1) * ragged_rows
     end_2, end_4 = zero, zero
-    if (LISTED != 0) and (LISTED != 8) and (LISTED != 4) and (LISTED != 2):  # noqa: SIM102
+    if LISTED & (LISTED - 1):  # noqa: SIM102 - several levels, known when compiling
         if not is_extra:
             end_2 = tl.load(counts + row * 4 + 1) * (N // 8)
             end_4 = tl.load(counts + row * 4 + 2) * (N // 8)

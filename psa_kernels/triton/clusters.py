@@ -136,8 +136,8 @@ def _sum_kernel(
             mask=(row < length)[:, None] & inside[None, :], other=0.0,
         )  # fmt: skip
         label = tl.load(labels + row, mask=row < length, other=-1)
-        mine = label[None, :] == cluster[:, None]
-        members += tl.sum(mine.to(tl.float32), 1)
+        mine = (label[None, :] == cluster[:, None]).to(tl.float32)
+        members += tl.sum(mine, 1)
         acc = tl.dot(mine.to(tokens.dtype), tokens, acc, input_precision=PRECISION)
     target = (pair * tl.num_programs(0) + chunk) * count + cluster
     tl.store(counts + target, members, mask=cluster < count)

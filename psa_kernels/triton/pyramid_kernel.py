@@ -131,7 +131,7 @@ def pool_kernel(
     for sums in float16, and `peaks` has their head's largest magnitude."""
     EIGHTHS: tl.constexpr = TILE // 8
     # the spread of a whole block counts all channels alike
-    PLAIN: tl.constexpr = GROUPED and SPREAD and (SIZES & BLOCK) > 0
+    PLAIN: tl.constexpr = (GROUPED and SPREAD) and (SIZES & BLOCK) > 0
     tile = tl.program_id(0)
     pair = tl.program_id(1).to(tl.int64)
     batch, head = pair // heads, pair % heads
