@@ -25,10 +25,7 @@ def compiled_kernels() -> int:
         module = sys.modules.get(f"{__package__}.{name}")
         for kernel in kernels if module else ():
             function = getattr(module, kernel, None)
-            # device -> kernels; `cache` up to Triton 3.2
-            caches = getattr(function, "device_caches", None) or getattr(function, "cache", None)
-            # a list, because another thread may be compiling
-            for made in list((caches or {}).values()):
-                made = made[0] if isinstance(made, tuple) else made
+            # device -> (kernels, ...); a list, because another thread may be compiling
+            for made, *_ in list(getattr(function, "device_caches", {}).values()):
                 count += len(made)
     return count

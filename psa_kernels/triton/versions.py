@@ -9,8 +9,8 @@ from importlib import metadata
 PACKAGES = (
     "triton", "triton-windows", "triton-rocm", "pytorch-triton-rocm", "pytorch-triton",
 )  # fmt: skip
-OLDEST = "3.2"  # Triton
-OLDEST_TORCH = "2.6"  # the first that comes with such a Triton
+OLDEST = "3.3"  # Triton: the first with tuples in kernels
+OLDEST_TORCH = "2.7"  # the first that comes with such a Triton
 
 # torch -> the `triton` that its metadata on PyPI requires (as of November 2026)
 ASKED = {

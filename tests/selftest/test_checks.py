@@ -160,15 +160,15 @@ def test_no_triton_without_a_gpu_is_fine(no_triton):
 
 # torch on Windows and Linux -> what is advised there
 GOES_WITH = [
-    ("2.6.0+cu124", "Linux", 'install "triton==3.2.0"'),
+    ("2.7.0+cu126", "Linux", 'install "triton==3.3.0"'),
     ("2.7.1", "Linux", 'install "triton==3.3.1"'),
     ("2.9.1+cu130", "Windows", 'install "triton-windows==3.5.*"'),
     ("2.11.0", "Windows", 'install "triton-windows==3.6.*"'),
     ("2.14.0", "Linux", 'install "triton~=3.8.0"'),
     ("2.7.9", "Linux", 'install "triton==3.3.*"'),
     ("2.15.0", "Windows", 'install "triton-windows==3.9.*"; if there is none yet, use the torch b'),
-    ("2.4.1", "Linux", "update torch to 2.6 or newer: https://pytorch.org, with its Triton"),
-    ("2.5.0", "Windows", "update torch to 2.6 or newer: https://pytorch.org; then run the self-t"),
+    ("2.4.1", "Linux", "update torch to 2.7 or newer: https://pytorch.org, with its Triton"),
+    ("2.6.0", "Windows", "update torch to 2.7 or newer: https://pytorch.org; then run the self-t"),
     ("2.99.0.dev20270101+cu140", "Windows", "install the triton-windows for torch 2.99: https"),
     ("2.99.0a0+git", "Linux", "install torch 2.99.0a0+git again (https://pytorch.org), with its"),
     ("strange", "Linux", "install torch strange again"),
@@ -185,7 +185,7 @@ def test_advice_names_the_triton_that_goes_with_the_torch_that_is_there(
     (check,) = run._triton(torch.device("cuda"))
     assert check.state == "failed" and advice in check.remedy
     others = (ImportError("undefined symbol"), RuntimeError("Cannot find ptxas"),
-              diagnosis.TooOldError("Triton 3.0.0 is older than 3.2"))  # fmt: skip
+              diagnosis.TooOldError("Triton 3.0.0 is older than 3.3"))  # fmt: skip
     for error in others:
         remedy = diagnosis.diagnose(error).remedy
         assert advice.removeprefix("install ") in remedy
@@ -199,12 +199,12 @@ def test_a_triton_of_another_torch_is_replaced_by_the_one_that_goes_with_it(monk
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(torch, "__version__", "2.8.0")
     monkeypatch.setattr(torch.version, "hip", None)
-    old = SimpleNamespace(__version__="3.1.0", language=None)
+    old = SimpleNamespace(__version__="3.2.0", language=None)
     monkeypatch.setitem(sys.modules, "triton", old)
     monkeypatch.setitem(sys.modules, "triton.language", SimpleNamespace())
     ran, check = run._attempt("Triton imports", run._import_triton)
     assert not ran
-    assert check.detail == "Triton 3.1.0 is older than 3.2, the oldest that PSA supports"
+    assert check.detail == "Triton 3.2.0 is older than 3.3, the oldest that PSA supports"
     assert check.remedy.endswith('-m pip install "triton==3.4.0"')
 
 
@@ -246,7 +246,7 @@ def test_every_place_says_the_same_versions():
     rule = [f"{triton} for {' and '.join(theirs)}" for triton, theirs in torches.items()
             if not versions.older(triton, versions.OLDEST)
             and not versions.older(versions.NEWEST_ON_WINDOWS, triton)]  # fmt: skip
-    assert ", ".join(rule).replace("3.2 for ", "3.2 for torch ") in readme
+    assert ", ".join(rule).replace(" for ", " for torch ", 1) in readme
     assert 'pip install "triton-windows==3.5.*"' in readme
     assert "install triton-windows`" not in readme
 
@@ -269,7 +269,7 @@ def test_rocms_triton_is_had_from_where_its_torch_is(no_triton, monkeypatch):
     assert check.remedy.startswith("install torch 2.9.1+rocm6.4 again")
     monkeypatch.setattr(torch, "__version__", "2.5.1+rocm6.2")
     (check,) = run._triton(torch.device("cuda"))
-    assert check.remedy.startswith("update torch to 2.6 or newer")
+    assert check.remedy.startswith("update torch to 2.7 or newer")
 
 
 def test_what_becomes_of_calls_is_what_comfyui_does_with_them(monkeypatch):
