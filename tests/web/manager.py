@@ -36,6 +36,21 @@ class Manager:
     def press(self, key, **values):
         self.dialog.get_by_role("button", name=say(key, **values), exact=True).click()
 
+    def choose(self, family, preset):
+        """A click is lost, and has to come again, where the list changes between press and release:
+        other tabs store presets too."""
+        from playwright.sync_api import TimeoutError  # which not every machine has
+
+        shown = self.dialog.get_by_role("heading", name=preset, exact=True)
+        for seconds in (20, None):
+            self.item(family, preset).click()
+            try:
+                shown.wait_for(timeout=seconds and 1000 * seconds)
+                return
+            except TimeoutError:
+                if seconds is None:
+                    raise
+
     def use(self):
         load, use = say("manager.load"), say("manager.use")
         button = self.dialog.get_by_role("button", name=load, exact=True)
@@ -49,7 +64,7 @@ class Manager:
 def load(editor, family, preset):
     """Put a stored preset into an editor without changes."""
     manager = Manager.of_editor(editor)
-    manager.item(family, preset).click()
+    manager.choose(family, preset)
     manager.use()
     manager.dialog.wait_for(state="detached")
     editor.source.get_by_text(f"{family} / {preset}").wait_for()
