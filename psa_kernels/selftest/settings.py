@@ -27,8 +27,9 @@ def settings_in_use(device: torch.device, head_dim: int) -> str:
         f"attention in {PRECISIONS[qk]} {tuning.attend(device, DTYPE, width, qk)}"
         for qk in precisions
     ]
-    if width == hopper.WIDTH and tuning.architecture(device) == "sm_90":
-        said += filter(None, [hopper.lacking(device)])
+    on_hopper = width == hopper.WIDTH and tuning.architecture(device) == "sm_90"
+    if on_hopper and (lacking := hopper.lacking(device)):
+        said.append(lacking)
     said.append(f"importance {tuning.estimate(device, DTYPE, width)}")
     if int8:
         auto = tuning.measured_qk(device, head_dim, DTYPE)

@@ -99,16 +99,22 @@ def _store_level(
 
 
 @triton.jit
-def _place(
-    place, places, whole, order, video, before,
-    BLOCK: tl.constexpr, GROUPED: tl.constexpr, ORDERED: tl.constexpr,
+def _rows_at(
+    place, end, x, x_row, x_dim, dims, places, whole, order, video, before,
+    BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, GROUPED: tl.constexpr, ORDERED: tl.constexpr,
 ):  # fmt: skip
-    """(places that rows are written to, their rows in the caller's order)."""
+    """(rows of `x` at these places, which of them there are, the places they are written to)."""
+    real = place < end
     if GROUPED:
         # whole blocks of the video only
         inside = tl.load(places + place, mask=place < whole, other=0).to(tl.int32)
         place = tl.where(place < whole, place // BLOCK * BLOCK + inside, place)
-    return place, caller_position(order, place, video, before, ORDERED).to(tl.int64)
+    position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
+    rows = tl.load(
+        x + position[:, None] * x_row + dims[None, :] * x_dim,
+        mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
+    )  # fmt: skip
+    return rows, real, place
 
 
 @triton.jit(do_not_specialize=[
@@ -166,13 +172,9 @@ def pool_kernel(
     tops = tl.zeros([EIGHTHS], tl.float32)
     spoilt = tl.zeros([EIGHTHS], tl.float32)
     for j in tl.static_range(8):
-        place = first + eighth * 8 + j
-        real = place < end
-        place, position = _place(place, places, whole, order, video, before,
-                                 BLOCK, GROUPED, ORDERED)  # fmt: skip
-        member = tl.load(
-            x + position[:, None] * x_row + dims[None, :] * x_dim,
-            mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
+        member, real, place = _rows_at(
+            first + eighth * 8 + j, end, x, x_row, x_dim, dims, places, whole, order, video, before,
+            BLOCK, HEAD_DIM, GROUPED, ORDERED,
         )  # fmt: skip
         if HALF_SUMS:
             member = member.to(tl.float32) * smaller
@@ -312,14 +314,11 @@ def pool_kernel(
         per_step = tl.broadcast_to(per_step[:, None], [TILE // BLOCK, BLOCK // 8])
         per_step = tl.reshape(per_step, [EIGHTHS])
         for j in tl.static_range(8):
-            place = first + eighth * 8 + j
-            real = place < end
-            place, position = _place(place, places, whole, order, video, before,
-                                     BLOCK, GROUPED, ORDERED)  # fmt: skip
-            member = tl.load(
-                x + position[:, None] * x_row + dims[None, :] * x_dim,
-                mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
-            ).to(tl.float32)  # fmt: skip
+            member, real, place = _rows_at(
+                first + eighth * 8 + j, end, x, x_row, x_dim, dims, places, whole, order, video,
+                before, BLOCK, HEAD_DIM, GROUPED, ORDERED,
+            )  # fmt: skip
+            member = member.to(tl.float32)
             tl.store(
                 full_bytes + place[:, None] * DIM + dims[None, :],
                 as_bytes((member - center[None, :]) * per_step[:, None]), mask=real[:, None],

@@ -42,14 +42,12 @@ class Manager:
         from playwright.sync_api import TimeoutError  # which not every machine has
 
         shown = self.dialog.get_by_role("heading", name=preset, exact=True)
-        for seconds in (20, None):
+        self.item(family, preset).click()
+        try:
+            shown.wait_for(timeout=20_000)
+        except TimeoutError:
             self.item(family, preset).click()
-            try:
-                shown.wait_for(timeout=seconds and 1000 * seconds)
-                return
-            except TimeoutError:
-                if seconds is None:
-                    raise
+            shown.wait_for()
 
     def use(self):
         load, use = say("manager.load"), say("manager.use")

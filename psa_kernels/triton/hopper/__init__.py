@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 
 from ...layout import Layout, row_width
+from ..gpus import described
 from ..versions import older, series
 
 log = logging.getLogger("PSA")
@@ -46,11 +47,8 @@ def give_up(error: Exception) -> None:
     log.warning("%s; the one for all GPUs takes its place, which is slower.", _given_up[0])
 
 
-@lru_cache(maxsize=16)
 def is_hopper(device: torch.device) -> bool:
-    if device.type != "cuda" or torch.version.hip:
-        return False
-    return torch.cuda.get_device_capability(device) == (9, 0)
+    return device.type == "cuda" and described(device).get("capability") == (9, 0)
 
 
 @lru_cache(maxsize=16)

@@ -15,10 +15,10 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     mbarrier,
     warpgroup_mma,
     warpgroup_mma_wait,
-)  # fmt: skip
+)
 
 from .. import common
-from .jobs import D, M, N, job_of, place_of, tiles_of
+from .jobs import D, M, N, place_of, work_of
 from .weights import SUMS, shrunk, sums_of, weights_of
 
 BOUND, BOUND_ROOM = gl.constexpr(common.BOUND.value), gl.constexpr(common.BOUND_ROOM.value)
@@ -171,10 +171,8 @@ def consume(
     q_tile, number_again = q_tiles.index(HALF), held.index(HALF)
     at, seen = 0, 0
     for number in range(gl.program_id(0), sizes.total, gl.num_programs(0)):
-        place = place_of(number, sizes)
-        tiles = tiles_of(job_of(place, lists, sizes, TAIL, LISTED))
-        whole = tiles.whole
-        others = tiles.ragged + tiles.edges + tiles.lists + tiles.tail
+        place, _, tiles = work_of(number, lists, sizes, TAIL, LISTED)
+        whole, others = tiles.whole, tiles.others
         position, real = _positions(place, sizes, order, HALF, ORDERED)
         loaded = gl.load(
             _pointers(queries, place, position), mask=_inside(real, HEAD_DIM), other=0.0

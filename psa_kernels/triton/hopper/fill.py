@@ -14,7 +14,7 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
 
 from ..common import EMPTY as NOTHING
-from .jobs import CHUNK, DEEP, LINE, D, N, edge, job_of, place_of, tiles_of, whole_row
+from .jobs import CHUNK, DEEP, LINE, D, N, edge, whole_row, work_of
 
 EMPTY = gl.constexpr(NOTHING.value)
 COLUMNS = gl.constexpr(gl.BlockedLayout([4], [32], [1], [0]))  # one warp's
@@ -42,9 +42,7 @@ def fill(
     whole_rows, chunk_rows, pooled = copies
     at = 0
     for number in range(gl.program_id(0), sizes.total, gl.num_programs(0)):
-        place = place_of(number, sizes)
-        job = job_of(place, lists, sizes, TAIL, LISTED)
-        tiles = tiles_of(job)
+        place, job, tiles = work_of(number, lists, sizes, TAIL, LISTED)
         entries = lists.full + place.row * lists.full_most
         chunks = lists.chunks + place.row * lists.chunks_most
         key_base = (place.kv_pair * sizes.k_len).to(gl.int32)
@@ -55,7 +53,7 @@ def fill(
             mbarrier.wait(empty.index(slot), (at // STAGES & 1) ^ 1)
             _copy(whole_rows, key_base + row, panels, full, slot, PANELS)
             at += 1
-        for i in range(tiles.ragged + tiles.edges + tiles.lists + tiles.tail):
+        for i in range(tiles.others):
             j = i - tiles.ragged - tiles.edges
             slot = at % STAGES
             if (j >= 0) & (j < tiles.lists):
@@ -110,9 +108,7 @@ def describe(
     one = gl.full([1], 0.0, gl.float32, COLUMNS)
     at = 0
     for number in range(gl.program_id(0), sizes.total, gl.num_programs(0)):
-        place = place_of(number, sizes)
-        job = job_of(place, lists, sizes, TAIL, LISTED)
-        tiles = tiles_of(job)
+        place, job, tiles = work_of(number, lists, sizes, TAIL, LISTED)
         chunks = lists.chunks + place.row * lists.chunks_most
         coarse = lists.coarse + place.row * lists.words
         spread = known.spread + place.kv_pair * sizes.pooled_rows
@@ -133,8 +129,7 @@ def describe(
                 steps.index(slot).store(step)
                 mbarrier.arrive(full.index(slot), count=1)
             at += tiles.whole
-        others = tiles.ragged + tiles.edges + tiles.lists + tiles.tail
-        for i in range((at + PART) % 2, others, 2):
+        for i in range((at + PART) % 2, tiles.others, 2):
             bias, width = _columns_of(
                 i, job, tiles, sizes, known.log2_counts, spread, chunks, coarse, SPREAD, TAIL,
                 LISTED, POOLED,
@@ -152,7 +147,7 @@ def describe(
             if INT8:
                 steps.index(slot).store(one + step)
             mbarrier.arrive(full.index(slot), count=1)
-        at += others
+        at += tiles.others
 
 
 @gluon.jit
@@ -186,15 +181,10 @@ def _columns_of(
         if (at >= 0) & (at < tiles.lists):
             place = at * N + column
             valid = place < job.chunks * CHUNK
-            if LISTED == 8:
-                bias = gl.where(valid, 3.0, EMPTY)
-            elif LISTED == 4:
-                bias = gl.where(valid, 2.0, EMPTY)
-            elif LISTED == 2:
-                bias = gl.where(valid, 1.0, EMPTY)
-            else:
-                bias = gl.where(place < job.end_2, 1.0, gl.where(place < job.end_4, 2.0, 3.0))
-                bias = gl.where(valid, bias, EMPTY)
+            size = 1.0 * (LISTED.bit_length() - 1)
+            if LISTED & (LISTED - 1):  # several levels
+                size = gl.where(place < job.end_2, 1.0, gl.where(place < job.end_4, 2.0, 3.0))
+            bias = gl.where(valid, size, EMPTY)
             if SPREAD:
                 row = gl.load(chunks + place // CHUNK, mask=valid, other=0) * CHUNK
                 width = gl.load(spread + row + place % CHUNK, mask=valid, other=0.0)

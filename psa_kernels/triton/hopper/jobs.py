@@ -95,13 +95,15 @@ class Job(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Numbers of tiles, in their order; `edges`: ends of contiguous keys."""
+    """Numbers of tiles, in their order; `edges`: ends of contiguous keys; `others`: of all that are
+    not whole."""
 
     whole: Any
     ragged: Any
     edges: Any
     lists: Any
     tail: Any
+    others: Any
 
 
 @gluon.jit
@@ -118,7 +120,15 @@ def place_of(number, sizes):
 
 
 @gluon.jit
-def job_of(place, lists, sizes, TAIL: gl.constexpr, LISTED: gl.constexpr):
+def work_of(number, lists, sizes, TAIL: gl.constexpr, LISTED: gl.constexpr):
+    """(place, job, tiles) of query block `number`: what every warp begins it with."""
+    place = place_of(number, sizes)
+    job = _job_of(place, lists, sizes, TAIL, LISTED)
+    return place, job, _tiles_of(job)
+
+
+@gluon.jit
+def _job_of(place, lists, sizes, TAIL: gl.constexpr, LISTED: gl.constexpr):
     k_video, k_blocks = sizes.k_video, sizes.k_blocks
     zero = k_video * 0  # of the type that the branches assign
     first = gl.where(place.is_extra, zero, k_video)
@@ -154,15 +164,13 @@ def job_of(place, lists, sizes, TAIL: gl.constexpr, LISTED: gl.constexpr):
 
 
 @gluon.jit
-def tiles_of(job):
+def _tiles_of(job):
     edges = (job.video_rest > 0).to(gl.int32) + (job.extra_rest > 0).to(gl.int32)
-    return Tiles(
-        job.listed + job.video_tiles + job.extra_tiles,
-        (job.ragged_rows > 0).to(gl.int32),
-        edges,
-        (job.chunks + N // CHUNK - 1) // (N // CHUNK),
-        (job.tail_rows + N - 1) // N,
-    )
+    whole = job.listed + job.video_tiles + job.extra_tiles
+    ragged = (job.ragged_rows > 0).to(gl.int32)
+    lists = (job.chunks + N // CHUNK - 1) // (N // CHUNK)
+    tail = (job.tail_rows + N - 1) // N
+    return Tiles(whole, ragged, edges, lists, tail, ragged + edges + lists + tail)
 
 
 @gluon.jit

@@ -27,7 +27,7 @@ FLAT = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [0]))
 
 @gluon.jit
 def _ring(STAGES: gl.constexpr):
-    """(full, empty): barriers of a ring that one warp fills and both consumers read."""
+    """(full, empty): barriers of a ring. One warp fills a place, both consumers read it."""
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     for i in gl.static_range(STAGES):
@@ -51,13 +51,15 @@ def hopper_kernel(
     extra_programs, pooled_rows, start_2, start_4, start_8, tail_start, scale, spread_scale,
     HEAD_DIM: gl.constexpr, TAIL: gl.constexpr, LISTED: gl.constexpr, POOLED: gl.constexpr,
     SPREAD: gl.constexpr, ORDERED: gl.constexpr, NEGATIVE: gl.constexpr, INT8: gl.constexpr,
-    STAGES: gl.constexpr, TURNS: gl.constexpr,
+    STAGES: gl.constexpr,
 ):  # fmt: skip
     """`total` query blocks, `programs` of each head. Copies of tiles and, for the lists, chunks."""
     # compilers hand Python floats over as float64 (or float32): fix one
     scale = gl.to_tensor(scale).to(gl.float32)
     spread_scale = gl.to_tensor(spread_scale).to(gl.float32)
     PANELS: gl.constexpr = 1 if INT8 else 2
+    # without bytes it is the products that take longest: consumers that take turns at them overlap
+    TURNS: gl.constexpr = not INT8
     KEYS: gl.constexpr = full_k.dtype
     VALUES: gl.constexpr = full_v.dtype
     q_tiles = gl.allocate_shared_memory(KEYS, [2, M, D], full_k.layout)

@@ -10,7 +10,7 @@ import torch
 from triton.experimental.gluon.language import NVMMASharedLayout
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from .jobs import CHUNK, D, N
+from .jobs import CHUNK, LINE, D, N
 from .kernel import hopper_kernel
 
 # of the compile-time arguments of `attend_kernel`, those that this kernel has too
@@ -39,14 +39,12 @@ def launch(
     """
     total = blocks[0] * blocks[1]
     full_k, full_v, pooled_k, pooled_v = tiles
-    # without bytes it is the products that take longest: consumers that take turns at them overlap
-    turns = not constants["INT8"]
     return hopper_kernel[(min(total, _multiprocessors(q.device)),)](
         q, *q.stride(), *order, out, *out.stride(),
         _panels(full_k, N.value), _panels(full_v, N.value),
         _panels(pooled_k, CHUNK.value), _panels(pooled_v, CHUNK.value),
         _panels(pooled_k, N.value), _panels(pooled_v, N.value), blocks[0], total, *rest,
-        **{name: constants[name] for name in CONSTANTS}, STAGES=depth, TURNS=turns, num_warps=4,
+        **{name: constants[name] for name in CONSTANTS}, STAGES=depth, num_warps=4,
     )  # fmt: skip
 
 
@@ -54,14 +52,14 @@ def _panels(rows: torch.Tensor, count: int) -> TensorDescriptor:
     """A descriptor that copies `count` rows of contiguous `rows`, 128 bytes of each at a time."""
     size = rows.element_size()
     return TensorDescriptor(
-        rows, [rows.numel() // D.value, D.value], [D.value, 1], [count, 128 // size],
+        rows, [rows.numel() // D.value, D.value], [D.value, 1], [count, LINE.value // size],
         _swizzled(8 * size),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=4)
 def _swizzled(bits: int) -> NVMMASharedLayout:
-    return NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=bits, rank=2)
+    return NVMMASharedLayout(swizzle_byte_width=LINE.value, element_bitwidth=bits, rank=2)
 
 
 @lru_cache(maxsize=16)

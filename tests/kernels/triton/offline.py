@@ -159,8 +159,7 @@ def calls(features: str):
     """(config, keyword arguments of the call) that between them use every part of every kernel."""
     from psa_kernels import PSAConfig
 
-    ratios = EVERY
-    large = {"block_n": 128, "tail": 32, "second_moment": True, "mask_ratios": ratios}
+    large = {"block_n": 128, "tail": 32, "second_moment": True, "mask_ratios": EVERY}
     if features in HOPPER:
         yield PSAConfig(block_n=128, rearrange_method="Gilbert", **HOPPER[features]), {}
         return
@@ -174,14 +173,14 @@ def calls(features: str):
         return
     yield PSAConfig(**large, rearrange_method="Hybrid"), {}
     old = {"attn_impl": "old_mask_type", "block_n": 128, "tail": 64}
-    yield PSAConfig(mask_ratios=ratios), {}
+    yield PSAConfig(mask_ratios=EVERY), {}
     yield (
-        PSAConfig(block_n=32, block_m=64, tail=16, mask_mode="thresholdbound", mask_ratios=ratios),
+        PSAConfig(block_n=32, block_m=64, tail=16, mask_mode="thresholdbound", mask_ratios=EVERY),
         {},
     )
-    yield PSAConfig(**old, use_sim_mask=True, mask_ratios=ratios), {}
-    yield PSAConfig(**old, mask_ratios=ratios), {"causal": True}
-    yield PSAConfig(block_n=32, grouping="similar", mask_ratios=ratios), {}
+    yield PSAConfig(**old, use_sim_mask=True, mask_ratios=EVERY), {}
+    yield PSAConfig(**old, mask_ratios=EVERY), {"causal": True}
+    yield PSAConfig(block_n=32, grouping="similar", mask_ratios=EVERY), {}
 
 
 def record(recorder: Recorder) -> None:
