@@ -1,5 +1,7 @@
 """ComfyUI's compile nodes, and what torch.compile made of a model."""
 
+import sys
+
 import torch
 
 
@@ -32,11 +34,10 @@ def compiled_blocks(model, compiling=compiled_by):
 
 
 def forget():
-    """Drops all graphs."""
-    import torch._dynamo
-
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
+    """Drops all graphs, and what was counted of them."""
+    if "torch._dynamo" in sys.modules:  # else there are none, and importing it takes seconds
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
 
 
 def graphs():

@@ -8,7 +8,6 @@ next render is, bit for bit, what it would have been.
 import contextlib
 import logging
 import random
-import sys
 import weakref
 from dataclasses import dataclass, field
 
@@ -204,9 +203,10 @@ def test_a_render_of_a_compiled_model_survives(bench, renders, messages, compile
 
 @pytest.fixture(scope="module", autouse=True)
 def _graphs_of_this_module():
+    """Those of tests before are not counted here, nor these in tests to come."""
+    forget()
     yield
-    if "torch._dynamo" in sys.modules:
-        forget()
+    forget()
 
 
 def survives(
