@@ -17,7 +17,10 @@ ABSENT = "absent"  # the version of a preset that does not exist
 
 @dataclass(frozen=True)
 class PresetInfo:
-    """`origin` is "shipped" or "user"; `version` changes whenever the preset's content does."""
+    """`origin` is "shipped" or "user"; `version` changes whenever the preset's content does.
+
+    `by_step` says that some steps of a run have settings of their own.
+    """
 
     name: str
     origin: str
@@ -25,6 +28,7 @@ class PresetInfo:
     is_default: bool
     type: str
     description: str
+    by_step: bool
     version: str
 
 
@@ -66,6 +70,7 @@ def preset_info(catalog: Catalog, family: Family, name: str) -> PresetInfo:
         is_default=name == family.default_attention,
         type=config.type,
         description=config.description,
+        by_step=config.type == "psa" and bool(config.steps),
         version=version_of(config.to_preset()),
     )
 

@@ -27,6 +27,19 @@ export function setAttr(element, name, value) {
   } else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
+/**
+ * Give `parent` these children. Those that it has already are not touched where they need not move:
+ * an element that is taken out and put back loses the keyboard, and a click that has begun on it.
+ */
+export function setChildren(parent, children) {
+  const wanted = new Set(children);
+  for (const child of [...parent.childNodes]) if (!wanted.has(child)) child.remove();
+  children.forEach((child, index) => {
+    const there = parent.childNodes[index] ?? null;
+    if (there !== child) parent.insertBefore(child, there);
+  });
+}
+
 const PATHS = {
   chevron: "M4 6l4 4 4-4",
   more: "M3.5 8h.01M8 8h.01M12.5 8h.01",

@@ -37,17 +37,8 @@ class Manager:
         self.dialog.get_by_role("button", name=say(key, **values), exact=True).click()
 
     def choose(self, family, preset):
-        """A click is lost, and has to come again, where the list changes between press and release:
-        other tabs store presets too."""
-        from playwright.sync_api import TimeoutError  # which not every machine has
-
-        shown = self.dialog.get_by_role("heading", name=preset, exact=True)
         self.item(family, preset).click()
-        try:
-            shown.wait_for(timeout=20_000)
-        except TimeoutError:
-            self.item(family, preset).click()
-            shown.wait_for()
+        self.dialog.get_by_role("heading", name=preset, exact=True).wait_for()
 
     def use(self):
         load, use = say("manager.load"), say("manager.use")

@@ -151,6 +151,17 @@ def test_the_manager_shows_what_another_tab_stores_and_the_keyboard_stays(comfy)
     expect(button).to_be_focused()
 
 
+def test_what_another_tab_stores_ends_no_click(comfy):
+    store(comfy, "mine")
+    manager = Manager.of_editor(Editor(comfy))
+    manager.item(FAMILY, "mine").hover()
+    comfy.page.mouse.down()
+    store(comfy, "other")
+    manager.item(FAMILY, "other").wait_for()
+    comfy.page.mouse.up()
+    manager.dialog.get_by_role("heading", name="mine", exact=True).wait_for()
+
+
 def test_without_a_list_the_manager_says_why(server, combination, open_page):
     comfy = open_page(server, combination[1])  # which has read no list yet
     comfy.page.route("**/psa/presets", lambda route: route.abort())

@@ -1,12 +1,15 @@
 // The list of the preset manager: families and their presets, found by words, one of them chosen.
 
 import { openMenu } from "../dialog.js";
-import { h, icon } from "../dom.js";
+import { h, icon, setChildren } from "../dom.js";
 import { t } from "../i18n.js";
 import { library } from "../library.js";
 import { thumbnail } from "./thumbnail.js";
 
 export class PresetList {
+  #sections = new Map(); // family -> its section
+  #buttons = new Map(); // what a line says, as JSON -> the line
+
   /**
    * select(family, preset), use()      what a click and a double click do
    * familyActions(name)                the entries of a family's menu
@@ -59,22 +62,26 @@ export class PresetList {
     const groups = families
       .map((family) => [family, family.presets.filter((preset) => matches(family, preset))])
       .filter(([, presets]) => presets.length);
-    this.items.replaceChildren(
-      ...groups.map(([family, presets]) =>
-        h(
-          "section",
-          { class: "psa-manager-family", "aria-label": family.name },
-          h("h3", {}, h("span", {}, family.name), this.#familyMenu(family)),
-          presets.map((preset) => this.#item(family, preset)),
-        ),
-      ),
+    const buttons = new Map();
+    const sections = groups.map(([family, presets]) => {
+      const lines = presets.map((preset) => {
+        const said = JSON.stringify([family.name, preset]); // its version too
+        buttons.set(said, this.#buttons.get(said) ?? this.#item(family, preset));
+        return buttons.get(said);
+      });
+      const section = this.#section(family);
+      setChildren(section, [section.firstChild, ...lines]);
+      return section;
+    });
+    this.#buttons = buttons;
+    const nothing = t("manager.nothing", { text: this.search.value });
+    setChildren(
+      this.items,
+      sections.length ? sections : [h("p", { class: "psa-empty-list" }, nothing)],
     );
-    if (!groups.length)
-      this.items.append(
-        h("p", { class: "psa-empty-list" }, t("manager.nothing", { text: this.search.value })),
-      );
     this.items.scrollTop = top;
-    if (focused) this.#focus(focused.family, focused.preset);
+    if (focused && !this.items.contains(document.activeElement))
+      this.#focus(focused.family, focused.preset);
     this.problems.hidden = !problems.length;
     this.problems.replaceChildren(
       h("strong", {}, icon("warning"), t("manager.problems", { count: problems.length })),
@@ -95,7 +102,7 @@ export class PresetList {
     all[Math.min(all.length - 1, Math.max(0, next))]?.focus();
   }
 
-  /** The keyboard stays where it was when the list is made anew. */
+  /** The keyboard stays where it was when that line is made anew. */
   #focus(family, preset) {
     const items = [...this.items.querySelectorAll(".psa-manager-item")];
     const item = items.find(
@@ -122,6 +129,19 @@ export class PresetList {
       { type: "button", class: "psa-link", onclick: () => this.on.removeBroken(problem) },
       ` ${t("manager.delete")}`,
     );
+  }
+
+  #section(family) {
+    if (!this.#sections.has(family.name))
+      this.#sections.set(
+        family.name,
+        h(
+          "section",
+          { class: "psa-manager-family", "aria-label": family.name },
+          h("h3", {}, h("span", {}, family.name), this.#familyMenu(family)),
+        ),
+      );
+    return this.#sections.get(family.name);
   }
 
   #familyMenu({ name }) {
@@ -161,7 +181,9 @@ export class PresetList {
           ? h("span", { class: "psa-tag psa-tag-own" }, t("manager.yours"))
           : null,
       ),
-      preset.type === "psa" ? h("span", { class: "psa-item-bar" }) : null,
+      preset.type === "psa"
+        ? h("span", { class: "psa-item-bar", "data-by-step": preset.by_step })
+        : null,
       preset.description ? h("span", { class: "psa-item-text" }, preset.description) : null,
     );
     if (preset.type === "psa") this.seen.observe(button);
