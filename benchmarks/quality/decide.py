@@ -125,6 +125,7 @@ class _Group:
             self.row("as shipped, token order", lambda: preset.replace(grouping="order"))
         else:
             self.row("as shipped, like keys", lambda: preset.replace(grouping="similar"))
+        self.row("as shipped, int8 products", lambda: preset.replace(qk="int8"))
 
     @property
     def dense(self) -> int:
