@@ -147,7 +147,7 @@ def attend_kernel(
     inside = real[:, None] & (dims < HEAD_DIM)[None, :]
     queries = tl.load(
         q + batch * q_batch + head * q_head
-        + position.to(tl.int64)[:, None] * q_row + dims[None, :] * q_dim,
+        + position.to(tl.int64)[:, None] * q_row + dims[None, :].to(tl.int64) * q_dim,
         mask=inside, other=0.0,
     )  # fmt: skip
     if NEGATIVE:
@@ -239,6 +239,6 @@ def attend_kernel(
     result = result.to(out.dtype.element_ty)
     tl.store(
         out + batch * out_batch + head * out_head
-        + position.to(tl.int64)[:, None] * out_row + dims[None, :] * out_dim,
+        + position.to(tl.int64)[:, None] * out_row + dims[None, :].to(tl.int64) * out_dim,
         result, mask=inside,
     )  # fmt: skip

@@ -42,7 +42,7 @@ def _launch_of(
 ) -> _Launch:  # fmt: skip
     starts, stored = pooled_rows(layout, config)
     half_sums = config.value_sums == "float16"
-    rows = min(tune.rows, layout.m)
+    rows = layout.m if tune.specialised else min(tune.rows, layout.m)
     # blocks narrower than 64 go several to a tile (`full_blocks`), bytes one
     tile = min(tune.tile, layout.n) if layout.n >= 64 or int8 else tune.tile
     sizes = [x for x in listed_levels(config) if x in starts]
@@ -93,6 +93,10 @@ def attend(
     The result is written to `out`, of q's shape and any strides. Without `out` it is a view of
     contiguous `[B, Lq, H, D]` memory, because models go on with `[B, Lq, H * D]` and then need no
     copy. The compiled kernel is appended to `launched` (None in Triton's interpreter).
+
+    `tune`: settings of the caller's choice. What cannot be launched with them is raised, and no
+    other kernel takes the place of theirs. `ValueError` for specialised ones that do not serve the
+    call.
     """
     if out is None:
         row = layout.heads * layout.head_dim
@@ -117,8 +121,12 @@ def attend(
     half_sums = pyramid.value_peaks is not None
     precision = "half" if in_bytes is None else "int8"
     of_call = q.device, q.dtype, pooled_v.shape[-1]
+    given = tune is not None
     tune = tune or tuning.attend(*of_call, precision, "float16" if half_sums else "float32")
     if tune.specialised and not hopper.serves(layout, half_sums, q.device):
+        if given:
+            lacking = hopper.lacking(q.device) or "it has not such blocks, heads, masks or sums"
+            raise ValueError(f"tune: the attention for Hopper GPUs does not serve this: {lacking}")
         tune = tuning.portable_attend(*of_call, precision)
     negative = scale < 0
     launch = _launch_of(layout, config, tune, q.dtype, q.device, in_bytes is not None, negative)
@@ -138,12 +146,13 @@ def attend(
             kernel = launch_on_hopper(
                 q, out, order, tiles, (*sums, *lists), launch.grid, constants, tune.full_stages
             )
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # of an experimental compiler
-            hopper.give_up(error)
+            if given or "out of memory" in str(error):
+                raise
             tune = tuning.portable_attend(*of_call, precision)
-            return attend(q, pyramid, plan, orders, layout, config, scale, tune, out, launched)
+            out = attend(q, pyramid, plan, orders, layout, config, scale, tune, out, launched)
+            hopper.give_up(error)  # only now: where that fails too, the GPU or the call is at fault
+            return out
     else:
         tile, pooled_tile, tma = launch.tile, launch.pooled_tile, launch.tma
         kernel = attend_kernel[launch.grid](

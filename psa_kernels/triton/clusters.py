@@ -89,7 +89,7 @@ def _nearest_kernel(
     row = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     tokens = tl.load(
         x + pair // heads * x_batch + pair % heads * x_head
-        + row.to(tl.int64)[:, None] * x_row + dims[None, :] * x_dim,
+        + row.to(tl.int64)[:, None] * x_row + dims[None, :].to(tl.int64) * x_dim,
         mask=(row < length)[:, None] & inside[None, :], other=0.0,
     )  # fmt: skip
     best = tl.full([TOKENS], float("-inf"), tl.float32)
@@ -132,7 +132,7 @@ def _sum_kernel(
     for first in tl.range(chunk * CHUNK, end, TOKENS, num_stages=1):
         row = first + tl.arange(0, TOKENS)
         tokens = tl.load(
-            x + row.to(tl.int64)[:, None] * x_row + dims[None, :] * x_dim,
+            x + row.to(tl.int64)[:, None] * x_row + dims[None, :].to(tl.int64) * x_dim,
             mask=(row < length)[:, None] & inside[None, :], other=0.0,
         )  # fmt: skip
         label = tl.load(labels + row, mask=row < length, other=-1)

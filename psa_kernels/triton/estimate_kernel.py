@@ -38,7 +38,7 @@ def pool_queries_kernel(
         place = row * SUB + i
         position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
         values = tl.load(
-            q + position[:, None] * q_row + dims[None, :] * q_dim,
+            q + position[:, None] * q_row + dims[None, :].to(tl.int64) * q_dim,
             mask=(place < video)[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
         )  # fmt: skip
         total += values.to(tl.float32)

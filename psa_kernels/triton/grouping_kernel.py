@@ -39,7 +39,7 @@ def power_kernel(
         place = chunk * CHUNK + first + tl.arange(0, ROWS)
         rows = (before + place).to(tl.int64)
         x = tl.load(
-            q + rows[:, None] * q_row + dims[None, :] * q_dim,
+            q + rows[:, None] * q_row + dims[None, :].to(tl.int64) * q_dim,
             mask=(place < video)[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
         ).to(tl.float32)  # fmt: skip
         total += x * x
@@ -53,7 +53,7 @@ def _block_deviations(
     """float32 `[BLOCK, DIM]`: rows of `x` minus their mean."""
     dims = tl.arange(0, DIM)
     x = tl.load(
-        x + position[:, None] * x_row + dims[None, :] * x_dim,
+        x + position[:, None] * x_row + dims[None, :].to(tl.int64) * x_dim,
         mask=(dims < HEAD_DIM)[None, :], other=0.0,
     ).to(tl.float32)  # fmt: skip
     return x - tl.sum(x, 0)[None, :] / BLOCK
@@ -93,10 +93,10 @@ def _rows(
         dims = tl.expand_dims(dims, 0)
     inside = dims < HEAD_DIM
     rows = tl.load(
-        x + tl.expand_dims(position, AXIS) * x_row + dims * x_dim,
+        x + tl.expand_dims(position, AXIS) * x_row + dims.to(tl.int64) * x_dim,
         mask=tl.expand_dims(real, AXIS) & inside, other=0.0,
     )  # fmt: skip
-    return rows, tl.load(x + anchor * x_row + dims * x_dim, mask=inside, other=0.0)
+    return rows, tl.load(x + anchor * x_row + dims.to(tl.int64) * x_dim, mask=inside, other=0.0)
 
 
 @triton.jit

@@ -40,8 +40,12 @@ def _alike(
     mask = real[:, None] & (dims < HEAD_DIM)[None, :]
     a = caller_position(order, first, video, before, ORDERED).to(tl.int64)
     b = caller_position(order, last, video, before, ORDERED).to(tl.int64)
-    a = tl.load(x + a[:, None] * x_row + dims[None, :] * x_dim, mask=mask, other=0.0).to(tl.float32)
-    b = tl.load(x + b[:, None] * x_row + dims[None, :] * x_dim, mask=mask, other=0.0).to(tl.float32)
+    a = tl.load(
+        x + a[:, None] * x_row + dims[None, :].to(tl.int64) * x_dim, mask=mask, other=0.0
+    ).to(tl.float32)
+    b = tl.load(
+        x + b[:, None] * x_row + dims[None, :].to(tl.int64) * x_dim, mask=mask, other=0.0
+    ).to(tl.float32)
     # norms apart: their product could leave the range of float32
     norm_a = tl.sqrt(tl.sum(a * a, 1))
     norm_b = tl.sqrt(tl.sum(b * b, 1))
@@ -111,7 +115,7 @@ def _rows_at(
         place = tl.where(place < whole, place // BLOCK * BLOCK + inside, place)
     position = caller_position(order, place, video, before, ORDERED).to(tl.int64)
     rows = tl.load(
-        x + position[:, None] * x_row + dims[None, :] * x_dim,
+        x + position[:, None] * x_row + dims[None, :].to(tl.int64) * x_dim,
         mask=real[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
     )  # fmt: skip
     return rows, real, place
@@ -339,7 +343,7 @@ def sum_keys_kernel(
     for start in range(0, CHUNK, ROWS):
         row = chunk * CHUNK + start + tl.arange(0, ROWS)
         values = tl.load(
-            k + (before + row).to(tl.int64)[:, None] * k_row + dims[None, :] * k_dim,
+            k + (before + row).to(tl.int64)[:, None] * k_row + dims[None, :].to(tl.int64) * k_dim,
             mask=(row < video)[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
         )  # fmt: skip
         total += values.to(tl.float32)
@@ -361,7 +365,7 @@ def peak_kernel(
     for start in range(0, CHUNK, ROWS):
         row = tl.program_id(0) * CHUNK + start + tl.arange(0, ROWS)
         values = tl.load(
-            x + row.to(tl.int64)[:, None] * x_row + dims[None, :] * x_dim,
+            x + row.to(tl.int64)[:, None] * x_row + dims[None, :].to(tl.int64) * x_dim,
             mask=(row < length)[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
         )  # fmt: skip
         sizes = tl.abs(values.to(tl.float32))

@@ -67,10 +67,13 @@ class Clusters:
 def check(name: str, kind: type, settings: Mapping[str, Any]) -> None:
     """Raises `ValueError` for settings of `kind` that no kernel can run with.
 
+    Those with a default may be missing, as in files from before they were.
+
     name  of the settings, for the error's text
     """
     names = [x.name for x in dataclasses.fields(kind)]
-    if sorted(settings) != sorted(names):
+    needed = {x.name for x in dataclasses.fields(kind) if x.default is dataclasses.MISSING}
+    if not needed <= set(settings) <= set(names):
         raise ValueError(f"{name}: found {', '.join(settings)}, give {', '.join(names)}")
     for key, value in settings.items():
         if allowed := _refused(key, value):

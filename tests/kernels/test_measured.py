@@ -127,9 +127,13 @@ def test_ones_own_dtype_goes_first(file):
         ({"torch": "2.10.0"}, "with torch 2.10.0, here it is 2.11.0+cu130"),
         ({"triton": "3.5.1"}, "with Triton 3.5.1, here it is 3.6.0"),
         ({"kernels": "another"}, "another version of PSA's kernels"),
-        # of a version without the kernel for Hopper GPUs
-        ({"attend": {"half": {x: y for x, y in vars(ATTEND).items() if x != "specialised"}}},
-         "attend: found rows, tile, "),
+        # one without the newest fields
+        ({"kernels": "another", "attend": {"half": {
+            x: y for x, y in vars(ATTEND).items() if x not in ("registers", "specialised")}}},
+         "another version of PSA's kernels"),
+        ({"attend": {"half": {x: y for x, y in vars(ATTEND).items() if x != "rows"}}},
+         "attend: found tile, warps, "),
+        ({"attend": {"half": {**vars(ATTEND), "other": 1}}}, "attend: found rows, tile, "),
         ({"attend": {"half": {**vars(ATTEND), "specialised": 1}}}, "attend.specialised: found 1"),
         ({"estimate": {"means": 48}}, "estimate: found means, give means, groups"),
         ({"estimate": {**vars(ESTIMATE), "means": 48}}, "estimate.means: found 48"),

@@ -148,7 +148,7 @@ def _pointers(rows, place, position):
     dims = gl.arange(0, D, gl.SliceLayout(0, LOADED))
     head = rows.at + place.batch * rows.batch + place.head * rows.head
     row = gl.expand_dims(position.to(gl.int64) * rows.row, 1)
-    return head + row + gl.expand_dims(dims * rows.dim, 0)
+    return head + row + gl.expand_dims(dims.to(gl.int64) * rows.dim, 0)
 
 
 @gluon.jit

@@ -84,7 +84,8 @@ def fill(
 
 @gluon.jit
 def _copy(source, row, panels, full, slot, PANELS: gl.constexpr):
-    """Starts the copy of 128 rows from `row` on."""
+    """Starts the copy of 128 rows from `row` on: beyond a block's or head's end those of the next
+    one, whose weights are 0, so that only its NaN and Inf arrive."""
     mbarrier.expect(full.index(slot), PANELS * N * LINE)
     for p in gl.static_range(PANELS):
         tma.async_copy_global_to_shared(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from unittest import mock
 
+import pytest
 import torch
 
 if __name__ == "__main__":
@@ -188,7 +189,7 @@ class Refusing:
     """Stands in for `hopper.launch`."""
 
     def __init__(self, error):
-        self.error, self.calls = error, 0
+        self.error, self.calls, self.given_up = error, 0, []
 
     def launch(self, *arguments):
         self.calls += 1
@@ -203,7 +204,7 @@ def refusing(error):
     with (
         mock.patch.object(hopper, "is_hopper", lambda device: True),
         mock.patch.object(hopper, "_lacking", lambda device: ""),
-        mock.patch.object(hopper, "_given_up", []),
+        mock.patch.object(hopper, "_given_up", module.given_up),
         mock.patch.dict(sys.modules, {name: SimpleNamespace(launch=module.launch)}),
     ):
         yield module
@@ -211,31 +212,47 @@ def refusing(error):
 
 def check_given_up(device: str, dtype: torch.dtype) -> None:
     """Where it cannot be launched the other kernel serves this call and all others, which is said
-    once; where memory is missing that is the caller's affair."""
+    once. Not where the settings are the caller's choice, where memory is missing, or where the
+    other kernel fails too."""
     config = PSAConfig(block_n=128, use_rearrange=False, mask_ratios={1: (0, 1)})
     rng = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 1, 1, 200, 72, generator=rng).to(device, dtype)
     layout = Layout.of(q, k, v, config)
     pyramid, _, plan, _ = check.run(q, k, v, config, layout, Orders(), 0.1)
     arguments = q, pyramid, plan, Orders(), layout, config, 0.1
-    settings = tuning.SPECIALISED["half"]
-    wanted = line.attend(*arguments, tuning.portable_attend(q.device, q.dtype, 128))
+    settings, portable = tuning.SPECIALISED["half"], tuning.portable_attend(q.device, dtype, 128)
+    wanted = line.attend(*arguments, portable)
     said = []
-    with mock.patch.object(hopper.log, "warning", lambda *text: said.append(text[0] % text[1:])):
-        with refusing(torch.OutOfMemoryError("no memory")) as module:
-            try:
-                line.attend(*arguments, settings)
-                raise AssertionError("a call without memory returned")
-            except torch.OutOfMemoryError:
-                assert module.calls == 1 and not hopper.lacking(q.device) and not said
-        with refusing(RuntimeError("no such name\nin Gluon")) as module:
+    unknown = RuntimeError("no such name\nin Gluon")
+    with (
+        mock.patch.object(hopper.log, "warning", lambda *text: said.append(text[0] % text[1:])),
+        mock.patch.object(tuning, "attend", lambda *of_call: settings),
+    ):
+        full = RuntimeError("Triton Error [CUDA]: out of memory")
+        for error, given in ((torch.OutOfMemoryError("out of memory"), ()), (full, ()),
+                             (unknown, (settings,))):  # fmt: skip
+            with refusing(error) as module, pytest.raises(type(error)):
+                line.attend(*arguments, *given)
+            assert module.calls == 1 and not module.given_up and not said
+        failing = dataclasses.replace(portable, rows=0)
+        with (
+            refusing(unknown) as module,
+            mock.patch.object(tuning, "portable_attend", lambda *of_call: failing),
+            pytest.raises(ZeroDivisionError),
+        ):
+            line.attend(*arguments)
+        assert module.calls == 1 and not module.given_up and not said
+        with refusing(unknown) as module:
             for _ in range(3):
                 launched = []
-                out = line.attend(*arguments, settings, launched=launched)
+                out = line.attend(*arguments, launched=launched)
                 assert torch.equal(out, wanted) and len(launched) == 1
             assert module.calls == 1 and len(said) == 1
             assert "(RuntimeError: no such name)" in said[0] and "\n" not in said[0]
-            assert hopper.lacking(q.device) and said[0].startswith(hopper.lacking(q.device))
+            assert said[0].startswith(module.given_up[0])
+            with pytest.raises(ValueError) as found:
+                line.attend(*arguments, settings)
+            assert module.given_up[0] in str(found.value)
 
 
 if __name__ == "__main__":

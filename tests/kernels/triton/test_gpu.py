@@ -37,7 +37,16 @@ CONFIGS = {
         grouping="similar",
     ),
 }
-every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+# name -> configuration, channels of a head
+CALLS = {name: (config, 64) for name, config in CONFIGS.items()}
+# which Hopper GPUs have a kernel of their own for
+CALLS["long heads"] = CONFIGS["like keys together"], 128
+CALLS["long heads in int8"] = CONFIGS["like keys together"].replace(qk="int8"), 128
+every_call = pytest.mark.parametrize(("config", "dim"), CALLS.values(), ids=CALLS)
+
+
+def some_calls(*names):
+    return pytest.mark.parametrize(("config", "dim"), [CALLS[name] for name in names], ids=names)
 
 
 def tensors(heads=4, kv_heads=2, length=5 * 18 * 22 + 40, dim=64, dtype=torch.bfloat16, seed=0):
@@ -90,9 +99,16 @@ def test_groups_of_spoiled_tokens_stay_within_their_blocks():
     check_spoiled_groups("cuda")
 
 
-@every_config
-def test_the_kernels_serve_the_call_and_repeat_it_bit_for_bit(config):
-    q, k, v = tensors()
+@pytest.mark.parametrize("dim", [64, 128])
+def test_channels_as_far_apart_as_strides_can_say(dim):
+    from .check_strides import check_far_channels
+
+    check_far_channels("cuda", torch.bfloat16, dim)
+
+
+@every_call
+def test_the_kernels_serve_the_call_and_repeat_it_bit_for_bit(config, dim):
+    q, k, v = tensors(dim=dim)
     out, stats = call(q, k, v, config, return_stats=True)
     assert stats.implementation == "triton", stats.reason
     assert stats.reason == ""
@@ -101,18 +117,18 @@ def test_the_kernels_serve_the_call_and_repeat_it_bit_for_bit(config):
         assert torch.equal(call(q, k, v, config), out)
 
 
-@every_config
-def test_the_result_is_what_a_model_reads_next_without_a_copy(config):
-    q, k, v = tensors()
+@every_call
+def test_the_result_is_what_a_model_reads_next_without_a_copy(config, dim):
+    q, k, v = tensors(dim=dim)
     out = call(q, k, v, config)
     flat = out.transpose(1, 2).flatten(2)
     assert flat.data_ptr() == out.data_ptr()
-    assert flat.shape == (2, q.shape[2], 4 * 64)
+    assert flat.shape == (2, q.shape[2], 4 * dim)
 
 
-@every_config
-def test_a_call_and_its_tally_never_wait_for_the_gpu(config):
-    q, k, v = tensors()
+@every_call
+def test_a_call_and_its_tally_never_wait_for_the_gpu(config, dim):
+    q, k, v = tensors(dim=dim)
     _, stats = call(q, k, v, config, return_stats=True)  # token orders are made, and copied, once
     wanted = stats.tally.tolist()
     torch.cuda.set_sync_debug_mode("error")
@@ -138,10 +154,10 @@ def test_a_causal_call_never_waits_for_the_gpu():
 
 
 @pytest.mark.skipif("torch.cuda.device_count() < 2", reason="needs two GPUs")
-@every_config
-def test_a_call_on_a_gpu_that_is_not_the_current_one(config):
+@every_call
+def test_a_call_on_a_gpu_that_is_not_the_current_one(config, dim):
     """What the host's side does then is in test_around.py as well, which needs no GPU."""
-    q, k, v = tensors()
+    q, k, v = tensors(dim=dim)
     expected = call(q, k, v, config)
     out = call(*(x.to("cuda:1") for x in (q, k, v)), config)
     assert out.device.index == 1 and torch.cuda.current_device() == 0
@@ -149,17 +165,17 @@ def test_a_call_on_a_gpu_that_is_not_the_current_one(config):
         assert torch.equal(out.to("cuda:0"), expected)
 
 
-@pytest.mark.parametrize(
-    "name", ["topk", "tail, second moment", "threshold", "similarity", "like keys together"]
-)
-def test_a_cuda_graph_replays_a_call_on_new_values(name):
-    config = CONFIGS[name]
-    q, k, v = tensors()
+@some_calls(
+    "topk", "tail, second moment", "threshold", "similarity", "like keys together", "long heads",
+    "long heads in int8",
+)  # fmt: skip
+def test_a_cuda_graph_replays_a_call_on_new_values(config, dim):
+    q, k, v = tensors(dim=dim)
     call(q, k, v, config)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         out = call(q, k, v, config)
-    for x, new in zip((q, k, v), tensors(seed=1), strict=True):
+    for x, new in zip((q, k, v), tensors(dim=dim, seed=1), strict=True):
         x.copy_(new)
     graph.replay()
     assert torch.equal(out, call(q, k, v, config))
@@ -196,23 +212,23 @@ def test_kept_groups_and_plans_serve_later_steps(groups, monkeypatch):
         assert torch.equal(call(q, k, v, config, state=state, step=step), expected)
 
 
-@pytest.mark.parametrize("name", ["topk", "tail, second moment", "like keys together"])
-def test_torch_compile_takes_a_call_whole(name):
-    psa = PSAAttention(CONFIGS[name])
+@some_calls("topk", "tail, second moment", "like keys together", "long heads in int8")
+def test_torch_compile_takes_a_call_whole(config, dim):
+    psa = PSAAttention(config)
 
     def layer(q, k, v):
         return psa(q * 2, k, v, grid=GRID, extra_tokens=(30, 10)).transpose(1, 2).flatten(2) + 1
 
-    q, k, v = tensors()
+    q, k, v = tensors(dim=dim)
     compiled = torch.compile(layer, fullgraph=True)
     torch.testing.assert_close(compiled(q, k, v), layer(q, k, v), rtol=0, atol=0)
 
 
-@every_config
-def test_groups_of_heads_give_the_same_bits(config, monkeypatch):
+@every_call
+def test_groups_of_heads_give_the_same_bits(config, dim, monkeypatch):
     from psa_kernels.triton import memory
 
-    q, k, v = tensors()
+    q, k, v = tensors(dim=dim)
     together = call(q, k, v, config)
     monkeypatch.setattr(memory, "SMALL", 0)
     monkeypatch.setattr(memory, "MOST_SHARE", 0.5)

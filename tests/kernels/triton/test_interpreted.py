@@ -15,13 +15,22 @@ COUNT = 9
 BROKEN = "Triton's interpreter does not work here:"  # tests/kernels/interpreter.py
 
 
-def test_random_configurations_agree_with_the_reference():
-    # Triton reads the setting when it is imported, so the kernels need a process of their own
+def interpreted(program, *arguments):
+    """Triton reads the setting when it is imported, so the kernels need a process of their own."""
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("sweep.py"), "0", str(COUNT), "1"],
+        [sys.executable, Path(__file__).with_name(program), *arguments],
         env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
-    if BROKEN in done.stdout:
-        pytest.skip(done.stdout[done.stdout.index(BROKEN) :].splitlines()[0])
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    said = done.stdout + done.stderr
+    if BROKEN in said:
+        pytest.skip(said[said.index(BROKEN) :].splitlines()[0])
+    assert done.returncode == 0, said[-6000:]
     assert done.stdout.strip().endswith("all good")
+
+
+def test_random_configurations_agree_with_the_reference():
+    interpreted("sweep.py", "0", str(COUNT), "1")
+
+
+def test_channels_as_far_apart_as_strides_can_say():
+    interpreted("check_strides.py")
