@@ -83,10 +83,15 @@ def tune(
     if tuning.halves_float32_sums(device) and not refusal(FLOAT16_SUMS.limits, call):
         attends = [x for x in rows if isinstance(x.settings, Attend)]
         rows += [dataclasses.replace(x, sums="float16") for x in attends]
-    old = measured.find(device, head_dim, dtype, file).entry
-    in_use = [_in_use(old, row) for row in rows] if old else rows
     say(f"making calls of {head_dim} channels a head in {name_of(dtype)} on {here.gpu}")
     bench = (make_bench or CallBench)(device, head_dim, dtype)
+    for i, row in enumerate(rows):
+        if getattr(row.settings, "specialised", False) and (reason := bench.prepare(row)):
+            say(f"{row.kernel}, {row}, is left out: {reason}")
+            portable = tuning.portable_attend(device, dtype, width, row.qk)
+            rows[i] = dataclasses.replace(row, settings=portable)
+    old = measured.find(device, head_dim, dtype, file).entry
+    in_use = [_in_use(old, row) for row in rows] if old else rows
     found = search(
         bench, rows, in_use, width=width, tma=has_tma(device),
         limits=tuning.limits_registers(device), budget=budget, say=say,

@@ -315,6 +315,21 @@ def test_both_precisions_keep_their_own_settings_and_the_faster_one_is_named(on_
     assert tuning.measured_qk(CPU, 128, torch.bfloat16) == "half"
 
 
+def test_where_the_specialised_row_does_not_run_the_portable_one_serves(on_a_gpu, monkeypatch):
+    special, portable = tuning.SPECIALISED["half"], tuning.ATTEND["sm_86"][128]
+    monkeypatch.setattr(tuning, "_specialises", lambda device: True)
+    monkeypatch.setattr(tuning, "architecture", lambda device: "sm_90")
+    monkeypatch.setattr(tuning, "portable_attend", lambda *of_call: portable)
+    bench = GivenBench(reason=lambda x: "no Gluon" if x.settings == special else "")
+    tuned(bench)
+    assert [x.settings for x in bench.prepared if x.kernel == "attention"][:2] == [
+        special, portable
+    ]  # fmt: skip
+    assert tuning.attend(CPU, torch.bfloat16, 128) == portable
+    tuned(GivenBench(lambda x: 1.0 if x.settings == special else 1.5))  # it runs again
+    assert tuning.attend(CPU, torch.bfloat16, 128).specialised
+
+
 def test_sums_of_each_product_keep_their_own_settings_and_the_faster_one_is_named(
     on_a_gpu, monkeypatch
 ):
