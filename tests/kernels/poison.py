@@ -4,6 +4,11 @@ from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import torch
+from torch.utils._device import _device_constructors
+
+# torch remembers which functions `with torch.device(...)` is to catch when it first asks: ask now,
+# or it may remember those that are patched below, and a model on "meta" gets real memory
+_device_constructors()
 
 # whatever makes a tensor without filling it
 MAKERS = [

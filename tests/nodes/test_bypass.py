@@ -112,6 +112,7 @@ def test_a_forward_replaced_on_the_class_is_named(bench, caplog, pack, monkeypat
     says_so(first, said, report, "WanModel.forward_orig is cached_forward from")
 
 
+@pytest.mark.usefixtures("no_forward_stays")
 def test_blocks_whose_forward_is_replaced_are_named_once(bench, caplog, pack):
     model = patched(bench)
     for i, block in enumerate(model.get_model_object("diffusion_model").blocks):

@@ -72,6 +72,7 @@ def test_a_spoiled_output_is_noticed_and_its_model_call_repeated_dense(
     assert sum("the render goes on" in r.getMessage() for r in caplog.records) == 1
 
 
+@pytest.mark.usefixtures("no_forward_stays")
 def test_a_patch_that_counts_model_calls_is_told_of_the_repeated_one(bench, failing, caplog):
     """As caches of other packs count their steps, in a forward of theirs."""
     import types

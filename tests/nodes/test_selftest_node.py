@@ -34,7 +34,7 @@ def test_the_node_alone_tests_this_machine_every_time_and_can_be_interrupted(gra
 
     # nothing of it comes from a cache, so it can be met while it runs again
     again = g.run(on_message=stop)
-    assert again.outcome == "execution_interrupted" and again.node_seconds("test") < 60
+    assert again.outcome == "execution_interrupted"
 
 
 def test_verbose_lists_every_case_and_measuring_needs_a_gpu(graph):

@@ -49,7 +49,7 @@ def test_four_threads_on_one_run_give_the_bits_of_one_thread(bench):
 
     def at_once(part, indices):
         def begin(i):
-            start.wait(60)
+            start.wait(600)
             names.add(threading.current_thread().name)
             return part(i)
 

@@ -223,6 +223,8 @@ def test_what_is_chosen_is_what_is_loaded_however_late_it_comes(server, combinat
     manager.item(FAMILY, "fast").click()
     manager.use()
     expect(shown).to_be_visible()
+    while not held:  # asked for, but not heard of yet
+        comfy.page.wait_for_timeout(20)
     for route in held:
         route.continue_()
     comfy.wait_for_widgets(loader, family=FAMILY, preset="fast")

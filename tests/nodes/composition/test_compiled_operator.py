@@ -222,7 +222,7 @@ def test_threads_that_share_a_graph_ask_their_own_runs(devices):
         x = torch.full((1, 3, 4), float(thread), device=devices[thread])
         with options as own:
             for _ in range(rounds):
-                start.wait(60)
+                start.wait(600)
                 out = model(x, own)
                 assert torch.equal(out, torch.full_like(x, 9 * thread + 3)), thread
         return [asked["thread"] for asked in override.asked]

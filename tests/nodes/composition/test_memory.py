@@ -69,4 +69,4 @@ def test_a_run_leaves_no_tensor(bench):
     for _ in range(3):
         bench.sample(patched, steps=STEPS)
     bench.reports.clear()
-    assert not left_behind() and tensors_alive() == before
+    assert not left_behind() and tensors_alive() <= before
