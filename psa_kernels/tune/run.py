@@ -90,7 +90,8 @@ def tune(
             say(f"{row.kernel}, {row}, is left out: {reason}")
             portable = tuning.portable_attend(device, dtype, width, row.qk)
             rows[i] = dataclasses.replace(row, settings=portable)
-    old = measured.find(device, head_dim, dtype, file).entry
+    old = measured.find(device, head_dim, dtype, file).entry  # or what serves this one too
+    of_this = old is not None and (old["head_dim"], old["dtype"]) == (head_dim, name_of(dtype))
     in_use = [_in_use(old, row) for row in rows] if old else rows
     found = search(
         bench, rows, in_use, width=width, tma=has_tma(device),
@@ -100,13 +101,13 @@ def tune(
     )  # fmt: skip
     entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype)
     kept = "qk", "sums", "attend", "estimate"
-    changed = old is None or any(old.get(key) != entry[key] for key in kept)
-    if old and "times" in old:
+    changed = not of_this or any(old.get(key) != entry[key] for key in kept)
+    if of_this and "times" in old:
         entry["times"] = old["times"]
     if changed:
         measured.write(file, entry)  # the calls that are timed next use it
     else:
-        entry = dict(old)
+        entry = {**old, "date": entry["date"]}
     del bench
     calls, missed = {}, {}
     if measure_times or device.type == "cuda":  # whole calls of the reference would take minutes

@@ -208,10 +208,10 @@ def no_times(*call, **how):
     return {}, {}
 
 
-def tuned(bench, seconds=9.0, measure_times=no_times):
+def tuned(bench, seconds=9.0, measure_times=no_times, of=(128, torch.bfloat16)):
     """A run on the machine of `on_a_gpu`, with a bench and times of our own."""
     return run.tune(
-        budget=Budget(seconds), device=CPU, make_bench=lambda *call: bench,
+        *of, budget=Budget(seconds), device=CPU, make_bench=lambda *call: bench,
         measure_times=measure_times,
     )  # fmt: skip
 
@@ -253,6 +253,46 @@ def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["times"]["calls"] == [call_of(32760, 9.0, 0.8)]
     assert found["attend"]["half"] == vars(SHAPES[0].settings)
+
+
+@pytest.mark.parametrize(
+    ("other", "held"),
+    [((128, torch.float16), [(128, "bfloat16"), (128, "float16")]),
+     ((80, torch.bfloat16), [(80, "bfloat16")])],  # of one row width there is one entry
+    ids=str,
+)  # fmt: skip
+def test_what_serves_another_call_lends_it_settings_and_no_times(on_a_gpu, other, held):
+    """Though the same settings are the fastest."""
+    fastest = GivenBench(lambda x: 0.5 if x == SHAPES[0] else 1.0)
+    timed = Times()
+    tuned(fastest, measure_times=timed)
+    (first,), _ = entries.read_file(on_a_gpu)
+    timed.factor = 0.5
+    found = tuned(fastest, measure_times=timed, of=other)
+    assert found.changed and "nothing is faster than what was measured before" in found.text
+    (*others, own), _ = entries.read_file(on_a_gpu)
+    assert [(x["head_dim"], x["dtype"]) for x in (*others, own)] == held
+    assert own["times"]["calls"] == [call_of(32760, 9.0, 0.5)]
+    assert others in ([], [first])
+    on_a_gpu.unlink()
+    measured.write(on_a_gpu, first)
+    assert tuned(fastest, of=other).changed  # this run has no time left for them
+    assert "times" not in entries.read_file(on_a_gpu)[0][-1]
+    before = on_a_gpu.read_bytes()
+    assert not tuned(fastest, of=other).changed and on_a_gpu.read_bytes() == before
+
+
+def test_an_entry_has_the_day_on_which_it_was_written(on_a_gpu):
+    timed = Times()
+    tuned(GivenBench(), measure_times=timed)
+    (first,), _ = entries.read_file(on_a_gpu)
+    measured.write(on_a_gpu, first | {"date": "2020-01-01"})
+    before = on_a_gpu.read_bytes()
+    assert not tuned(GivenBench(), measure_times=timed).changed and on_a_gpu.read_bytes() == before
+    timed.factor = 0.8
+    assert tuned(GivenBench(), measure_times=timed).changed
+    (again,), _ = entries.read_file(on_a_gpu)
+    assert again["date"] == first["date"]
 
 
 def test_times_that_nobody_measured_are_refused(on_a_gpu):
