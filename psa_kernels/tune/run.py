@@ -112,9 +112,11 @@ def tune(
     calls, missed = {}, {}
     if measure_times or device.type == "cuda":  # whole calls of the reference would take minutes
         measure_times = measure_times or times.measure
-        calls, missed = measure_times(device, head_dim, dtype, budget=budget, say=say)
+        calls, missed = measure_times(
+            device, head_dim, dtype, budget=budget, say=say, int8="int8" in entry["attend"]
+        )
     if times.differ(entry.get("times"), calls):
-        measured.write(file, entry | {"times": calls})
+        measured.write(file, entry | {"times": times.merged(entry.get("times"), calls)})
         changed = True
     left_out = (*_left_out(found), *(f"{name}: {reason}" for name, reason in missed.items()))
     return Result(_text(found, calls, missed, changed, file), left_out, changed)
@@ -166,16 +168,13 @@ def _of_kernel(name: str, x: Outcome) -> str:
 
 
 def _of_calls(one: Mapping[str, Any]) -> str:
-    (dense,) = one["dense_ms"].values()
+    dense = "".join(f"dense {ms:.3g} ms, " for ms in one["dense_ms"].values())
     psa = " and ".join(
         f"{x['anew_ms']:.3g} ms at density {x['density']:.2g} ({x['kept_ms']:.3g} with groups kept"
         f", {x['order_ms']:.3g} without like keys{_in_int8(x)})"
         for x in one["psa"]
     )
-    return (
-        f"A whole call of {one['tokens']:,} tokens, {one['heads']} heads: dense {dense:.3g} ms, "
-        f"PSA {psa}."
-    )
+    return f"A whole call of {one['tokens']:,} tokens, {one['heads']} heads: {dense}PSA {psa}."
 
 
 def _in_int8(call: Mapping[str, float]) -> str:

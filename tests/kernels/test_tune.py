@@ -28,6 +28,7 @@ from psa_kernels.tune.timing import Clock, Timing, alternate
 from ..pack_import import ROOT
 
 CPU = torch.device("cpu")
+OF_COMFYUI = "PyTorch attention", "SageAttention"  # names of its dense attention
 ROWS = [Variant(tuning.ATTEND["sm_86"][128]), Variant(tuning.ESTIMATE["sm_86"][128])]
 SHAPES = [x for row in ROWS for x in candidates.shapes(row, 128, False, False)]
 
@@ -225,13 +226,15 @@ def call_of(tokens, dense_ms, factor=1.0):
 
 
 class Times:
-    """Of whole calls, as given; `factor` of them the next time."""
+    """Of whole calls at the `lengths`, as given; `factor` of them the next time."""
 
-    factor = 1.0
+    factor, lengths, n64 = 1.0, (32760,), None
 
-    def __call__(self, device, head_dim, dtype, *, budget, say):
-        calls = [call_of(32760, 9.0, self.factor)]
-        return {"matmul_tflops": 90.0, "calls": calls}, {"times at 75,600 tokens": NOT_REACHED}
+    def __call__(self, device, head_dim, dtype, *, budget, say, int8):
+        self.int8 = int8
+        calls = [call_of(tokens, 9.0, self.factor) for tokens in self.lengths]
+        found = {"matmul_tflops": 90.0, "calls": calls} | ({"n64": self.n64} if self.n64 else {})
+        return found, {"times at 75,600 tokens": NOT_REACHED}
 
 
 def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu):
@@ -293,6 +296,55 @@ def test_an_entry_has_the_day_on_which_it_was_written(on_a_gpu):
     assert tuned(GivenBench(), measure_times=timed).changed
     (again,), _ = entries.read_file(on_a_gpu)
     assert again["date"] == first["date"]
+
+
+def test_times_of_a_hosts_attention_stay_as_long_as_those_beside_them(on_a_gpu):
+    timed = Times()
+    timed.lengths = 8112, 32760
+    tuned(GivenBench(), measure_times=timed)
+    (entry,), _ = entries.read_file(on_a_gpu)
+    for name in OF_COMFYUI:
+        assert name != times.LIBRARY
+        for call in entry["times"]["calls"]:
+            call["dense_ms"][name] = 20.0
+    measured.write(on_a_gpu, entry)
+    before = on_a_gpu.read_bytes()
+    timed.factor = 1.05
+    assert not tuned(GivenBench(), measure_times=timed).changed and on_a_gpu.read_bytes() == before
+    changed = Times()
+
+    def one_other(*call, **how):
+        same, other = (x(*call, **how)[0]["calls"] for x in (timed, changed))
+        return {"matmul_tflops": 90.0, "calls": [same[0], other[1]]}, {}
+
+    changed.lengths, changed.factor = timed.lengths, 0.8
+    assert tuned(GivenBench(), measure_times=one_other).changed
+    (entry,), _ = entries.read_file(on_a_gpu)
+    kept, new = entry["times"]["calls"]
+    assert kept["dense_ms"].keys() == {times.LIBRARY, *OF_COMFYUI}
+    assert new == call_of(32760, 9.0, 0.8)
+
+
+def test_times_of_a_run_that_was_short_of_time_leave_those_it_did_not_reach(on_a_gpu):
+    timed = Times()
+    timed.lengths, timed.n64 = (32760, 75600, 8112), 1.1
+    tuned(GivenBench(), measure_times=timed)
+    timed.lengths, timed.n64, timed.factor = (75600,), None, 0.5
+    assert tuned(GivenBench(), measure_times=timed).changed
+    (entry,), _ = entries.read_file(on_a_gpu)
+    assert entry["times"] == {
+        "matmul_tflops": 90.0, "n64": 1.1,
+        "calls": [call_of(32760, 9.0), call_of(75600, 9.0, 0.5), call_of(8112, 9.0)],
+    }  # fmt: skip
+    before = on_a_gpu.read_bytes()
+    assert not tuned(GivenBench(), measure_times=timed).changed and on_a_gpu.read_bytes() == before
+
+
+@pytest.mark.parametrize("reason", ["", "wrong numbers, rel-L2 3.0e-01"])
+def test_int8_is_timed_where_its_numbers_are_right(on_a_gpu, reason):
+    timed = Times()
+    tuned(GivenBench(reason=lambda x: reason * (x.qk == "int8")), measure_times=timed)
+    assert timed.int8 == (not reason)
 
 
 def test_times_that_nobody_measured_are_refused(on_a_gpu):
@@ -497,6 +549,49 @@ def test_whole_calls_are_timed(monkeypatch):
     found, _ = times.measure(CPU, 16, torch.float16, budget=Budget(600),
                              sizes=(((1, 16, 20), 16),))  # fmt: skip
     assert "int8_ms" not in found["calls"][0]["psa"][0]
+    found, left_out = times.measure(CPU, 32, torch.float16, budget=Budget(600), int8=False,
+                                    sizes=(((1, 16, 20), 32),))  # fmt: skip
+    assert "int8_ms" not in found["calls"][0]["psa"][0] and not left_out
+
+
+@pytest.mark.parametrize(
+    ("fails", "left_out"),
+    [("int8", "PSA in int8 at 1,280 tokens"), ("dense", "dense attention at 1,280 tokens"),
+     ("n64", "key blocks of 64")],
+)  # fmt: skip
+def test_what_fails_of_a_length_is_named_and_the_rest_is_timed(monkeypatch, fails, left_out):
+    real = times.psa_attention
+
+    def attention(*call, config, **how):
+        if (fails == "int8" and config.qk == "int8") or (fails == "n64" and config.block_n == 64):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(*call, config=config, **how)
+
+    def dense(*call):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(times, "psa_attention", attention)
+    if fails == "dense":
+        monkeypatch.setattr(times, "scaled_dot_product_attention", dense)
+    monkeypatch.setattr(times, "alternate", partial(alternate, least=1, most=1))
+    found, missed = times.measure(CPU, 32, torch.float16, budget=Budget(600),
+                                  sizes=(((1, 32, 40), 32),))  # fmt: skip
+    assert missed == {left_out: "the GPU has no free memory"}
+    (call,) = found["calls"]
+    assert (fails == "n64") == ("n64" not in found)
+    assert (fails == "int8") == ("int8_ms" not in call["psa"][0])
+    assert (fails == "dense") == (not call["dense_ms"])
+    entries._check_times(found)
+    assert ("dense" in run._of_calls(call)) == (fails != "dense")
+
+
+def test_without_the_rate_of_products_no_call_is_timed(monkeypatch):
+    def product(*call):
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+    monkeypatch.setattr(times, "_matmul", product)
+    found, missed = times.measure(CPU, 32, torch.float16, budget=Budget(600))
+    assert not found and list(missed.values()) == ["the GPU has no free memory"]
 
 
 def compiled_for(grid, heads, monkeypatch):

@@ -74,6 +74,7 @@ def test_a_tuner_that_is_killed_is_a_finding(tmp_path):
     environment = instead_of_torch(tmp_path, "import os; os.abort()")
     found = tune_apart(128, "bfloat16", 30.0, environment=environment)
     assert found.state == "failed" and "SIGABRT" in found.detail
+    assert "what it had found by then may be written" in found.detail
 
 
 def test_it_reads_the_measurements_that_this_process_reads(tmp_path, monkeypatch):
