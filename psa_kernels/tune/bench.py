@@ -132,8 +132,7 @@ class CallBench:
                 self.clock = Clock(device)
                 _ = self.small.right  # before threads ask for it
             except Exception as error:
-                found = diagnose(error)
-                raise TuneError(f"{found.what}; {found.remedy}") from error
+                raise _diagnosed(error) from error
         self.spills: dict[str, int] = {}  # of the table's settings, which come first
 
     def prepare(self, variant: Variant) -> str:
@@ -142,15 +141,17 @@ class CallBench:
             try:
                 out = self.small.run(variant, launched)
                 self.large.run(variant)  # if it needs another compilation, then here
+                off = self._error(variant, out)  # waits for both: a fault of theirs comes up here
             except Exception as error:
+                if _is_of_memory(error):
+                    raise _diagnosed(error) from error
                 reason = _first_line(error)
                 self._see_whether_the_gpu_lives(variant, reason)
                 return reason
-            error = self._error(variant, out)
         tolerance = TOLERANCE[self.dtype]
         most = tolerance.importance if variant.kernel == "importance" else tolerance.output
-        if not error <= most:
-            return f"wrong numbers, rel-L2 {error:.1e}"
+        if not off <= most:
+            return f"wrong numbers, rel-L2 {off:.1e}"
         spills = getattr(launched[0], "n_spills", 0) or 0
         if spills > self.spills.setdefault(variant.kernel, spills):
             return f"{spills} registers spill"
@@ -162,13 +163,20 @@ class CallBench:
             return self._make_long()
 
     def time(self, variants: Sequence[Variant], seconds: float) -> Mapping[Variant, Timing]:
-        return self._time(self.large, variants, seconds)
+        try:
+            return self._time(self.large, variants, seconds)
+        except Exception as error:
+            if _is_of_memory(error):
+                raise _diagnosed(error) from error
+            raise
 
     def time_long(self, variants: Sequence[Variant], seconds: float) -> Mapping[Variant, Timing]:
         try:
             return self._time(self.long, variants, seconds)
-        except torch.OutOfMemoryError:
-            return self._time(self.large, variants, seconds)
+        except Exception as error:
+            if _is_of_memory(error):
+                return self.time(variants, seconds)
+            raise
 
     def _time(
         self, one: Call, variants: Sequence[Variant], seconds: float
@@ -190,6 +198,16 @@ class CallBench:
             torch.cuda.synchronize(self.device)
         except Exception as error:
             raise TuneError(f"{variant.kernel}, {variant}, broke the GPU: {reason}") from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether the GPU's memory is full, which is no variant's fault; Triton has no type for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def _diagnosed(error: Exception) -> TuneError:
+    found = diagnose(error)
+    return TuneError(f"{found.what}; {found.remedy}")
 
 
 def _first_line(error: BaseException) -> str:

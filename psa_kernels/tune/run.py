@@ -85,9 +85,11 @@ def tune(
         rows += [dataclasses.replace(x, sums="float16") for x in attends]
     say(f"making calls of {head_dim} channels a head in {name_of(dtype)} on {here.gpu}")
     bench = (make_bench or CallBench)(device, head_dim, dtype)
+    dropped = {}
     for i, row in enumerate(rows):
         if getattr(row.settings, "specialised", False) and (reason := bench.prepare(row)):
             say(f"{row.kernel}, {row}, is left out: {reason}")
+            dropped[row] = reason
             portable = tuning.portable_attend(device, dtype, width, row.qk)
             rows[i] = dataclasses.replace(row, settings=portable)
     old = measured.find(device, head_dim, dtype, file).entry  # or what serves this one too
@@ -99,6 +101,7 @@ def tune(
         qk=old["qk"] if old else "half", sums=old.get("sums", {}) if old else {},
         workers=1 if tuning.interpreted(device) else 0,  # the interpreter has no threads
     )  # fmt: skip
+    found = dataclasses.replace(found, left_out={**dropped, **found.left_out})
     entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype)
     kept = "qk", "sums", "attend", "estimate"
     changed = not of_this or any(old.get(key) != entry[key] for key in kept)
@@ -119,7 +122,8 @@ def tune(
         measured.write(file, entry | {"times": times.merged(entry.get("times"), calls)})
         changed = True
     left_out = (*_left_out(found), *(f"{name}: {reason}" for name, reason in missed.items()))
-    return Result(_text(found, calls, missed, changed, file), left_out, changed)
+    named = {f"{row.kernel}, {row}": reason for row, reason in dropped.items()} | missed
+    return Result(_text(found, calls, named, changed, file), left_out, changed)
 
 
 def _in_use(entry: Mapping[str, Any], row: Variant) -> Variant:
@@ -147,13 +151,13 @@ def _entry(found: Found, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _text(
-    found: Found, times: Mapping[str, Any], missed: Mapping[str, str], changed: bool, file: Path
+    found: Found, times: Mapping[str, Any], named: Mapping[str, str], changed: bool, file: Path
 ) -> str:
     said = [_of_kernel(name, x) for name, x in found.outcomes.items()]
     said.append(f"{found.timed} settings were timed{_counted(found)}.")
     said += [f"{what.capitalize()} took {x:.0f} s." for what, x in found.seconds.items()]
     said += [_of_calls(x) for x in times.get("calls", ())[:1]]
-    said += [f"Left out: {name}, {reason}." for name, reason in missed.items()]
+    said += [f"Left out: {name}, {reason}." for name, reason in named.items()]
     said.append(f"Written to {file}." if changed else f"{file} stays as it is.")
     return " ".join(said)
 

@@ -413,7 +413,10 @@ def test_where_the_specialised_row_does_not_run_the_portable_one_serves(on_a_gpu
     monkeypatch.setattr(tuning, "architecture", lambda device: "sm_90")
     monkeypatch.setattr(tuning, "portable_attend", lambda *of_call: portable)
     bench = GivenBench(reason=lambda x: "no Gluon" if x.settings == special else "")
-    tuned(bench)
+    found = tuned(bench)
+    named = f"attention, {special}"
+    assert f"Left out: {named}, no Gluon." in found.text
+    assert f"{named}: no Gluon" in found.lines
     assert [x.settings for x in bench.prepared if x.kernel == "attention"][:2] == [
         special, portable
     ]  # fmt: skip
@@ -592,6 +595,59 @@ def test_without_the_rate_of_products_no_call_is_timed(monkeypatch):
     monkeypatch.setattr(times, "_matmul", product)
     found, missed = times.measure(CPU, 32, torch.float16, budget=Budget(600))
     assert not found and list(missed.values()) == ["the GPU has no free memory"]
+
+
+class Output:
+    """A kernel's, which is read when the GPU has run it."""
+
+    def __init__(self, fault=None):
+        self.fault = fault
+
+    def float(self):
+        if self.fault:
+            raise self.fault
+        return torch.ones(4)
+
+
+def bench_of(small=lambda *call: Output(), large=lambda *call: None, long=None):
+    """A bench whose calls do this in place of running kernels."""
+    found = object.__new__(bench.CallBench)
+    found.device, found.dtype, found.clock, found.spills = CPU, torch.float16, Clock(CPU), {}
+    right = dict.fromkeys(("attention", "importance"), torch.ones(4))
+    found.small = mock.Mock(run=lambda *call: call[1].append(None) or small(*call), right=right)
+    found.large, found.long = mock.Mock(run=large), mock.Mock(run=long or large)
+    return found
+
+
+def raising(error):
+    def run(*call):
+        raise error
+
+    return run
+
+
+FULL = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("Triton Error [CUDA]: out of memory")]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", FULL, ids=["torch", "Triton"])
+def test_a_full_gpu_ends_the_search_and_writes_nothing(on_a_gpu, error):
+    """Of no settings: the next time they may be the fastest."""
+    assert bench_of().prepare(ROWS[0]) == ""
+    for full in (bench_of(raising(error)), bench_of(large=raising(error)),
+                 bench_of(lambda *call: Output(error))):  # fmt: skip
+        with pytest.raises(TuneError, match="no free memory; close the programs that use it"):
+            tuned(full)
+    with pytest.raises(TuneError, match="no free memory"):
+        bench_of(large=raising(error)).time(ROWS, 0.01)
+    assert not on_a_gpu.exists()
+    # a GPU too small for the long call serves the large one
+    assert set(bench_of(long=raising(error)).time_long(ROWS, 0.01)) == set(ROWS)
+
+
+def test_a_fault_that_comes_up_when_the_output_is_read_is_the_variants():
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert "an illegal memory access" in bench_of(lambda *call: Output(error)).prepare(ROWS[0])
 
 
 def compiled_for(grid, heads, monkeypatch):
