@@ -17,7 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psa_kernels import measured
+from psa_kernels import measured, reference
 from psa_kernels.measured import Machine, entries, place
 from psa_kernels.triton import settings, tuning
 from psa_kernels.tune import bench, candidates, run, search, times
@@ -606,14 +606,17 @@ class Output:
     def float(self):
         if self.fault:
             raise self.fault
-        return torch.ones(4)
+        return RIGHT
+
+
+RIGHT = torch.tensor([100.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)  # of two heads
 
 
 def bench_of(small=lambda *call: Output(), large=lambda *call: None, long=None):
     """A bench whose calls do this in place of running kernels."""
     found = object.__new__(bench.CallBench)
     found.device, found.dtype, found.clock, found.spills = CPU, torch.float16, Clock(CPU), {}
-    right = dict.fromkeys(("attention", "importance"), torch.ones(4))
+    right = dict.fromkeys(("attention", "importance"), RIGHT)
     found.small = mock.Mock(run=lambda *call: call[1].append(None) or small(*call), right=right)
     found.large, found.long = mock.Mock(run=large), mock.Mock(run=long or large)
     return found
@@ -675,6 +678,40 @@ def compiled_for(grid, heads, monkeypatch):
         for row in (tuning.row_attend, tuning.row_estimate):
             call.run(Variant(row(CPU, torch.float16, 64)))
     return found
+
+
+def test_each_head_is_held_against_the_reference_by_itself(monkeypatch):
+    wrong = RIGHT * torch.tensor([1.0, 1.01]).view(1, 2, 1, 1)
+    assert bench_of(lambda *call: RIGHT).prepare(ROWS[0]) == ""
+    assert bench_of(lambda *call: wrong).prepare(ROWS[0]) == "wrong numbers, rel-L2 1.0e-02"
+    assert "wrong numbers" in bench_of(lambda *call: RIGHT * math.nan).prepare(ROWS[0])
+    # a GPU's kernels multiply values of float16 as bfloat16, which rounds more; not the importance
+    monkeypatch.setattr(tuning, "values_dtype", lambda *of_call: torch.bfloat16)
+    reasons = [bench_of(lambda *call: RIGHT * 1.005).prepare(row) for row in ROWS]
+    assert reasons == ["", "wrong numbers, rel-L2 5.0e-03"]
+
+
+@triton_here
+@pytest.mark.parametrize("head_dim", [32, *measured.HEAD_DIMS])
+def test_the_checked_call_takes_the_loops_with_a_running_maximum_and_those_without(
+    head_dim, monkeypatch
+):
+    """By the kernel's own limit, in all of its programs."""
+    from psa_kernels.triton import common
+    from psa_kernels.triton.estimate_kernel import mass_kernel
+
+    monkeypatch.setattr(type(mass_kernel), "__getitem__", lambda *of_grid: lambda *x, **y: None)
+    monkeypatch.setattr(bench.Call, "right", None)
+    few = dict.fromkeys(("large", "long"), (1, 8, 10))
+    found = bench.CallBench(CPU, head_dim, torch.bfloat16, **few)
+    call = found.small
+    orders = reference.reorder(call.q, call.k, call.layout, call.config)
+    q = call.q.float()[:, :, orders.q[0, 0]]
+    longest = call.k.float().square().sum(-1).amax(-1)
+    bound = (q.square().sum(-1) * longest[..., None]).sqrt() * call.scale * common.LOG2E
+    of_programs = torch.stack([x.amax(-1) for x in bound.split(64, -1)], -1)
+    assert (of_programs[:, ::2] < common.BOUND.value).all()
+    assert (of_programs[:, 1::2] > common.BOUND.value).all()
 
 
 @triton_here
