@@ -154,6 +154,7 @@ def _text(
     found: Found, times: Mapping[str, Any], named: Mapping[str, str], changed: bool, file: Path
 ) -> str:
     said = [_of_kernel(name, x) for name, x in found.outcomes.items()]
+    said.append("The attention's times include the pyramid before it.")
     said.append(f"{found.timed} settings were timed{_counted(found)}.")
     said += [f"{what.capitalize()} took {x:.0f} s." for what, x in found.seconds.items()]
     said += [_of_calls(x) for x in times.get("calls", ())[:1]]

@@ -373,6 +373,7 @@ def test_measured_for_real_written_used_and_left_alone(on_a_gpu, one_thread):
     # its time is never over: a busy machine takes longer, and measures the same
     first = tuned(Products(), seconds=3600.0)
     assert first.changed and str(on_a_gpu) in first.text and "Compiling took " in first.text
+    assert "The attention's times include the pyramid before it." in first.text
     assert tuning.attend(CPU, torch.bfloat16, 128) == SHAPES[0].settings
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["gain"]["attention"] > 1.2 and found["tried"] > 10
