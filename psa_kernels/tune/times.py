@@ -58,24 +58,26 @@ def measure(
     calls          of each length: tokens, heads, dense_ms by the name of the attention, for each
                    density order_ms, anew_ms and kept_ms, and int8_ms (order_ms with qk at int8)
                    where the kernels have int8 and `int8` is true
-    n64            time of a call with key blocks of 64 over that with 128; absent if time was short
+    n64            time of a call with key blocks of 64 over that with 128, if time was left
     """
     calls, left_out, last = [], {}, None
 
-    def tried(name: str, measured: Callable, *of_call) -> Any:
+    def tried(name: str, measured: Callable, *given) -> Any:
         """What it measures; None where it fails."""
         try:
-            return measured(*of_call, dtype, device, clock)
+            return measured(*given)
         except Exception as error:
             left_out[name] = diagnose(error).what
             return None
 
     with made_current(device), torch.no_grad():
-        clock = Clock(device)
-        # without it nothing is estimated; it needs less memory than any call
-        rate = tried("all times, with that of a matrix product", _matmul)
+        # without these nothing is estimated; they need less memory than any call
+        name = "all times, with that of a matrix product"
+        clock = tried(name, Clock, device)
+        rate = clock and tried(name, _matmul, dtype, device, clock)
         if rate is None:
             return {}, left_out
+        rest = head_dim, dtype, device, clock
         for grid, width in sizes:
             tokens, heads = grid[0] * grid[1] * grid[2], max(1, width // head_dim)
             work = tokens**2 * heads * head_dim
@@ -84,7 +86,7 @@ def measure(
                 left_out[name] = NOT_REACHED
                 continue
             say(f"{name}: dense attention and PSA")
-            if found := tried(name, partial(_of_size, int8, left_out), grid, heads, head_dim):
+            if found := tried(name, _of_size, int8, left_out, grid, heads, *rest):
                 calls.append(found[0])
                 last = work, found[1]
         if not calls:
@@ -95,7 +97,7 @@ def measure(
             left_out[name] = NOT_REACHED
             return times, left_out
         say(name)
-        if n64 := tried(name, _n64, grid, max(1, width // head_dim), head_dim):
+        if n64 := tried(name, _n64, grid, max(1, width // head_dim), *rest):
             times["n64"] = n64
     return times, left_out
 

@@ -589,11 +589,12 @@ def test_what_fails_of_a_length_is_named_and_the_rest_is_timed(monkeypatch, fail
     assert ("dense" in run._of_calls(call)) == (fails != "dense")
 
 
-def test_without_the_rate_of_products_no_call_is_timed(monkeypatch):
-    def product(*call):
+@pytest.mark.parametrize("name", ["_matmul", "Clock"])
+def test_without_the_rate_of_products_no_call_is_timed(monkeypatch, name):
+    def full(*call):
         raise RuntimeError("Triton Error [CUDA]: out of memory")
 
-    monkeypatch.setattr(times, "_matmul", product)
+    monkeypatch.setattr(times, name, full)
     found, missed = times.measure(CPU, 32, torch.float16, budget=Budget(600))
     assert not found and list(missed.values()) == ["the GPU has no free memory"]
 
