@@ -110,18 +110,20 @@ def _find(path: Path, device: torch.device, width: int, dtype: torch.dtype) -> F
         return Found(ignored=wrong)
     other = torch.float16 if dtype == torch.bfloat16 else torch.bfloat16
     of_gpu = [x for x in entries if x["gpu"] == here.gpu]
+    stale = NOTHING
     for kind in (dtype, other):
         for one in of_gpu:
             if not same_call(one, width, name_of(kind)):
                 continue
-            if differs := difference(one, here):
-                return Found(None, f"{path} is not used: {differs}; {AGAIN}", one)
-            return Found(one)
+            if not (differs := difference(one, here)):
+                return Found(one)
+            if stale is NOTHING:
+                stale = Found(None, f"{path} is not used: {differs}; {AGAIN}", one)
     if entries and not of_gpu:
         gpus = ", ".join(sorted({x["gpu"] for x in entries}))
         return Found(ignored=f"{path} is not used: it was measured on {gpus}, this is {here.gpu}; "
                      f"{AGAIN}")  # fmt: skip
-    return NOTHING
+    return stale
 
 
 def difference(one: Mapping[str, Any], here: Machine) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,19 @@ def write(path: Path, entry: Mapping[str, Any]) -> None:
         shutil.copyfile(path, f"{path}.unread")
     kept = [x for x in entries if not _same_place(x, entry)]
     text = json.dumps({"about": ABOUT, "format": FORMAT, "measured": [*kept, entry]}, indent=1)
+    path = Path(os.path.realpath(path))  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with made.open("x", encoding="utf-8") as file:  # readable for others as the umask says
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        if path.exists():
+            shutil.copymode(path, made)
+        os.replace(made, path)
     except BaseException:
-        os.unlink(name)
+        made.unlink(missing_ok=True)
         raise
     forget()
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 
-from ..measured import file_in_use
+from ..measured import file_in_use, forget
 from ..measured.place import VARIABLE
 from ..own_process import run_module
 from .machine import describe
@@ -38,6 +38,8 @@ def run_apart(
                            environment=env, alive=alive)  # fmt: skip
     except OSError as error:
         return _failed(f"could not be started: {error}", f"see whether {sys.executable} runs")
+    finally:
+        forget()  # this process goes by the file as it is now, like the other that has read it
     if ended.code is None:
         return _failed(
             f"did not end within {time_limit:g} seconds and was stopped",

@@ -14,6 +14,7 @@ from ..selftest.report import FAILED, OK, Check
 
 NAME = "Measuring this GPU"
 ROOM = 60.0  # seconds beyond its own limit until it is ended
+KEPT = "what it had found by then may be written"
 _PROGRESS = re.compile(r"\[ *(\d+)%\] (.*)")
 
 
@@ -48,11 +49,11 @@ def tune_apart(
         forget()
     if ended.code is None:
         return Check(NAME, FAILED, f"the tuner did not end within {seconds + ROOM:g} seconds and "
-                     "was stopped; nothing was written", lines=ended.said)  # fmt: skip
+                     f"was stopped; {KEPT}", lines=ended.said)  # fmt: skip
     try:
         report = json.loads(ended.report)
     except ValueError:
-        detail = f"the tuner ended {ended.how}; nothing was written"
+        detail = f"the tuner ended {ended.how}; {KEPT}"
         remedy = "the lines below, with verbose, are what was said last"
         return Check(NAME, FAILED, detail, remedy, ended.said)
     if "failed" in report:

@@ -85,12 +85,15 @@ def tune(
         rows += [dataclasses.replace(x, sums="float16") for x in attends]
     say(f"making calls of {head_dim} channels a head in {name_of(dtype)} on {here.gpu}")
     bench = (make_bench or CallBench)(device, head_dim, dtype)
+    dropped = {}
     for i, row in enumerate(rows):
         if getattr(row.settings, "specialised", False) and (reason := bench.prepare(row)):
             say(f"{row.kernel}, {row}, is left out: {reason}")
+            dropped[row] = reason
             portable = tuning.portable_attend(device, dtype, width, row.qk)
             rows[i] = dataclasses.replace(row, settings=portable)
-    old = measured.find(device, head_dim, dtype, file).entry
+    old = measured.find(device, head_dim, dtype, file).entry  # or what serves this one too
+    of_this = old is not None and (old["head_dim"], old["dtype"]) == (head_dim, name_of(dtype))
     in_use = [_in_use(old, row) for row in rows] if old else rows
     found = search(
         bench, rows, in_use, width=width, tma=has_tma(device),
@@ -98,25 +101,29 @@ def tune(
         qk=old["qk"] if old else "half", sums=old.get("sums", {}) if old else {},
         workers=1 if tuning.interpreted(device) else 0,  # the interpreter has no threads
     )  # fmt: skip
+    found = dataclasses.replace(found, left_out={**dropped, **found.left_out})
     entry = dataclasses.asdict(here) | _entry(found, head_dim, dtype)
     kept = "qk", "sums", "attend", "estimate"
-    changed = old is None or any(old.get(key) != entry[key] for key in kept)
-    if old and "times" in old:
+    changed = not of_this or any(old.get(key) != entry[key] for key in kept)
+    if of_this and "times" in old:
         entry["times"] = old["times"]
     if changed:
         measured.write(file, entry)  # the calls that are timed next use it
     else:
-        entry = dict(old)
+        entry = {**old, "date": entry["date"]}
     del bench
     calls, missed = {}, {}
     if measure_times or device.type == "cuda":  # whole calls of the reference would take minutes
         measure_times = measure_times or times.measure
-        calls, missed = measure_times(device, head_dim, dtype, budget=budget, say=say)
+        calls, missed = measure_times(
+            device, head_dim, dtype, budget=budget, say=say, int8="int8" in entry["attend"]
+        )
     if times.differ(entry.get("times"), calls):
-        measured.write(file, entry | {"times": calls})
+        measured.write(file, entry | {"times": times.merged(entry.get("times"), calls)})
         changed = True
     left_out = (*_left_out(found), *(f"{name}: {reason}" for name, reason in missed.items()))
-    return Result(_text(found, calls, missed, changed, file), left_out, changed)
+    named = {f"{row.kernel}, {row}": reason for row, reason in dropped.items()} | missed
+    return Result(_text(found, calls, named, changed, file), left_out, changed)
 
 
 def _in_use(entry: Mapping[str, Any], row: Variant) -> Variant:
@@ -144,13 +151,14 @@ def _entry(found: Found, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _text(
-    found: Found, times: Mapping[str, Any], missed: Mapping[str, str], changed: bool, file: Path
+    found: Found, times: Mapping[str, Any], named: Mapping[str, str], changed: bool, file: Path
 ) -> str:
     said = [_of_kernel(name, x) for name, x in found.outcomes.items()]
+    said.append("The attention's times include the pyramid before it.")
     said.append(f"{found.timed} settings were timed{_counted(found)}.")
     said += [f"{what.capitalize()} took {x:.0f} s." for what, x in found.seconds.items()]
     said += [_of_calls(x) for x in times.get("calls", ())[:1]]
-    said += [f"Left out: {name}, {reason}." for name, reason in missed.items()]
+    said += [f"Left out: {name}, {reason}." for name, reason in named.items()]
     said.append(f"Written to {file}." if changed else f"{file} stays as it is.")
     return " ".join(said)
 
@@ -165,16 +173,13 @@ def _of_kernel(name: str, x: Outcome) -> str:
 
 
 def _of_calls(one: Mapping[str, Any]) -> str:
-    (dense,) = one["dense_ms"].values()
+    dense = "".join(f"dense {ms:.3g} ms, " for ms in one["dense_ms"].values())
     psa = " and ".join(
         f"{x['anew_ms']:.3g} ms at density {x['density']:.2g} ({x['kept_ms']:.3g} with groups kept"
         f", {x['order_ms']:.3g} without like keys{_in_int8(x)})"
         for x in one["psa"]
     )
-    return (
-        f"A whole call of {one['tokens']:,} tokens, {one['heads']} heads: dense {dense:.3g} ms, "
-        f"PSA {psa}."
-    )
+    return f"A whole call of {one['tokens']:,} tokens, {one['heads']} heads: {dense}PSA {psa}."
 
 
 def _in_int8(call: Mapping[str, float]) -> str:

@@ -25,7 +25,9 @@ from . import bench
 from .search import NOT_REACHED, Budget
 from .timing import Clock, alternate
 
-LIBRARY = "PyTorch attention"  # what is dense in the library, and by default in ComfyUI
+# torch's own choice among its kernels. A host may call it with another choice: its attention has a
+# name of its own
+LIBRARY = "torch's scaled_dot_product_attention"
 SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
 # (grid, elements of all heads): the usual one first, in case time is short
 SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))
@@ -47,19 +49,35 @@ def measure(
     *,
     budget: Budget,
     say: Callable[[str], None] = lambda text: None,
+    int8: bool = True,
     sizes: tuple = SIZES,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """(times, length -> why it was left out); times, where there are any:
+    """(times, what was left out -> why); times, where there are any:
 
     matmul_tflops  of a large matrix product
     calls          of each length: tokens, heads, dense_ms by the name of the attention, for each
                    density order_ms, anew_ms and kept_ms, and int8_ms (order_ms with qk at int8)
-                   where the kernels have int8
-    n64            time of a call with key blocks of 64 over that with 128; absent if time was short
+                   where the kernels have int8 and `int8` is true
+    n64            time of a call with key blocks of 64 over that with 128, if time was left
     """
     calls, left_out, last = [], {}, None
+
+    def tried(name: str, measured: Callable, *given) -> Any:
+        """What it measures; None where it fails."""
+        try:
+            return measured(*given)
+        except Exception as error:
+            left_out[name] = diagnose(error).what
+            return None
+
     with made_current(device), torch.no_grad():
-        clock = Clock(device)
+        # without these nothing is estimated; they need less memory than any call
+        name = "all times, with that of a matrix product"
+        clock = tried(name, Clock, device)
+        rate = clock and tried(name, _matmul, dtype, device, clock)
+        if rate is None:
+            return {}, left_out
+        rest = head_dim, dtype, device, clock
         for grid, width in sizes:
             tokens, heads = grid[0] * grid[1] * grid[2], max(1, width // head_dim)
             work = tokens**2 * heads * head_dim
@@ -68,31 +86,30 @@ def measure(
                 left_out[name] = NOT_REACHED
                 continue
             say(f"{name}: dense attention and PSA")
-            try:
-                found, seconds = _of_size(grid, heads, head_dim, dtype, device, clock)
-            except Exception as error:
-                left_out[name] = diagnose(error).what
-                continue
-            calls.append(found)
-            last = work, seconds
+            if found := tried(name, _of_size, int8, left_out, grid, heads, *rest):
+                calls.append(found[0])
+                last = work, found[1]
         if not calls:
             return {}, left_out
-        times = {"matmul_tflops": _matmul(dtype, device, clock), "calls": calls}
-        if budget.left() > N64_SECONDS:
-            say("key blocks of 64")
-            grid, width = sizes[0]
-            times["n64"] = _n64(grid, max(1, width // head_dim), head_dim, dtype, device, clock)
-        else:
-            left_out["key blocks of 64"] = NOT_REACHED
+        times = {"matmul_tflops": rate, "calls": calls}
+        name, (grid, width) = "key blocks of 64", sizes[0]
+        if budget.left() <= N64_SECONDS:
+            left_out[name] = NOT_REACHED
+            return times, left_out
+        say(name)
+        if n64 := tried(name, _n64, grid, max(1, width // head_dim), *rest):
+            times["n64"] = n64
     return times, left_out
 
 
-def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any], float]:
+def _of_size(
+    int8, left_out, grid, heads, head_dim, dtype, device, clock
+) -> tuple[dict[str, Any], float]:
     """What is kept of one length, and the seconds that timing it took, compiling not counted."""
     tokens = grid[0] * grid[1] * grid[2]
     q, k, v = bench.made_up(tokens, heads, head_dim, dtype, device)
-    calls: dict[Any, Callable] = {"dense": partial(scaled_dot_product_attention, q, k, v)}
-    densities = []
+    calls: dict[Any, Callable] = {}
+    densities, in_int8 = [], {}
     for i, config in enumerate(SETTINGS):
         similar = config.replace(grouping="similar", refresh=4)
         call = partial(psa_attention, q, k, v, grid=grid, need_kernels=device.type == "cuda")
@@ -103,17 +120,27 @@ def _of_size(grid, heads, head_dim, dtype, device, clock) -> tuple[dict[str, Any
         kept = partial(call, config=similar, state=state, step=FIRST_STEPS)
         calls |= {(i, "order_ms"): partial(call, config=config),
                   (i, "anew_ms"): partial(call, config=similar), (i, "kept_ms"): kept}  # fmt: skip
-        int8 = config.replace(qk="int8")
-        if not refusal(INT8.limits, Call.small(device, dtype, head_dim, int8)):
-            calls[i, "int8_ms"] = partial(call, config=int8)
+        of_int8 = config.replace(qk="int8")
+        if int8 and not refusal(INT8.limits, Call.small(device, dtype, head_dim, of_int8)):
+            in_int8[i, "int8_ms"] = partial(call, config=of_int8)
         densities.append(call(config=config, return_stats=True)[1].density)
     for once in calls.values():
         once()
+    # what a length can do without
+    dense = {"dense": partial(scaled_dot_product_attention, q, k, v)}
+    for name, more in {"dense attention": dense, "PSA in int8": in_int8}.items():
+        try:
+            for once in more.values():
+                once()
+        except Exception as error:
+            left_out[f"{name} at {tokens:,} tokens"] = diagnose(error).what
+        else:
+            calls |= more
     begin = time.monotonic()
     times = alternate(calls, clock, seconds_each=EACH)
     found = {
         "tokens": tokens, "heads": heads,
-        "dense_ms": {LIBRARY: _rounded(times["dense"].ms)},
+        "dense_ms": {LIBRARY: _rounded(times["dense"].ms)} if "dense" in times else {},
         "psa": [
             {"density": _rounded(density)}
             | {key[1]: _rounded(x.ms) for key, x in times.items() if key[0] == i}
@@ -156,13 +183,34 @@ def _matmul(dtype, device, clock) -> float:
 
 
 def differ(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
-    """Whether new times differ from old ones; if there are no new times, they do not."""
-    if not new:
-        return False
-    one, other = dict(_numbers(old or {})), dict(_numbers(new))
-    if not other.keys() <= one.keys():
-        return True
-    return any(abs(x / one[name] - 1) > CHANGE for name, x in other.items())
+    """Whether what `new` has is not in `old`, or not the same; what only `old` has is no matter."""
+    one, other = ({**x, "calls": _by_length(x)} for x in (old or {}, new))
+    return not dict(_numbers(other)).keys() <= dict(_numbers(one)).keys() or _moved(one, other)
+
+
+def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+    """`new`, and what only `old` has.
+
+    A host's own dense attention at a length goes where PSA's times there have changed.
+    """
+    old = old or {}
+    calls = _by_length(old)
+    for length, call in _by_length(new).items():
+        dense, before = call["dense_ms"], calls.get(length)
+        if before and not _moved(before["psa"], call["psa"]):
+            dense = {**before["dense_ms"], **dense}
+        calls[length] = {**call, "dense_ms": dense}
+    return {**old, **new, "calls": list(calls.values())}
+
+
+def _by_length(times: Mapping[str, Any]) -> dict[tuple[int, int], Mapping[str, Any]]:
+    return {(call["tokens"], call["heads"]): call for call in times.get("calls", ())}
+
+
+def _moved(old: Any, new: Any) -> bool:
+    """Whether a number that both have has changed."""
+    one = dict(_numbers(old))
+    return any(abs(x / one[at] - 1) > CHANGE for at, x in _numbers(new) if at in one)
 
 
 def _numbers(value: Any, path: tuple = ()):

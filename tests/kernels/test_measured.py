@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 import torch
@@ -119,6 +121,17 @@ def test_ones_own_dtype_goes_first(file):
     assert qk() == ["half", "int8"]
 
 
+def test_a_stale_entry_of_ones_own_dtype_hides_no_fresh_one_of_the_other(file, caplog):
+    measured.write(file, entry(dtype="float16"))
+    measured.write(file, entry(torch="2.9"))
+    assert in_use() == in_use(torch.float16) == (ATTEND, ESTIMATE)
+    assert not caplog.records
+    measured.write(file, entry(dtype="float16", torch="2.8"))
+    found = measured.find(GPU, 128, torch.bfloat16)
+    assert "torch 2.9" in found.ignored and found.stale["dtype"] == "bfloat16"
+    assert "torch 2.8" in measured.find(GPU, 128, torch.float16).ignored
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -181,6 +194,36 @@ def test_other_entries_stay(file):
     data = json.loads(file.read_text())
     assert data["measured"] == [other, entry(head_dim=64), entry()]
     assert "issue" in data["about"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes and links of POSIX")
+def test_the_file_keeps_its_mode_and_a_link_stays_one(file):
+    before = os.umask(0o027)
+    try:
+        measured.write(file, entry())
+    finally:
+        os.umask(before)
+    assert file.stat().st_mode & 0o777 == 0o640
+    file.chmod(0o604)
+    real = file.rename(file.with_name("elsewhere.json"))
+    file.symlink_to(real)
+    measured.write(file, entry(head_dim=64))
+    assert file.is_symlink() and real.stat().st_mode & 0o777 == 0o604
+    assert len(entries.read_file(real)[0]) == 2
+    assert sorted(x.name for x in file.parent.iterdir()) == ["elsewhere.json", "measured.json"]
+
+
+def test_what_cannot_be_written_leaves_the_file_and_nothing_else(file):
+    measured.write(file, entry())
+    before = file.read_bytes()
+    with pytest.raises(TypeError):
+        measured.write(file, entry(left_out=[object()]))
+    # what another program has cleared away meanwhile is no second error
+    for leaves in (lambda made, path: 1 / 0, lambda made, path: made.unlink() or 1 / 0):
+        replace = mock.patch.object(os, "replace", side_effect=leaves)
+        with replace, pytest.raises(ZeroDivisionError):
+            measured.write(file, entry(head_dim=64))
+    assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
 
 
 def test_it_is_read_once_and_anew_after_a_measurement(file):

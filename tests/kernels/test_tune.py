@@ -17,7 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psa_kernels import measured
+from psa_kernels import measured, reference
 from psa_kernels.measured import Machine, entries, place
 from psa_kernels.triton import settings, tuning
 from psa_kernels.tune import bench, candidates, run, search, times
@@ -28,6 +28,7 @@ from psa_kernels.tune.timing import Clock, Timing, alternate
 from ..pack_import import ROOT
 
 CPU = torch.device("cpu")
+OF_COMFYUI = "PyTorch attention", "SageAttention"  # names of its dense attention
 ROWS = [Variant(tuning.ATTEND["sm_86"][128]), Variant(tuning.ESTIMATE["sm_86"][128])]
 SHAPES = [x for row in ROWS for x in candidates.shapes(row, 128, False, False)]
 
@@ -208,10 +209,10 @@ def no_times(*call, **how):
     return {}, {}
 
 
-def tuned(bench, seconds=9.0, measure_times=no_times):
+def tuned(bench, seconds=9.0, measure_times=no_times, of=(128, torch.bfloat16)):
     """A run on the machine of `on_a_gpu`, with a bench and times of our own."""
     return run.tune(
-        budget=Budget(seconds), device=CPU, make_bench=lambda *call: bench,
+        *of, budget=Budget(seconds), device=CPU, make_bench=lambda *call: bench,
         measure_times=measure_times,
     )  # fmt: skip
 
@@ -225,13 +226,15 @@ def call_of(tokens, dense_ms, factor=1.0):
 
 
 class Times:
-    """Of whole calls, as given; `factor` of them the next time."""
+    """Of whole calls at the `lengths`, as given; `factor` of them the next time."""
 
-    factor = 1.0
+    factor, lengths, n64 = 1.0, (32760,), None
 
-    def __call__(self, device, head_dim, dtype, *, budget, say):
-        calls = [call_of(32760, 9.0, self.factor)]
-        return {"matmul_tflops": 90.0, "calls": calls}, {"times at 75,600 tokens": NOT_REACHED}
+    def __call__(self, device, head_dim, dtype, *, budget, say, int8):
+        self.int8 = int8
+        calls = [call_of(tokens, 9.0, self.factor) for tokens in self.lengths]
+        found = {"matmul_tflops": 90.0, "calls": calls} | ({"n64": self.n64} if self.n64 else {})
+        return found, {"times at 75,600 tokens": NOT_REACHED}
 
 
 def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu):
@@ -253,6 +256,95 @@ def test_times_are_kept_with_the_settings_and_renewed_where_they_differ(on_a_gpu
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["times"]["calls"] == [call_of(32760, 9.0, 0.8)]
     assert found["attend"]["half"] == vars(SHAPES[0].settings)
+
+
+@pytest.mark.parametrize(
+    ("other", "held"),
+    [((128, torch.float16), [(128, "bfloat16"), (128, "float16")]),
+     ((80, torch.bfloat16), [(80, "bfloat16")])],  # of one row width there is one entry
+    ids=str,
+)  # fmt: skip
+def test_what_serves_another_call_lends_it_settings_and_no_times(on_a_gpu, other, held):
+    """Though the same settings are the fastest."""
+    fastest = GivenBench(lambda x: 0.5 if x == SHAPES[0] else 1.0)
+    timed = Times()
+    tuned(fastest, measure_times=timed)
+    (first,), _ = entries.read_file(on_a_gpu)
+    timed.factor = 0.5
+    found = tuned(fastest, measure_times=timed, of=other)
+    assert found.changed and "nothing is faster than what was measured before" in found.text
+    (*others, own), _ = entries.read_file(on_a_gpu)
+    assert [(x["head_dim"], x["dtype"]) for x in (*others, own)] == held
+    assert own["times"]["calls"] == [call_of(32760, 9.0, 0.5)]
+    assert others in ([], [first])
+    on_a_gpu.unlink()
+    measured.write(on_a_gpu, first)
+    assert tuned(fastest, of=other).changed  # this run has no time left for them
+    assert "times" not in entries.read_file(on_a_gpu)[0][-1]
+    before = on_a_gpu.read_bytes()
+    assert not tuned(fastest, of=other).changed and on_a_gpu.read_bytes() == before
+
+
+def test_an_entry_has_the_day_on_which_it_was_written(on_a_gpu):
+    timed = Times()
+    tuned(GivenBench(), measure_times=timed)
+    (first,), _ = entries.read_file(on_a_gpu)
+    measured.write(on_a_gpu, first | {"date": "2020-01-01"})
+    before = on_a_gpu.read_bytes()
+    assert not tuned(GivenBench(), measure_times=timed).changed and on_a_gpu.read_bytes() == before
+    timed.factor = 0.8
+    assert tuned(GivenBench(), measure_times=timed).changed
+    (again,), _ = entries.read_file(on_a_gpu)
+    assert again["date"] == first["date"]
+
+
+def test_times_of_a_hosts_attention_stay_as_long_as_those_beside_them(on_a_gpu):
+    timed = Times()
+    timed.lengths = 8112, 32760
+    tuned(GivenBench(), measure_times=timed)
+    (entry,), _ = entries.read_file(on_a_gpu)
+    for name in OF_COMFYUI:
+        assert name != times.LIBRARY
+        for call in entry["times"]["calls"]:
+            call["dense_ms"][name] = 20.0
+    measured.write(on_a_gpu, entry)
+    before = on_a_gpu.read_bytes()
+    timed.factor = 1.05
+    assert not tuned(GivenBench(), measure_times=timed).changed and on_a_gpu.read_bytes() == before
+    changed = Times()
+
+    def one_other(*call, **how):
+        same, other = (x(*call, **how)[0]["calls"] for x in (timed, changed))
+        return {"matmul_tflops": 90.0, "calls": [same[0], other[1]]}, {}
+
+    changed.lengths, changed.factor = timed.lengths, 0.8
+    assert tuned(GivenBench(), measure_times=one_other).changed
+    (entry,), _ = entries.read_file(on_a_gpu)
+    kept, new = entry["times"]["calls"]
+    assert kept["dense_ms"].keys() == {times.LIBRARY, *OF_COMFYUI}
+    assert new == call_of(32760, 9.0, 0.8)
+
+
+def test_times_of_a_run_that_was_short_of_time_leave_those_it_did_not_reach(on_a_gpu):
+    timed = Times()
+    timed.lengths, timed.n64 = (32760, 75600, 8112), 1.1
+    tuned(GivenBench(), measure_times=timed)
+    timed.lengths, timed.n64, timed.factor = (75600,), None, 0.5
+    assert tuned(GivenBench(), measure_times=timed).changed
+    (entry,), _ = entries.read_file(on_a_gpu)
+    assert entry["times"] == {
+        "matmul_tflops": 90.0, "n64": 1.1,
+        "calls": [call_of(32760, 9.0), call_of(75600, 9.0, 0.5), call_of(8112, 9.0)],
+    }  # fmt: skip
+    before = on_a_gpu.read_bytes()
+    assert not tuned(GivenBench(), measure_times=timed).changed and on_a_gpu.read_bytes() == before
+
+
+@pytest.mark.parametrize("reason", ["", "wrong numbers, rel-L2 3.0e-01"])
+def test_int8_is_timed_where_its_numbers_are_right(on_a_gpu, reason):
+    timed = Times()
+    tuned(GivenBench(reason=lambda x: reason * (x.qk == "int8")), measure_times=timed)
+    assert timed.int8 == (not reason)
 
 
 def test_times_that_nobody_measured_are_refused(on_a_gpu):
@@ -281,6 +373,7 @@ def test_measured_for_real_written_used_and_left_alone(on_a_gpu, one_thread):
     # its time is never over: a busy machine takes longer, and measures the same
     first = tuned(Products(), seconds=3600.0)
     assert first.changed and str(on_a_gpu) in first.text and "Compiling took " in first.text
+    assert "The attention's times include the pyramid before it." in first.text
     assert tuning.attend(CPU, torch.bfloat16, 128) == SHAPES[0].settings
     (found,), _ = entries.read_file(on_a_gpu)
     assert found["gain"]["attention"] > 1.2 and found["tried"] > 10
@@ -321,7 +414,10 @@ def test_where_the_specialised_row_does_not_run_the_portable_one_serves(on_a_gpu
     monkeypatch.setattr(tuning, "architecture", lambda device: "sm_90")
     monkeypatch.setattr(tuning, "portable_attend", lambda *of_call: portable)
     bench = GivenBench(reason=lambda x: "no Gluon" if x.settings == special else "")
-    tuned(bench)
+    found = tuned(bench)
+    named = f"attention, {special}"
+    assert f"Left out: {named}, no Gluon." in found.text
+    assert f"{named}: no Gluon" in found.lines
     assert [x.settings for x in bench.prepared if x.kernel == "attention"][:2] == [
         special, portable
     ]  # fmt: skip
@@ -457,6 +553,106 @@ def test_whole_calls_are_timed(monkeypatch):
     found, _ = times.measure(CPU, 16, torch.float16, budget=Budget(600),
                              sizes=(((1, 16, 20), 16),))  # fmt: skip
     assert "int8_ms" not in found["calls"][0]["psa"][0]
+    found, left_out = times.measure(CPU, 32, torch.float16, budget=Budget(600), int8=False,
+                                    sizes=(((1, 16, 20), 32),))  # fmt: skip
+    assert "int8_ms" not in found["calls"][0]["psa"][0] and not left_out
+
+
+@pytest.mark.parametrize(
+    ("fails", "left_out"),
+    [("int8", "PSA in int8 at 1,280 tokens"), ("dense", "dense attention at 1,280 tokens"),
+     ("n64", "key blocks of 64")],
+)  # fmt: skip
+def test_what_fails_of_a_length_is_named_and_the_rest_is_timed(monkeypatch, fails, left_out):
+    real = times.psa_attention
+
+    def attention(*call, config, **how):
+        if (fails == "int8" and config.qk == "int8") or (fails == "n64" and config.block_n == 64):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(*call, config=config, **how)
+
+    def dense(*call):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(times, "psa_attention", attention)
+    if fails == "dense":
+        monkeypatch.setattr(times, "scaled_dot_product_attention", dense)
+    monkeypatch.setattr(times, "alternate", partial(alternate, least=1, most=1))
+    found, missed = times.measure(CPU, 32, torch.float16, budget=Budget(600),
+                                  sizes=(((1, 32, 40), 32),))  # fmt: skip
+    assert missed == {left_out: "the GPU has no free memory"}
+    (call,) = found["calls"]
+    assert (fails == "n64") == ("n64" not in found)
+    assert (fails == "int8") == ("int8_ms" not in call["psa"][0])
+    assert (fails == "dense") == (not call["dense_ms"])
+    entries._check_times(found)
+    assert ("dense" in run._of_calls(call)) == (fails != "dense")
+
+
+@pytest.mark.parametrize("name", ["_matmul", "Clock"])
+def test_without_the_rate_of_products_no_call_is_timed(monkeypatch, name):
+    def full(*call):
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+    monkeypatch.setattr(times, name, full)
+    found, missed = times.measure(CPU, 32, torch.float16, budget=Budget(600))
+    assert not found and list(missed.values()) == ["the GPU has no free memory"]
+
+
+class Output:
+    """A kernel's, which is read when the GPU has run it."""
+
+    def __init__(self, fault=None):
+        self.fault = fault
+
+    def float(self):
+        if self.fault:
+            raise self.fault
+        return RIGHT
+
+
+RIGHT = torch.tensor([100.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)  # of two heads
+
+
+def bench_of(small=lambda *call: Output(), large=lambda *call: None, long=None):
+    """A bench whose calls do this in place of running kernels."""
+    found = object.__new__(bench.CallBench)
+    found.device, found.dtype, found.clock, found.spills = CPU, torch.float16, Clock(CPU), {}
+    right = dict.fromkeys(("attention", "importance"), RIGHT)
+    found.small = mock.Mock(run=lambda *call: call[1].append(None) or small(*call), right=right)
+    found.large, found.long = mock.Mock(run=large), mock.Mock(run=long or large)
+    return found
+
+
+def raising(error):
+    def run(*call):
+        raise error
+
+    return run
+
+
+FULL = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("Triton Error [CUDA]: out of memory")]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", FULL, ids=["torch", "Triton"])
+def test_a_full_gpu_ends_the_search_and_writes_nothing(on_a_gpu, error):
+    """Of no settings: the next time they may be the fastest."""
+    assert bench_of().prepare(ROWS[0]) == ""
+    for full in (bench_of(raising(error)), bench_of(large=raising(error)),
+                 bench_of(lambda *call: Output(error))):  # fmt: skip
+        with pytest.raises(TuneError, match="no free memory; close the programs that use it"):
+            tuned(full)
+    with pytest.raises(TuneError, match="no free memory"):
+        bench_of(large=raising(error)).time(ROWS, 0.01)
+    assert not on_a_gpu.exists()
+    # a GPU too small for the long call serves the large one
+    assert set(bench_of(long=raising(error)).time_long(ROWS, 0.01)) == set(ROWS)
+
+
+def test_a_fault_that_comes_up_when_the_output_is_read_is_the_variants():
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert "an illegal memory access" in bench_of(lambda *call: Output(error)).prepare(ROWS[0])
 
 
 def compiled_for(grid, heads, monkeypatch):
@@ -484,6 +680,40 @@ def compiled_for(grid, heads, monkeypatch):
         for row in (tuning.row_attend, tuning.row_estimate):
             call.run(Variant(row(CPU, torch.float16, 64)))
     return found
+
+
+def test_each_head_is_held_against_the_reference_by_itself(monkeypatch):
+    wrong = RIGHT * torch.tensor([1.0, 1.01]).view(1, 2, 1, 1)
+    assert bench_of(lambda *call: RIGHT).prepare(ROWS[0]) == ""
+    assert bench_of(lambda *call: wrong).prepare(ROWS[0]) == "wrong numbers, rel-L2 1.0e-02"
+    assert "wrong numbers" in bench_of(lambda *call: RIGHT * math.nan).prepare(ROWS[0])
+    # a GPU's kernels multiply values of float16 as bfloat16, which rounds more; not the importance
+    monkeypatch.setattr(tuning, "values_dtype", lambda *of_call: torch.bfloat16)
+    reasons = [bench_of(lambda *call: RIGHT * 1.005).prepare(row) for row in ROWS]
+    assert reasons == ["", "wrong numbers, rel-L2 5.0e-03"]
+
+
+@triton_here
+@pytest.mark.parametrize("head_dim", [32, *measured.HEAD_DIMS])
+def test_the_checked_call_takes_the_loops_with_a_running_maximum_and_those_without(
+    head_dim, monkeypatch
+):
+    """By the kernel's own limit, in all of its programs."""
+    from psa_kernels.triton import common
+    from psa_kernels.triton.estimate_kernel import mass_kernel
+
+    monkeypatch.setattr(type(mass_kernel), "__getitem__", lambda *of_grid: lambda *x, **y: None)
+    monkeypatch.setattr(bench.Call, "right", None)
+    few = dict.fromkeys(("large", "long"), (1, 8, 10))
+    found = bench.CallBench(CPU, head_dim, torch.bfloat16, **few)
+    call = found.small
+    orders = reference.reorder(call.q, call.k, call.layout, call.config)
+    q = call.q.float()[:, :, orders.q[0, 0]]
+    longest = call.k.float().square().sum(-1).amax(-1)
+    bound = (q.square().sum(-1) * longest[..., None]).sqrt() * call.scale * common.LOG2E
+    of_programs = torch.stack([x.amax(-1) for x in bound.split(64, -1)], -1)
+    assert (of_programs[:, ::2] < common.BOUND.value).all()
+    assert (of_programs[:, 1::2] > common.BOUND.value).all()
 
 
 @triton_here

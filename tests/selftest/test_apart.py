@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from psa_kernels import own_process
-from psa_kernels.measured import place
+from psa_kernels import measured, own_process
+from psa_kernels.measured import entries, place
 from psa_kernels.selftest import Report, apart, run_apart
 from psa_kernels.tune import tune_apart
 
@@ -82,6 +82,7 @@ def test_a_tuner_that_is_killed_is_a_finding(tmp_path):
     environment = instead_of_torch(tmp_path, "import os; os.abort()")
     found = tune_apart(128, "bfloat16", 30.0, environment=environment)
     assert found.state == "failed" and "SIGABRT" in found.detail
+    assert "what it had found by then may be written" in found.detail
 
 
 def test_it_reads_the_measurements_that_this_process_reads(tmp_path, monkeypatch):
@@ -91,6 +92,18 @@ def test_it_reads_the_measurements_that_this_process_reads(tmp_path, monkeypatch
     says = f"import os; print(os.environ[{place.VARIABLE!r}], flush=True); os._exit(3)"
     found = run_apart(environment=instead_of_torch(tmp_path, says))
     assert str(tmp_path / "of_comfyui.json") in found.checks[0].lines
+
+
+def test_this_process_reads_the_measurements_anew_too(tmp_path, monkeypatch):
+    """As the other one has them, of which its report speaks."""
+    file = tmp_path / "measured.json"
+    monkeypatch.setenv(place.VARIABLE, str(file))
+    measured.forget()
+    assert entries._read(file) == ((), "")
+    file.write_text("changed meanwhile")
+    run_apart(environment=instead_of_torch(tmp_path, "import os; os._exit(3)"))
+    assert "not what the tuner writes" in entries._read(file)[1]
+    measured.forget()
 
 
 def test_a_missing_piece_is_named(tmp_path):
