@@ -94,7 +94,8 @@ def _timed(calls: Calls, tokens: Tokens, model: Model, note: str) -> dict[str, F
     half_sums = any(x.value_sums == "float16" for x in computed.values())
     lengths = " and ".join(f"{call['tokens']:,}" for call in times.calls)
     basis = MEASURED.format(lengths, **times.source)
-    note = _joined(note, int8 and (INT8 if known else NO_INT8), half_sums and NO_SUMS, basis)
+    note = _joined(note, int8 and (INT8 if known else NO_INT8), half_sums and NO_SUMS, basis,
+                   times.note)  # fmt: skip
     shares = [(n, part, density([(1, part)], tokens).value) for n, part in sparse]
 
     def took(length: Any) -> Any:

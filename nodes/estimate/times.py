@@ -8,7 +8,7 @@ linear in the length, and dense attention is quadratic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,11 @@ from ...psa_kernels.capability import Call
 from ...psa_kernels.config import PSAConfig
 from ...psa_kernels.measured import machine_of
 from ...psa_kernels.triton.support import PRECISIONS
+from ...psa_kernels.tune.times import LIBRARY
 from ..patching.dense_kernel import dense_kernel
 
 DTYPE = torch.bfloat16
+STANDS_IN = "timed outside ComfyUI as torch's own"
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Times:
     calls   measured ones, the shortest first, and
     tflops  the rate of a large matrix product: psa_kernels/tune/times.py has what they are
     n64     what key blocks of 64 make of a call's time, None where that was not measured
+    note    what of it is not as in ComfyUI here
     """
 
     source: Mapping[str, str]
     calls: list[Mapping[str, Any]]
     tflops: float
     n64: float | None
+    note: str
 
     def dense(self, tokens: float, heads: int) -> float:
         """Seconds of a dense call, batch 1."""
@@ -106,14 +110,24 @@ def here(head_dim: int) -> Times | str:
     if "times" not in one:
         return found.ignored or f"nothing was measured on this GPU for heads of {head_dim}"
     calls = sorted(one["times"]["calls"], key=lambda call: call["tokens"])
-    # what is dense in ComfyUI, where no node chooses another
-    against = dense_kernel(comfy.ldm.modules.attention.optimized_attention, None).name
     known = set.intersection(*(set(call["dense_ms"]) for call in calls))
+    against, note = _dense_of(known)
     if against not in known:
         return f"dense attention is {against} here; measured was {', '.join(sorted(known))}"
     versions = f"torch {one['torch']}, Triton {one['triton']}"
     source = {"gpu": one["gpu"], "versions": versions, "date": one["date"], "against": against}
-    return Times(source, calls, one["times"]["matmul_tflops"], one["times"].get("n64"))
+    return Times(source, calls, one["times"]["matmul_tflops"], one["times"].get("n64"), note)
+
+
+def _dense_of(known: Collection[str]) -> tuple[str, str]:
+    """(the attention that ComfyUI uses, or what stands in for it among `known`; what to say)."""
+    attention = comfy.ldm.modules.attention
+    # where no node chooses another
+    name = dense_kernel(attention.optimized_attention, None).name
+    is_torchs = name == dense_kernel(attention.attention_pytorch, None).name
+    if name not in known and is_torchs and LIBRARY in known:
+        return LIBRARY, STANDS_IN
+    return name, ""
 
 
 def offer(head_dim: int) -> str | None:

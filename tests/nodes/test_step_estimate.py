@@ -249,6 +249,30 @@ def test_without_a_measurement_only_arithmetic_is_said(gpu, monkeypatch):
     assert times.offer(128) is times.this_gpu() is None
 
 
+def test_torchs_own_attention_stands_in_for_comfyuis_pytorch_attention(unmeasured, monkeypatch):
+    """Until ComfyUI's own was timed; and for no other attention."""
+    from psa_pack.nodes import measuring
+    from psa_pack.nodes.estimate import times
+
+    monkeypatch.setattr(times, "LIBRARY", "torch's")
+    call = measured_gpu.call(32_760, 12, against="torch's")
+    hold(unmeasured, entry_of(call))
+    found = estimate().attention
+    assert times.STANDS_IN in found.note and found.measured["against"] == "torch's"
+    assert times.offer(128) is None
+    # ComfyUI's is twice as fast
+    call["dense_ms"][DENSE] = call["dense_ms"]["torch's"] / 2
+    hold(unmeasured, entry_of(call))
+    own = estimate().attention
+    assert own.value == pytest.approx(found.value / 2) and times.STANDS_IN not in own.note
+    assert own.measured["against"] == DENSE
+    attention = measuring.comfy.ldm.modules.attention
+    monkeypatch.setattr(attention, "optimized_attention", attention.attention_split)
+    found = estimate().attention
+    assert found.value is None and "dense attention is split attention here" in found.reason
+    assert times.offer(128) == "128"
+
+
 def test_what_is_dense_in_comfyui_is_timed_beside_the_tuners_calls(unmeasured):
     from psa_pack.nodes import measuring
     from psa_pack.nodes.estimate.times import here, offer
