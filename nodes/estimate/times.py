@@ -21,9 +21,11 @@ from ...psa_kernels import capability, measured
 from ...psa_kernels.capability import Call
 from ...psa_kernels.config import PSAConfig
 from ...psa_kernels.measured import machine_of
+from ...psa_kernels.order_state import steps_anew
 from ...psa_kernels.triton.support import PRECISIONS
 from ...psa_kernels.tune.times import LIBRARY
 from ..patching.dense_kernel import dense_kernel
+from .calls import Plan
 
 DTYPE = torch.bfloat16
 STANDS_IN = "timed outside ComfyUI as torch's own"
@@ -49,10 +51,16 @@ class Times:
         rate = self._at(tokens, lambda x: x["heads"] * x["tokens"] ** 2 / self._dense_ms(x))
         return 1e-3 * heads * tokens**2 / rate
 
-    def sparse(self, config: PSAConfig, tokens: Any, density: float, int8: bool) -> Any:
-        """The time of a call of PSA in dense ones of its length; `tokens` may be an array."""
+    def sparse(
+        self, config: PSAConfig, tokens: Any, density: float, int8: bool, plan: Plan | None = None
+    ) -> Any:
+        """The mean time of PSA's calls in a run by `plan`, or in a long one.
+
+        In dense calls of their length; `tokens` may be an array.
+        """
+        anew = made_anew(config, plan)
         base, slope = (
-            self._at(tokens, lambda x, i=i: _line(x, config, int8)[i] / self._dense_ms(x))
+            self._at(tokens, lambda x, i=i: _line(x, config, int8, anew)[i] / self._dense_ms(x))
             for i in (0, 1)
         )
         base = base * np.maximum(1.0, self.calls[0]["tokens"] / tokens)
@@ -79,15 +87,33 @@ class Times:
         return np.interp(np.log(tokens), lengths, [of_call(x) for x in self.calls])
 
 
-def _line(call: Mapping[str, Any], config: PSAConfig, int8: bool) -> tuple[float, float]:
+def made_anew(config: PSAConfig, plan: Plan | None) -> tuple[float, float]:
+    """The parts of a run's sparse steps that make groups of like keys anew, and plans.
+
+    Without a sparse step to count: of a long run's.
+    """
+    if not plan or not plan.sparse:
+        return 1 / config.refresh, 1 / config.refresh
+    ranges = plan.range_of_sparse()
+    # groups outlive a range of steps; a plan belongs to its settings
+    counts = (steps_anew(x, config.refresh) for x in ([None] * plan.sparse, ranges))
+    groups, plans = (count / plan.sparse for count in counts)
+    return groups, plans
+
+
+def _line(
+    call: Mapping[str, Any], config: PSAConfig, int8: bool, anew: tuple[float, float]
+) -> tuple[float, float]:
     """(ms at density 0, ms more at density 1) of a measured length."""
+    groups, plans = anew
 
     def ms(one: Mapping[str, float]) -> float:
         other = one["int8_ms"] - one["order_ms"] if int8 else 0.0
         if config.grouping != "similar":
             return one["order_ms"] + other
-        # groups and plan are made in one step of `refresh`, and kept in the others
-        return (one["anew_ms"] + (config.refresh - 1) * one["kept_ms"]) / config.refresh + other
+        # a plan that is made for kept groups takes as long as for keys in order
+        parts = ((groups, "anew_ms"), (plans - groups, "order_ms"), (1 - plans, "kept_ms"))
+        return sum(part * one[name] for part, name in parts) + other
 
     thin, *_, thick = sorted(call["psa"], key=lambda one: one["density"])
     slope = (ms(thick) - ms(thin)) / (thick["density"] - thin["density"])

@@ -144,6 +144,34 @@ def test_like_keys_and_small_blocks_add_what_was_measured(gpu):
         assert found == pytest.approx(share_of(CONFIG, kept=more))
 
 
+@pytest.mark.parametrize("steps", [[18], [7], [3], [2], [1], [6, 6, 6], [5, 0, 9], [1, 1, 1]])
+def test_like_keys_are_made_anew_as_often_as_a_runs_state_makes_them(gpu, steps):
+    """Steps of two ranges and of none; groups outlive a range, plans do not."""
+    from psa_kernels import OrderState
+    from psa_pack.nodes.estimate.step import LONG_RUN
+
+    like = PSAConfig.from_preset({**PRESET, "grouping": "similar", "refresh": 4})
+    sparse, of_range = sum(steps), [i for i, n in enumerate(steps) for _ in range(n)]
+    state, made = OrderState(), {"groups": 0, "plan": 0}
+    for step, range_ in enumerate(of_range):
+        state.begin(step + 2)
+        for name, what_for in (("groups", "all"), ("plan", range_)):
+            if state.recall(name, what_for, like.refresh) is None:
+                state.remember(name, what_for, True, 0)
+                made[name] += 1
+    of_none = steps.pop()
+    ranges = dict(zip([(10, 40), (40, 70)], steps, strict=False))
+    assert sparse == of_none + sum(ranges.values())
+    found = estimate(config=like, plan=(sparse + 2, sparse, ranges)).attention
+    # by measured_gpu.py: making groups takes 0.02 of a dense call, a plan 0.01
+    more = -0.01 + 0.02 * made["groups"] / sparse + 0.01 * made["plan"] / sparse
+    assert 1 / found.value == pytest.approx(share_of(like, more))
+    said = f"like keys anew in {made['groups'] / sparse:.0%} of the sparse steps"
+    assert said in found.note and LONG_RUN not in found.note
+    assert LONG_RUN in estimate(config=like).attention.note
+    assert "like keys" not in estimate().attention.note
+
+
 def with_int8(**changes):
     """Calls in int8 take 0.02 dense ones less, at either density."""
     found = measured_gpu.entry(**changes)
