@@ -368,6 +368,41 @@ def test_break_even_is_where_a_call_takes_as_long_as_dense(gpu):
     assert nowhere.step.value < 1
 
 
+@pytest.mark.parametrize("last", [0.5, 2.0])
+def test_break_even_is_after_the_last_length_at_which_psa_is_slower(unmeasured, last):
+    """Faster at 10,000 tokens, slower at 40,000, at 160,000 by `last`."""
+    calls = [measured_gpu.call(tokens, 12) for tokens in (10_000, 40_000, 160_000)]
+    for call, share in zip(calls, (0.5, 2.0, last), strict=True):
+        ms = share * call["dense_ms"][DENSE]
+        for one in call["psa"]:
+            one |= dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms * (1 + one["density"] / 99))
+    hold(unmeasured, entry_of(*calls))
+    found = estimate().break_even
+    if last > 1:
+        assert (found.value, found.reason) == (
+            None,
+            "slower than dense attention in long sequences",
+        )
+    else:
+        # 2 falls to 0.5 by the logarithm: 1 is two thirds of the way
+        assert found.value == pytest.approx(40_000 * 4 ** (2 / 3), rel=0.05)
+
+
+def test_a_length_beyond_those_that_were_timed_is_said(gpu):
+    """Of the video, and of the break-even, which has a length of its own."""
+    shorter, longer = "shorter than any that was timed", "longer than any that was timed"
+    for grid, said in (
+        ((21, 30, 51), shorter), ((21, 30, 52), ""), ((21, 45, 80), ""), ((21, 45, 81), longer)
+    ):  # fmt: skip
+        found = estimate(grid=grid, plan=(20, 15))
+        for name in TIMES:
+            note = getattr(found, name).note
+            wanted = shorter if name == "break_even" else said
+            assert [x in note for x in (shorter, longer)] == [
+                x == wanted for x in (shorter, longer)
+            ]
+
+
 def test_noise_in_what_was_measured_makes_no_call_free(unmeasured):
     """Two densities whose times go the wrong way, or as steep as if nothing came before."""
     from psa_pack.nodes.estimate.times import here
