@@ -1,5 +1,6 @@
 """What a whole step costs: figures by hand. FLOPs: test_model_flops.py; times: measured_gpu.py."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -310,7 +311,7 @@ def test_what_is_dense_in_comfyui_is_timed_beside_the_tuners_calls(unmeasured):
     assert offer(128) == "128" and "the library's" in here(128)
     asked = []
     said = measuring.time_dense(128, lambda: asked.append(1))
-    assert said.startswith(f"ComfyUI's dense attention ({DENSE}) took ") and len(asked) == 2
+    assert said.startswith(f"Dense in ComfyUI is {DENSE}. It took ") and len(asked) == 2
     found = measured.find(measuring.comfy.model_management.get_torch_device(), 128,
                           measuring.torch.bfloat16).entry["times"]["calls"]  # fmt: skip
     assert all(call["dense_ms"].keys() == {"the library's", DENSE} for call in found)
@@ -330,6 +331,59 @@ def test_a_dense_attention_that_fails_is_named_and_leaves_the_file(unmeasured, m
     said = measuring.time_dense(128, lambda: None)
     assert "SageAttention" in said and "no such head size" in said
     assert unmeasured.read_bytes() == before
+
+
+def test_lengths_at_which_a_dense_attention_fails_leave_the_others(unmeasured, monkeypatch):
+    from psa_pack.nodes import measuring
+
+    attention = measuring.comfy.ldm.modules.attention
+
+    def attention_sage(q, k, v, heads, skip_reshape):
+        if q.shape[2] == 384:
+            raise AssertionError("no such length")
+        return attention.attention_pytorch(q, k, v, heads, skip_reshape=skip_reshape)
+
+    hold(unmeasured, entry_of(*(measured_gpu.call(tokens, 2) for tokens in (256, 384, 512))))
+    monkeypatch.setattr(attention, "optimized_attention", attention_sage)
+    said = measuring.time_dense(128, lambda: None)
+    assert "ms in the call of 256 tokens" in said
+    assert "could not be timed in the call of 384 tokens: " in said and "no such length" in said
+    found = estimate().attention
+    assert found.measured["against"] == "SageAttention"
+    assert "calls of 256 and 512 tokens" in found.note
+
+
+def test_comfyuis_time_is_its_ratio_to_the_attention_that_was_timed_beside_psa(
+    unmeasured, monkeypatch
+):
+    """That took 1000 seconds when PSA was timed, and takes less than one now."""
+    from psa_pack.nodes import measuring
+    from psa_pack.nodes.estimate.times import LIBRARY
+
+    call = measured_gpu.call(256, 2, against=LIBRARY)
+    call["dense_ms"][LIBRARY] = 1e6
+    hold(unmeasured, entry_of(call))
+    attention = measuring.comfy.ldm.modules.attention
+    monkeypatch.setattr(attention, "optimized_attention", attention.attention_split)
+    assert "Dense in ComfyUI is split attention. It took " in measuring.time_dense(
+        128, lambda: None
+    )
+    (found,) = json.loads(unmeasured.read_text(encoding="utf-8"))["measured"]
+    times = found["times"]["calls"][0]["dense_ms"]
+    assert times[LIBRARY] == 1e6 and times["split attention"] > 1e4
+
+
+def test_a_file_that_cannot_be_written_is_named(unmeasured):
+    """A folder where the file would be copied: what it has cannot be read, nor kept beside it."""
+    from psa_pack.nodes import measuring
+
+    hold(unmeasured, entry_of(measured_gpu.call(256, 2, against="the library's")))
+    device = measuring.comfy.model_management.get_torch_device()
+    assert measured.find(device, 128, measuring.torch.bfloat16).entry
+    unmeasured.unlink()
+    unmeasured.mkdir()
+    said = measuring.time_dense(128, lambda: None)
+    assert f"ms in the call of 256 tokens. Its times could not be written to {unmeasured}: " in said
 
 
 def test_a_model_of_unknown_sizes_has_no_step(gpu):
