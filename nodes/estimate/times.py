@@ -28,13 +28,14 @@ from ..patching.dense_kernel import dense_kernel
 from .calls import Plan
 
 DTYPE = torch.bfloat16
+OTHER_HEADS = "timed for heads of {}; dense attention is taken to follow their size, PSA is not"
 STANDS_IN = "timed outside ComfyUI as torch's own"
 
 
 @dataclass(frozen=True)
 class Times:
     """source  gpu, versions, date, against: which dense attention
-    calls   measured ones, the shortest first, and
+    calls   measured ones, the shortest first, with the `dense_ms` of that attention alone, and
     tflops  the rate of a large matrix product: psa_kernels/tune/times.py has what they are
     n64     what key blocks of 64 make of a call's time, None where that was not measured
     note    what of it is not as in ComfyUI here
@@ -48,7 +49,7 @@ class Times:
 
     def dense(self, tokens: float, heads: int) -> float:
         """Seconds of a dense call, batch 1."""
-        rate = self._at(tokens, lambda x: x["heads"] * x["tokens"] ** 2 / self._dense_ms(x))
+        rate = self._at(tokens, lambda x: x["heads"] * x["tokens"] ** 2 / x["dense_ms"])
         return 1e-3 * heads * tokens**2 / rate
 
     def sparse(
@@ -60,7 +61,7 @@ class Times:
         """
         anew = made_anew(config, plan)
         base, slope = (
-            self._at(tokens, lambda x, i=i: _line(x, config, int8, anew)[i] / self._dense_ms(x))
+            self._at(tokens, lambda x, i=i: _line(x, config, int8, anew)[i] / x["dense_ms"])
             for i in (0, 1)
         )
         base = base * np.maximum(1.0, self.calls[0]["tokens"] / tokens)
@@ -78,9 +79,6 @@ class Times:
             if missing:
                 return f"calls with {what} are not measured"
         return ""
-
-    def _dense_ms(self, call: Mapping[str, Any]) -> float:
-        return call["dense_ms"][self.source["against"]]
 
     def _at(self, tokens: Any, of_call: Callable[[Mapping[str, Any]], float]) -> Any:
         lengths = np.log([x["tokens"] for x in self.calls])
@@ -138,12 +136,16 @@ def here(head_dim: int) -> Times | str:
     calls = sorted(one["times"]["calls"], key=lambda call: call["tokens"])
     known = {name for call in calls for name in call["dense_ms"]}
     against, note = _dense_of(known)
-    # at some lengths it may have failed
-    calls = [call for call in calls if against in call["dense_ms"]]
-    if not calls:
+    # PSA's kernels run at the width of a stored row, which is that of the entry
+    size = head_dim / one["head_dim"]
+    calls = [{**call, "dense_ms": size * call["dense_ms"][against]} for call in calls
+             if against in call["dense_ms"]]  # fmt: skip
+    if not calls:  # it may have failed at some lengths, or at all
         return f"dense attention is {against} here; measured was {', '.join(sorted(known))}"
     versions = f"torch {one['torch']}, Triton {one['triton']}"
     source = {"gpu": one["gpu"], "versions": versions, "date": one["date"], "against": against}
+    notes = (note, size != 1 and OTHER_HEADS.format(one["head_dim"]))
+    note = "; ".join(filter(None, notes))
     return Times(source, calls, one["times"]["matmul_tflops"], one["times"].get("n64"), note)
 
 

@@ -119,6 +119,20 @@ def test_blocks_that_the_preset_leaves_dense_take_as_long_as_dense_blocks(gpu):
     assert (nothing.step.value, nothing.step.kind, nothing.less_work.value) == (1.0, "dense", 1.0)
 
 
+@pytest.mark.parametrize("head_dim", [80, 96, 128])
+def test_heads_of_another_size_than_the_measured_ones(gpu, head_dim):
+    """Stored as 128, they cost PSA as much; dense attention follows their size. It is said."""
+    from psa_pack.nodes.estimate.models import Model
+    from psa_pack.nodes.estimate.times import here
+
+    tokens, heads = 75_600, 40
+    dense = 4 * tokens**2 * heads * head_dim / 100e12
+    assert here(head_dim).dense(tokens, heads) == pytest.approx(dense)
+    found = estimate(Model(heads, head_dim)).attention
+    assert 1 / found.value == pytest.approx(share_of(CONFIG) * 128 / head_dim, rel=2e-3)
+    assert ("timed for heads of 128" in found.note) == (head_dim != 128)
+
+
 def test_between_two_measured_lengths_and_beyond_them(unmeasured):
     """Dense at 50 TFLOP/s at 10,000 tokens and 100 at 40,000: 75 at 20,000, by the logarithm."""
     calls = [measured_gpu.call(10_000, 12), measured_gpu.call(40_000, 12)]
