@@ -107,8 +107,14 @@ def _timed(
 
     def took(length: Any) -> Any:
         """The time of the attention in a sparse step, in that of a dense step of that length."""
-        return 1 - changed + sum(n * times.sparse(part, length, share, known and part in int8, plan)
-                                 for n, part, share in shares)  # fmt: skip
+        return (
+            1
+            - changed
+            + sum(
+                n * times.sparse(part, length, model.heads, share, known and part in int8, plan)
+                for n, part, share in shares
+            )
+        )
 
     def figure(value: float, *notes: str, at: float = tokens.total) -> Figure:
         said = _joined(note, _beyond(at, times), *notes)

@@ -3,12 +3,13 @@
 At each measured length the time of a call of PSA is a straight line over its density. Between
 lengths figures follow the logarithm of the length; beyond them they are those of the nearest one.
 Below the shortest, the part that does not depend on the density grows with 1 / length: it is about
-linear in the length, and dense attention is quadratic.
+linear in the length, and dense attention is quadratic. What the shortest call takes beyond what the
+next length predicts for it is taken for launches, which take the same for any heads and length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,23 +50,41 @@ class Times:
 
     def dense(self, tokens: float, heads: int) -> float:
         """Seconds of a dense call, batch 1."""
-        rate = self._at(tokens, lambda x: x["heads"] * x["tokens"] ** 2 / x["dense_ms"])
+        rate = self._at(tokens, list(map(_rate, self.calls)))
         return 1e-3 * heads * tokens**2 / rate
 
     def sparse(
-        self, config: PSAConfig, tokens: Any, density: float, int8: bool, plan: Plan | None = None
-    ) -> Any:
+        self, config: PSAConfig, tokens: Any, heads: int, density: float, int8: bool,
+        plan: Plan | None = None,
+    ) -> Any:  # fmt: skip
         """The mean time of PSA's calls in a run by `plan`, or in a long one.
 
         In dense calls of their length; `tokens` may be an array.
         """
         anew = made_anew(config, plan)
-        base, slope = (
-            self._at(tokens, lambda x, i=i: _line(x, config, int8, anew)[i] / x["dense_ms"])
-            for i in (0, 1)
+        lines = [tuple(ms / x["dense_ms"] for ms in _line(x, config, int8, anew))
+                 for x in self.calls]  # fmt: skip
+        launches = [0.0 for _ in lines]
+        if len(lines) > 1:
+            lines[0], launches[0] = self._without_launches(*lines[:2], density)
+        base, slope, launch = (
+            self._at(tokens, values) for values in (*zip(*lines, strict=True), launches)
         )
-        base = base * np.maximum(1.0, self.calls[0]["tokens"] / tokens)
-        return (base + density * slope) * (self.n64 if config.block_n == 64 else 1.0)
+        below = np.maximum(1.0, self.calls[0]["tokens"] / tokens)
+        launch = launch * below**2 * self.calls[0]["heads"] / heads
+        took = base * below + density * slope + launch
+        return took * (self.n64 if config.block_n == 64 else 1.0)
+
+    def _without_launches(
+        self, line: tuple[float, float], longer: tuple[float, float], density: float
+    ) -> tuple[tuple[float, float], float]:
+        """(the shortest length's line over the density, launches), both in its dense calls."""
+        one, other = self.calls[:2]
+        # by how much dense attention's rate differs
+        rate = _rate(one) / _rate(other)
+        base, slope = longer[0] * rate * other["tokens"] / one["tokens"], longer[1] * rate
+        more = line[0] - base + density * (line[1] - slope)
+        return ((base, slope), more) if more > 0 else (line, 0.0)
 
     def unmeasured(self, config: PSAConfig) -> str:
         """Why calls with these settings have no time; "" where they have."""
@@ -80,9 +99,13 @@ class Times:
                 return f"calls with {what} are not measured"
         return ""
 
-    def _at(self, tokens: Any, of_call: Callable[[Mapping[str, Any]], float]) -> Any:
-        lengths = np.log([x["tokens"] for x in self.calls])
-        return np.interp(np.log(tokens), lengths, [of_call(x) for x in self.calls])
+    def _at(self, tokens: Any, values: Sequence[float]) -> Any:
+        return np.interp(np.log(tokens), np.log([x["tokens"] for x in self.calls]), values)
+
+
+def _rate(call: Mapping[str, Any]) -> float:
+    """Pairs of tokens that dense attention does in a millisecond."""
+    return call["heads"] * call["tokens"] ** 2 / call["dense_ms"]
 
 
 def made_anew(config: PSAConfig, plan: Plan | None) -> tuple[float, float]:

@@ -119,6 +119,36 @@ def test_blocks_that_the_preset_leaves_dense_take_as_long_as_dense_blocks(gpu):
     assert (nothing.step.value, nothing.step.kind, nothing.less_work.value) == (1.0, "dense", 1.0)
 
 
+@pytest.mark.parametrize("thin, thick", [(0.62, 0.86), (0.8, 0.8)])
+def test_launches_of_a_short_call_do_not_grow_with_heads(unmeasured, thin, thick):
+    """For 8,000 tokens the longer call predicts 4 * 0.05 dense ones and 1.2 times the density.
+
+    It takes 0.3 more, or, as long as the launches need, the same at either density.
+    """
+    from psa_pack.nodes.estimate.times import here
+
+    calls = [measured_gpu.call(tokens, 12) for tokens in (8_000, 32_000)]
+    for one, share in zip(calls[0]["psa"], (thin, thick), strict=True):
+        one |= dict.fromkeys(
+            ("order_ms", "anew_ms", "kept_ms"), share * calls[0]["dense_ms"][DENSE]
+        )
+    hold(unmeasured, entry_of(*calls))
+
+    def took(tokens, heads, density=0.1):
+        return here(128).sparse(CONFIG, tokens, heads, density, False)
+
+    scaled, launches = 0.2 + 0.12, thin - 0.2 - 0.12
+    assert took(8_000, 12) == pytest.approx(thin)
+    assert took(8_000, 12, 0.3) == pytest.approx(thick)
+    assert took(8_000, 48) == pytest.approx(scaled + launches / 4)
+    assert took(8_000, 4) == pytest.approx(scaled + launches * 3)
+    # half as long: dense attention takes a quarter
+    assert took(4_000, 48) == pytest.approx(0.4 + 0.12 + launches)
+    # half-way to the length that has none
+    assert took(16_000, 48) == pytest.approx((scaled + 0.05 + 0.12) / 2 + launches / 8)
+    assert took(32_000, 48) == took(32_000, 12) == pytest.approx(0.05 + 0.12)
+
+
 @pytest.mark.parametrize("head_dim", [80, 96, 128])
 def test_heads_of_another_size_than_the_measured_ones(gpu, head_dim):
     """Stored as 128, they cost PSA as much; dense attention follows their size. It is said."""
@@ -146,7 +176,7 @@ def test_between_two_measured_lengths_and_beyond_them(unmeasured):
         assert known.dense(tokens, 40) == pytest.approx(flops / tflops / 1e12), tokens
     # below the shortest, what is not attention weighs more
     for tokens, other, slope in ((40_000, 0.05, 1.2), (10_000, 0.025, 0.6), (5_000, 0.05, 0.6)):
-        found = known.sparse(CONFIG, tokens, 0.2, False)
+        found = known.sparse(CONFIG, tokens, 40, 0.2, False)
         assert found == pytest.approx(other + slope * 0.2), tokens
 
 
@@ -480,7 +510,7 @@ def test_noise_in_what_was_measured_makes_no_call_free(unmeasured):
         for one, ms in zip(call["psa"], (thin, thick), strict=True):
             one |= dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms)
         hold(unmeasured, entry_of(call))
-        found = [here(128).sparse(CONFIG, 32_760, x, False) for x in (0.01, 0.1, 0.3, 0.9)]
+        found = [here(128).sparse(CONFIG, 32_760, 12, x, False) for x in (0.01, 0.1, 0.3, 0.9)]
         assert found == sorted(found) and found[0] > 0
 
 
