@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -82,8 +82,7 @@ class OrderState:
         item = None if self._apart else self._kept.get(name)
         if item is None or item.what_for != what_for:
             return None
-        last = 0 if item.index < FIRST_STEPS - 1 else refresh - 1
-        return item.value if self._index <= item.index + last else None
+        return item.value if _serves(item.index, self._index, refresh) else None
 
     def remember(self, name: str, what_for: Any, value: Any, size: int) -> None:
         """Keeps `value` of `size` bytes, if there is room."""
@@ -95,6 +94,23 @@ class OrderState:
         if size <= granted or self._room(name, size - granted):
             self._granted[name] = max(size, granted)
             self._kept[name] = _Item(what_for, value, self._index)
+
+
+def steps_anew(what_for: Sequence[Any], refresh: int) -> int:
+    """In how many of a run's sparse steps, one after another, a layer makes something anew.
+
+    what_for  of each step
+    """
+    made = []
+    for step, this in enumerate(what_for):
+        if not made or what_for[made[-1]] != this or not _serves(made[-1], step, refresh):
+            made.append(step)
+    return len(made)
+
+
+def _serves(made: int, step: int, refresh: int) -> bool:
+    """Whether what step `made` made serves `step`; both are counted from the first sparse one."""
+    return step <= made + (0 if made < FIRST_STEPS - 1 else refresh - 1)
 
 
 @dataclass(frozen=True)

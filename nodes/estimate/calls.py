@@ -23,6 +23,11 @@ class Plan:
     sparse: int
     ranges: Mapping[Range, int] = field(default_factory=dict)
 
+    def range_of_sparse(self) -> list[Range | None]:
+        """That of each sparse step, those of no range last, as in shipped presets."""
+        inside = [range_ for range_, n in sorted(self.ranges.items()) for _ in range(n)]
+        return inside + [None] * (self.sparse - len(inside))
+
 
 def calls_of_run(
     config: PSAConfig, blocks: int, plan: Plan | None = None, dense_blocks: Collection[int] = ()

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ...psa_kernels.config import DENSE
+from ...psa_kernels.config import DENSE, PSAConfig
 from .calls import Calls, Plan
 from .density import Tokens, density
 from .models import Model
-from .times import here, settled
+from .times import Times, here, made_anew, settled
 
 NO_SIZES = "the sizes of the family's model are not known"
 COUNTED = "counted from the sizes of the model's blocks, without embeddings, norms and activations"
@@ -28,6 +28,9 @@ REST = "the rest at {:.0f} TFLOP/s, this GPU's rate of matrix products, which no
 INT8 = "with query-key products in int8"
 NO_INT8 = "timed with query-key products in half precision; these run in int8"
 NO_SUMS = "timed with values summed in float32; these are summed in float16"
+BEYOND = "{} than any that was timed"
+LIKE = "groups of like keys anew in {:.0%} of the sparse steps, and plans in {:.0%}"
+LONG_RUN = ", as in a long run"
 TIMED = ("time_share", "dense_s", "sparse_s", "step", "break_even", "attention", "sparse_calls")
 
 
@@ -74,7 +77,7 @@ def estimate_run(
         found["flops_share"] = Figure(attention / (attention + rest), "arithmetic", note=said)
         found["less_work"] = Figure(less, "arithmetic", note=_joined(said, CHOOSING))
     if model:
-        found |= _timed(calls, tokens, model, note)
+        found |= _timed(calls, tokens, model, plan, note)
     if share.kind == "dense":
         one = Figure(1.0, "dense", note=note)
         found |= {"step": one, "attention": one, "sparse_calls": one}
@@ -82,7 +85,9 @@ def estimate_run(
     return found | ({"run": _of_run(found["step"], plan)} if plan else {})
 
 
-def _timed(calls: Calls, tokens: Tokens, model: Model, note: str) -> dict[str, Figure]:
+def _timed(
+    calls: Calls, tokens: Tokens, model: Model, plan: Plan | None, note: str
+) -> dict[str, Figure]:
     """Those of TIMED that are known, or all with the reason."""
     times, sparse = here(model.head_dim), [(n, x) for n, x in calls if x.type != DENSE]
     reasons = [times] if isinstance(times, str) else [times.unmeasured(x) for _, x in sparse]
@@ -94,26 +99,40 @@ def _timed(calls: Calls, tokens: Tokens, model: Model, note: str) -> dict[str, F
     half_sums = any(x.value_sums == "float16" for x in computed.values())
     lengths = " and ".join(f"{call['tokens']:,}" for call in times.calls)
     basis = MEASURED.format(lengths, **times.source)
-    note = _joined(note, int8 and (INT8 if known else NO_INT8), half_sums and NO_SUMS, basis)
+    similar = [part for _, part in sparse if part.grouping == "similar"]
+    note = _joined(note, similar and _like_keys(similar[0], plan))
+    note = _joined(note, int8 and (INT8 if known else NO_INT8), half_sums and NO_SUMS, basis,
+                   times.note)  # fmt: skip
     shares = [(n, part, density([(1, part)], tokens).value) for n, part in sparse]
 
     def took(length: Any) -> Any:
         """The time of the attention in a sparse step, in that of a dense step of that length."""
-        return 1 - changed + sum(n * times.sparse(part, length, share, known and part in int8)
-                                 for n, part, share in shares)  # fmt: skip
+        return (
+            1
+            - changed
+            + sum(
+                n * times.sparse(part, length, model.heads, share, known and part in int8, plan)
+                for n, part, share in shares
+            )
+        )
 
-    def figure(value: float, *notes: str) -> Figure:
-        return Figure(float(value), "extrapolated", None, _joined(note, *notes), times.source)
+    def figure(value: float, *notes: str, at: float = tokens.total) -> Figure:
+        said = _joined(note, _beyond(at, times), *notes)
+        return Figure(float(value), "extrapolated", None, said, times.source)
 
     changed = sum(n for n, _ in sparse)
     left, lengths = took(tokens.total), np.geomspace(64, 4e6, 1000)
     found = {"attention": figure(1 / left)}
     if sparse:
-        faster = lengths[took(lengths) <= 1]
+        slower = took(lengths) > 1
         found["sparse_calls"] = figure(changed / (left - 1 + changed))
-        found["break_even"] = Figure(None, reason="slower than dense attention at any length")
-        if faster.size:
-            found["break_even"] = figure(float(f"{faster[0]:.2g}"), "at this density")
+        if slower[-1]:
+            where = "at any length" if slower.all() else "in long sequences"
+            found["break_even"] = Figure(None, reason=f"slower than dense attention {where}")
+        else:
+            # it may be the faster between lengths at which it is slower
+            even = lengths[np.flatnonzero(slower)[-1] + 1 if slower.any() else 0]
+            found["break_even"] = figure(float(f"{even:.2g}"), "at this density", at=even)
     if flops := model.flops(tokens.total):
         attention = model.blocks * times.dense(tokens.total, model.heads)
         rest, said = flops[1] / (times.tflops * 1e12), REST.format(times.tflops)
@@ -125,6 +144,17 @@ def _timed(calls: Calls, tokens: Tokens, model: Model, note: str) -> dict[str, F
             "step": figure(dense / seconds, said),
         }
     return found
+
+
+def _beyond(tokens: float, times: Times) -> str:
+    if tokens < times.calls[0]["tokens"]:
+        return BEYOND.format("shorter")
+    return BEYOND.format("longer") if tokens > times.calls[-1]["tokens"] else ""
+
+
+def _like_keys(config: PSAConfig, plan: Plan | None) -> str:
+    long = "" if plan and plan.sparse else LONG_RUN
+    return LIKE.format(*made_anew(config, plan)) + long
 
 
 def _of_run(step: Figure, plan: Plan) -> Figure:

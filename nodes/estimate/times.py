@@ -3,12 +3,13 @@
 At each measured length the time of a call of PSA is a straight line over its density. Between
 lengths figures follow the logarithm of the length; beyond them they are those of the nearest one.
 Below the shortest, the part that does not depend on the density grows with 1 / length: it is about
-linear in the length, and dense attention is quadratic.
+linear in the length, and dense attention is quadratic. What the shortest call takes beyond what the
+next length predicts for it is taken for launches, which take the same for any heads and length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,38 +22,69 @@ from ...psa_kernels import capability, measured
 from ...psa_kernels.capability import Call
 from ...psa_kernels.config import PSAConfig
 from ...psa_kernels.measured import machine_of
+from ...psa_kernels.order_state import steps_anew
 from ...psa_kernels.triton.support import PRECISIONS
+from ...psa_kernels.tune.times import LIBRARY
 from ..patching.dense_kernel import dense_kernel
+from .calls import Plan
 
 DTYPE = torch.bfloat16
+OTHER_HEADS = "timed for heads of {}; dense attention is taken to follow their size, PSA is not"
+STANDS_IN = "timed outside ComfyUI as torch's own"
 
 
 @dataclass(frozen=True)
 class Times:
     """source  gpu, versions, date, against: which dense attention
-    calls   measured ones, the shortest first, and
+    calls   measured ones, the shortest first, with the `dense_ms` of that attention alone, and
     tflops  the rate of a large matrix product: psa_kernels/tune/times.py has what they are
     n64     what key blocks of 64 make of a call's time, None where that was not measured
+    note    what of it is not as in ComfyUI here
     """
 
     source: Mapping[str, str]
     calls: list[Mapping[str, Any]]
     tflops: float
     n64: float | None
+    note: str
 
     def dense(self, tokens: float, heads: int) -> float:
         """Seconds of a dense call, batch 1."""
-        rate = self._at(tokens, lambda x: x["heads"] * x["tokens"] ** 2 / self._dense_ms(x))
+        rate = self._at(tokens, list(map(_rate, self.calls)))
         return 1e-3 * heads * tokens**2 / rate
 
-    def sparse(self, config: PSAConfig, tokens: Any, density: float, int8: bool) -> Any:
-        """The time of a call of PSA in dense ones of its length; `tokens` may be an array."""
-        base, slope = (
-            self._at(tokens, lambda x, i=i: _line(x, config, int8)[i] / self._dense_ms(x))
-            for i in (0, 1)
+    def sparse(
+        self, config: PSAConfig, tokens: Any, heads: int, density: float, int8: bool,
+        plan: Plan | None = None,
+    ) -> Any:  # fmt: skip
+        """The mean time of PSA's calls in a run by `plan`, or in a long one.
+
+        In dense calls of their length; `tokens` may be an array.
+        """
+        anew = made_anew(config, plan)
+        lines = [tuple(ms / x["dense_ms"] for ms in _line(x, config, int8, anew))
+                 for x in self.calls]  # fmt: skip
+        launches = [0.0 for _ in lines]
+        if len(lines) > 1:
+            lines[0], launches[0] = self._without_launches(*lines[:2], density)
+        base, slope, launch = (
+            self._at(tokens, values) for values in (*zip(*lines, strict=True), launches)
         )
-        base = base * np.maximum(1.0, self.calls[0]["tokens"] / tokens)
-        return (base + density * slope) * (self.n64 if config.block_n == 64 else 1.0)
+        below = np.maximum(1.0, self.calls[0]["tokens"] / tokens)
+        launch = launch * below**2 * self.calls[0]["heads"] / heads
+        took = base * below + density * slope + launch
+        return took * (self.n64 if config.block_n == 64 else 1.0)
+
+    def _without_launches(
+        self, line: tuple[float, float], longer: tuple[float, float], density: float
+    ) -> tuple[tuple[float, float], float]:
+        """(the shortest length's line over the density, launches), both in its dense calls."""
+        one, other = self.calls[:2]
+        # by how much dense attention's rate differs
+        rate = _rate(one) / _rate(other)
+        base, slope = longer[0] * rate * other["tokens"] / one["tokens"], longer[1] * rate
+        more = line[0] - base + density * (line[1] - slope)
+        return ((base, slope), more) if more > 0 else (line, 0.0)
 
     def unmeasured(self, config: PSAConfig) -> str:
         """Why calls with these settings have no time; "" where they have."""
@@ -67,23 +99,42 @@ class Times:
                 return f"calls with {what} are not measured"
         return ""
 
-    def _dense_ms(self, call: Mapping[str, Any]) -> float:
-        return call["dense_ms"][self.source["against"]]
-
-    def _at(self, tokens: Any, of_call: Callable[[Mapping[str, Any]], float]) -> Any:
-        lengths = np.log([x["tokens"] for x in self.calls])
-        return np.interp(np.log(tokens), lengths, [of_call(x) for x in self.calls])
+    def _at(self, tokens: Any, values: Sequence[float]) -> Any:
+        return np.interp(np.log(tokens), np.log([x["tokens"] for x in self.calls]), values)
 
 
-def _line(call: Mapping[str, Any], config: PSAConfig, int8: bool) -> tuple[float, float]:
+def _rate(call: Mapping[str, Any]) -> float:
+    """Pairs of tokens that dense attention does in a millisecond."""
+    return call["heads"] * call["tokens"] ** 2 / call["dense_ms"]
+
+
+def made_anew(config: PSAConfig, plan: Plan | None) -> tuple[float, float]:
+    """The parts of a run's sparse steps that make groups of like keys anew, and plans.
+
+    Without a sparse step to count: of a long run's.
+    """
+    if not plan or not plan.sparse:
+        return 1 / config.refresh, 1 / config.refresh
+    ranges = plan.range_of_sparse()
+    # groups outlive a range of steps; a plan belongs to its settings
+    counts = (steps_anew(x, config.refresh) for x in ([None] * plan.sparse, ranges))
+    groups, plans = (count / plan.sparse for count in counts)
+    return groups, plans
+
+
+def _line(
+    call: Mapping[str, Any], config: PSAConfig, int8: bool, anew: tuple[float, float]
+) -> tuple[float, float]:
     """(ms at density 0, ms more at density 1) of a measured length."""
+    groups, plans = anew
 
     def ms(one: Mapping[str, float]) -> float:
         other = one["int8_ms"] - one["order_ms"] if int8 else 0.0
         if config.grouping != "similar":
             return one["order_ms"] + other
-        # groups and plan are made in one step of `refresh`, and kept in the others
-        return (one["anew_ms"] + (config.refresh - 1) * one["kept_ms"]) / config.refresh + other
+        # a plan that is made for kept groups takes as long as for keys in order
+        parts = ((groups, "anew_ms"), (plans - groups, "order_ms"), (1 - plans, "kept_ms"))
+        return sum(part * one[name] for part, name in parts) + other
 
     thin, *_, thick = sorted(call["psa"], key=lambda one: one["density"])
     slope = (ms(thick) - ms(thin)) / (thick["density"] - thin["density"])
@@ -106,14 +157,30 @@ def here(head_dim: int) -> Times | str:
     if "times" not in one:
         return found.ignored or f"nothing was measured on this GPU for heads of {head_dim}"
     calls = sorted(one["times"]["calls"], key=lambda call: call["tokens"])
-    # what is dense in ComfyUI, where no node chooses another
-    against = dense_kernel(comfy.ldm.modules.attention.optimized_attention, None).name
-    known = set.intersection(*(set(call["dense_ms"]) for call in calls))
-    if against not in known:
+    known = {name for call in calls for name in call["dense_ms"]}
+    against, note = _dense_of(known)
+    # PSA's kernels run at the width of a stored row, which is that of the entry
+    size = head_dim / one["head_dim"]
+    calls = [{**call, "dense_ms": size * call["dense_ms"][against]} for call in calls
+             if against in call["dense_ms"]]  # fmt: skip
+    if not calls:  # it may have failed at some lengths, or at all
         return f"dense attention is {against} here; measured was {', '.join(sorted(known))}"
     versions = f"torch {one['torch']}, Triton {one['triton']}"
     source = {"gpu": one["gpu"], "versions": versions, "date": one["date"], "against": against}
-    return Times(source, calls, one["times"]["matmul_tflops"], one["times"].get("n64"))
+    notes = (note, size != 1 and OTHER_HEADS.format(one["head_dim"]))
+    note = "; ".join(filter(None, notes))
+    return Times(source, calls, one["times"]["matmul_tflops"], one["times"].get("n64"), note)
+
+
+def _dense_of(known: Collection[str]) -> tuple[str, str]:
+    """(the attention that ComfyUI uses, or what stands in for it among `known`; what to say)."""
+    attention = comfy.ldm.modules.attention
+    # where no node chooses another
+    name = dense_kernel(attention.optimized_attention, None).name
+    is_torchs = name == dense_kernel(attention.attention_pytorch, None).name
+    if name not in known and is_torchs and LIBRARY in known:
+        return LIBRARY, STANDS_IN
+    return name, ""
 
 
 def offer(head_dim: int) -> str | None:

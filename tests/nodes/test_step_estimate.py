@@ -1,5 +1,6 @@
 """What a whole step costs: figures by hand. FLOPs: test_model_flops.py; times: measured_gpu.py."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,6 +119,50 @@ def test_blocks_that_the_preset_leaves_dense_take_as_long_as_dense_blocks(gpu):
     assert (nothing.step.value, nothing.step.kind, nothing.less_work.value) == (1.0, "dense", 1.0)
 
 
+@pytest.mark.parametrize("thin, thick", [(0.62, 0.86), (0.8, 0.8)])
+def test_launches_of_a_short_call_do_not_grow_with_heads(unmeasured, thin, thick):
+    """For 8,000 tokens the longer call predicts 4 * 0.05 dense ones and 1.2 times the density.
+
+    It takes 0.3 more, or, as long as the launches need, the same at either density.
+    """
+    from psa_pack.nodes.estimate.times import here
+
+    calls = [measured_gpu.call(tokens, 12) for tokens in (8_000, 32_000)]
+    for one, share in zip(calls[0]["psa"], (thin, thick), strict=True):
+        one |= dict.fromkeys(
+            ("order_ms", "anew_ms", "kept_ms"), share * calls[0]["dense_ms"][DENSE]
+        )
+    hold(unmeasured, entry_of(*calls))
+
+    def took(tokens, heads, density=0.1):
+        return here(128).sparse(CONFIG, tokens, heads, density, False)
+
+    scaled, launches = 0.2 + 0.12, thin - 0.2 - 0.12
+    assert took(8_000, 12) == pytest.approx(thin)
+    assert took(8_000, 12, 0.3) == pytest.approx(thick)
+    assert took(8_000, 48) == pytest.approx(scaled + launches / 4)
+    assert took(8_000, 4) == pytest.approx(scaled + launches * 3)
+    # half as long: dense attention takes a quarter
+    assert took(4_000, 48) == pytest.approx(0.4 + 0.12 + launches)
+    # half-way to the length that has none
+    assert took(16_000, 48) == pytest.approx((scaled + 0.05 + 0.12) / 2 + launches / 8)
+    assert took(32_000, 48) == took(32_000, 12) == pytest.approx(0.05 + 0.12)
+
+
+@pytest.mark.parametrize("head_dim", [80, 96, 128])
+def test_heads_of_another_size_than_the_measured_ones(gpu, head_dim):
+    """Stored as 128, they cost PSA as much; dense attention follows their size. It is said."""
+    from psa_pack.nodes.estimate.models import Model
+    from psa_pack.nodes.estimate.times import here
+
+    tokens, heads = 75_600, 40
+    dense = 4 * tokens**2 * heads * head_dim / 100e12
+    assert here(head_dim).dense(tokens, heads) == pytest.approx(dense)
+    found = estimate(Model(heads, head_dim)).attention
+    assert 1 / found.value == pytest.approx(share_of(CONFIG) * 128 / head_dim, rel=2e-3)
+    assert ("timed for heads of 128" in found.note) == (head_dim != 128)
+
+
 def test_between_two_measured_lengths_and_beyond_them(unmeasured):
     """Dense at 50 TFLOP/s at 10,000 tokens and 100 at 40,000: 75 at 20,000, by the logarithm."""
     calls = [measured_gpu.call(10_000, 12), measured_gpu.call(40_000, 12)]
@@ -131,7 +176,7 @@ def test_between_two_measured_lengths_and_beyond_them(unmeasured):
         assert known.dense(tokens, 40) == pytest.approx(flops / tflops / 1e12), tokens
     # below the shortest, what is not attention weighs more
     for tokens, other, slope in ((40_000, 0.05, 1.2), (10_000, 0.025, 0.6), (5_000, 0.05, 0.6)):
-        found = known.sparse(CONFIG, tokens, 0.2, False)
+        found = known.sparse(CONFIG, tokens, 40, 0.2, False)
         assert found == pytest.approx(other + slope * 0.2), tokens
 
 
@@ -142,6 +187,34 @@ def test_like_keys_and_small_blocks_add_what_was_measured(gpu):
         similar = PSAConfig.from_preset({**PRESET, "grouping": "similar", "refresh": refresh})
         found = 1 / estimate(config=similar).attention.value
         assert found == pytest.approx(share_of(CONFIG, kept=more))
+
+
+@pytest.mark.parametrize("steps", [[18], [7], [3], [2], [1], [6, 6, 6], [5, 0, 9], [1, 1, 1]])
+def test_like_keys_are_made_anew_as_often_as_a_runs_state_makes_them(gpu, steps):
+    """Steps of two ranges and of none; groups outlive a range, plans do not."""
+    from psa_kernels import OrderState
+    from psa_pack.nodes.estimate.step import LONG_RUN
+
+    like = PSAConfig.from_preset({**PRESET, "grouping": "similar", "refresh": 4})
+    sparse, of_range = sum(steps), [i for i, n in enumerate(steps) for _ in range(n)]
+    state, made = OrderState(), {"groups": 0, "plan": 0}
+    for step, range_ in enumerate(of_range):
+        state.begin(step + 2)
+        for name, what_for in (("groups", "all"), ("plan", range_)):
+            if state.recall(name, what_for, like.refresh) is None:
+                state.remember(name, what_for, True, 0)
+                made[name] += 1
+    of_none = steps.pop()
+    ranges = dict(zip([(10, 40), (40, 70)], steps, strict=False))
+    assert sparse == of_none + sum(ranges.values())
+    found = estimate(config=like, plan=(sparse + 2, sparse, ranges)).attention
+    # by measured_gpu.py: making groups takes 0.02 of a dense call, a plan 0.01
+    more = -0.01 + 0.02 * made["groups"] / sparse + 0.01 * made["plan"] / sparse
+    assert 1 / found.value == pytest.approx(share_of(like, more))
+    said = f"like keys anew in {made['groups'] / sparse:.0%} of the sparse steps"
+    assert said in found.note and LONG_RUN not in found.note
+    assert LONG_RUN in estimate(config=like).attention.note
+    assert "like keys" not in estimate().attention.note
 
 
 def with_int8(**changes):
@@ -249,6 +322,30 @@ def test_without_a_measurement_only_arithmetic_is_said(gpu, monkeypatch):
     assert times.offer(128) is times.this_gpu() is None
 
 
+def test_torchs_own_attention_stands_in_for_comfyuis_pytorch_attention(unmeasured, monkeypatch):
+    """Until ComfyUI's own was timed; and for no other attention."""
+    from psa_pack.nodes import measuring
+    from psa_pack.nodes.estimate import times
+
+    monkeypatch.setattr(times, "LIBRARY", "torch's")
+    call = measured_gpu.call(32_760, 12, against="torch's")
+    hold(unmeasured, entry_of(call))
+    found = estimate().attention
+    assert times.STANDS_IN in found.note and found.measured["against"] == "torch's"
+    assert times.offer(128) is None
+    # ComfyUI's is twice as fast
+    call["dense_ms"][DENSE] = call["dense_ms"]["torch's"] / 2
+    hold(unmeasured, entry_of(call))
+    own = estimate().attention
+    assert own.value == pytest.approx(found.value / 2) and times.STANDS_IN not in own.note
+    assert own.measured["against"] == DENSE
+    attention = measuring.comfy.ldm.modules.attention
+    monkeypatch.setattr(attention, "optimized_attention", attention.attention_split)
+    found = estimate().attention
+    assert found.value is None and "dense attention is split attention here" in found.reason
+    assert times.offer(128) == "128"
+
+
 def test_what_is_dense_in_comfyui_is_timed_beside_the_tuners_calls(unmeasured):
     from psa_pack.nodes import measuring
     from psa_pack.nodes.estimate.times import here, offer
@@ -258,7 +355,7 @@ def test_what_is_dense_in_comfyui_is_timed_beside_the_tuners_calls(unmeasured):
     assert offer(128) == "128" and "the library's" in here(128)
     asked = []
     said = measuring.time_dense(128, lambda: asked.append(1))
-    assert said.startswith(f"ComfyUI's dense attention ({DENSE}) took ") and len(asked) == 2
+    assert said.startswith(f"Dense in ComfyUI is {DENSE}. It took ") and len(asked) == 2
     found = measured.find(measuring.comfy.model_management.get_torch_device(), 128,
                           measuring.torch.bfloat16).entry["times"]["calls"]  # fmt: skip
     assert all(call["dense_ms"].keys() == {"the library's", DENSE} for call in found)
@@ -278,6 +375,59 @@ def test_a_dense_attention_that_fails_is_named_and_leaves_the_file(unmeasured, m
     said = measuring.time_dense(128, lambda: None)
     assert "SageAttention" in said and "no such head size" in said
     assert unmeasured.read_bytes() == before
+
+
+def test_lengths_at_which_a_dense_attention_fails_leave_the_others(unmeasured, monkeypatch):
+    from psa_pack.nodes import measuring
+
+    attention = measuring.comfy.ldm.modules.attention
+
+    def attention_sage(q, k, v, heads, skip_reshape):
+        if q.shape[2] == 384:
+            raise AssertionError("no such length")
+        return attention.attention_pytorch(q, k, v, heads, skip_reshape=skip_reshape)
+
+    hold(unmeasured, entry_of(*(measured_gpu.call(tokens, 2) for tokens in (256, 384, 512))))
+    monkeypatch.setattr(attention, "optimized_attention", attention_sage)
+    said = measuring.time_dense(128, lambda: None)
+    assert "ms in the call of 256 tokens" in said
+    assert "could not be timed in the call of 384 tokens: " in said and "no such length" in said
+    found = estimate().attention
+    assert found.measured["against"] == "SageAttention"
+    assert "calls of 256 and 512 tokens" in found.note
+
+
+def test_comfyuis_time_is_its_ratio_to_the_attention_that_was_timed_beside_psa(
+    unmeasured, monkeypatch
+):
+    """That took 1000 seconds when PSA was timed, and takes less than one now."""
+    from psa_pack.nodes import measuring
+    from psa_pack.nodes.estimate.times import LIBRARY
+
+    call = measured_gpu.call(256, 2, against=LIBRARY)
+    call["dense_ms"][LIBRARY] = 1e6
+    hold(unmeasured, entry_of(call))
+    attention = measuring.comfy.ldm.modules.attention
+    monkeypatch.setattr(attention, "optimized_attention", attention.attention_split)
+    assert "Dense in ComfyUI is split attention. It took " in measuring.time_dense(
+        128, lambda: None
+    )
+    (found,) = json.loads(unmeasured.read_text(encoding="utf-8"))["measured"]
+    times = found["times"]["calls"][0]["dense_ms"]
+    assert times[LIBRARY] == 1e6 and times["split attention"] > 1e4
+
+
+def test_a_file_that_cannot_be_written_is_named(unmeasured):
+    """A folder where the file would be copied: what it has cannot be read, nor kept beside it."""
+    from psa_pack.nodes import measuring
+
+    hold(unmeasured, entry_of(measured_gpu.call(256, 2, against="the library's")))
+    device = measuring.comfy.model_management.get_torch_device()
+    assert measured.find(device, 128, measuring.torch.bfloat16).entry
+    unmeasured.unlink()
+    unmeasured.mkdir()
+    said = measuring.time_dense(128, lambda: None)
+    assert f"ms in the call of 256 tokens. Its times could not be written to {unmeasured}: " in said
 
 
 def test_a_model_of_unknown_sizes_has_no_step(gpu):
@@ -316,6 +466,41 @@ def test_break_even_is_where_a_call_takes_as_long_as_dense(gpu):
     assert nowhere.step.value < 1
 
 
+@pytest.mark.parametrize("last", [0.5, 2.0])
+def test_break_even_is_after_the_last_length_at_which_psa_is_slower(unmeasured, last):
+    """Faster at 10,000 tokens, slower at 40,000, at 160,000 by `last`."""
+    calls = [measured_gpu.call(tokens, 12) for tokens in (10_000, 40_000, 160_000)]
+    for call, share in zip(calls, (0.5, 2.0, last), strict=True):
+        ms = share * call["dense_ms"][DENSE]
+        for one in call["psa"]:
+            one |= dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms * (1 + one["density"] / 99))
+    hold(unmeasured, entry_of(*calls))
+    found = estimate().break_even
+    if last > 1:
+        assert (found.value, found.reason) == (
+            None,
+            "slower than dense attention in long sequences",
+        )
+    else:
+        # 2 falls to 0.5 by the logarithm: 1 is two thirds of the way
+        assert found.value == pytest.approx(40_000 * 4 ** (2 / 3), rel=0.05)
+
+
+def test_a_length_beyond_those_that_were_timed_is_said(gpu):
+    """Of the video, and of the break-even, which has a length of its own."""
+    shorter, longer = "shorter than any that was timed", "longer than any that was timed"
+    for grid, said in (
+        ((21, 30, 51), shorter), ((21, 30, 52), ""), ((21, 45, 80), ""), ((21, 45, 81), longer)
+    ):  # fmt: skip
+        found = estimate(grid=grid, plan=(20, 15))
+        for name in TIMES:
+            note = getattr(found, name).note
+            wanted = shorter if name == "break_even" else said
+            assert [x in note for x in (shorter, longer)] == [
+                x == wanted for x in (shorter, longer)
+            ]
+
+
 def test_noise_in_what_was_measured_makes_no_call_free(unmeasured):
     """Two densities whose times go the wrong way, or as steep as if nothing came before."""
     from psa_pack.nodes.estimate.times import here
@@ -325,7 +510,7 @@ def test_noise_in_what_was_measured_makes_no_call_free(unmeasured):
         for one, ms in zip(call["psa"], (thin, thick), strict=True):
             one |= dict.fromkeys(("order_ms", "anew_ms", "kept_ms"), ms)
         hold(unmeasured, entry_of(call))
-        found = [here(128).sparse(CONFIG, 32_760, x, False) for x in (0.01, 0.1, 0.3, 0.9)]
+        found = [here(128).sparse(CONFIG, 32_760, 12, x, False) for x in (0.01, 0.1, 0.3, 0.9)]
         assert found == sorted(found) and found[0] > 0
 
 
