@@ -52,7 +52,7 @@ def test_lines_are_heard_as_they_come(tmp_path):
         "import pathlib, sys, time\n"
         "print('[  7', end='', flush=True); time.sleep(0.3)\n"
         "print('%] shapes', flush=True)\n"
-        "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)\n"
+        "while not pathlib.Path(sys.argv[-1]).exists(): time.sleep(0.01)\n"
         "print('noise\\n[100%] do', end='', flush=True); time.sleep(0.3)\n"
         "print('ne')\n"
     )
