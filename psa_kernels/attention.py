@@ -28,12 +28,13 @@ from contextlib import nullcontext
 from types import ModuleType
 
 import torch
+from torch.autograd import forward_ad
 
 from .config import PSAConfig
 from .config.issues import shown
 from .implementations import choose
 from .layout import CallError, Layout
-from .order_state import Kept, OrderState
+from .order_state import CARRIED, Kept, OrderState, captured
 from .stages import JoinedPlan
 from .stats import Stats
 
@@ -90,13 +91,20 @@ def psa_attention(
     """
     config = settings(config)
     if config.type == "dense":
-        config = config.replace(
-            type="psa", mask_ratios={1: (0, 1)}, use_rearrange=False, grouping="order"
-        )
+        # whatever else it says: nothing is pooled, ordered or rounded
+        config = PSAConfig(
+            attn_impl=config.attn_impl, block_m=config.block_m, block_n=config.block_n,
+            mask_ratios={1: (0, 1)}, use_rearrange=False,
+        )  # fmt: skip
     layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra_tokens, causal=causal)
     scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    # kernels read memory as it is: the sign of a conjugate's imaginary part is not in it
+    if q.is_neg() or k.is_neg() or v.is_neg():
+        q, k, v = q.resolve_neg(), k.resolve_neg(), v.resolve_neg()
     gradient = q.requires_grad or k.requires_grad or v.requires_grad
     gradient = gradient and torch.is_grad_enabled()
+    if forward_ad._current_level >= 0:  # inside of a context for forward derivatives
+        gradient |= any(forward_ad.unpack_dual(x).tangent is not None for x in (q, k, v))
     choice = choose(q.device, q.dtype, layout, config, gradient)
     chosen = choice.implementation
     if need_kernels and not chosen.kernels:
@@ -138,6 +146,8 @@ def run_stages(
     """(out, plan) of the stages of `package`, for arguments that `Layout.of` has checked."""
     with made_current(q.device), _full_precision(q.device.type):
         kept = Kept.of(state, package, q, layout, config)
+        if config.order in CARRIED and captured(q.device):
+            state = None  # a graph would go on from the centroids of the step in which it was made
         orders = package.reorder(q, k, layout, config, state)
         groups = kept.groups
         if groups is None and config.grouping == "similar":

@@ -44,7 +44,11 @@ SCHEMA = (
 _COPY = "" if __package__ == "psa_kernels" else hashlib.sha1(__package__.encode()).hexdigest()[:8]
 
 
-@torch.library.custom_op(f"psa_kernels{_COPY}::attention", mutates_args=(), schema=SCHEMA)
+# The orders that calls share would be made in the memory of the first graph that needs them.
+_TAGS = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
+
+
+@torch.library.custom_op(f"psa_kernels{_COPY}::attention", mutates_args=(), schema=SCHEMA, **_TAGS)
 def attention(
     q: torch.Tensor,
     k: torch.Tensor,

@@ -188,12 +188,12 @@ def _check_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         raise CallError(f"v: found {tuple(v.shape)}; expected the shape of k, {tuple(k.shape)}")
     if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
         raise CallError(f"k: found {tuple(k.shape)}; expected batch and dim of q, {tuple(q.shape)}")
+    if min(q.shape) < 1 or min(k.shape) < 1:
+        raise CallError(f"q, k: found {tuple(q.shape)} and {tuple(k.shape)}; no size may be zero")
     if q.shape[1] % k.shape[1]:
         raise CallError(
             f"k: found {k.shape[1]} heads; q's {q.shape[1]} heads must be a multiple of them"
         )
-    if min(q.shape) < 1 or min(k.shape) < 1:
-        raise CallError(f"q, k: found {tuple(q.shape)} and {tuple(k.shape)}; no size may be zero")
     if not (q.dtype == k.dtype == v.dtype and q.device == k.device == v.device):
         raise CallError(
             f"q, k, v: dtypes {q.dtype}, {k.dtype}, {v.dtype} on {q.device}, {k.device}, "

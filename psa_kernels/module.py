@@ -7,10 +7,8 @@ import torch
 from . import compiled
 from .attention import psa_attention, settings
 from .config import PSAConfig
-from .order_state import OrderState
+from .order_state import CARRIED, OrderState
 from .stats import Stats
-
-CARRIED = ("SemanticAware", "Hybrid")  # orders whose centroids a state carries
 
 
 class PSAAttention(torch.nn.Module):

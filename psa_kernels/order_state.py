@@ -14,6 +14,7 @@ from .config import PSAConfig
 from .layout import Layout
 from .stages import Groups, Plan
 
+CARRIED = ("SemanticAware", "Hybrid")  # orders whose centroids a state carries
 # sparse steps at the start of a run that compute everything: the video still changes too much
 FIRST_STEPS = 2
 
@@ -32,7 +33,7 @@ class OrderState:
     def __init__(self, room: Callable[[str, int], bool] = lambda name, size: True) -> None:
         self._room = room
         self._granted: dict[str, int] = {}
-        self._centroids: dict[str, torch.Tensor] = {}
+        self._centroids: dict[str, tuple[Layout, torch.Tensor]] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -63,19 +64,19 @@ class OrderState:
         self._next_apart = True
 
     def centroids(
-        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+        self, name: str, layout: Layout, dtype: torch.dtype, device: torch.device
     ) -> torch.Tensor | None:
         """The centroids kept for `name` ("q" or "k"), or None if there are none that fit.
 
         A call with another size, dtype or device cannot use the old ones and starts afresh.
         """
-        kept = self._centroids.get(name)
-        if kept is None or (kept.shape, kept.dtype, kept.device) != (shape, dtype, device):
+        made_for, kept = self._centroids.get(name, (None, None))
+        if made_for != layout or (kept.dtype, kept.device) != (dtype, device):
             return None
         return kept
 
-    def keep(self, name: str, centroids: torch.Tensor) -> None:
-        self._centroids[name] = centroids
+    def keep(self, name: str, layout: Layout, centroids: torch.Tensor) -> None:
+        self._centroids[name] = layout, centroids
 
     def recall(self, name: str, what_for: Any, refresh: int) -> Any:
         """What was kept as `name`, for `what_for`, less than `refresh` steps ago, or None."""
@@ -146,7 +147,7 @@ class Kept:
     ) -> Kept:
         """Keeps nothing with grouping "order", refresh 1, semantic orders, or in a CUDA graph."""
         keeps = config.grouping == "similar" and config.refresh > 1
-        if not keeps or config.order in ("SemanticAware", "Hybrid") or _captured(q.device):
+        if not keeps or config.order in CARRIED or captured(q.device):
             state = None
         # a plan belongs to the implementation that made it, and depends on the dtype; tensors made
         # in inference mode cannot be part of a gradient
@@ -162,7 +163,7 @@ class Kept:
             self._state.remember("plan", self._of_plan, plans, sum(map(_bytes, plans)))
 
 
-def _captured(device: torch.device) -> bool:
+def captured(device: torch.device) -> bool:
     """Whether the call becomes part of a CUDA graph, which would freeze what it keeps."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 

@@ -24,7 +24,7 @@ def clusters_of(
     batch, heads, length, dim = x.shape
     video = slice(layout.before, length - layout.after)
     shape = (batch, heads, cluster_count(blocks), dim)
-    carried = state.centroids(name, shape, compute_dtype(x), x.device)
+    carried = state.centroids(name, layout, compute_dtype(x), x.device)
     centroids = torch.empty(shape, dtype=compute_dtype(x), device=x.device)
     labels = torch.empty(batch, heads, length - layout.extra, dtype=torch.int64, device=x.device)
     for b in range(batch):
@@ -36,7 +36,7 @@ def clusters_of(
                 start, rounds = carried[b, head], CARRIED_ROUNDS
             centroids[b, head] = refine(tokens, start, rounds)
             labels[b, head] = nearest(tokens, centroids[b, head])
-    state.keep(name, centroids)
+    state.keep(name, layout, centroids)
     return labels
 
 

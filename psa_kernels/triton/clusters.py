@@ -30,8 +30,7 @@ def clusters_of(
     """int32 `[B, heads, L]`: the cluster of each video token of x `[B, heads, Lx, D]`."""
     video = x[:, :, layout.before : x.shape[2] - layout.after]
     count = cluster_count(blocks)
-    shape = (*x.shape[:2], count, x.shape[3])
-    centroids = state.centroids(name, shape, torch.float32, x.device)
+    centroids = state.centroids(name, layout, torch.float32, x.device)
     rounds = CARRIED_ROUNDS
     if centroids is None:
         rounds = FIRST_ROUNDS
@@ -39,7 +38,7 @@ def clusters_of(
         centroids = video[:, :, places * video.shape[2] // (2 * count)].float()
     for _ in range(rounds):
         centroids = _moved(video, _nearest(video, centroids), centroids)
-    state.keep(name, centroids)
+    state.keep(name, layout, centroids)
     return _nearest(video, centroids)
 
 

@@ -15,6 +15,7 @@ from .gpus import described, too_old
 MOST_HEAD_DIM = 256
 LEAST_INT8_DIM = 17  # stored as 32
 MOST_KEYS = 2**31 // MOST_HEAD_DIM - 1  # offsets inside a head are int32
+MOST_HEADS = 65535  # programs of a launch in its second and third direction
 MOST_KEY_BLOCKS = 32768  # one row of the importance matrix is held in registers
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -77,6 +78,10 @@ LIMITS = (
         "key blocks", lambda call: call.layout.k_blocks, most=MOST_KEY_BLOCKS,
         reason="{found} key blocks: the Triton kernels take up to {most}; larger key blocks make "
         "fewer",
+    ),
+    Limit(
+        "batch x heads", lambda call: call.layout.batch * call.layout.heads, most=MOST_HEADS,
+        reason="{found} heads in all elements of the batch: the Triton kernels take up to {most}",
     ),
     Limit(
         "keys", lambda call: call.layout.k_len, most=MOST_KEYS,

@@ -21,6 +21,12 @@ def test_an_order_that_reads_the_grid_needs_one(order):
     psa_attention(*qkv(), config=config.replace(use_rearrange=False))
 
 
+def test_no_size_may_be_zero():
+    for sizes in ({"length": 0, "k_length": 0}, {"heads": 0}, {"kv_heads": 0}, {"dim": 0}):
+        with pytest.raises(CallError, match="no size may be zero"):
+            psa_attention(*qkv(**sizes))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

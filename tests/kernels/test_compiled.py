@@ -34,6 +34,12 @@ def test_the_function_breaks_the_graph_and_runs(config):
     assert torch.equal(torch.compile(layer, backend="eager")(q, k, v), layer(q, k, v))
 
 
+@pytest.mark.skipif(not hasattr(torch.Tag, "cudagraph_unsafe"), reason="this torch has no such tag")
+def test_no_cuda_graph_of_the_compiler_takes_the_operator():
+    """It would hold the token orders that calls share, and fail or read what replaced them."""
+    assert torch.Tag.cudagraph_unsafe in compiled.attention._opoverload.tags
+
+
 def test_the_operator_keeps_its_promises():
     q, k, v = tensors()
     given = (compiled.described(CONFIG), list(GRID), [0, 0], False, 0.25)

@@ -66,9 +66,10 @@ def test_the_output_has_the_inputs_dtype_and_the_precision_of_float32(dtype):
 def test_a_dense_config_is_dense_whatever_else_it_says(attn_impl):
     config = PSAConfig(
         type="dense", attn_impl=attn_impl, block_n=128, rearrange_method="Gilbert",
-        use_sim_mask=attn_impl == "old_mask_type",
+        use_sim_mask=attn_impl == "old_mask_type", qk="int8", value_sums="float16", tail=64,
+        second_moment=True, importance="exact",
     )  # fmt: skip
-    q, k, v = (torch.randn(1, 2, 300, 8) for _ in range(3))
+    q, k, v = (torch.randn(1, 2, 300, 64) for _ in range(3))
     out, stats = psa_attention(q, k, v, config=config, return_stats=True)
     torch.testing.assert_close(out, dense(q, k, v), atol=1e-5, rtol=1e-5)
     assert stats.density == 1

@@ -3,13 +3,16 @@
 import dataclasses
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
-from psa_kernels import NoKernelsError, PSAConfig, measured, psa_attention, reference
+from psa_kernels import NoKernelsError, PSAConfig, attention, measured, psa_attention, reference
+from psa_kernels.attention import run_stages
 from psa_kernels.capability import Call, Implementation, Limit, Precision, refusal
 from psa_kernels.implementations import TRITON, choose, register, table, unregister
 
@@ -171,3 +174,37 @@ def test_the_page_has_the_tables():
     made = head + "".join(f"| {' | '.join(row)} |\n" for row in table())
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert made + "\n" in page, f"docs/architecture.md: the table is now\n\n{made}"
+
+
+def test_the_sign_of_an_imaginary_part_is_read():
+    """Of a conjugate it is a bit beside the memory, which kernels do not see."""
+    rng = torch.Generator().manual_seed(0)
+    q = torch.conj(torch.randn(1, 2, 300, 16, dtype=torch.complex64, generator=rng)).imag
+    k, v = torch.randn(2, 1, 2, 300, 16, generator=rng)
+    seen = []
+
+    def stages(package, q, k, v, *rest):
+        seen.append(q)
+        return run_stages(package, q, k, v, *rest)
+
+    assert q.is_neg()
+    with mock.patch.object(attention, "run_stages", stages):
+        psa_attention(q, k, v)
+    assert torch.equal(seen[0], q) and not seen[0].is_neg()
+
+
+def test_a_forward_derivative_asks_for_the_reference():
+    q, k, v = torch.randn(3, 1, 2, 300, 16)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(q, torch.randn_like(q))
+        asked = []
+
+        def choosing(*call):
+            asked.append(call[-1])
+            return choose(*call)
+
+        with mock.patch.object(attention, "choose", choosing):
+            out = psa_attention(dual, k, v)
+            psa_attention(q, k, v)
+        assert forward_ad.unpack_dual(out).tangent is not None
+    assert asked == [True, False]

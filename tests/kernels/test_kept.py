@@ -5,7 +5,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from psa_kernels import OrderState, PSAAttention, order_state, reference
+from psa_kernels import OrderState, PSAAttention, attention, order_state, psa_attention, reference
 from psa_kernels.attention import run_stages
 from psa_kernels.layout import Layout
 
@@ -145,10 +145,25 @@ def test_a_compiled_module_keeps_nothing(made):
     assert made == ALL
 
 
+def test_a_call_of_a_graph_goes_on_from_no_centroids(monkeypatch):
+    """Without a GPU only what follows from it; test_gpu.py captures a real one."""
+    config = CONFIG.replace(rearrange_method="SemanticAware", grouping="order")
+    state = OrderState()
+    psa_attention(*tensors(), grid=GRID, config=config, state=state)
+    before = dict(state._centroids)
+    with monkeypatch.context() as patch:
+        for module in (order_state, attention):
+            patch.setattr(module, "captured", lambda device: True)
+        q, k, v = tensors(1)
+        found = psa_attention(q, k, v, grid=GRID, config=config, state=state)
+    assert torch.equal(found, psa_attention(q, k, v, grid=GRID, config=config))
+    assert before and state._centroids == before
+
+
 def test_a_call_of_a_graph_keeps_and_reads_nothing(made, state, monkeypatch):
     """Without a GPU only what follows from it; test_gpu.py captures a real one."""
     with monkeypatch.context() as patch:
-        patch.setattr(order_state, "_captured", lambda device: True)
+        patch.setattr(order_state, "captured", lambda device: True)
         assert torch.equal(call(state, 3), call(None, 3))
     assert made == 2 * ALL
     assert made_in(made, state, [3]) == [[]]  # step 1's groups are still there

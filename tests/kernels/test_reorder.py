@@ -312,12 +312,13 @@ def test_centroids_carry_over_and_reset_forgets_them(method):
 def test_centroids_of_another_shape_are_ignored():
     state = OrderState()
     stage("SemanticAware", state=state)
-    small = scattered_kinds(1, 1, 40, seed=3)
-    config = PSAConfig(rearrange_method="SemanticAware")
-    layout = Layout.of(small, small, small, config)
-    carried = reorder(small, small, layout, config, state)
-    fresh = reorder(small, small, layout, config)
-    assert torch.equal(carried.q, fresh.q) and torch.equal(carried.k, fresh.k)
+    config = PSAConfig(rearrange_method="SemanticAware", block_m=64, block_n=32)
+    for length in (40, 300, 310):  # the last two have as many clusters
+        other = scattered_kinds(1, 1, length, seed=3 + length)
+        layout = Layout.of(other, other, other, config)
+        carried = reorder(other, other, layout, config, state)
+        fresh = reorder(other, other, layout, config)
+        assert torch.equal(carried.q, fresh.q) and torch.equal(carried.k, fresh.k)
 
 
 def test_module_carries_its_state_and_the_function_does_not():

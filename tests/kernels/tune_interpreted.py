@@ -61,7 +61,7 @@ if sys.argv[2] == "wrong":
         [candidates.Variant(ONE), candidates.Variant(OTHER)] if row.kernel == "attention" else []
     )
     candidates.depths = lambda best: []
-    result = run.tune(HEAD_DIM, torch.float16, budget=Budget(120), file=FILE, device=CPU,
+    result = run.tune(HEAD_DIM, torch.float16, budget=Budget(3600), file=FILE, device=CPU,
                       make_bench=Wrong, measure_times=no_times, say=print)  # fmt: skip
     assert result.changed and len(result.lines) == 1, result
     os.environ["PSA_MEASURED"] = str(FILE)

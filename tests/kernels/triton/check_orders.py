@@ -19,8 +19,7 @@ def check_orders(q, k, orders, state, layout, config):
 
     def checked(x, name, layout, blocks, state):
         video = x[:, :, layout.before : x.shape[2] - layout.after]
-        shape = (*x.shape[:2], clusters.cluster_count(blocks), x.shape[3])
-        centroids = state.centroids(name, shape, torch.float32, x.device)
+        centroids = state.centroids(name, layout, torch.float32, x.device)
         labels = check_nearest(clusters, video, centroids)
         check_means(clusters, video, labels, centroids)
         return labels

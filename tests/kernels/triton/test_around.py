@@ -129,7 +129,7 @@ def test_a_call_stays_on_its_gpu_and_waits_for_nothing(launches, config):
 
 
 @pytest.mark.parametrize(("qk", "most_frames", "most_operations"), [
-    ("half", 60, 10), ("int8", 67, 16),
+    ("half", 62, 10), ("int8", 69, 16),
 ])  # fmt: skip
 def test_where_plans_are_kept_a_call_asks_little_of_python(
     monkeypatch, qk, most_frames, most_operations

@@ -166,8 +166,8 @@ def test_a_call_on_a_gpu_that_is_not_the_current_one(config, dim):
 
 
 @some_calls(
-    "topk", "tail, second moment", "threshold", "similarity", "like keys together", "long heads",
-    "long heads in int8",
+    "topk", "tail, second moment", "threshold", "similarity", "semantic", "like keys together",
+    "long heads", "long heads in int8",
 )  # fmt: skip
 def test_a_cuda_graph_replays_a_call_on_new_values(config, dim):
     q, k, v = tensors(dim=dim)
