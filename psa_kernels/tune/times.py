@@ -162,18 +162,6 @@ def _n64(grid, heads, head_dim, dtype, device, clock) -> float:
     return _rounded(times[64].ms / times[128].ms)
 
 
-def dense_ms(
-    attention: Callable, heads: int, head_dim: int, tokens: int, dtype: torch.dtype,
-    device: torch.device,
-) -> float:  # fmt: skip
-    """Milliseconds of one call of a host's own dense `attention` of q, k, v `[1, H, L, D]`."""
-    with made_current(device), torch.no_grad():
-        q, k, v = bench.made_up(tokens, heads, head_dim, dtype, device)
-        call = partial(attention, q, k, v)
-        call()
-        return _rounded(alternate({0: call}, Clock(device), seconds_each=EACH)[0].ms)
-
-
 def _matmul(dtype, device, clock) -> float:
     m, k, n = MATRIX if clock.cuda else (64, 64, 64)
     a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((m, k), (k, n)))

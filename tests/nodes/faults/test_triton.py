@@ -14,6 +14,7 @@ from ...selftest.broken_triton import failing_import
 from ..graphs import BLOCKS, STEPS, Graph, reports
 
 CALLS = STEPS * BLOCKS
+ASKED = "asked.txt"  # who imported a broken Triton
 
 
 def in_front(folder):
@@ -27,8 +28,10 @@ def missing(folder):
 
 
 def broken(folder):
+    note = f"open({str(folder / ASKED)!r}, 'a').writelines(traceback.format_stack())"
     # torch itself takes no other error of Triton's import
-    statement = "raise ImportError('DLL load failed while importing libtriton')"
+    fails = "raise ImportError('DLL load failed while importing libtriton')"
+    statement = f"import traceback; {note}; {fails}"
     return {"PYTHONPATH": in_front(failing_import(folder, statement))}
 
 
@@ -74,3 +77,5 @@ def test_a_render_ends(comfyui_path, tmp_path, fault):
         assert report["failure"] is None
         assert "riton" not in "".join(line for line in log.splitlines() if "PSA" in line)
         assert "leaves them dense" not in log and "steps aside" not in log
+        asked = tmp_path / ASKED  # nor does loading the pack: others may
+        assert not asked.exists() or "psa_kernels" not in asked.read_text()
