@@ -73,9 +73,9 @@ def test_carried_centroids_are_those_the_step_before_ended_with(bench, carried, 
 
     ended, real = [], OrderState.keep
 
-    def keep(self, name, centroids):
+    def keep(self, name, layout, centroids):
         ended.append((id(self), name, centroids.clone()))
-        real(self, name, centroids)
+        real(self, name, layout, centroids)
 
     monkeypatch.setattr(OrderState, "keep", keep)
     bench.sample(bench.patch(sparse_config(rearrange_method="SemanticAware")), steps=3)
