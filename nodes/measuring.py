@@ -20,9 +20,7 @@ from ..psa_engines.core.faults import one_line
 from ..psa_kernels import measured
 from ..psa_kernels.attention import made_current
 from ..psa_kernels.selftest.report import OK, SKIPPED, Check
-from ..psa_kernels.tune import NAME, bench, tune_apart
-from ..psa_kernels.tune.times import EACH, LIBRARY, differ
-from ..psa_kernels.tune.timing import Clock, alternate
+from ..psa_kernels.tune import NAME, tune_apart
 from .patching.dense_kernel import dense_kernel
 from .queued import DEFAULT_USER
 
@@ -73,6 +71,8 @@ def time_dense(head_dim: int, alive: Callable[[], None]) -> str:
 
     A length at which it fails is left as it was.
     """
+    from ..psa_kernels.tune.times import differ  # here: no pack loads slower for it
+
     device = comfy.model_management.get_torch_device()
     file = measured.file_in_use()
     entry = measured.find(device, head_dim, getattr(torch, DTYPE)).entry
@@ -111,11 +111,15 @@ def _dense_ms(
     PSA's calls were timed after a long load, and by now the GPU has rested: at a power limit it is
     faster. So what counts is the ratio to torch's own attention, which was timed beside PSA.
     """
+    from ..psa_kernels.tune.bench import made_up
+    from ..psa_kernels.tune.times import EACH
+    from ..psa_kernels.tune.timing import Clock, alternate
+
     with made_current(device), torch.no_grad():
         dtype = getattr(torch, DTYPE)
-        q, k, v = bench.made_up(call["tokens"], call["heads"], head_dim, dtype, device)
+        q, k, v = made_up(call["tokens"], call["heads"], head_dim, dtype, device)
         turns = {"own": partial(attention, q, k, v, heads=call["heads"], skip_reshape=True)}
-        beside_psa = call["dense_ms"].get(LIBRARY)
+        beside_psa = call["dense_ms"].get(measured.LIBRARY)
         if beside_psa:
             turns["torch's"] = partial(scaled_dot_product_attention, q, k, v)
         for once in turns.values():

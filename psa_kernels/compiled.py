@@ -44,11 +44,16 @@ SCHEMA = (
 _COPY = "" if __package__ == "psa_kernels" else hashlib.sha1(__package__.encode()).hexdigest()[:8]
 
 
+# Keeps an operator out of the compiler's CUDA graphs, where this torch can; else empty.
+UNGRAPHED = (
+    {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
+)
+
+
 # The orders that calls share would be made in the memory of the first graph that needs them.
-_TAGS = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
-
-
-@torch.library.custom_op(f"psa_kernels{_COPY}::attention", mutates_args=(), schema=SCHEMA, **_TAGS)
+@torch.library.custom_op(
+    f"psa_kernels{_COPY}::attention", mutates_args=(), schema=SCHEMA, **UNGRAPHED
+)
 def attention(
     q: torch.Tensor,
     k: torch.Tensor,

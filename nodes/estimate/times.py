@@ -21,10 +21,9 @@ import torch
 from ...psa_kernels import capability, measured
 from ...psa_kernels.capability import Call
 from ...psa_kernels.config import PSAConfig
-from ...psa_kernels.measured import machine_of
-from ...psa_kernels.order_state import steps_anew
+from ...psa_kernels.measured import LIBRARY, machine_of
+from ...psa_kernels.order_state import CARRIED, steps_anew
 from ...psa_kernels.triton.support import PRECISIONS
-from ...psa_kernels.tune.times import LIBRARY
 from ..patching.dense_kernel import dense_kernel
 from .calls import Plan
 
@@ -91,7 +90,7 @@ class Times:
         sizes = (128, 64) if self.n64 else (128,)
         for missing, what in (
             (config.importance == "exact", "exact importance"),
-            (config.order in ("SemanticAware", "Hybrid"), f"the {config.order} order"),
+            (config.order in CARRIED, f"the {config.order} order"),
             (config.block_m != 128, f"query blocks of {config.block_m}"),
             (config.block_n not in sizes, f"key blocks of {config.block_n}"),
         ):

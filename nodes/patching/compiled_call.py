@@ -23,6 +23,7 @@ import torch
 from torch._dynamo.comptime import comptime
 
 from ...psa_engines.core.faults import one_line
+from ...psa_kernels.compiled import UNGRAPHED
 from .faults import Interrupt
 from .option_names import CALL, OVERRIDE
 from .traced_call import TracedCall, output_layout, read
@@ -79,13 +80,12 @@ def _untraced(func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
 
 # An operator's name is the process's, which may hold this pack twice.
 _COPY = hashlib.sha1(__package__.encode()).hexdigest()[:8]
+
+
 # What runs is decided anew each time: no CUDA graph may replay it.
-_TAGS = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
-
-
 @torch.library.custom_op(
     f"comfyui_psa_{_COPY}::attention", mutates_args=(),
-    schema="(Tensor[] tensors, str call, SymInt[] numbers) -> Tensor", **_TAGS,
+    schema="(Tensor[] tensors, str call, SymInt[] numbers) -> Tensor", **UNGRAPHED,
 )  # fmt: skip
 def _attention(tensors: list[torch.Tensor], call: str, numbers: list[int]) -> torch.Tensor:
     traced = _calls[call]
@@ -196,7 +196,7 @@ def _note(context: Any) -> None:
     """While tracing, in place of a call: reads the call that `served` is asked to serve."""
     _current.noted = None
     try:
-        traced = read(context, served, replayable=bool(_TAGS))
+        traced = read(context, served, replayable=bool(UNGRAPHED))
     except Exception as error:  # another torch may keep its traces otherwise
         if (why := one_line(error)) not in _said:
             _said.add(why)

@@ -23,6 +23,9 @@ log = logging.getLogger("PSA")
 FORMAT = 1
 HEAD_DIMS = (128, 64, 256)  # to measure, the usual one first: together they serve every head size
 HOW = "python -m psa_kernels.tune, or PSA Self-test with measure on"
+# how torch's own choice among its kernels of dense attention is named. A host may call it with
+# another choice: its attention has a name of its own
+LIBRARY = "torch's scaled_dot_product_attention"
 AGAIN = f"measure again: {HOW}"
 
 

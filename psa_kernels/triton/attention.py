@@ -14,6 +14,7 @@ from . import hopper, tuning
 from .attend_kernel import attend_kernel
 from .common import LOG2E, order_args
 from .descriptors import row_tiles
+from .gpus import out_of_memory
 from .levels import Plan, listed_levels
 from .pyramid import Pyramid, pooled_rows
 
@@ -147,7 +148,7 @@ def attend(
                 q, out, order, tiles, (*sums, *lists), launch.grid, constants, tune.full_stages
             )
         except Exception as error:  # of an experimental compiler
-            if given or "out of memory" in str(error):
+            if given or out_of_memory(error):
                 raise
             tune = tuning.portable_attend(*of_call, precision)
             out = attend(q, pyramid, plan, orders, layout, config, scale, tune, out, launched)

@@ -18,6 +18,11 @@ def described(device: torch.device) -> dict[str, Any]:
     return {"capability": torch.cuda.get_device_capability(device)}
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether `error` says that a GPU's memory is full; Triton has no type for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
 def too_old(*, gcn: str = "", capability: tuple[int, int] = (0, 0)) -> bool:
     """Whether a GPU, as `described`, is too old. AMD's have no compute capability."""
     return not gcn and capability < OLDEST_CAPABILITY

@@ -19,6 +19,7 @@ from ..config import PSAConfig
 from ..layout import Layout
 from ..selftest.agreement import TOLERANCE, exact_matmuls
 from ..selftest.diagnosis import diagnose
+from ..triton.gpus import out_of_memory
 from .candidates import Variant
 from .search import TuneError
 from .timing import Clock, Timing, alternate
@@ -151,7 +152,7 @@ class CallBench:
                 self.large.run(variant)  # if it needs another compilation, then here
                 off = self._error(variant, out)  # waits for both: a fault of theirs comes up here
             except Exception as error:
-                if _is_of_memory(error):
+                if out_of_memory(error):
                     raise _diagnosed(error) from error
                 reason = _first_line(error)
                 self._see_whether_the_gpu_lives(variant, reason)
@@ -172,7 +173,7 @@ class CallBench:
         try:
             return self._time(self.large, variants, seconds)
         except Exception as error:
-            if _is_of_memory(error):
+            if out_of_memory(error):
                 raise _diagnosed(error) from error
             raise
 
@@ -180,7 +181,7 @@ class CallBench:
         try:
             return self._time(self.long, variants, seconds)
         except Exception as error:
-            if _is_of_memory(error):
+            if out_of_memory(error):
                 return self.time(variants, seconds)
             raise
 
@@ -219,11 +220,6 @@ class CallBench:
             torch.cuda.synchronize(self.device)
         except Exception as error:
             raise TuneError(f"{variant.kernel}, {variant}, broke the GPU: {reason}") from error
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Whether the GPU's memory is full, which is no variant's fault; Triton has no type for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
 def _diagnosed(error: Exception) -> TuneError:

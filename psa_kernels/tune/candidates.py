@@ -35,6 +35,10 @@ class Variant:
         return name if self.sums == "float32" else f"{name}, {self.sums} sums"
 
     @property
+    def specialised(self) -> bool:
+        return isinstance(self.settings, Attend) and self.settings.specialised
+
+    @property
     def precise(self) -> Variant:
         """The same without faster products or sums."""
         return replace(self, qk="half", sums="float32")
@@ -48,7 +52,7 @@ def shapes(row: Variant, width: int, tma: bool, limits: bool) -> list[Variant]:
 
     tma, limits: whether there are descriptors, and limits on registers.
     """
-    if _specialised(row.settings):
+    if row.specialised:
         return []  # it has one shape
     if isinstance(row.settings, Attend):
         of_kernel = _attend_shapes(row.settings, width, limits)
@@ -68,7 +72,7 @@ def depths(best: Variant) -> list[Variant]:
         now = getattr(best.settings, name)
         # the table's specialised ones are as deep as shared memory, 232,448 bytes, allows: one more
         # asks for 250,080 in half precision and 233,696 in int8
-        deeper = () if _specialised(best.settings) else (now + 1,)
+        deeper = () if best.specialised else (now + 1,)
         for depth in (*deeper, now - 1):
             if depth in DEPTHS:
                 found.append(replace(best, settings=_with_depth(best.settings, name, depth)))
@@ -131,10 +135,6 @@ def _pipelines(settings: Attend | Estimate) -> tuple[str, ...]:
     if settings.specialised:
         return ("full_stages",)
     return "full_stages", "list_stages", "spread_stages"
-
-
-def _specialised(settings: Attend | Estimate) -> bool:
-    return isinstance(settings, Attend) and settings.specialised
 
 
 def _with_depth(settings: Attend | Estimate, name: str, depth: int) -> Attend | Estimate:

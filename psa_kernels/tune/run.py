@@ -87,7 +87,7 @@ def tune(
     bench = (make_bench or CallBench)(device, head_dim, dtype)
     dropped = {}
     for i, row in enumerate(rows):
-        if getattr(row.settings, "specialised", False) and (reason := bench.prepare(row)):
+        if row.specialised and (reason := bench.prepare(row)):
             say(f"{row.kernel}, {row}, is left out: {reason}")
             dropped[row] = reason
             portable = tuning.portable_attend(device, dtype, width, row.qk)

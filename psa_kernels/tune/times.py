@@ -18,6 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from ..attention import made_current, psa_attention
 from ..capability import Call, refusal
 from ..config import PSAConfig
+from ..measured import LIBRARY
 from ..order_state import FIRST_STEPS, OrderState
 from ..selftest.diagnosis import diagnose
 from ..triton.support import INT8
@@ -25,9 +26,6 @@ from . import bench
 from .search import NOT_REACHED, Budget
 from .timing import Clock, alternate
 
-# torch's own choice among its kernels. A host may call it with another choice: its attention has a
-# name of its own
-LIBRARY = "torch's scaled_dot_product_attention"
 SHORT: bench.Grid = (13, 24, 26)  # 8,112 tokens
 # (grid, elements of all heads): the usual one first, in case time is short
 SIZES = ((bench.LARGE, bench.WIDTH), (bench.LONG, bench.WIDTH // 3), (SHORT, bench.WIDTH))

@@ -18,6 +18,8 @@ from psa_kernels.layout import Layout
 from psa_kernels.triton import hopper, tuning
 from psa_kernels.triton.versions import OLDEST
 
+from .interpreted import interpreted
+
 HERE = Path(__file__).parent
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 HALF = torch.float16, torch.bfloat16
@@ -131,14 +133,7 @@ def test_the_table_has_the_kernel_for_half_precision_at_width_128_only(hopper_gp
 
 @triton_here
 def test_a_kernel_that_fails_is_given_up_once_and_the_other_serves_the_call():
-    done = subprocess.run(
-        [sys.executable, HERE / "check_hopper.py"],
-        env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    if "Triton's interpreter does not work here:" in done.stderr:
-        pytest.skip(done.stderr.strip().splitlines()[-1])
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip() == "all good"
+    assert interpreted("check_hopper.py", timeout=300).strip() == "all good"
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_inductor_is_told_that_no_cuda_graph_may_hold_the_operator(reduced_overh
 
     from psa_pack.nodes.patching import compiled_call
 
-    if not compiled_call._TAGS:
+    if not compiled_call.UNGRAPHED:
         pytest.skip("this torch has no such tag")
     model, made = reduced_overhead
     options, override = override_in({})
@@ -186,7 +186,7 @@ def test_where_inductor_cannot_be_told_the_graph_ends_before_the_call(
 ):
     from psa_pack.nodes.patching import compiled_call
 
-    monkeypatch.setattr(compiled_call, "_TAGS", {})
+    monkeypatch.setattr(compiled_call, "UNGRAPHED", {})
     model, made = reduced_overhead
     options, override = override_in({})
     with options as own:
