@@ -1,17 +1,23 @@
 """Times of calls that take turns within one process, each after a flush of the L2 cache.
 
 A GPU's clock changes with power and temperature: two methods can be compared only if their calls
-interleave, and a difference within the spread of either means nothing.
+interleave, and a difference within the spread of either means nothing. The calls of a round are
+queued, as a model queues its own, behind other work that lasts until all are launched: else the
+first one's time would be that of the host, which launches it while the GPU waits.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
+
+LONGEST_LEAD = 0.05  # seconds of other work before a round
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,18 @@ class Clock:
         if self.cuda:
             size = 4 * torch.cuda.get_device_properties(device).L2_cache_size
             self.flush = torch.empty(max(size, 2**26), dtype=torch.int8, device=device)
+            self.start(self._flush)()
+            self.flush_ms = self.start(self._flush)()
+
+    def _flush(self) -> None:
+        self.flush.zero_()
+
+    def keep_busy(self, seconds: float) -> None:
+        """Gives a GPU that much to do, at most LONGEST_LEAD; does not wait for it."""
+        if self.cuda:
+            ms = 1e3 * min(seconds, LONGEST_LEAD)
+            for _ in range(math.ceil(ms / self.flush_ms)):
+                self._flush()
 
     def start(self, call: Callable[[], object]) -> Callable[[], float]:
         """Launches the call; the result gives its milliseconds, waiting for it if need be."""
@@ -52,7 +70,7 @@ class Clock:
             elapsed = (time.perf_counter() - begin) * 1e3
             return lambda: elapsed
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self.flush.zero_()
+        self._flush()
         begin.record()
         call()
         end.record()
@@ -77,7 +95,12 @@ def alternate(
     A call gets about `seconds_each` of the time, in at least `least` and at most `most` turns that
     are spread over the whole run.
     """
-    once = {name: clock.start(call)() for name, call in calls.items()}
+    once, launching = {}, 0.0
+    for name, call in calls.items():
+        begin = time.perf_counter()
+        wait = clock.start(call)
+        launching += time.perf_counter() - begin
+        once[name] = wait()
     turns = {
         name: max(least, min(most, int(seconds_each * 1e3 / max(ms, 1e-3))))
         for name, ms in once.items()
@@ -85,6 +108,7 @@ def alternate(
     rounds = max(turns.values(), default=0)
     times: dict[str, list[float]] = {name: [] for name in calls}
     for r in range(rounds):
+        clock.keep_busy(launching)
         pending = {
             name: clock.start(call)
             for name, call in calls.items()

@@ -38,7 +38,11 @@ CONFIGS = (
 
 
 def check_far_channels(device: str, dtype: torch.dtype, dim: int) -> None:
-    """The same bits as of tensors that lie close together."""
+    """The result of tensors that lie close together.
+
+    Not its bits: strides that are no ones are other code, whose sums have another order. A channel
+    from elsewhere would be off by a tenth or more.
+    """
     rng = torch.Generator().manual_seed(0)
     near = torch.randn(3, 1, 1, 400, dim, generator=rng).to(device, dtype)
     *far, out = spread_out(4, 400, dim, near)
@@ -48,7 +52,8 @@ def check_far_channels(device: str, dtype: torch.dtype, dim: int) -> None:
     for config in CONFIGS:
         wanted = attention(*near, config)
         attention(*far, config, out)
-        assert torch.equal(out, wanted), config
+        off = (out.float() - wanted.float()).norm() / wanted.float().norm()
+        assert off < 5e-3, (off.item(), config)  # 8e-5 on an H200
 
 
 def spread_out(count, length, dim, like) -> list[torch.Tensor]:
