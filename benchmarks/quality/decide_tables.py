@@ -19,10 +19,12 @@ from .spread import paired
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 CHOOSING, CONFIRMING, BESIDE = "deciding", "deciding-confirmed", "deciding-beside"
+IN_INT8 = "deciding-int8"
 SHOWN = {  # file of results -> which of its tables
     CHOOSING: (DECIDE,),
     CONFIRMING: ("presets",),
     BESIDE: (PEERS, CALIBRATED, "order of the tokens"),
+    IN_INT8: (DECIDE,),
 }
 # the shipped model first; what they are: benchmarks/likeness.md
 MODELS = ("small-wan", "small-wan-seed-2", "small-wan-4-layers")

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from psa_pack.benchmarks.quality import decide_tables as tables
+from psa_pack.benchmarks.quality.spread import paired
+from psa_pack.presets.store import PresetStore
 
 from ..pack_import import ROOT
 
@@ -16,7 +18,7 @@ COMPARED, PRESETS = (
     " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
     for page in ("speed-and-quality.md", "presets.md")
 )
-CHOOSING, CONFIRMING, BESIDE = (tables.load(name) for name in tables.SHOWN)
+CHOOSING, CONFIRMING, BESIDE, IN_INT8 = (tables.load(name) for name in tables.SHOWN)
 SMALL, SEED, LAYERS = tables.MODELS
 GRID = (8, 32, 32)
 FALLING = {
@@ -74,6 +76,10 @@ def over_former(preset, **where):
     return tables.gain(run(runs=CONFIRMING, **where), "presets", preset, former)
 
 
+def in_int8(preset, steps=20):
+    return gain(preset, "as shipped, int8 products", runs=IN_INT8, steps=steps)
+
+
 def beside(table, label):
     (found,) = (row for row in BESIDE[0]["rows"]
                 if row["table"].startswith(table) and row["label"] == label)  # fmt: skip
@@ -122,6 +128,9 @@ NODE, SOL = (f"comfy-kitchen sol_attn tau {x}" for x in ("1.3, token_aug 256", "
          [max(map(spread_of_dense, FALLING))]),
         ("had are {:.1f} dB better than 3 and a falling one",
          [gain("balanced", "as shipped, like keys", FALLING["balanced"], grid=(16, 32, 32))]),
+        ("products change the first three by {:+.2f}, {:+.2f} and {:+.2f} dB, all within chance, "
+         "and `faithful` by {:+.2f}",
+         [in_int8("fast"), in_int8("balanced"), in_int8("lora_4step", 8), in_int8("faithful")]),
         ("At 20 steps `fast` gains {:.1f} dB, `balanced` {:.1f}, `faithful` {:.1f}",
          [over_former(preset) for preset in FALLING]),
         ("at 16,384 tokens {:.1f}, {:.1f}, {:.1f}",
@@ -192,6 +201,17 @@ def test_what_was_decided_holds_on_every_model():
     assert all(-10.3 < x < -4 for x in in_balanced("6 dense, mass thresholds"))
     tails = [in_balanced(f"6 dense, tail {tail}") for tail in (16, 32, 64)]
     assert all(x > 0 for tail in tails for x in tail)
+
+
+def test_the_presets_that_int8_leaves_alone_have_it():
+    store = PresetStore(ROOT / "presets", ROOT / "none")
+    for preset, steps in [(x, 20) for x in FALLING] + [("lora_4step", 8)]:
+        table, rows = f"decide, cost of {preset}", ("as shipped, int8 products", "as shipped")
+        one, other = (tables.row_of(run(runs=IN_INT8, steps=steps), table, x) for x in rows)
+        found = paired(one["psnr"], other["psnr"])
+        worse = found.mean + found.half < 0
+        for family in store.list().families:
+            assert store.get(family.name, preset).qk == ("half" if worse else "auto")
 
 
 def test_psa_is_above_every_peer_that_takes_as_long():
