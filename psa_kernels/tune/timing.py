@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import torch
 
-
 LONGEST_LEAD = 0.05  # seconds of other work before a round
 
 
