@@ -113,11 +113,9 @@ def _scaled(shape, lengths, budget: float) -> list[float]:
 
 
 class _Group:
-    """Adds rows that cost as much as a preset; differences are from the preset, which is measured
-    in half precision: what `auto` stands for depends on the machine."""
+    """Adds rows that cost as much as a preset; differences are from the preset."""
 
     def __init__(self, settings: Settings, name: str, preset: PSAConfig, tokens: int, steps: int):
-        preset = preset.replace(qk="half")
         self.budget = Budget(tokens, steps, cost_of_run(preset, tokens, steps))
         self.settings, self.preset, self.steps = settings, preset, steps
         self.table = f"decide, cost of {name}"

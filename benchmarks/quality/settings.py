@@ -158,15 +158,19 @@ def sweep(tokens: int, steps: int, densities=SWEEP_DENSITIES) -> Settings:
 
 def named(families: Iterable) -> dict[str, PSAConfig]:
     """The presets of the families (`presets.family.Family`) that are not dense, by name; of two of
-    a name, that of the earlier family."""
+    a name, that of the earlier family. With `qk: half` for `auto`, which depends on the machine."""
     found: dict = {}
     for family in families:
         found = {**family.attention_configs, **found}
     # the pack's own class is another copy where the pack is loaded under its own name
-    return {
+    copies = {
         name: PSAConfig.from_preset(config.to_preset())
         for name, config in found.items()
         if config.type != "dense"
+    }
+    return {
+        name: config.replace(qk="half") if config.qk == "auto" else config
+        for name, config in copies.items()
     }
 
 
