@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -172,10 +173,12 @@ def test_a_clip_is_made_and_off_is_the_same(diffusers_runs):
     assert np.abs(frames_of(runs.folder / "off.mp4").astype(int) - frames).mean() < 5
 
 
-def test_without_a_name_the_familys_default_runs_and_tells_each_step(diffusers_runs):
+def test_without_a_name_the_familys_default_runs_and_tells_its_steps(diffusers_runs):
     psa = diffusers_runs.psa("default")
     assert psa["preset"] == "CogVideo_5b/balanced" and psa["calls"]["sparse"] == 3 * 42
-    assert "step 4/4, sparse" in diffusers_runs["default"]["err"]
+    # at most four lines a second: a fast machine says less than each step
+    said = diffusers_runs["default"]["err"]
+    assert "step 1/4, dense (warm-up)" in said and re.search("step [234]/4, sparse", said)
     assert "CogVideo_5b/balanced: 126 attention calls sparse" in diffusers_runs["default"]["out"]
 
 

@@ -38,6 +38,15 @@ class SlidingSelfAttention(wan.WanSelfAttention):
 """
 
 
+@pytest.fixture(autouse=True)
+def nothing_cheaper(comfy_inproc, monkeypatch):
+    """No quantised attention is installed, whose line would come with the plan."""
+    import comfy.ldm.modules.attention as attention
+
+    for name in ("COMFY_KITCHEN_INT8_ATTENTION_IS_AVAILABLE", "SAGE_ATTENTION_IS_AVAILABLE"):
+        monkeypatch.setattr(attention, name, False, raising=False)
+
+
 @pytest.fixture
 def pack(comfy_inproc):
     """The module of another pack, as ComfyUI would name it."""
