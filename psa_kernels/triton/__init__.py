@@ -5,7 +5,8 @@ calls it serves, `support.PRECISIONS` which of them it can compute faster.
 
 A program's batch and head are int64 before they become an offset. Offsets inside a head are int32
 (`support.MOST_KEYS`), except in the caller's tensors, which may have any strides. Sizes that change
-from video to video are `do_not_specialize`, so that another size compiles nothing.
+from video to video are `do_not_specialize`, as is the number of heads, which memory may divide: so
+another size compiles nothing but the levels, once for each power of two of blocks.
 """
 
 from importlib import import_module

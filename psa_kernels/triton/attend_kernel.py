@@ -104,9 +104,9 @@ def _attend_all(
 
 
 @triton.jit(do_not_specialize=[
-    "full_most", "chunks_most", "words", "q_len", "k_len", "q_video", "k_video", "before",
-    "q_blocks", "k_blocks", "extra_programs", "pooled_rows", "start_2", "start_4", "start_8",
-    "tail_start",
+    "order_batch", "order_head", "full_most", "chunks_most", "words", "heads", "q_len", "k_len",
+    "q_video", "k_video", "before", "q_blocks", "k_blocks", "extra_programs", "pooled_rows",
+    "start_2", "start_4", "start_8", "tail_start",
 ])  # fmt: skip
 def attend_kernel(
     q, q_batch, q_head, q_row, q_dim, order, order_batch, order_head,

@@ -76,7 +76,7 @@ def _moved(x: torch.Tensor, labels: torch.Tensor, centroids: torch.Tensor) -> to
     return torch.where(members > 0, sums.sum(2) / members.clamp(min=1), centroids)
 
 
-@triton.jit(do_not_specialize=["length", "count"])
+@triton.jit(do_not_specialize=["heads", "length", "count"])
 def _nearest_kernel(
     x, x_batch, x_head, x_row, x_dim, high, low, halves, labels, heads, length, count,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr, CLUSTERS: tl.constexpr,
@@ -112,7 +112,7 @@ def _nearest_kernel(
     tl.store(labels + pair * length + row, label, mask=row < length)
 
 
-@triton.jit(do_not_specialize=["length", "count"])
+@triton.jit(do_not_specialize=["heads", "length", "count"])
 def _sum_kernel(
     x, x_batch, x_head, x_row, x_dim, labels, sums, counts, heads, length, count,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr, CLUSTERS: tl.constexpr,

@@ -19,7 +19,9 @@ import triton.language as tl
 from .common import EMPTY, caller_position, columns_of
 
 
-@triton.jit(do_not_specialize=["video", "before", "means_count"])
+@triton.jit(do_not_specialize=[
+    "order_batch", "order_head", "heads", "video", "before", "means_count",
+])  # fmt: skip
 def pool_queries_kernel(
     q, q_batch, q_head, q_row, q_dim, order, order_batch, order_head, means,
     heads, video, before, means_count,
@@ -117,7 +119,7 @@ def _store_mass(
     return higher, total
 
 
-@triton.jit(do_not_specialize=["k_video", "means_count", "k_blocks", "rows", "start"])
+@triton.jit(do_not_specialize=["heads", "k_video", "means_count", "k_blocks", "rows", "start"])
 def mass_kernel(
     means, tiles, counts, spread, steepest, stored,
     heads, heads_per_kv, k_video, means_count, k_blocks, rows, start, first_mean, width,

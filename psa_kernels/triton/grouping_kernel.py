@@ -25,7 +25,7 @@ import triton.language as tl
 from .common import caller_position
 
 
-@triton.jit(do_not_specialize=["video", "before", "chunks"])
+@triton.jit(do_not_specialize=["heads", "video", "before", "chunks"])
 def power_kernel(
     q, q_batch, q_head, q_row, q_dim, sums, heads, video, before, chunks,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
@@ -59,7 +59,9 @@ def _block_deviations(
     return x - tl.sum(x, 0)[None, :] / BLOCK
 
 
-@triton.jit(do_not_specialize=["video", "before", "samples", "every"])
+@triton.jit(do_not_specialize=[
+    "order_batch", "order_head", "heads", "video", "before", "samples", "every",
+])  # fmt: skip
 def scales_kernel(
     k, k_batch, k_head, k_row, k_dim, v, v_batch, v_head, v_row, v_dim,
     order, order_batch, order_head, power, sums, heads, video, before, samples, every,
@@ -138,7 +140,7 @@ def _halved(gram, rank, SIZE: tl.constexpr, ROUNDS: tl.constexpr, AXIS: tl.const
     return gram, (rank & ~(SIZE - 1)) + count
 
 
-@triton.jit(do_not_specialize=["video", "before", "whole"])
+@triton.jit(do_not_specialize=["order_batch", "order_head", "heads", "video", "before", "whole"])
 def bisect_kernel(
     k, k_batch, k_head, k_row, k_dim, v, v_batch, v_head, v_row, v_dim,
     order, order_batch, order_head, factors, earlier, places, heads, video, before, whole,

@@ -115,7 +115,7 @@ def _add_to_sums(
 
 
 @triton.jit(do_not_specialize=[
-    "blocks", "queries", "video", "extra", "full_most", "chunks_most",
+    "heads", "blocks", "queries", "video", "extra", "full_most", "chunks_most",
     "end_a", "end_b", "end_c", "end_d", "start_2", "start_4", "start_8",
 ])  # fmt: skip
 def levels_kernel(

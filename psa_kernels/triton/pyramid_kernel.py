@@ -122,7 +122,9 @@ def _rows_at(
 
 
 @triton.jit(do_not_specialize=[
-    "length", "video", "whole", "before", "video_tiles", "rows", "blocks", "scaled_blocks",
+    "order_batch", "order_head", "heads", "length", "video", "whole", "before", "video_tiles",
+    "rows", "blocks", "scaled_blocks",
+    "start_2", "start_4", "start_8", "start_16", "start_32", "start_64", "start_128",
 ])  # fmt: skip
 def pool_kernel(
     x, x_batch, x_head, x_row, x_dim, order, order_batch, order_head,
@@ -329,7 +331,7 @@ def pool_kernel(
             )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["video", "before", "chunks"])
+@triton.jit(do_not_specialize=["heads", "video", "before", "chunks"])
 def sum_keys_kernel(
     k, k_batch, k_head, k_row, k_dim, sums, heads, video, before, chunks,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
@@ -352,7 +354,7 @@ def sum_keys_kernel(
     )
 
 
-@triton.jit(do_not_specialize=["length"])
+@triton.jit(do_not_specialize=["heads", "length"])
 def peak_kernel(
     x, x_batch, x_head, x_row, x_dim, peaks, heads, length,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,

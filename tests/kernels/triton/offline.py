@@ -12,6 +12,7 @@ first of several architectures is assembled for the others too: it compiles the 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -225,18 +226,21 @@ def _fail(error: Exception):
     raise error
 
 
-def call(config, dtype: str, dim: int, **keywords) -> None:
+def call(
+    config, dtype: str, dim: int, grid=(4, 15, 20), extra=(16, 16), heads=2, **keywords
+) -> None:
     """Every stage of one call."""
     import torch
 
     import psa_kernels.triton as line
     from psa_kernels.layout import Layout
 
+    tokens = math.prod(grid) + sum(extra)
     q, k, v = (
-        torch.zeros(1, 1200 + 32, 2, dim, dtype=getattr(torch, dtype)).transpose(1, 2)
+        torch.zeros(1, tokens, heads, dim, dtype=getattr(torch, dtype)).transpose(1, 2)
         for _ in range(3)
     )
-    layout = Layout.of(q, k, v, config, grid=(4, 15, 20), extra_tokens=(16, 16), **keywords)
+    layout = Layout.of(q, k, v, config, grid=grid, extra_tokens=extra, **keywords)
     orders = line.reorder(q, k, layout, config)
     groups = None
     if config.grouping == "similar":
