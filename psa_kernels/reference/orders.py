@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 
@@ -74,15 +74,15 @@ def static_order(
         return tile_order(grid, tile)
 
 
-@lru_cache(maxsize=16)
+@cache  # a CUDA graph may read one for as long as it lives
 def order_on(
     device: torch.device, method: str, grid: tuple[int, int, int], tile: tuple[int, int, int]
 ) -> torch.Tensor:
     """int64 `[1, 1, T * h * w]` on `device`, copied there once, until `release_orders`."""
     order = static_order(method, grid, tile)
     with torch.inference_mode(False):
-        # a blocking copy would wait for the GPU's queue
-        return order.to(device, non_blocking=device.type == "cuda")[None, None]
+        # waits for the copy, once: calls on other streams read it too
+        return order.to(device)[None, None]
 
 
 def release_orders() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from psa_kernels import OrderState, PSAAttention, PSAConfig, psa_attention, release_orders
 from psa_kernels.layout import Layout
-from psa_kernels.reference import reorder
+from psa_kernels.reference import orders, reorder
 from psa_kernels.reference.clusters import nearest, refine
 from psa_kernels.reference.gilbert import gilbert_order
 from psa_kernels.reference.semantic import by_cluster, gathers
@@ -250,8 +250,6 @@ def test_an_empty_cluster_keeps_its_centroid():
 @pytest.fixture
 def curves(monkeypatch):
     """The grids that a Gilbert curve was made for, with nothing kept from before."""
-    from psa_kernels.reference import orders
-
     made = []
     monkeypatch.setattr(
         orders, "gilbert_order", lambda grid: made.append(grid) or gilbert_order(grid)
@@ -275,13 +273,19 @@ def test_a_curve_is_made_once_and_the_copy_on_the_device_let_go_on_request(curve
     assert curves == [GRID]
 
 
+def test_many_other_grids_let_no_copy_go(curves):
+    """A CUDA graph that was captured with it would read freed memory."""
+    first = stage("Gilbert").q
+    for width in range(1, 40):
+        orders.order_on(first.device, "Gilbert", (1, 1, width), (1, 1, 1))
+    assert stage("Gilbert").q is first
+
+
 @pytest.mark.parametrize("method", ["Gilbert", "STA"])
 def test_what_is_kept_for_the_process_lies_on_the_cpu(curves, method):
     """Whatever the caller's default device is."""
-    from psa_kernels.reference.orders import static_order
-
     with torch.device("meta"):
-        order = static_order(method, GRID, (2, 2, 2))
+        order = orders.static_order(method, GRID, (2, 2, 2))
     assert order.device.type == "cpu" and not order.is_inference()
     assert order.sort().values.tolist() == list(range(TOKENS))
 
