@@ -79,16 +79,17 @@ LIKE_KEYS = (
 )  # fmt: skip
 
 
+def with_like_keys() -> dict[str, PSAConfig]:
+    return {f"{name}, like keys": CONFIGS[name].replace(grouping="similar") for name in LIKE_KEYS}
+
+
 def psa_methods(implementation: str, quick: bool) -> list[Method]:
     """`implementation`: a package of `psa_kernels`, or "auto" for what a call would get."""
     names = QUICK if quick else tuple(CONFIGS)
     methods = [psa_method(name, CONFIGS[name], implementation) for name in names]
-    for name in LIKE_KEYS if not quick else ():
-        config = CONFIGS[name].replace(grouping="similar")
-        methods.append(psa_method(f"{name}, like keys", config, implementation))
-        methods.append(
-            psa_method(f"{name}, like keys, kept from before", config, implementation, kept=True)
-        )
+    for name, config in with_like_keys().items() if not quick else ():
+        methods.append(psa_method(name, config, implementation))
+        methods.append(psa_method(f"{name}, kept from before", config, implementation, kept=True))
     return methods
 
 

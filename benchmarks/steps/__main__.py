@@ -19,11 +19,13 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
 from .. import progress, report
 from ..one_budget import of_ranges
+from ..psa_methods import CONFIGS, with_like_keys
 from ..quality import ROOT
 from ..sparse_peers import find_peers
 from . import wan, ways
@@ -83,6 +85,9 @@ def measure(args, bench, name: str, video: str, begin: float, say) -> dict:
         ways.psa(*part)
         for preset in args.presets for part in of_ranges(preset, family.attention_configs[preset])
     ]  # fmt: skip
+    for setting, config in (CONFIGS | with_like_keys()).items():
+        if any(text in setting for text in args.settings):
+            chosen.append(ways.psa(setting, config))
     dense = ways.dense_ways()
     # dense again at the end shows how much the GPU's clock has changed
     order = [dense[0], *chosen, *dense[1:], *ways.sparse_peers(), dense[0]]
@@ -112,8 +117,8 @@ def table(run: dict) -> str:
     lines = [
         f"Wan {run['model']}, {run['video']}, {run['tokens']:,} tokens, {run['dtype']}, "
         "seconds a step",
-        f"{'s':>8} {'attention':>9} {'first':>8} {'x own':>7} {'x best':>7} {'density':>8} "
-        f"{'error':>7} "
+        f"{'s':>8} {'mean':>8} {'attention':>9} {'first':>8} {'x own':>7} {'x best':>7} "
+        f"{'density':>8} {'error':>7} "
         f"{'peak GiB':>9}  attention",
     ]
     own = run["rows"][0]["seconds"]
@@ -123,7 +128,8 @@ def table(run: dict) -> str:
             continue
         density = (row["report"] or {}).get("density")
         lines.append(
-            f"{row['seconds']:8.3f} {row['attention']:9.3f} {row['first']:8.3f} "
+            f"{row['seconds']:8.3f} {fmean(row['steps']):8.3f} {row['attention']:9.3f} "
+            f"{row['first']:8.3f} "
             f"{own / row['seconds']:7.2f} "
             f"{min(exact) / row['seconds']:7.2f} "
             f"{'-' if density is None else format(density, '.3f'):>8} {row['error']:7.4f} "
@@ -152,7 +158,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add_comfyui(parser)
     add("--models", nargs="+", choices=wan.SIZES, default=list(wan.SIZES))
     add("--videos", nargs="+", choices=wan.VIDEOS, default=list(wan.VIDEOS))
-    add("--presets", nargs="+", default=PRESETS)
+    add("--presets", nargs="*", default=PRESETS)
+    add("--settings", nargs="+", metavar="TEXT", default=(),
+        help="settings of psa_methods.py too, by a part of their name")  # fmt: skip
     add("--small", action="store_true", help="a rehearsal with a small model; needs no GPU")
     add("--bf16", action="store_true",
         help="run the model in bfloat16; ComfyUI's own choice for Wan is float16")  # fmt: skip

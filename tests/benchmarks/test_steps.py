@@ -86,13 +86,15 @@ def test_calls_that_stayed_dense_get_no_time(bench):
 def test_a_rehearsal_by_the_command(comfy_inproc, comfyui_path, tmp_path, capsys):
     from psa_pack.benchmarks.steps.__main__ import main
 
-    line = ["--small", "--only", "own", "fast (10-40%)", "tau 1", "--out", str(tmp_path)]
+    line = ["--small", "--settings", "shares of fast", "--out", str(tmp_path)]
+    line += ["--only", "own", "fast (10-40%)", "shares of fast, like keys", "tau 1"]
     assert main([*line, "--comfyui", str(comfyui_path)]) == 0
     (run,) = json.loads((tmp_path / "steps.json").read_text("utf-8"))["runs"]
-    own, psa, peer, again = run["rows"]
+    own, psa, like_keys, peer, again = run["rows"]
     assert own["way"] == again["way"] and own["error"] == again["error"] == 0
     assert psa["way"] == "PSA, fast (10-40%)"
     assert psa["seconds"] > 0 and 0 < psa["report"]["density"] < 1
+    assert like_keys["way"] == "PSA, shares of fast, like keys" and like_keys["seconds"] > 0
     assert peer["left_out"].startswith("Unavailable: ") or torch.cuda.is_available()
     assert "its report: step" in capsys.readouterr().out
 
