@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .results import merge
 from .settings import CALIBRATED, DECIDE, PEERS
-from .spread import paired
+from .spread import Spread, paired
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 CHOOSING, CONFIRMING, BESIDE = "deciding", "deciding-confirmed", "deciding-beside"
@@ -118,9 +118,14 @@ def mean(row: dict, figure: str) -> float:
     return statistics.fmean(row[figure].values())
 
 
+def gains(run: dict, table: str, label: str, over: str) -> Spread:
+    """dB of one row over another, over the clips that both have."""
+    return paired(row_of(run, table, label)["psnr"], row_of(run, table, over)["psnr"])
+
+
 def gain(run: dict, table: str, label: str, over: str) -> float:
-    """dB of one row over another, mean over the clips that both have."""
-    return paired(row_of(run, table, label)["psnr"], row_of(run, table, over)["psnr"]).mean
+    """Their mean."""
+    return gains(run, table, label, over).mean
 
 
 def main(arguments: list[str]) -> None:

@@ -6,7 +6,6 @@ import json
 import pytest
 
 from psa_pack.benchmarks.quality import decide_tables as tables
-from psa_pack.benchmarks.quality.spread import paired
 from psa_pack.presets.store import PresetStore
 
 from ..pack_import import ROOT
@@ -77,7 +76,8 @@ def over_former(preset, **where):
 
 
 def in_int8(preset, steps=20):
-    return gain(preset, "as shipped, int8 products", runs=IN_INT8, steps=steps)
+    table, label = f"decide, cost of {preset}", "as shipped, int8 products"
+    return tables.gains(run(runs=IN_INT8, steps=steps), table, label, "as shipped")
 
 
 def beside(table, label):
@@ -130,7 +130,8 @@ NODE, SOL = (f"comfy-kitchen sol_attn tau {x}" for x in ("1.3, token_aug 256", "
          [gain("balanced", "as shipped, like keys", FALLING["balanced"], grid=(16, 32, 32))]),
         ("products change the first three by {:+.2f}, {:+.2f} and {:+.2f} dB, all within chance, "
          "and `faithful` by {:+.2f}",
-         [in_int8("fast"), in_int8("balanced"), in_int8("lora_4step", 8), in_int8("faithful")]),
+         [in_int8("fast").mean, in_int8("balanced").mean, in_int8("lora_4step", 8).mean,
+          in_int8("faithful").mean]),
         ("At 20 steps `fast` gains {:.1f} dB, `balanced` {:.1f}, `faithful` {:.1f}",
          [over_former(preset) for preset in FALLING]),
         ("at 16,384 tokens {:.1f}, {:.1f}, {:.1f}",
@@ -206,9 +207,7 @@ def test_what_was_decided_holds_on_every_model():
 def test_the_presets_that_int8_leaves_alone_have_it():
     store = PresetStore(ROOT / "presets", ROOT / "none")
     for preset, steps in [(x, 20) for x in FALLING] + [("lora_4step", 8)]:
-        table, rows = f"decide, cost of {preset}", ("as shipped, int8 products", "as shipped")
-        one, other = (tables.row_of(run(runs=IN_INT8, steps=steps), table, x) for x in rows)
-        found = paired(one["psnr"], other["psnr"])
+        found = in_int8(preset, steps)
         worse = found.mean + found.half < 0
         for family in store.list().families:
             assert store.get(family.name, preset).qk == ("half" if worse else "auto")

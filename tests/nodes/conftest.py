@@ -44,6 +44,15 @@ def no_forward_stays(bench):
 
 
 @pytest.fixture
+def nothing_cheaper(comfy_inproc, monkeypatch):
+    """No quantised attention is installed, whatever this machine has."""
+    import comfy.ldm.modules.attention as attention
+
+    for name in ("COMFY_KITCHEN_INT8_ATTENTION_IS_AVAILABLE", "SAGE_ATTENTION_IS_AVAILABLE"):
+        monkeypatch.setattr(attention, name, False, raising=False)
+
+
+@pytest.fixture
 def served_calls_only(bench, monkeypatch):
     """No kernel is compiled ahead, by a call that whoever counts calls would see too."""
     from psa_pack.nodes.patching import compiling

@@ -78,13 +78,13 @@ def test_a_dense_preset_gives_the_bits_of_the_backend_alone(bench, int8):
         ("SAGE_ATTENTION_IS_AVAILABLE", "--use-sage-attention"),
     ],
 )
+@pytest.mark.usefixtures("nothing_cheaper")
 def test_a_cheaper_kernel_that_is_installed_is_said(bench, monkeypatch, caplog, flag, how):
     import comfy.ldm.modules.attention as attention
 
     from psa_pack.nodes.reporting.words import dense_kernel
 
-    for name in ("COMFY_KITCHEN_INT8_ATTENTION_IS_AVAILABLE", "SAGE_ATTENTION_IS_AVAILABLE"):
-        monkeypatch.setattr(attention, name, name == flag, raising=False)
+    monkeypatch.setattr(attention, flag, True, raising=False)
     with caplog.at_level(logging.INFO):
         bench.sample(bench.patch(sparse_config(warmup_steps=1)), steps=3)
     assert how in bench.report["cheaper_kernel"]

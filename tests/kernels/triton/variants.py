@@ -49,14 +49,20 @@ class Names(Recorder):
         self.names.append(kernel.__name__)
 
 
-def added(recorder: Names, calls: dict[str, tuple]) -> dict[str, list[str]]:
-    """`calls`: name -> (config, size), each against all before it."""
+def show(group: str, calls: dict[str, tuple], features: str = "") -> None:
+    """`calls`: name -> (config, size), each against all before it in the group. `features`: of
+    `HOPPER`, for its kernel."""
+    recorder = Names(target_of("cuda:90"))
+    recorder.features = features
+    record(recorder)
+    if features and hopper_lacking():
+        return
     found = {}
     for name, (config, size) in calls.items():
         recorder.names.clear()
         call(config, "bfloat16", 128, **{"heads": 4, **size})
         found[name] = list(recorder.names)
-    return found
+    print(json.dumps({group: found}), flush=True)
 
 
 if __name__ == "__main__":
@@ -66,16 +72,9 @@ if __name__ == "__main__":
     pack_import.install()
     from psa_kernels import PSAConfig
 
-    recorder = Names(target_of("cuda:90"))
-    record(recorder)
     common = {"block_n": 128, "tail": 128, "rearrange_method": "Gilbert", "mask_ratios": FIRST}
     settings = {name: (PSAConfig(**{**common, **own}), {}) for name, own in SETTINGS.items()}
     sizes = {name: (PSAConfig(**EVERYTHING), own) for name, own in SIZES.items()}
-    print(json.dumps({"settings": added(recorder, settings)}), flush=True)
-    recorder.done.clear()
-    print(json.dumps({"sizes": added(recorder, sizes)}), flush=True)
-    recorder.features = "every level"  # asks for the kernel for Hopper GPUs
-    if not hopper_lacking():
-        record(recorder)  # forgets which kernel these calls got
-        recorder.done.clear()
-        print(json.dumps({"sizes on Hopper": added(recorder, sizes)}), flush=True)
+    show("settings", settings)
+    show("sizes", sizes)
+    show("sizes on Hopper", sizes, "every level")
