@@ -115,7 +115,8 @@ def made_anew(config: PSAConfig, plan: Plan | None) -> tuple[float, float]:
     if not plan or not plan.sparse:
         return 1 / config.refresh, 1 / config.refresh
     ranges = plan.range_of_sparse()
-    # groups outlive a range of steps; a plan belongs to its settings
+    # groups outlive a range of steps, unless the next pools more or less finely, as no shipped
+    # preset does; a plan belongs to its settings
     counts = (steps_anew(x, config.refresh) for x in ([None] * plan.sparse, ranges))
     groups, plans = (count / plan.sparse for count in counts)
     return groups, plans

@@ -170,6 +170,19 @@ class PSAConfig:
             8: self.sim_8x_threshold,
         }
 
+    @functools.cached_property
+    def pooling_sizes(self) -> tuple[int, ...]:
+        """How many keys the groups have that a call can read, the finest first."""
+        sizes = {x for x in (2, 4, 8) if self.mask_ratios.width(x) > 0}
+        if self.use_sim_mask and sizes:
+            # the similarity constraint can send a block to any finer level
+            sizes |= {x for x in (2, 4, 8) if x < max(sizes)}
+        if self.importance == "sub_block":
+            sizes.add(8)
+        if self.tail != "none":
+            sizes.add(self.tail)
+        return tuple(sorted(sizes))
+
 
 def _arguments(own: Override) -> dict[str, Any]:
     """What a block or a range has of its own, as arguments."""

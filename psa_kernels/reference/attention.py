@@ -10,7 +10,7 @@ from ..config import PSAConfig
 from ..layout import Layout
 from ..stages import Orders, Plan
 from .integers import centered, in_steps, keys_in_steps, queries_in_steps
-from .pyramid import Pyramid, group_counts, pool, pooling_sizes
+from .pyramid import Pyramid, group_counts, pool
 from .tokens import caller_positions, permuted
 
 
@@ -122,7 +122,7 @@ def _rows(
     if int8:
         keys = keys_in_steps(keys, block)
         # the finest means average the fewest keys: no coarser one is larger
-        if video and (sizes := pooling_sizes(config)):
+        if video and (sizes := config.pooling_sizes):
             peak = pool(together, sizes[0]).abs().max()
     parts = [(keys, values, 1, block, single, single, pyramid.positions(b, kv_head))]
     for level, size in ((2, 2), (4, 4), (8, 8), (0, config.tail)):

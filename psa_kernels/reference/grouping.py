@@ -10,7 +10,6 @@ from ..stages import Groups, Orders
 from .tokens import caller_positions, compute_dtype, permuted
 
 ROUNDS = 4  # of power iteration
-FINEST = 2  # tokens in a set that is not cut further
 
 
 @torch.no_grad()
@@ -21,6 +20,7 @@ def group_keys(
     """The groups of k and v `[B, Hkv, Lk, D]`, for queries q `[B, H, Lq, D]`."""
     dtype = torch.float64 if compute_dtype(k) == torch.float64 else torch.float32
     blocks, n = layout.k_video // layout.n, layout.n
+    finest = finest_group(config, n)
     shape = layout.batch, layout.kv_heads
     places = torch.empty(*shape, blocks * n, dtype=torch.uint8, device=k.device)
     weights = torch.empty(*shape, layout.head_dim, dtype=dtype, device=k.device)
@@ -34,9 +34,14 @@ def group_keys(
             keys = permuted(k[b, head], positions).view(blocks, n, layout.head_dim)
             values = permuted(v[b, head], positions).view(blocks, n, layout.head_dim)
             halves = [_deviations(keys * power.sqrt()), _deviations(values)]
-            order = bisected(torch.cat(halves, 2))
+            order = bisected(torch.cat(halves, 2), finest)
             places[b, head] = order.flatten().to(torch.uint8)
     return Groups(places, weights)
+
+
+def finest_group(config: PSAConfig, n: int) -> int:
+    """Tokens in a set that is not cut further: in those of the smallest groups that are read."""
+    return min((*config.pooling_sizes, n))
 
 
 def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -62,18 +67,18 @@ def _deviations(x: torch.Tensor) -> torch.Tensor:
     return x / torch.where(size > 0, size, 1)
 
 
-def bisected(x: torch.Tensor) -> torch.Tensor:
+def bisected(x: torch.Tensor, finest: int) -> torch.Tensor:
     """int64 `[blocks, n]`: the members of each block of `x` `[blocks, n, F]`, like ones together.
 
     n is a power of two. Sets are halved again and again, across the direction in which they are
-    widest.
+    widest, until they have `finest` members.
     """
     blocks, n, _ = x.shape
     if blocks == 0:
         return x.new_empty(0, n, dtype=torch.int64)
     order = torch.arange(n, device=x.device).expand(blocks, n)
     size = n
-    while size > FINEST:
+    while size > finest:
         sets = x.gather(1, order[..., None].expand_as(x)).reshape(blocks * n // size, size, -1)
         sets = sets - sets.mean(1, keepdim=True)
         place = _along_widest(sets).argsort(dim=1, stable=True)

@@ -73,19 +73,6 @@ def build_pyramid(
     return Pyramid(k, v, orders.k, groups, layout)
 
 
-def pooling_sizes(config: PSAConfig) -> list[int]:
-    """The group sizes this configuration can read, finest first."""
-    sizes = {x for x in (2, 4, 8) if config.mask_ratios.width(x) > 0}
-    if config.use_sim_mask and sizes:
-        # the similarity constraint can send a block to any finer level
-        sizes |= {x for x in (2, 4, 8) if x < max(sizes)}
-    if config.importance == "sub_block":
-        sizes.add(8)
-    if config.tail != "none":
-        sizes.add(config.tail)
-    return sorted(sizes)
-
-
 def pool(x: torch.Tensor, size: int) -> torch.Tensor:
     """Means `[ceil(L / size), D]` of groups of `size` consecutive rows of `x` `[L, D]` (section 3).
 

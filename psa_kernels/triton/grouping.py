@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import triton
 import triton.language as tl
 
 from ..config import PSAConfig
 from ..layout import Layout, row_width
-from ..reference.grouping import FINEST, channel_weights
+from ..reference.grouping import channel_weights, finest_group
 from ..stages import Groups, Orders
 from . import tuning
 from .common import order_args
@@ -37,25 +39,26 @@ def group_keys(
         inputs = k, *k.stride(), v, *v.stride(), order, order_b, order_h
         factors = _factors(inputs, power, ordered, layout)
         product = tl.float32 if tuning.interpreted(k.device) else tl.bfloat16
-        for size, finest in _passes(layout.n):
+        for size, last in _passes(layout.n, finest_group(config, layout.n)):
             earlier, places = places, torch.empty_like(places)
             large = size > SMALL_SET
             bisect_kernel[(triton.cdiv(whole, TILE), batch * heads)](
                 *inputs, factors, earlier, places, heads, layout.k_video, layout.before, whole,
                 HEAD_DIM=dim, DIM=row_width(dim), BLOCK=layout.n, TILE=TILE,
                 SET=TILE if large else SMALL_SET, SIZE=size,
-                LEVELS=(size // finest).bit_length() - 1, ORDERED=ordered,
+                LEVELS=(size // last).bit_length() - 1, ORDERED=ordered,
                 WIDTH=min(tuning.gram_width(k.device, large), row_width(dim)), ROUNDS=ROUNDS,
                 PRODUCT=product,
-                num_warps=8 if large else 4,
+                num_warps=8 if large else 4, **tuning.gram_limit(k.device, large),
             )  # fmt: skip
     return Groups(places, channel_weights(power))
 
 
-def _passes(n: int) -> list[tuple[int, int]]:
-    """(first, last size of the sets) of each launch, for blocks of `n`."""
-    cuts = [(n, SMALL_SET)] if n > SMALL_SET else []
-    return [*cuts, (min(n, SMALL_SET), FINEST)]
+def _passes(n: int, finest: int) -> list[tuple[int, int]]:
+    """(first, last size of the sets) of each launch, for blocks of `n` and sets of `finest` at the
+    end."""
+    sizes = sorted({n, max(finest, min(n, SMALL_SET)), finest}, reverse=True)
+    return list(pairwise(sizes)) or [(n, n)]
 
 
 def _mean_squares(q: torch.Tensor, layout: Layout) -> torch.Tensor:

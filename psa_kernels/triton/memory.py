@@ -8,7 +8,6 @@ from functools import lru_cache
 
 from ..config import PSAConfig
 from ..layout import Layout, row_width
-from ..reference.pyramid import pooling_sizes
 from .levels import capacities
 
 MOST_SHARE = 1.25  # of the bytes of k and v
@@ -31,7 +30,7 @@ def _head_groups(
     layout: Layout, config: PSAConfig, element_size: int, most_share: float, small: int
 ) -> tuple[slice, ...]:
     stored = row_width(layout.head_dim) * element_size
-    pyramid = 2 * layout.k_len * stored * (1 + sum(1 / size for size in pooling_sizes(config)))
+    pyramid = 2 * layout.k_len * stored * (1 + sum(1 / size for size in config.pooling_sizes))
     # per query block: float32 mass, int8 levels, int32 lists
     row = layout.k_blocks * (4 + 1) + 4 * sum(capacities(layout.k_blocks, config))
     shares = layout.q_blocks * row

@@ -10,7 +10,6 @@ import torch
 
 from ..config import PSAConfig
 from ..layout import Layout, row_width
-from ..reference.pyramid import pooling_sizes
 from ..stages import Groups, Orders
 from . import tuning
 from .common import order_args
@@ -84,7 +83,7 @@ class Pyramid:
 def pooled_rows(layout: Layout, config: PSAConfig) -> tuple[dict[int, int], int]:
     """(starts, rows) as in `Pyramid`."""
     starts, rows = {}, 0
-    for size in pooling_sizes(config):
+    for size in config.pooling_sizes:
         starts[size] = rows
         rows += layout.k_blocks * (layout.n // size)
     return starts, max(rows, 1)
@@ -120,8 +119,9 @@ def _launch_of(
     layout: Layout, config: PSAConfig, dtype: torch.dtype, device: torch.device, int8: bool,
     grouped: bool,
 ) -> _Launch:  # fmt: skip
-    sizes = pooling_sizes(config)
+    sizes = config.pooling_sizes
     starts, rows = pooled_rows(layout, config)
+    coarsest = max(sizes, default=1)
     dim = row_width(layout.head_dim)
     whole = layout.k_video // layout.n * layout.n if grouped else 0
     video_tiles = -(-layout.k_video // TILE)
@@ -129,7 +129,7 @@ def _launch_of(
     scaled_blocks = layout.k_blocks + layout.k_extra_blocks
     numbers = (
         layout.kv_heads, layout.k_len, layout.k_video, whole, layout.before, video_tiles, rows,
-        layout.k_blocks, scaled_blocks, *(starts.get(x, 0) for x in (2, 4, 8, 16, 32, 64, 128)),
+        layout.k_blocks, scaled_blocks, *(starts.get(x, 0) for x in (2, 4, 8, coarsest)),
         config.sim_2x_threshold, config.sim_4x_threshold, config.sim_8x_threshold,
     )  # fmt: skip
     half_sums = config.value_sums == "float16"
@@ -137,20 +137,22 @@ def _launch_of(
     common = {
         "HEAD_DIM": layout.head_dim, "DIM": dim, "BLOCK": layout.n, "TILE": TILE,
         # powers of two: their sum names the levels
-        "SIZES": sum(sizes), "DEPTH": max(sizes, default=1).bit_length() - 1, "GROUPED": whole > 0,
+        "SIZES": sum(sizes), "FAN": max(8, coarsest) // 8, "GROUPED": whole > 0,
     }  # fmt: skip
+    running = config.second_moment and not {2, 4} & {*sizes}
     keys = common | {
-        "COUNTS": True, "SPREAD": config.second_moment, "ALIKE": config.use_sim_mask,
+        "COUNTS": True, "SPREAD": config.second_moment, "RUNNING": running,
+        "ALIKE": config.use_sim_mask,
         "BYTES": int8, "HALF": keep_keys, "HALF_SUMS": False,
         "num_warps": 8 if dim > 128 else 4,
     }  # fmt: skip
-    if int8 and dim == 128 and tuning.limits_registers(device):
-        # so that a third program fits on a multiprocessor. Narrower rows mostly take no more by
-        # themselves; of wider ones, in 8 warps, only one fits either way
-        keys["maxnreg"] = 168
+    if (int8 or running) and dim == 128 and tuning.limits_registers(device):
+        # so that a third program fits on a multiprocessor, or a fourth. Narrower rows mostly take
+        # no more by themselves; of wider ones, in 8 warps, only one fits either way
+        keys["maxnreg"] = 168 if int8 else 128
     others = common | {
-        "COUNTS": False, "SPREAD": False, "ALIKE": False, "BYTES": False, "HALF": True,
-        "HALF_SUMS": half_sums, "num_warps": 8 if dim > 128 else 4,
+        "COUNTS": False, "SPREAD": False, "RUNNING": False, "ALIKE": False, "BYTES": False,
+        "HALF": True, "HALF_SUMS": half_sums, "num_warps": 8 if dim > 128 else 4,
     }  # fmt: skip
     return _Launch(
         dim, starts, rows, tuning.values_dtype(device, dtype, half_sums), scaled_blocks, keep_keys,

@@ -5,9 +5,11 @@ the video, then of the extra tokens; batch x heads), because no group of any lev
 multiple of 128. It reads each token once, writes it to its place, and pools it in registers: the
 first, second to eighth tokens of all groups of 8 are tensors of their own, so that levels 2, 4 and
 8 need no exchange between threads; the tail's coarser groups come from the means and spreads of
-level 8. Where like keys are together (section 3b), the members of a group are gathered from their
-block, whose rows stay in token order at full resolution. The similarity constraint, whose blocks
-are of 128 keys, one to a program, reads the ends of its groups once more.
+level 8. Without levels 2 and 4 the second moment takes sums about the first token of each group, so
+that the other seven need not stay in registers. Where like keys are together (section 3b), the
+members of a group are gathered from their block, whose rows stay in token order at full resolution.
+The similarity constraint, whose blocks are of 128 keys, one to a program, reads the ends of its
+groups once more.
 
 Keys for integer products (section 6d) are written as bytes, less the mean of the head's video keys:
 those of a block over the block's largest magnitude. That is known once all have been read, so they
@@ -72,7 +74,7 @@ def _over_channels(squares, in_whole, channels, GROUPED: tl.constexpr):
 
 @triton.jit
 def _store_level(
-    mean, weight, deviation, pooled, center, peaks, counts, spread, steepest, row_base, start,
+    mean, weight, deviation, pooled, peaks, counts, spread, steepest, row_base, start,
     group, kept, video, pair, dims,
     DIM: tl.constexpr, HEAD_DIM: tl.constexpr, SIZE: tl.constexpr, COUNTS: tl.constexpr,
     SPREAD: tl.constexpr, BYTES: tl.constexpr,
@@ -80,8 +82,6 @@ def _store_level(
     """Writes one pooling level of some groups: means, counts, spreads."""
     row = start + group
     if BYTES:
-        # the estimator reads them too: its softmax does not notice what all keys have in common
-        mean = tl.where((weight > 0)[:, None], mean - center[None, :], 0.0)
         mean = mean.to(pooled.dtype.element_ty).to(tl.float32)
         peak = tl.max(tl.abs(mean), 1)
         norm = tl.sum(mean, 1)
@@ -124,7 +124,7 @@ def _rows_at(
 @triton.jit(do_not_specialize=[
     "order_batch", "order_head", "heads", "length", "video", "whole", "before", "video_tiles",
     "rows", "blocks", "scaled_blocks",
-    "start_2", "start_4", "start_8", "start_16", "start_32", "start_64", "start_128",
+    "start_2", "start_4", "start_8", "start_tail",
 ])  # fmt: skip
 def pool_kernel(
     x, x_batch, x_head, x_row, x_dim, order, order_batch, order_head,
@@ -132,18 +132,22 @@ def pool_kernel(
     full_bytes, scales, centers, peaks,
     counts, spread, steepest, longest, allowed,
     heads, length, video, whole, before, video_tiles, rows, blocks, scaled_blocks,
-    start_2, start_4, start_8, start_16, start_32, start_64, start_128,
+    start_2, start_4, start_8, start_tail,
     threshold_2, threshold_4, threshold_8,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
-    ORDERED: tl.constexpr, SIZES: tl.constexpr, DEPTH: tl.constexpr, GROUPED: tl.constexpr,
-    COUNTS: tl.constexpr, SPREAD: tl.constexpr, ALIKE: tl.constexpr, BYTES: tl.constexpr,
-    HALF: tl.constexpr, HALF_SUMS: tl.constexpr,
+    ORDERED: tl.constexpr, SIZES: tl.constexpr, FAN: tl.constexpr, GROUPED: tl.constexpr,
+    COUNTS: tl.constexpr, SPREAD: tl.constexpr, RUNNING: tl.constexpr, ALIKE: tl.constexpr,
+    BYTES: tl.constexpr, HALF: tl.constexpr, HALF_SUMS: tl.constexpr,
 ):  # fmt: skip
-    """HALF, BYTES: in which forms rows of full resolution are written. HALF_SUMS: rows are values
-    for sums in float16, and `peaks` has their head's largest magnitude."""
+    """FAN      groups of 8 in one of the tail's, or 1
+    RUNNING  without levels 2 and 4, spreads come from sums about the first member of each group, so
+             that the others need not be held
+    HALF, BYTES  in which forms rows of full resolution are written
+    HALF_SUMS    rows are values for sums in float16, and `peaks` has their head's largest magnitude
+    """
     EIGHTHS: tl.constexpr = TILE // 8
     # the spread of a whole block counts all channels alike
-    PLAIN: tl.constexpr = (GROUPED and SPREAD) and (SIZES & BLOCK) > 0
+    PLAIN: tl.constexpr = (GROUPED and SPREAD) and 8 * FAN == BLOCK
     tile = tl.program_id(0)
     pair = tl.program_id(1).to(tl.int64)
     batch, head = pair // heads, pair % heads
@@ -174,8 +178,10 @@ def pool_kernel(
     # eight tensors, one for each place in a group of 8: pooling is then plain arithmetic
     members = ()
     reals = ()
+    sums = tl.zeros([EIGHTHS, DIM], tl.float32)
+    sums_of_squares = tl.zeros([EIGHTHS, DIM], tl.float32)
     norms = tl.zeros([EIGHTHS], tl.float32)
-    tops = tl.zeros([EIGHTHS], tl.float32)
+    tops = tl.zeros([EIGHTHS, DIM], tl.float32)
     spoilt = tl.zeros([EIGHTHS], tl.float32)
     for j in tl.static_range(8):
         member, real, place = _rows_at(
@@ -190,21 +196,29 @@ def pool_kernel(
                 mask=real[:, None],
             )  # fmt: skip
         if COUNTS:
-            values = member.to(tl.float32)
+            member = member.to(tl.float32)
             if BYTES:
-                values = tl.where(real[:, None], values - center[None, :], 0.0)
-                tops = tl.maximum(tops, tl.max(tl.abs(values), 1))
-            own_norms = tl.sum(values * values, 1)
+                # the estimator reads means less this too: its softmax does not notice what all keys
+                # have in common
+                member = tl.where(real[:, None], member - center[None, :], 0.0)
+                tops = tl.maximum(tops, tl.abs(member))
+            own_norms = tl.sum(member * member, 1)
             norms = tl.maximum(norms, own_norms)
             spoilt += own_norms - own_norms  # NaN where a key is NaN or infinite
-        members = members + (member.to(tl.float32),)  # noqa: RUF005 - no unpacking in kernels
+        member = member.to(tl.float32)
+        if not RUNNING or j == 0:
+            members = members + (member,)  # noqa: RUF005 - no unpacking in kernels
+        else:
+            apart = tl.where(real[:, None], member - members[0], 0.0)
+            sums += apart
+            sums_of_squares += apart * apart
         reals = reals + (real.to(tl.float32),)  # noqa: RUF005
 
     if COUNTS:
         _raise(longest + pair, tl.max(norms, 0))
     if BYTES:
         # one scale a block; it spoils what a key spoils, which bytes cannot say
-        block_peak = tl.max(tl.reshape(tops, [TILE // BLOCK, BLOCK // 8]), 1)
+        block_peak = tl.max(tl.reshape(tl.max(tops, 1), [TILE // BLOCK, BLOCK // 8]), 1)
         number = tl.where(is_extra, tile - video_tiles, tile) * (TILE // BLOCK)
         number += tl.arange(0, TILE // BLOCK)
         inside = number < tl.where(is_extra, scaled_blocks - blocks, blocks)
@@ -227,7 +241,7 @@ def pool_kernel(
                     for i in tl.static_range(2):
                         off = (members[2 * j + i] - mean) * reals[2 * j + i][:, None]
                         deviation += _over_channels(off * off, in_whole, channels, GROUPED)
-                _store_level(mean, weight, deviation, pooled, center, peaks, counts, spread,
+                _store_level(mean, weight, deviation, pooled, peaks, counts, spread,
                              steepest, row_base, start_2, group * 4 + j, kept, video, pair, dims,
                              DIM, HEAD_DIM, 2, COUNTS, SPREAD, BYTES)  # fmt: skip
         if (SIZES >> 2) & 1:
@@ -245,62 +259,56 @@ def pool_kernel(
                         off = (members[4 * j + i] - mean) * reals[4 * j + i][:, None]
                         squares += off * off
                     deviation = _over_channels(squares, in_whole, channels, GROUPED)
-                _store_level(mean, weight, deviation, pooled, center, peaks, counts, spread,
+                _store_level(mean, weight, deviation, pooled, peaks, counts, spread,
                              steepest, row_base, start_4, group * 2 + j, kept, video, pair, dims,
                              DIM, HEAD_DIM, 4, COUNTS, SPREAD, BYTES)  # fmt: skip
         weight = none
-        mean = tl.zeros([EIGHTHS, DIM], tl.float32)
         for j in tl.static_range(8):
             weight += reals[j]
-            mean += members[j]
-        mean = mean / tl.maximum(weight, 1.0)[:, None]
+            if not RUNNING:
+                sums += members[j]
+        mean = sums / tl.maximum(weight, 1.0)[:, None]
         deviation = none
         plain = none
         if SPREAD:
-            squares = tl.zeros([EIGHTHS, DIM], tl.float32)
-            for j in tl.static_range(8):
-                off = (members[j] - mean) * reals[j][:, None]
-                squares += off * off
+            squares = sums_of_squares
+            if RUNNING:
+                # what has left the range stays infinite
+                squares = tl.where(squares < float("inf"), squares - sums * mean, squares)
+                squares = tl.where(squares < 0, 0.0, squares)
+                mean += members[0]
+            else:
+                for j in tl.static_range(8):
+                    off = (members[j] - mean) * reals[j][:, None]
+                    squares += off * off
             deviation = _over_channels(squares, in_whole, channels, GROUPED)
             if PLAIN:
                 plain = tl.sum(squares, 1)
         if (SIZES >> 3) & 1:
-            _store_level(mean, weight, deviation, pooled, center, peaks, counts, spread,
+            _store_level(mean, weight, deviation, pooled, peaks, counts, spread,
                          steepest, row_base, start_8, group, kept, video, pair, dims,
                          DIM, HEAD_DIM, 8, COUNTS, SPREAD, BYTES)  # fmt: skip
-        for depth in tl.static_range(4, DEPTH + 1):
-            halves = tl.reshape(mean, [TILE >> depth, 2, DIM])
-            shares = tl.reshape(weight, [TILE >> depth, 2])
+        if FAN > 1:
+            parts = tl.reshape(mean, [EIGHTHS // FAN, FAN, DIM])
+            shares = tl.reshape(weight, [EIGHTHS // FAN, FAN])
             weight = tl.sum(shares, 1)
-            mean = tl.sum(halves * shares[:, :, None], 1) / tl.maximum(weight, 1.0)[:, None]
-            group = tile * (TILE >> depth) + tl.arange(0, TILE >> depth)
-            deviation = tl.sum(tl.reshape(deviation, [TILE >> depth, 2]), 1)
+            mean = tl.sum(parts * shares[:, :, None], 1) / tl.maximum(weight, 1.0)[:, None]
+            group = tile * (EIGHTHS // FAN) + tl.arange(0, EIGHTHS // FAN)
+            deviation = tl.sum(tl.reshape(deviation, [EIGHTHS // FAN, FAN]), 1)
             if SPREAD:
-                # squares about the common mean, from those about the halves' own means
-                off = halves - mean[:, None, :]
-                squares = off * off * shares[:, :, None]
-                if GROUPED:
-                    squares = tl.sum(squares, 1)
-                    in_whole = (group << depth) < whole
-                    deviation += _over_channels(squares, in_whole, channels, GROUPED)
-                else:
-                    deviation += tl.sum(tl.sum(squares, 2), 1)
+                # squares about the common mean, from those about the parts' own means
+                off = parts - mean[:, None, :]
+                squares = tl.sum(off * off * shares[:, :, None], 1)
                 if PLAIN:
-                    plain = tl.sum(tl.reshape(plain, [TILE >> depth, 2]), 1) + tl.sum(squares, 1)
-                    if (1 << depth) == BLOCK:
-                        deviation = plain
-            if (SIZES >> depth) & 1:
-                start = start_16
-                if depth == 5:
-                    start = start_32
-                if depth == 6:
-                    start = start_64
-                if depth == 7:
-                    start = start_128
-                kept = group < blocks * (BLOCK >> depth)
-                _store_level(mean, weight, deviation, pooled, center, peaks, counts, spread,
-                             steepest, row_base, start, group, kept, video, pair, dims,
-                             DIM, HEAD_DIM, 1 << depth, COUNTS, SPREAD, BYTES)  # fmt: skip
+                    plain = tl.sum(tl.reshape(plain, [EIGHTHS // FAN, FAN]), 1)
+                    deviation = plain + tl.sum(squares, 1)
+                else:
+                    in_whole = group * (8 * FAN) < whole
+                    deviation += _over_channels(squares, in_whole, channels, GROUPED)
+            kept = group < blocks * (BLOCK // (8 * FAN))
+            _store_level(mean, weight, deviation, pooled, peaks, counts, spread,
+                         steepest, row_base, start_tail, group, kept, video, pair, dims,
+                         DIM, HEAD_DIM, 8 * FAN, COUNTS, SPREAD, BYTES)  # fmt: skip
         if ALIKE:
             level = 1
             alike = _alike(x, x_row, x_dim, order, tile * TILE, video, before, dims,
@@ -315,19 +323,20 @@ def pool_kernel(
             tl.store(allowed + pair * blocks + tile, level.to(tl.int8))
     if BYTES:
         # rows are read again, from the cache: if they were held until their block's largest is
-        # known, they would take most of the registers
-        per_step = tl.where(block_peak > 0, 127.0 / block_peak, 0.0)
-        per_step = tl.broadcast_to(per_step[:, None], [TILE // BLOCK, BLOCK // 8])
-        per_step = tl.reshape(per_step, [EIGHTHS])
-        for j in tl.static_range(8):
-            member, real, place = _rows_at(
-                first + eighth * 8 + j, end, x, x_row, x_dim, dims, places, whole, order, video,
-                before, BLOCK, HEAD_DIM, GROUPED, ORDERED,
+        # known, they would take most of the registers. One scale serves a part: no block is smaller
+        PART: tl.constexpr = 32
+        for part in tl.static_range(TILE // PART):
+            place = first + part * PART + tl.arange(0, PART)
+            rows, real, place = _rows_at(
+                place, end, x, x_row, x_dim, dims, places, whole, order, video, before,
+                BLOCK, HEAD_DIM, False, ORDERED,
             )  # fmt: skip
-            member = member.to(tl.float32)
+            own = tl.arange(0, TILE // BLOCK) == part * PART // BLOCK
+            peak = tl.sum(tl.where(own, block_peak, 0.0), 0)
+            per_step = tl.where(peak > 0, 127.0 / peak, 0.0)
             tl.store(
                 full_bytes + place[:, None] * DIM + dims[None, :],
-                as_bytes((member - center[None, :]) * per_step[:, None]), mask=real[:, None],
+                as_bytes((rows.to(tl.float32) - center[None, :]) * per_step), mask=real[:, None],
             )  # fmt: skip
 
 

@@ -6,11 +6,11 @@ import numpy as np
 from .token_blocks import blocks_of
 
 ROUNDS = 4  # of power iteration
-PAIR = 2  # tokens in a set that is not cut further
 
 
-def places(q, k, v, n, k_order, extra=(0, 0)):
-    """[B][kv head] -> the tokens of all whole blocks of n, by their places in their block.
+def places(q, k, v, n, k_order, extra=(0, 0), finest=2):
+    """[B][kv head] -> the tokens of all whole blocks of n, by their places in their block, which
+    are cut into sets of `finest`.
 
     q `[B, H, Lq, D]`, k and v `[B, Hkv, Lk, D]`; `k_order[b][kv head]`: the order of the keys.
     """
@@ -24,7 +24,7 @@ def places(q, k, v, n, k_order, extra=(0, 0)):
             whole = [block for block in video if len(block) == n]
             queries = q[b, head * shared : (head + 1) * shared, extra[0] : q.shape[2] - extra[1]]
             own = features(queries, k[b, head], v[b, head], whole)
-            found[b].append([place for x in own for place in bisected(x)])
+            found[b].append([place for x in own for place in bisected(x, finest)])
     return found
 
 
@@ -42,11 +42,11 @@ def features(queries, k, v, blocks):
     return [np.concatenate(pair, axis=1) for pair in zip(*halves, strict=True)]
 
 
-def bisected(x):
+def bisected(x, finest):
     """The rows of `x` [tokens, F] as a list of numbers, like ones together."""
 
     def leaves(members):
-        if len(members) <= PAIR:
+        if len(members) <= finest:
             return members
         along = places_along(x[members] - x[members].mean(axis=0))
         ranked = sorted(range(len(members)), key=lambda i: (along[i], i))

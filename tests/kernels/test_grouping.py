@@ -19,10 +19,10 @@ torch.set_num_threads(1)
 # --- the bisection ------------------------------------------------------------------------------
 
 
-def order_of(values):
+def order_of(values, finest=2):
     """How one block of tokens with these features is put in order."""
     x = torch.tensor(values, dtype=torch.float32)
-    return bisected(x[None] if x.dim() == 2 else x[None, :, None])[0].tolist()
+    return bisected(x[None] if x.dim() == 2 else x[None, :, None], finest)[0].tolist()
 
 
 def test_a_line_by_hand():
@@ -51,6 +51,13 @@ def test_sets_of_two_stay_as_the_cut_before_left_them():
     assert order_of([100, 2, 1, 50]) == [2, 1, 3, 0]
 
 
+def test_sets_as_small_as_the_smallest_group_stay_as_the_cut_before_left_them():
+    values = [3, 20, 10, 0, 11, 2, 12, 1]
+    # as above, without the second cuts: small values lie left, in order of their projection
+    assert [values[i] for i in order_of(values, 4)] == [0, 1, 2, 3, 10, 11, 12, 20]
+    assert order_of(values, 8) == list(range(8))
+
+
 def test_ties_keep_their_places():
     # two kinds in turns: 0 is the first of the farthest, so the other kind lies left
     assert order_of([0, 5, 0, 5, 0, 5, 0, 5]) == [1, 3, 5, 7, 0, 2, 4, 6]
@@ -69,6 +76,17 @@ def test_the_cut_is_across_the_widest_direction():
     values = [[0, 40], [1, -40], [1, 41], [0, -41], [0, 42], [1, -42], [1, 43], [0, -43]]
     order = order_of(values)
     assert {tuple(sorted(order[:4])), tuple(sorted(order[4:]))} == {(0, 2, 4, 6), (1, 3, 5, 7)}
+
+
+# the size of the smallest group that is read -> settings
+ONLY_FULL = {"mask_ratios": {1: (0, 0.5), 0: (0.5, 1)}}
+FINEST = {
+    2: {"mask_ratios": {1: (0, 0.2), 2: (0.2, 0.4), 8: (0.4, 1)}},
+    4: {"mask_ratios": {1: (0, 0.2), 4: (0.2, 0.4), 0: (0.4, 1)}},
+    8: {**ONLY_FULL, "tail": 32},  # the estimator's
+    16: {**ONLY_FULL, "tail": 16, "importance": "exact"},
+    32: {**ONLY_FULL, "tail": 32, "importance": "exact"},
+}
 
 
 # --- what tokens are compared by ----------------------------------------------------------------
@@ -93,19 +111,21 @@ def inputs(draw):
     n, extra = draw(st.sampled_from([32, 64, 128])), draw(st.sampled_from(EXTRAS))
     grid = draw(st.sampled_from([(1, 1, 1), (3, 5, 7), (2, 8, 8), (4, 7, 11), (6, 8, 10)]))
     order = draw(st.sampled_from([None, "Gilbert", "STA", "SemanticAware", "Hybrid"]))
+    finest = draw(st.sampled_from(sorted(FINEST)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     length = grid[0] * grid[1] * grid[2] + sum(extra)
     batch, dim = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 4, 6, 32]))
     content = draw(st.sampled_from(["normal", "smooth", "peaked"]))
     values = fill(rng, content, batch, heads, kv_heads, length, length, dim)
     q, k, v = map(torch.from_numpy, values)
-    return q, k, v, n, extra, {"grid": grid, "settings": {"rearrange_method": order}}
+    return q, k, v, n, extra, finest, {"grid": grid, "settings": {"rearrange_method": order}}
 
 
 @settings(max_examples=60, deadline=None)
 @given(inputs())
 def test_places_are_those_that_the_section_says(drawn):
-    q, k, v, n, extra, keywords = drawn
+    q, k, v, n, extra, finest, keywords = drawn
+    keywords["settings"] |= FINEST[finest]
     found, orders = group(q, k, v, n, extra, **keywords)
     batch, heads, length, dim = k.shape
     video = length - sum(extra)
@@ -118,7 +138,17 @@ def test_places_are_those_that_the_section_says(drawn):
 
     order = torch.arange(video) if orders.k is None else orders.k
     order = order.expand(batch, heads, -1).tolist()
-    assert found.places.tolist() == grouping.places(q, k, v, n, order, extra)
+    assert found.places.tolist() == grouping.places(q, k, v, n, order, extra, finest)
+
+
+def test_finer_cuts_change_no_larger_group():
+    """Tokens of a group of 8 are the same, wherever the cuts end."""
+    inputs = normal(*[(1, 2, 256, 16)] * 3)
+    for n in (32, 128):
+        fine, coarse = (group(*inputs, n, settings=FINEST[x])[0].places for x in (2, 8))
+        fine, coarse = (x.unflatten(2, (-1, 8)) for x in (fine, coarse))
+        assert not torch.equal(fine, coarse)
+        assert torch.equal(fine.sort(-1).values, coarse.sort(-1).values)
 
 
 @pytest.mark.parametrize("told_by", ["keys", "values"])

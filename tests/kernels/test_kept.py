@@ -81,6 +81,17 @@ def test_another_layout_starts_anew(made, state, other):
     assert torch.equal(out, call(OrderState(), 3, **other))
 
 
+def test_settings_that_pool_more_finely_remake_the_groups(made):
+    """Sets are cut no further than the smallest groups that are read."""
+    coarse = CONFIG.replace(mask_ratios={1: (0, 0.5), 8: (0.5, 1)})
+    fine = CONFIG.replace(mask_ratios={1: (0, 0.5), 4: (0.5, 1)})
+    state = OrderState()
+    assert made_in(made, state, range(3), config=coarse) == [ALL, ALL, []]
+    out = call(state, 3, config=fine)
+    assert made == ALL
+    assert torch.equal(out, call(OrderState(), 3, config=fine))
+
+
 def test_another_tile_of_the_sta_order_starts_anew(made):
     config = CONFIG.replace(rearrange_method="STA", tile_size=(2, 2, 2))
     state = OrderState()

@@ -37,10 +37,14 @@ CONFIGS = {
         grouping="similar",
     ),
 }
+CONFIGS["one level pooled"] = CONFIGS["like keys together"].replace(
+    mask_ratios={1: (0, 0.1), 8: (0.1, 0.3), 0: (0.3, 1)}, tail=128
+)
 # name -> configuration, channels of a head
 CALLS = {name: (config, 64) for name, config in CONFIGS.items()}
 # which Hopper GPUs have a kernel of their own for
 CALLS["long heads"] = CONFIGS["like keys together"], 128
+CALLS["long heads, one level pooled, int8"] = CONFIGS["one level pooled"].replace(qk="int8"), 128
 CALLS["long heads in int8"] = CONFIGS["like keys together"].replace(qk="int8"), 128
 every_call = pytest.mark.parametrize(("config", "dim"), CALLS.values(), ids=CALLS)
 
@@ -97,6 +101,13 @@ def test_groups_of_spoiled_tokens_stay_within_their_blocks():
     from .check import check_spoiled_groups
 
     check_spoiled_groups("cuda")
+
+
+@pytest.mark.parametrize("dim", [64, 128, 256])
+def test_second_moments_do_not_cancel(dim):
+    from .check_spread import check_spread
+
+    check_spread("cuda", dim)
 
 
 @pytest.mark.parametrize("dim", [64, 128])
