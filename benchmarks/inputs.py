@@ -165,13 +165,13 @@ def gain_for(q, k, profile: str) -> float:
     return math.sqrt(low * high)
 
 
-def dense_rows(q, k, v, rows, heads) -> torch.Tensor:
-    """float32 dense attention of some rows of some heads, `[heads, rows, D]`."""
+def dense_rows(q, k, v, rows) -> torch.Tensor:
+    """float32 dense attention of some rows, `[heads, rows, D]`."""
     scale = q.shape[3] ** -0.5
     return torch.stack(
         [
             torch.softmax(q[0, h, rows].float() @ k[0, h].float().T * scale, 1) @ v[0, h].float()
-            for h in heads
+            for h in range(q.shape[1])
         ]
     )
 

@@ -73,6 +73,12 @@ def _over_channels(squares, in_whole, channels, GROUPED: tl.constexpr):
 
 
 @triton.jit
+def _of_tail(x):
+    """Sums of `x` `[2, groups of the tail, half of their groups of 8, ...]`."""
+    return tl.sum(tl.sum(x, 0), 1)
+
+
+@triton.jit
 def _store_level(
     mean, weight, deviation, pooled, peaks, counts, spread, steepest, row_base, start,
     group, kept, video, pair, dims,
@@ -167,7 +173,12 @@ def pool_kernel(
     is_extra = tile >= video_tiles
     end = tl.where(is_extra, length, video)
     first = tl.where(is_extra, video + (tile - video_tiles) * TILE, tile * TILE)
+    # which group of 8 each row of a tensor is: those of one group of the tail lie in few threads
     eighth = tl.arange(0, EIGHTHS)
+    if FAN > 1:
+        quarter = eighth % (EIGHTHS // 2)
+        eighth = quarter // (FAN // 2) * FAN + eighth // (EIGHTHS // 2) * (FAN // 2)
+        eighth += quarter % (FAN // 2)
     places += batch * places_batch + head * places_head
     channels = dims
     if GROUPED and SPREAD:
@@ -218,12 +229,13 @@ def pool_kernel(
         _raise(longest + pair, tl.max(norms, 0))
     if BYTES:
         # one scale a block; it spoils what a key spoils, which bytes cannot say
-        block_peak = tl.max(tl.reshape(tl.max(tops, 1), [TILE // BLOCK, BLOCK // 8]), 1)
-        number = tl.where(is_extra, tile - video_tiles, tile) * (TILE // BLOCK)
-        number += tl.arange(0, TILE // BLOCK)
+        nth = tl.arange(0, TILE // BLOCK)
+        members_of = nth[:, None] == (eighth // (BLOCK // 8))[None, :]
+        block_peak = tl.max(tl.where(members_of, tl.max(tops, 1)[None, :], 0.0), 1)
+        number = tl.where(is_extra, tile - video_tiles, tile) * (TILE // BLOCK) + nth
         inside = number < tl.where(is_extra, scaled_blocks - blocks, blocks)
         number += tl.where(is_extra, blocks, 0)
-        wrong = tl.sum(tl.reshape(spoilt, [TILE // BLOCK, BLOCK // 8]), 1)
+        wrong = tl.sum(tl.where(members_of, spoilt[None, :], 0.0), 1)
         tl.store(scales + pair * scaled_blocks + number, block_peak / 127.0 + wrong,
                  mask=inside)  # fmt: skip
     if not is_extra:
@@ -289,19 +301,19 @@ def pool_kernel(
                          steepest, row_base, start_8, group, kept, video, pair, dims,
                          DIM, HEAD_DIM, 8, COUNTS, SPREAD, BYTES)  # fmt: skip
         if FAN > 1:
-            parts = tl.reshape(mean, [EIGHTHS // FAN, FAN, DIM])
-            shares = tl.reshape(weight, [EIGHTHS // FAN, FAN])
-            weight = tl.sum(shares, 1)
-            mean = tl.sum(parts * shares[:, :, None], 1) / tl.maximum(weight, 1.0)[:, None]
+            parts = tl.reshape(mean, [2, EIGHTHS // FAN, FAN // 2, DIM])
+            shares = tl.reshape(weight, [2, EIGHTHS // FAN, FAN // 2])
+            weight = _of_tail(shares)
+            mean = _of_tail(parts * shares[:, :, :, None]) / tl.maximum(weight, 1.0)[:, None]
             group = tile * (EIGHTHS // FAN) + tl.arange(0, EIGHTHS // FAN)
-            deviation = tl.sum(tl.reshape(deviation, [EIGHTHS // FAN, FAN]), 1)
             if SPREAD:
                 # squares about the common mean, from those about the parts' own means
-                off = parts - mean[:, None, :]
-                squares = tl.sum(off * off * shares[:, :, None], 1)
+                off = parts - mean[None, :, None, :]
+                squares = _of_tail(off * off * shares[:, :, :, None])
+                own = plain if PLAIN else deviation
+                deviation = _of_tail(tl.reshape(own, [2, EIGHTHS // FAN, FAN // 2]))
                 if PLAIN:
-                    plain = tl.sum(tl.reshape(plain, [EIGHTHS // FAN, FAN]), 1)
-                    deviation = plain + tl.sum(squares, 1)
+                    deviation += tl.sum(squares, 1)
                 else:
                     in_whole = group * (8 * FAN) < whole
                     deviation += _over_channels(squares, in_whole, channels, GROUPED)
@@ -331,8 +343,7 @@ def pool_kernel(
                 place, end, x, x_row, x_dim, dims, places, whole, order, video, before,
                 BLOCK, HEAD_DIM, False, ORDERED,
             )  # fmt: skip
-            own = tl.arange(0, TILE // BLOCK) == part * PART // BLOCK
-            peak = tl.sum(tl.where(own, block_peak, 0.0), 0)
+            peak = tl.sum(tl.where(nth == part * PART // BLOCK, block_peak, 0.0), 0)
             per_step = tl.where(peak > 0, 127.0 / peak, 0.0)
             tl.store(
                 full_bytes + place[:, None] * DIM + dims[None, :],

@@ -178,6 +178,17 @@ def test_curve_order_holds_the_same_rows():
         assert error < 0.005 and worst < 0.005
 
 
+def test_an_error_counts_every_head():
+    q, k, v = inputs.make((20, 32, (2, 6, 8), 0), device="cpu")
+    problem = Problem(q, k, v, (2, 6, 8), 0)
+    truth = checks.Truth.of(problem)
+    for head in range(20):
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        out[:, head] *= 2
+        error, worst = truth.errors(out, problem)
+        assert error > 0.05 and worst == pytest.approx(1, abs=0.01)
+
+
 def test_gain_gives_the_profile_its_peakedness():
     problem = made_problem(grid=(6, 16, 16), text=0)
     shares = []
