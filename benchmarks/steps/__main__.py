@@ -29,7 +29,7 @@ from ..psa_methods import CONFIGS, with_like_keys
 from ..quality import ROOT
 from ..sparse_peers import find_peers
 from . import wan, ways
-from .measure import Bench
+from .measure import Bench, environment
 
 # the same in all families
 PRESETS = ("fast", "balanced")
@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     from psa_pack.tools.comfy_inprocess import ComfyInProcess
 
-    results = {"environment": report.environment(argv), "runs": []}
+    results = {"runs": []}
     with tempfile.TemporaryDirectory(prefix="psa-steps-") as base:
         comfy = ComfyInProcess(args.comfyui, Path(base))
-        results["environment"]["comfyui"] = comfyui_version()
+        results["environment"] = environment(argv)
         for name in args.models:
             size = wan.SMALL if args.small else wan.SIZES[name]
             model = wan.load(size, wan.device(), torch.bfloat16 if args.bf16 else None)
@@ -139,12 +139,6 @@ def table(run: dict) -> str:
             off = [row["own"][a] / row[b] - 1 for a, b in OWN]
             lines.append(f"{'':10}its report: step {off[0]:+.1%}, attention {off[1]:+.1%}")
     return "\n".join(lines)
-
-
-def comfyui_version() -> str:
-    from comfyui_version import __version__
-
-    return __version__
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..method import Unavailable
+from .. import report
 from . import wan
 from .attention_timer import AttentionTimer
 from .ways import Way
@@ -61,7 +61,7 @@ class Bench:
         way.reports.clear()
         try:
             marks, output, calls = self._sample(way)
-        except (Unavailable, RuntimeError) as reason:  # a peer's own, or out of memory
+        except Exception as reason:  # a peer's own, or out of memory: the other ways go on
             row.left_out = f"{type(reason).__name__}: {reason}".splitlines()[0][-160:]
             return row
         row.report = way.reports[0] if way.reports else None
@@ -140,6 +140,13 @@ def sample(
         seed=1, steps=steps, cfg=1.0, callback=after_step,
     )  # fmt: skip
     return marks, outputs[0]
+
+
+def environment(argv: list[str]) -> dict[str, Any]:
+    """`report.environment`, and the version of the ComfyUI that is loaded."""
+    from comfyui_version import __version__
+
+    return report.environment(argv) | {"comfyui": __version__}
 
 
 def rel_l2(x: torch.Tensor, reference: torch.Tensor) -> float:

@@ -72,6 +72,15 @@ def test_garbage_gets_no_time(bench):
     assert row.seconds is None and "off" in row.left_out
 
 
+def test_a_way_that_fails_leaves_the_others_their_times(bench):
+    def older(q, k, v):
+        raise TypeError("sol_attn_plan(): incompatible function arguments")
+
+    row = bench.measure(ways()._overriding("of another version", older))
+    assert row.seconds is None and row.left_out.startswith("TypeError: sol_attn_plan()")
+    assert bench.measure(ways().dense_ways()[0]).seconds > 0
+
+
 def test_calls_that_stayed_dense_get_no_time(bench):
     from psa_pack.benchmarks.steps.ways import Way
 
@@ -97,6 +106,29 @@ def test_a_rehearsal_by_the_command(comfy_inproc, comfyui_path, tmp_path, capsys
     assert like_keys["way"] == "PSA, shares of fast, like keys" and like_keys["seconds"] > 0
     assert peer["left_out"].startswith("Unavailable: ") or torch.cuda.is_available()
     assert "its report: step" in capsys.readouterr().out
+
+
+def test_whole_renders_by_the_command(comfy_inproc, comfyui_path, tmp_path, capsys):
+    from psa_pack.benchmarks.steps.renders import main
+
+    line = ["--small", "--presets", "balanced", "fast", "--out", str(tmp_path)]
+    assert main([*line, "--comfyui", str(comfyui_path)]) == 0
+    (run,) = json.loads((tmp_path / "renders.json").read_text("utf-8"))["runs"]
+    dense, *rows = run["rows"]
+    assert dense["seconds"] == pytest.approx(20 * sorted(dense["steps"])[1])
+    for row, sparse in zip(rows, (17, 18), strict=True):
+        assert len(row["steps"]) == 20 and row["seconds"] == pytest.approx(sum(row["steps"]))
+        # the preset's own dense steps are run, and count
+        assert row["sparse"] == sparse and 1 - sparse / 20 < row["density"] < 1
+    assert rows[0]["density"] > rows[1]["density"]
+    assert f"{rows[1]['density']:8.3f}  fast" in capsys.readouterr().out
+
+
+def test_a_render_without_sparse_steps_gets_no_time(bench):
+    from psa_pack.benchmarks.steps import renders
+
+    found = renders.render(bench.comfy, bench.model, bench.video, "x", sparse(warmup_steps=9), 3)
+    assert found.seconds is None and found.left_out == "no step was sparse"
 
 
 def test_a_run_is_reported_beside_a_clock_outside(comfy_inproc, bench, naps, tmp_path):
