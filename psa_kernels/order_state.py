@@ -126,7 +126,8 @@ class Kept:
 
     def __init__(self, state: OrderState | None, made_by: tuple, layout: Layout, config: PSAConfig):
         self._state = state
-        # places in blocks only mean something in the same token order
+        # places in blocks only mean something in the same token order, and sets are cut to the
+        # smallest groups that are read
         self._of_groups = made_by, layout, config.order, config.tile_size, config.pooling_sizes[:1]
         self._of_plan = made_by, layout, config
         self.groups: Groups | None = None

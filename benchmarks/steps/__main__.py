@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from dataclasses import asdict
-from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -26,10 +24,10 @@ import torch
 from .. import progress, report
 from ..one_budget import of_ranges
 from ..psa_methods import CONFIGS, with_like_keys
-from ..quality import ROOT
 from ..sparse_peers import find_peers
 from . import wan, ways
 from .measure import Bench, environment
+from .models import Subject, add_options, parsed, subjects
 
 # the same in all families
 PRESETS = ("fast", "balanced")
@@ -43,30 +41,13 @@ def main(argv: list[str] | None = None) -> int:
     begin = time.monotonic()
     say = progress.since(begin)
     find_peers()
-    if not args.small and not torch.cuda.is_available():
-        print("error: models of this size need a GPU; --small does not", file=sys.stderr)
-        return 2
-    from psa_pack.tools.comfy_inprocess import ComfyInProcess
-
     results = {"runs": []}
-    with tempfile.TemporaryDirectory(prefix="psa-steps-") as base:
-        comfy = ComfyInProcess(args.comfyui, Path(base))
+    for subject in subjects(args, torch.bfloat16 if args.bf16 else None):
         results["environment"] = environment(argv)
-        for name in args.models:
-            size = wan.SMALL if args.small else wan.SIZES[name]
-            model = wan.load(size, wan.device(), torch.bfloat16 if args.bf16 else None)
-            say(f"Wan {name}: {sum(p.numel() for p in model.model.parameters()) / 1e9:.1f} B")
-            for video in args.videos:
-                latent = wan.SMALL_VIDEO if args.small else wan.VIDEOS[video]
-                bench = Bench(comfy, model, size.layers, latent, args.steps)
-                run = measure(args, bench, name, video, begin, say)
-                results["runs"].append(run)
-                print(table(run), flush=True)
-                print(f"wrote {report.write(args.out / 'steps.json', results)}", flush=True)
-            del model, bench
-            import comfy.model_management
-
-            comfy.model_management.unload_all_models()
+        run = measure(args, subject, begin, say)
+        results["runs"].append(run)
+        print(f"wrote {report.write(args.out / 'steps.json', results)}", flush=True)
+        print(table(run), flush=True)
     return int(
         any(
             row["left_out"] and row["way"].startswith("PSA")
@@ -76,14 +57,12 @@ def main(argv: list[str] | None = None) -> int:
     )
 
 
-def measure(args, bench, name: str, video: str, begin: float, say) -> dict:
-    from psa_pack.presets.store import PresetStore
-
-    store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
-    family = store.get_family(f"Wan2.1_{'1.3b' if args.small else name}")
+def measure(args: argparse.Namespace, subject: Subject, begin: float, say) -> dict:
+    bench = Bench(subject.comfy, subject.model, subject.size.layers, subject.latent, args.steps)
+    presets = subject.family.attention_configs
     chosen = [
         ways.psa(*part)
-        for preset in args.presets for part in of_ranges(preset, family.attention_configs[preset])
+        for preset in args.presets for part in of_ranges(preset, presets[preset])
     ]  # fmt: skip
     for setting, config in (CONFIGS | with_like_keys()).items():
         if any(text in setting for text in args.settings):
@@ -99,13 +78,14 @@ def measure(args, bench, name: str, video: str, begin: float, say) -> dict:
             say(f"left out for want of time: {way.name}")
             continue
         row = bench.measure(way)
-        say(f"{name} {video}: {row.way}: {row.left_out or f'{row.seconds:.3f} s a step'}")
+        took = row.left_out or f"{row.seconds:.3f} s a step"
+        say(f"{subject.name} {subject.video}: {row.way}: {took}")
         rows.append(asdict(row))
     dtype = str(bench.model.model.get_dtype()).removeprefix("torch.")
     return {
-        "model": name,
-        "video": video,
-        "tokens": wan.tokens(bench.video),
+        "model": subject.name,
+        "video": subject.video,
+        "tokens": wan.tokens(subject.latent),
         "dtype": dtype,
         "steps": args.steps,
         "rows": rows,
@@ -130,8 +110,8 @@ def table(run: dict) -> str:
         lines.append(
             f"{row['seconds']:8.3f} {fmean(row['steps']):8.3f} {row['attention']:9.3f} "
             f"{row['first']:8.3f} "
-            f"{own / row['seconds']:7.2f} "
-            f"{min(exact) / row['seconds']:7.2f} "
+            f"{'-' if own is None else format(own / row['seconds'], '.2f'):>7} "
+            f"{format(min(exact) / row['seconds'], '.2f') if exact else '-':>7} "
             f"{'-' if density is None else format(density, '.3f'):>8} {row['error']:7.4f} "
             f"{row['peak_gib'] or 0:9.1f}  {row['way']}"
         )
@@ -142,31 +122,21 @@ def table(run: dict) -> str:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    from psa_pack.tools.comfyui_option import add_comfyui, comfyui_of
-
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.steps", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add_comfyui(parser)
-    add("--models", nargs="+", choices=wan.SIZES, default=list(wan.SIZES))
-    add("--videos", nargs="+", choices=wan.VIDEOS, default=list(wan.VIDEOS))
+    add_options(parser, ".dev/steps")
     add("--presets", nargs="*", default=PRESETS)
     add("--settings", nargs="+", metavar="TEXT", default=(),
         help="settings of psa_methods.py too, by a part of their name")  # fmt: skip
-    add("--small", action="store_true", help="a rehearsal with a small model; needs no GPU")
     add("--bf16", action="store_true",
         help="run the model in bfloat16; ComfyUI's own choice for Wan is float16")  # fmt: skip
     add("--only", nargs="+", metavar="TEXT", help="ways by a part of their name")
     add("--steps", type=int, default=4, help="of which the first is not counted")
     add("--time-limit", type=float, metavar="SECONDS", help="after which nothing new starts")
-    add("--out", type=Path, default=Path(".dev/steps"))
-    args = parser.parse_args(argv)
-    args.comfyui = comfyui_of(args, parser.error)
-    if args.small:
-        args.models, args.videos = ["small"], ["small"]
-    return args
+    return parsed(parser, argv)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,8 @@ class Bench:
         try:
             marks, output, calls = self._sample(way)
         except Exception as reason:  # a peer's own, or out of memory: the other ways go on
+            if self.dense is None:
+                raise  # there is nothing to compare them with
             row.left_out = f"{type(reason).__name__}: {reason}".splitlines()[0][-160:]
             return row
         row.report = way.reports[0] if way.reports else None

@@ -51,6 +51,13 @@ def load(size: Size, device: torch.device, dtype: torch.dtype | None = None):
     return comfy.sd.load_diffusion_model_state_dict(weights, model_options=options)
 
 
+def unload() -> None:
+    """Gives the memory of all loaded models back."""
+    from comfy.model_management import unload_all_models
+
+    unload_all_models()
+
+
 def _random(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
     kind = {"device": generator.device, "dtype": torch.bfloat16}
     if len(shape) < 2:

@@ -172,7 +172,7 @@ class PSAConfig:
 
     @functools.cached_property
     def pooling_sizes(self) -> tuple[int, ...]:
-        """How many keys the groups have that a call can read, the finest first."""
+        """The sizes, in keys, of the groups that a call can read, finest first."""
         sizes = {x for x in (2, 4, 8) if self.mask_ratios.width(x) > 0}
         if self.use_sim_mask and sizes:
             # the similarity constraint can send a block to any finer level

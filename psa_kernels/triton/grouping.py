@@ -55,8 +55,7 @@ def group_keys(
 
 
 def _passes(n: int, finest: int) -> list[tuple[int, int]]:
-    """(first, last size of the sets) of each launch, for blocks of `n` and sets of `finest` at the
-    end."""
+    """(first, last size of the sets) of each launch, from blocks of `n` to sets of `finest`."""
     sizes = sorted({n, max(finest, min(n, SMALL_SET)), finest}, reverse=True)
     return list(pairwise(sizes)) or [(n, n)]
 

@@ -73,7 +73,7 @@ def _over_channels(squares, in_whole, channels, GROUPED: tl.constexpr):
 
 
 @triton.jit
-def _of_tail(x):
+def _tail_sums(x):
     """Sums of `x` `[2, groups of the tail, half of their groups of 8, ...]`."""
     return tl.sum(tl.sum(x, 0), 1)
 
@@ -173,12 +173,13 @@ def pool_kernel(
     is_extra = tile >= video_tiles
     end = tl.where(is_extra, length, video)
     first = tl.where(is_extra, video + (tile - video_tiles) * TILE, tile * TILE)
-    # which group of 8 each row of a tensor is: those of one group of the tail lie in few threads
+    # which group of 8 each row of a tensor is. Threads hold rows of both halves of it: each group
+    # of the tail has half of its own in either, and half of its sums needs no exchange
     eighth = tl.arange(0, EIGHTHS)
     if FAN > 1:
-        quarter = eighth % (EIGHTHS // 2)
-        eighth = quarter // (FAN // 2) * FAN + eighth // (EIGHTHS // 2) * (FAN // 2)
-        eighth += quarter % (FAN // 2)
+        in_half = eighth % (EIGHTHS // 2)
+        eighth = in_half // (FAN // 2) * FAN + eighth // (EIGHTHS // 2) * (FAN // 2)
+        eighth += in_half % (FAN // 2)
     places += batch * places_batch + head * places_head
     channels = dims
     if GROUPED and SPREAD:
@@ -285,9 +286,11 @@ def pool_kernel(
         if SPREAD:
             squares = sums_of_squares
             if RUNNING:
-                # what has left the range stays infinite
-                squares = tl.where(squares < float("inf"), squares - sums * mean, squares)
-                squares = tl.where(squares < 0, 0.0, squares)
+                # nothing cancels: the first key adds 0 to both sums, so that at least an eighth is
+                # left. What leaves the range stays infinite; an infinite key gives NaN
+                squares = tl.where(
+                    squares < float("inf"), squares - sums * mean, squares + (sums - sums)
+                )
                 mean += members[0]
             else:
                 for j in tl.static_range(8):
@@ -303,15 +306,15 @@ def pool_kernel(
         if FAN > 1:
             parts = tl.reshape(mean, [2, EIGHTHS // FAN, FAN // 2, DIM])
             shares = tl.reshape(weight, [2, EIGHTHS // FAN, FAN // 2])
-            weight = _of_tail(shares)
-            mean = _of_tail(parts * shares[:, :, :, None]) / tl.maximum(weight, 1.0)[:, None]
+            weight = _tail_sums(shares)
+            mean = _tail_sums(parts * shares[:, :, :, None]) / tl.maximum(weight, 1.0)[:, None]
             group = tile * (EIGHTHS // FAN) + tl.arange(0, EIGHTHS // FAN)
             if SPREAD:
                 # squares about the common mean, from those about the parts' own means
                 off = parts - mean[None, :, None, :]
-                squares = _of_tail(off * off * shares[:, :, :, None])
+                squares = _tail_sums(off * off * shares[:, :, :, None])
                 own = plain if PLAIN else deviation
-                deviation = _of_tail(tl.reshape(own, [2, EIGHTHS // FAN, FAN // 2]))
+                deviation = _tail_sums(tl.reshape(own, [2, EIGHTHS // FAN, FAN // 2]))
                 if PLAIN:
                     deviation += tl.sum(squares, 1)
                 else:
@@ -339,7 +342,7 @@ def pool_kernel(
         PART: tl.constexpr = 32
         for part in tl.static_range(TILE // PART):
             place = first + part * PART + tl.arange(0, PART)
-            rows, real, place = _rows_at(
+            keys, real, place = _rows_at(
                 place, end, x, x_row, x_dim, dims, places, whole, order, video, before,
                 BLOCK, HEAD_DIM, False, ORDERED,
             )  # fmt: skip
@@ -347,7 +350,7 @@ def pool_kernel(
             per_step = tl.where(peak > 0, 127.0 / peak, 0.0)
             tl.store(
                 full_bytes + place[:, None] * DIM + dims[None, :],
-                as_bytes((rows.to(tl.float32) - center[None, :]) * per_step), mask=real[:, None],
+                as_bytes((keys.to(tl.float32) - center[None, :]) * per_step), mask=real[:, None],
             )  # fmt: skip
 
 

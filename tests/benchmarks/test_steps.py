@@ -1,5 +1,7 @@
 """The benchmark of whole steps, with a small model on the CPU."""
 
+import argparse
+import importlib
 import json
 import time
 
@@ -76,9 +78,13 @@ def test_a_way_that_fails_leaves_the_others_their_times(bench):
     def older(q, k, v):
         raise TypeError("sol_attn_plan(): incompatible function arguments")
 
-    row = bench.measure(ways()._overriding("of another version", older))
+    failing = ways()._overriding("of another version", older)
+    with pytest.raises(TypeError):  # without dense attention there is nothing to compare with
+        bench.measure(failing)
+    bench.measure(ways().dense_ways()[0])
+    row = bench.measure(failing)
     assert row.seconds is None and row.left_out.startswith("TypeError: sol_attn_plan()")
-    assert bench.measure(ways().dense_ways()[0]).seconds > 0
+    assert bench.measure(ways().psa("test", sparse())).seconds > 0
 
 
 def test_calls_that_stayed_dense_get_no_time(bench):
@@ -125,10 +131,28 @@ def test_whole_renders_by_the_command(comfy_inproc, comfyui_path, tmp_path, caps
 
 
 def test_a_render_without_sparse_steps_gets_no_time(bench):
-    from psa_pack.benchmarks.steps import renders
+    from psa_pack.benchmarks.steps import renders, wan
+    from psa_pack.benchmarks.steps.models import Subject
 
-    found = renders.render(bench.comfy, bench.model, bench.video, "x", sparse(warmup_steps=9), 3)
-    assert found.seconds is None and found.left_out == "no step was sparse"
+    subject = Subject(bench.comfy, bench.model, wan.SMALL, None, "small", "small", bench.video)
+    for preset, calls in ((sparse(warmup_steps=9), 0), (sparse(blocks={0: "dense"}), 3)):
+        found = renders.render(subject, "x", preset, 3)
+        assert found.seconds is None and found.left_out.startswith(f"{calls} calls sparse")
+
+
+@pytest.mark.parametrize("command", ["__main__", "renders"])
+def test_one_model_after_another(comfy_inproc, comfyui_path, tmp_path, monkeypatch, command):
+    module = importlib.import_module(f"psa_pack.benchmarks.steps.{command}")
+    parse = module.parse
+    two = {"models": ["small", "small"], "steps": 2}
+    monkeypatch.setattr(module, "parse", lambda argv: argparse.Namespace(**vars(parse(argv)) | two))
+    line = ["--small", "--presets", "fast", "--out", str(tmp_path)]
+    module.main([*line, "--comfyui", str(comfyui_path)])
+    (found,) = tmp_path.iterdir()
+    runs = json.loads(found.read_text("utf-8"))["runs"]
+    assert [run["model"] for run in runs] == ["small", "small"]
+    # those of dense attention
+    assert all(run["rows"][0]["seconds"] > 0 for run in runs)
 
 
 def test_a_run_is_reported_beside_a_clock_outside(comfy_inproc, bench, naps, tmp_path):

@@ -2,8 +2,8 @@
 
 Which token goes where hangs on rounding and on rounds, so the order itself is not compared. It must
 be an order of each block, the same in every run, and its groups of 8, or of the smallest size that
-is read, about as tight as the
-reference's: their spread, as the mean over heads, at most a tenth larger.
+is read, about as tight as the reference's: their spread, as the mean over heads, at most a tenth
+larger.
 """
 
 from __future__ import annotations

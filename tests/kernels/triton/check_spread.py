@@ -33,6 +33,8 @@ HARD = {
     "far from 0": lambda k: k.mul_(0.01).add_(100),
     "one key spoiled": lambda k: k[3].fill_(torch.nan),
     "beyond float32": lambda k: k[40:44].mul_(1e25),
+    "an infinite first member": lambda k: k[16].fill_(torch.inf),
+    "an infinite other member": lambda k: k[21].fill_(-torch.inf),
 }
 RATIOS = {1: (0, 0.3), 8: (0.3, 0.6), 0: (0.6, 1)}
 
