@@ -61,6 +61,13 @@ def value_scale(peak):
 
 
 @triton.jit
+def raise_to(pointer, value):
+    """Atomic maximum of float32 >= 0, which orders like its bits; terms may come in any order."""
+    bits = pointer.to(tl.pointer_type(tl.int32), bitcast=True)
+    tl.atomic_max(bits, value.to(tl.int32, bitcast=True))
+
+
+@triton.jit
 def columns_of(values, offsets, valid):
     """`values` at `offsets`, one thread per column; 0 where not `valid`.
 

@@ -7,7 +7,8 @@ import sys
 _KERNELS = {
     "clusters": ("_nearest_kernel", "_sum_kernel"),
     "grouping_kernel": ("bisect_kernel", "power_kernel", "scales_kernel"),
-    "pyramid_kernel": ("pool_kernel", "sum_keys_kernel", "peak_kernel", "bytes_kernel"),
+    "pyramid_kernel": ("pool_kernel",),
+    "head_scales_kernel": ("sum_keys_kernel", "peak_kernel", "bytes_kernel"),
     "estimate_kernel": ("pool_queries_kernel", "mass_kernel", "share_kernel"),
     "levels_kernel": ("levels_kernel",),
     "attend_kernel": ("attend_kernel",),

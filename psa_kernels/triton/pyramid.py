@@ -13,7 +13,8 @@ from ..layout import Layout, row_width
 from ..stages import Groups, Orders
 from . import tuning
 from .common import order_args
-from .pyramid_kernel import bytes_kernel, peak_kernel, pool_kernel, sum_keys_kernel
+from .head_scales_kernel import bytes_kernel, peak_kernel, sum_keys_kernel
+from .pyramid_kernel import pool_kernel
 
 TILE = 128  # places a program: no group of any level crosses a multiple of it
 CHUNK = 1024  # tokens a program of `sum_keys_kernel` and `peak_kernel`

@@ -13,13 +13,8 @@ groups once more.
 
 Keys for integer products (section 6d) are written as bytes, less the mean of the head's video keys:
 those of a block over the block's largest magnitude. That is known once all have been read, so they
-are read twice. `sum_keys_kernel` finds the mean before (grid: chunks of the video; batch x heads).
-Pooled keys, a fraction of all, are written less the mean too; `bytes_kernel` divides them by the
-largest of their head once that is known (grid: tiles of pooled rows; batch x heads).
-
-Values for sums in float16 (section 6e) are written in float16, times the power of two that the
-largest of their head asks for. `peak_kernel` finds that before (grid: chunks of all tokens; batch x
-heads).
+are read twice. Values for sums in float16 (section 6e) are written in float16, times the power of
+two that the largest of their head asks for. What these need of a head is in `head_scales_kernel`.
 """
 
 from __future__ import annotations
@@ -27,7 +22,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .common import as_bytes, caller_position, log2_count, value_scale
+from .common import as_bytes, caller_position, log2_count, raise_to, value_scale
 
 
 @triton.jit
@@ -55,13 +50,6 @@ def _alike(
     b = b / tl.where(norm_b > 0, norm_b, 1.0)[:, None]
     cosine = tl.where(first == last, 1.0, tl.sum(a * b, 1))
     return tl.sum(tl.where(real, cosine, 0.0), 0) / tl.sum(real.to(tl.float32), 0)
-
-
-@triton.jit
-def _raise(pointer, value):
-    """Atomic maximum of float32 >= 0, which orders like its bits; terms may come in any order."""
-    bits = pointer.to(tl.pointer_type(tl.int32), bitcast=True)
-    tl.atomic_max(bits, value.to(tl.int32, bitcast=True))
 
 
 @triton.jit
@@ -93,7 +81,7 @@ def _store_level(
         norm = tl.sum(mean, 1)
         # infinite where a key is NaN or infinite, which bytes cannot say
         peak = tl.where(norm - norm == 0, peak, float("inf"))
-        _raise(peaks + pair, tl.max(peak, 0))
+        raise_to(peaks + pair, tl.max(peak, 0))
     tl.store(
         pooled + row[:, None] * DIM + dims[None, :], mean.to(pooled.dtype.element_ty),
         mask=kept[:, None],
@@ -105,7 +93,7 @@ def _store_level(
         per_token = deviation / (tl.maximum(weight, 1.0) * HEAD_DIM)
         tl.store(spread + row_base + row, per_token, mask=kept)
         ratio = tl.where(bias > 0, per_token / tl.maximum(bias, 1.0e-6), 0.0)
-        _raise(steepest + pair, tl.max(ratio, 0))
+        raise_to(steepest + pair, tl.max(ratio, 0))
 
 
 @triton.jit
@@ -227,7 +215,7 @@ def pool_kernel(
         reals = reals + (real.to(tl.float32),)  # noqa: RUF005
 
     if COUNTS:
-        _raise(longest + pair, tl.max(norms, 0))
+        raise_to(longest + pair, tl.max(norms, 0))
     if BYTES:
         # one scale a block; it spoils what a key spoils, which bytes cannot say
         nth = tl.arange(0, TILE // BLOCK)
@@ -352,61 +340,3 @@ def pool_kernel(
                 full_bytes + place[:, None] * DIM + dims[None, :],
                 as_bytes((keys.to(tl.float32) - center[None, :]) * per_step), mask=real[:, None],
             )  # fmt: skip
-
-
-@triton.jit(do_not_specialize=["heads", "video", "before", "chunks"])
-def sum_keys_kernel(
-    k, k_batch, k_head, k_row, k_dim, sums, heads, video, before, chunks,
-    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
-):  # fmt: skip
-    """The sum of the video keys of a chunk, whose order does not matter."""
-    chunk = tl.program_id(0)
-    pair = tl.program_id(1).to(tl.int64)
-    k += (pair // heads) * k_batch + (pair % heads) * k_head
-    dims = tl.arange(0, DIM)
-    total = tl.zeros([ROWS, DIM], tl.float32)
-    for start in range(0, CHUNK, ROWS):
-        row = chunk * CHUNK + start + tl.arange(0, ROWS)
-        values = tl.load(
-            k + (before + row).to(tl.int64)[:, None] * k_row + dims[None, :].to(tl.int64) * k_dim,
-            mask=(row < video)[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
-        )  # fmt: skip
-        total += values.to(tl.float32)
-    tl.store(
-        sums + (pair * chunks + chunk) * HEAD_DIM + dims, tl.sum(total, 0), mask=dims < HEAD_DIM
-    )
-
-
-@triton.jit(do_not_specialize=["heads", "length"])
-def peak_kernel(
-    x, x_batch, x_head, x_row, x_dim, peaks, heads, length,
-    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, CHUNK: tl.constexpr,
-):  # fmt: skip
-    """The largest finite magnitude of a head of x."""
-    pair = tl.program_id(1).to(tl.int64)
-    x += (pair // heads) * x_batch + (pair % heads) * x_head
-    dims = tl.arange(0, DIM)
-    largest = tl.zeros([ROWS], tl.float32)
-    for start in range(0, CHUNK, ROWS):
-        row = tl.program_id(0) * CHUNK + start + tl.arange(0, ROWS)
-        values = tl.load(
-            x + row.to(tl.int64)[:, None] * x_row + dims[None, :].to(tl.int64) * x_dim,
-            mask=(row < length)[:, None] & (dims < HEAD_DIM)[None, :], other=0.0,
-        )  # fmt: skip
-        sizes = tl.abs(values.to(tl.float32))
-        largest = tl.maximum(largest, tl.max(tl.where(sizes < float("inf"), sizes, 0.0), 1))
-    _raise(peaks + pair, tl.max(largest, 0))
-
-
-@triton.jit(do_not_specialize=["rows"])
-def bytes_kernel(
-    pooled, pooled_bytes, peaks, rows, DIM: tl.constexpr, TILE: tl.constexpr,
-):  # fmt: skip
-    """Pooled keys as bytes, over the largest magnitude of the head's."""
-    pair = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    at = pair * rows * DIM + row[:, None] * DIM + tl.arange(0, DIM)[None, :]
-    peak = tl.load(peaks + pair)
-    values = tl.load(pooled + at, mask=(row < rows)[:, None], other=0.0).to(tl.float32)
-    per_step = tl.where(peak > 0, 127.0 / peak, 0.0)
-    tl.store(pooled_bytes + at, as_bytes(values * per_step), mask=(row < rows)[:, None])
