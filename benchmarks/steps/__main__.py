@@ -21,13 +21,13 @@ from statistics import fmean
 
 import torch
 
-from .. import progress, report
+from .. import progress
 from ..one_budget import of_ranges
 from ..psa_methods import CONFIGS, with_like_keys
 from ..sparse_peers import find_peers
-from . import wan, ways
-from .measure import Bench, environment
-from .models import Subject, add_options, parsed, subjects
+from . import ways
+from .measure import Bench
+from .models import Subject, add_options, measured, parsed
 
 # the same in all families
 PRESETS = ("fast", "balanced")
@@ -41,20 +41,12 @@ def main(argv: list[str] | None = None) -> int:
     begin = time.monotonic()
     say = progress.since(begin)
     find_peers()
-    results = {"runs": []}
-    for subject in subjects(args, torch.bfloat16 if args.bf16 else None):
-        results["environment"] = environment(argv)
-        run = measure(args, subject, begin, say)
-        results["runs"].append(run)
-        print(f"wrote {report.write(args.out / 'steps.json', results)}", flush=True)
-        print(table(run), flush=True)
-    return int(
-        any(
-            row["left_out"] and row["way"].startswith("PSA")
-            for run in results["runs"]
-            for row in run["rows"]
-        )
-    )
+    runs = measured(
+        args, argv, "steps.json", lambda subject: measure(args, subject, begin, say), table,
+        torch.bfloat16 if args.bf16 else None,
+    )  # fmt: skip
+    rows = (row for run in runs for row in run["rows"])
+    return int(any(row["left_out"] and row["way"].startswith("PSA") for row in rows))
 
 
 def measure(args: argparse.Namespace, subject: Subject, begin: float, say) -> dict:
@@ -82,14 +74,7 @@ def measure(args: argparse.Namespace, subject: Subject, begin: float, say) -> di
         say(f"{subject.name} {subject.video}: {row.way}: {took}")
         rows.append(asdict(row))
     dtype = str(bench.model.model.get_dtype()).removeprefix("torch.")
-    return {
-        "model": subject.name,
-        "video": subject.video,
-        "tokens": wan.tokens(subject.latent),
-        "dtype": dtype,
-        "steps": args.steps,
-        "rows": rows,
-    }
+    return {"dtype": dtype, "rows": rows}
 
 
 def table(run: dict) -> str:

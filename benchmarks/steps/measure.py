@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from .. import report
 from . import wan
 from .attention_timer import AttentionTimer
 from .ways import Way
@@ -60,7 +59,7 @@ class Bench:
         row = Row(way.name, way.exact)
         way.reports.clear()
         try:
-            marks, output, calls = self._sample(way)
+            seconds, output, calls = self._sample(way)
         except Exception as reason:  # a peer's own, or out of memory: the other ways go on
             if self.dense is None:
                 raise  # there is nothing to compare them with
@@ -74,7 +73,7 @@ class Bench:
             row.peak_gib = torch.cuda.max_memory_allocated() / 2**30
         row.left_out = self._fault(way, row)
         if row.left_out is None:
-            row.first, *row.steps = (b - a for a, b in pairwise(marks))
+            row.first, *row.steps = seconds
             row.seconds = statistics.median(row.steps)
             row.attention = self._per_step(calls)
             row.own = self._own(row)
@@ -95,13 +94,13 @@ class Bench:
         }
 
     def _sample(self, way: Way) -> tuple[list[float], torch.Tensor, list[float]]:
-        """(when the run and each step ended, the first output, milliseconds of each call)."""
+        """(seconds of each step, the first output, milliseconds of each call)."""
         if self.gpu:
             torch.cuda.reset_peak_memory_stats()
         timer = AttentionTimer()
         model = timer.on(way.patch(self.model))
-        marks, output = sample(self.comfy, model, self.video, self.steps)
-        return marks, output, timer.milliseconds()
+        seconds, output = sample(self.comfy, model, self.video, self.steps)
+        return seconds, output, timer.milliseconds()
 
     def _fault(self, way: Way, row: Row) -> str | None:
         """Why no time may be shown, or None."""
@@ -120,9 +119,9 @@ class Bench:
 def sample(
     comfy: Any, model: Any, video: tuple[int, int, int], steps: int
 ) -> tuple[list[float], torch.Tensor]:
-    """One run as KSampler makes it: (when it began and each step ended, the model's first output).
+    """One run as KSampler makes it: (seconds of each step, the model's first output).
 
-    Times in seconds, by a clock that waits for the GPU; the output is float32 on the CPU.
+    By a clock that waits for the GPU; the output is float32 on the CPU.
     """
     outputs: list[torch.Tensor] = []
 
@@ -141,14 +140,7 @@ def sample(
         model, positive=wan.text(1), negative=wan.text(2), latent=torch.zeros(1, 16, *video),
         seed=1, steps=steps, cfg=1.0, callback=after_step,
     )  # fmt: skip
-    return marks, outputs[0]
-
-
-def environment(argv: list[str]) -> dict[str, Any]:
-    """`report.environment`, and the version of the ComfyUI that is loaded."""
-    from comfyui_version import __version__
-
-    return report.environment(argv) | {"comfyui": __version__}
+    return [after - before for before, after in pairwise(marks)], outputs[0]
 
 
 def rel_l2(x: torch.Tensor, reference: torch.Tensor) -> float:

@@ -13,15 +13,14 @@ import argparse
 import json
 import sys
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..quality import ROOT
 from . import wan
 from .measure import sample
+from .models import family_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,21 +56,18 @@ def run(
     from psa_pack.nodes.report import PSAReport
 
     patched = apply_psa(model, preset, PatchOptions())
-    marks, output = sample(comfy, patched, video, steps)
-    report = PSAReport.execute(patched, output).result[1:]
-    return [after - before for before, after in pairwise(marks)], report
+    seconds, output = sample(comfy, patched, video, steps)
+    return seconds, PSAReport.execute(patched, output).result[1:]
 
 
 def preset_of(args: argparse.Namespace) -> Any:
     from psa_pack.nodes.preset_value import PresetValue
-    from psa_pack.presets.store import PresetStore
 
-    family = f"Wan2.1_{args.model}"
-    store = PresetStore(ROOT / "presets", ROOT / ".dev" / "no-user-presets")
-    config = store.get_family(family).attention_configs[args.preset]
+    family = family_of(args.model)
+    config = family.attention_configs[args.preset]
     if args.warmup is not None:
         config = config.replace(warmup_steps=args.warmup)
-    return PresetValue(config, family=family, name=args.preset)
+    return PresetValue(config, family=family.name, name=args.preset)
 
 
 def write(report: tuple[torch.Tensor, str, str], folder: Path) -> None:

@@ -15,14 +15,12 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
-from .. import progress, report
+from .. import progress
 from ..one_budget import of_ranges
-from . import wan
-from .measure import environment, sample
-from .models import Subject, add_options, parsed, subjects
+from .measure import sample
+from .models import Subject, add_options, measured, parsed
 
 PRESETS = ("faithful", "balanced", "fast")
 DENSE_STEPS = 4  # of which the first is not counted
@@ -50,23 +48,18 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     say = progress.since(time.monotonic())
-    results = {"runs": []}
-    for subject in subjects(args):
-        results["environment"] = environment(argv)
+
+    def measure(subject: Subject) -> dict:
         rows = [dense(subject, args.steps)]
         for preset in args.presets:
             config = subject.family.attention_configs[preset]
             rows.append(render(subject, preset, config, args.steps))
             said = rows[-1].left_out or f"{rows[-1].seconds:.1f} s"
             say(f"{subject.name} {subject.video}: {preset}: {said}")
-        run = {
-            "model": subject.name, "video": subject.video, "tokens": wan.tokens(subject.latent),
-            "steps": args.steps, "rows": [asdict(row) for row in rows],
-        }  # fmt: skip
-        results["runs"].append(run)
-        print(f"wrote {report.write(args.out / 'renders.json', results)}", flush=True)
-        print(table(run), flush=True)
-    return int(any(row["left_out"] for run in results["runs"] for row in run["rows"]))
+        return {"rows": [asdict(row) for row in rows]}
+
+    runs = measured(args, argv, "renders.json", measure, table)
+    return int(any(row["left_out"] for run in runs for row in run["rows"]))
 
 
 def dense(subject: Subject, steps: int) -> Render:
@@ -102,9 +95,8 @@ def render(subject: Subject, preset: str, config: Any, steps: int) -> Render:
 
 
 def timed(subject: Subject, model: Any, steps: int) -> list[float]:
-    """Seconds of each step, by a clock that waits for the GPU."""
-    marks, _ = sample(subject.comfy, model, subject.latent, steps)
-    return [after - before for before, after in pairwise(marks)]
+    """Seconds of each step."""
+    return sample(subject.comfy, model, subject.latent, steps)[0]
 
 
 def table(run: dict) -> str:

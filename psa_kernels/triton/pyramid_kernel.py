@@ -195,8 +195,8 @@ def pool_kernel(
                 full + place[:, None] * DIM + dims[None, :], member.to(full.dtype.element_ty),
                 mask=real[:, None],
             )  # fmt: skip
+        member = member.to(tl.float32)
         if COUNTS:
-            member = member.to(tl.float32)
             if BYTES:
                 # the estimator reads means less this too: its softmax does not notice what all keys
                 # have in common
@@ -205,7 +205,6 @@ def pool_kernel(
             own_norms = tl.sum(member * member, 1)
             norms = tl.maximum(norms, own_norms)
             spoilt += own_norms - own_norms  # NaN where a key is NaN or infinite
-        member = member.to(tl.float32)
         if not RUNNING or j == 0:
             members = members + (member,)  # noqa: RUF005 - no unpacking in kernels
         else:

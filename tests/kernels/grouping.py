@@ -8,7 +8,7 @@ from .token_blocks import blocks_of
 ROUNDS = 4  # of power iteration
 
 
-def places(q, k, v, n, k_order, extra=(0, 0), finest=2):
+def places(q, k, v, n, k_order, extra, finest):
     """[B][kv head] -> the tokens of all whole blocks of n, by their places in their block, which
     are cut into sets of `finest`.
 
