@@ -65,7 +65,7 @@ CONFIGS = {
     # what the former presets had in all steps (docs/former-presets.md)
     "shares of fast": _tailed(128, shares(0.0625, eight=0.2031)),
     "shares of balanced": _tailed(128, shares(0.12, eight=0.36)),
-    # meant to be as fast as sol_attn at tau 2 in whole steps (NOTES.md); not timed yet
+    # with like keys as fast as sol_attn at tau 2 in whole steps, with less error (NOTES.md)
     "3.2% full, tail 64, 2nd moment, int8": _tailed(64, shares(0.032)).replace(qk="int8"),
     "shares of fast, int8": _tailed(128, shares(0.0625, eight=0.2031)).replace(qk="int8"),
 }  # fmt: skip

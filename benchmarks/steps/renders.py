@@ -50,13 +50,17 @@ def main(argv: list[str] | None = None) -> int:
     say = progress.since(time.monotonic())
 
     def measure(subject: Subject) -> dict:
-        rows = [dense(subject, args.steps)]
-        for preset in args.presets:
-            config = subject.family.attention_configs[preset]
-            rows.append(render(subject, preset, config, args.steps))
-            said = rows[-1].left_out or f"{rows[-1].seconds:.1f} s"
-            say(f"{subject.name} {subject.video}: {preset}: {said}")
-        return {"rows": [asdict(row) for row in rows]}
+        rows = []
+        for preset in (None, *args.presets):
+            if preset is None:
+                row = dense(subject, args.steps)
+            else:
+                config = subject.family.attention_configs[preset]
+                row = render(subject, preset, config, args.steps)
+            rows.append(asdict(row))
+            said = row.left_out or f"{row.seconds:.1f} s"
+            say(f"{subject.name} {subject.video}: {preset or 'dense'}: {said}")
+        return {"rows": rows}
 
     runs = measured(args, argv, "renders.json", measure, table)
     return int(any(row["left_out"] for run in runs for row in run["rows"]))
