@@ -27,7 +27,7 @@ from ..psa_methods import CONFIGS, with_like_keys
 from ..sparse_peers import find_peers
 from . import ways
 from .measure import Bench
-from .models import Subject, add_options, measured, parsed
+from .models import Subject, measured, parsed, parser_of
 
 # the same in all families
 PRESETS = ("fast", "balanced")
@@ -107,12 +107,8 @@ def table(run: dict) -> str:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.steps", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = parser_of("benchmarks.steps", __doc__, ".dev/steps")
     add = parser.add_argument
-    add_options(parser, ".dev/steps")
     add("--presets", nargs="*", default=PRESETS)
     add("--settings", nargs="+", metavar="TEXT", default=(),
         help="settings of psa_methods.py too, by a part of their name")  # fmt: skip

@@ -34,15 +34,20 @@ class Subject:
     latent: tuple[int, int, int]
 
 
-def add_options(parser: argparse.ArgumentParser, out: str) -> None:
+def parser_of(command: str, doc: str, out: str) -> argparse.ArgumentParser:
     from psa_pack.tools.comfyui_option import add_comfyui
 
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {command}", description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     add = parser.add_argument
     add_comfyui(parser)
     add("--models", nargs="+", choices=wan.SIZES, default=list(wan.SIZES))
     add("--videos", nargs="+", choices=wan.VIDEOS, default=list(wan.VIDEOS))
     add("--small", action="store_true", help="a rehearsal with a small model; needs no GPU")
     add("--out", type=Path, default=Path(out))
+    return parser
 
 
 def parsed(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from typing import Any
 from .. import progress
 from ..one_budget import of_ranges
 from .measure import sample
-from .models import Subject, add_options, measured, parsed
+from .models import Subject, measured, parsed, parser_of
 
 PRESETS = ("faithful", "balanced", "fast")
 DENSE_STEPS = 4  # of which the first is not counted
@@ -122,11 +122,7 @@ def table(run: dict) -> str:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.steps.renders", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add_options(parser, ".dev/renders")
+    parser = parser_of("benchmarks.steps.renders", __doc__, ".dev/renders")
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--steps", type=int, default=20)
     return parsed(parser, argv)
